@@ -1,0 +1,65 @@
+"""Settings from the environment, prefix `ADSERVER_`. Imported by main, cli and migrations only."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each setting has its unit in its name; docs/settings.md lists them all."""
+
+    model_config = SettingsConfigDict(env_prefix="ADSERVER_", frozen=True, extra="ignore")
+
+    database_url: str = Field("", description="Postgres to use; empty starts an embedded one in data_dir")
+    data_dir: Path = Field(Path("./var"), description="Where the embedded Postgres and secrets are kept")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8080, ge=1, le=65535, description="Port to listen on")
+    public_url: str = Field("", description="Base URL of beacons; empty: http://host:port")
+    workers: int = Field(2, ge=1, le=64, description="Server processes")
+    admin_token: SecretStr = Field(
+        SecretStr(""), description="Bearer token of the admin API; empty turns it off"
+    )
+    secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
+    retired_secret_keys: tuple[SecretStr, ...] = Field(
+        (), description="Former secret keys whose beacons still count"
+    )
+
+    request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")
+    upstream_deadline_ms: int = Field(1000, ge=10, le=20_000, description="All upstream attempts of a request")
+    group_max: int = Field(128, ge=1, le=1000, description="Requests in one transaction at the most")
+    group_patience_ms: int = Field(60, ge=1, le=5000, description="How long a group waits for its fetches")
+    queue_max: int = Field(2000, ge=1, le=100_000, description="Requests waiting in a lane before busy")
+    lane_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")
+    fetch_connections: int = Field(4, ge=1, le=64, description="Connections of the fetching lane, each worker")
+    pool_connections: int = Field(5, ge=1, le=64, description="Other connections, each worker")
+
+    lock_timeout_ms: int = Field(500, ge=1, le=20_000, description="A wait for a row becomes a no-fill after this")
+    statement_timeout_ms: int = Field(2000, ge=10, le=60_000, description="Of the serving connections")
+    idle_in_transaction_timeout_ms: int = Field(
+        3000, ge=10, le=60_000, description="Postgres ends a serving connection that is idle in transaction"
+    )
+
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body accepted")
+    batch_max: int = Field(1000, ge=1, le=10_000, description="Requests in one POST /v1/ads")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged")
+    metrics_dir: Path | None = Field(None, description="Prometheus multiprocess files; empty: below data_dir")
+
+    @model_validator(mode="after")
+    def deadlines_nest(self) -> Self:
+        """A transaction that waits for an upstream must end before Postgres ends it."""
+        if self.upstream_deadline_ms >= self.idle_in_transaction_timeout_ms:
+            raise ValueError(
+                "ADSERVER_UPSTREAM_DEADLINE_MS must be less than ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS"
+            )
+        if self.upstream_deadline_ms > self.request_deadline_ms:
+            raise ValueError("ADSERVER_UPSTREAM_DEADLINE_MS must not exceed ADSERVER_REQUEST_DEADLINE_MS")
+        if self.group_patience_ms > self.upstream_deadline_ms:
+            raise ValueError("ADSERVER_GROUP_PATIENCE_MS must not exceed ADSERVER_UPSTREAM_DEADLINE_MS")
+        return self
+
+    @property
+    def beacon_base_url(self) -> str:
+        """What beacon and click URLs start with, without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
