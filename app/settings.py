@@ -18,13 +18,9 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on")
     public_url: str = Field("", description="Base URL of beacons; empty: http://host:port")
     workers: int = Field(2, ge=1, le=64, description="Server processes")
-    admin_token: SecretStr = Field(
-        SecretStr(""), description="Bearer token of the admin API; empty turns it off"
-    )
+    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
     secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
-    retired_secret_keys: tuple[SecretStr, ...] = Field(
-        (), description="Former secret keys whose beacons still count"
-    )
+    retired_secret_keys: tuple[SecretStr, ...] = Field((), description="Former secret keys whose beacons still count")
 
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")
     upstream_deadline_ms: int = Field(1000, ge=10, le=20_000, description="All upstream attempts of a request")
@@ -50,9 +46,7 @@ class Settings(BaseSettings):
     def deadlines_nest(self) -> Self:
         """A transaction that waits for an upstream must end before Postgres ends it."""
         if self.upstream_deadline_ms >= self.idle_in_transaction_timeout_ms:
-            raise ValueError(
-                "ADSERVER_UPSTREAM_DEADLINE_MS must be less than ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS"
-            )
+            raise ValueError("ADSERVER_UPSTREAM_DEADLINE_MS must be less than ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS")
         if self.upstream_deadline_ms > self.request_deadline_ms:
             raise ValueError("ADSERVER_UPSTREAM_DEADLINE_MS must not exceed ADSERVER_REQUEST_DEADLINE_MS")
         if self.group_patience_ms > self.upstream_deadline_ms:

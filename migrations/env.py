@@ -1,0 +1,73 @@
+"""Runs the migrations: one transaction a revision, behind an advisory lock, with short lock waits."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.settings import Settings
+from app.store.schema import is_managed, metadata
+
+# Two migrations at once would race; the second waits here, and then finds nothing left to do.
+MIGRATION_LOCK = 0x61647376
+# A migration that cannot have its lock soon gives up rather than queue everybody behind it.
+LOCK_TIMEOUT = "2s"
+STATEMENT_TIMEOUT = "15min"
+
+
+def database_url() -> str:
+    """The URL handed over by the caller, or the configured one, for SQLAlchemy's asyncpg dialect."""
+    url = context.config.attributes.get("database_url") or Settings().database_url
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def migrate_offline() -> None:
+    """Prints the SQL for `alembic upgrade head --sql`."""
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=metadata,
+        literal_binds=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+        context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+        context.run_migrations()
+
+
+def migrate(connection: Connection) -> None:
+    """Runs on one connection, each revision in its own transaction."""
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=is_managed,
+        compare_server_default=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()
+
+
+async def migrate_online() -> None:
+    """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
+    engine = create_async_engine(database_url(), poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    migrate_offline()
+elif (connection := context.config.attributes.get("connection")) is not None:
+    migrate(connection)
+else:
+    asyncio.run(migrate_online())
