@@ -178,7 +178,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_key", "campaign_id", "window", "window_start", name=op.f("frequency_caps_pkey")),
         comment="How often each user saw each campaign, a row for each window",
         postgresql_with={"fillfactor": "80"},
-        postgresql_with={"fillfactor": "80"},
     )
     op.create_table(
         "holds",
@@ -242,7 +241,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("quotas_pkey")),
         comment="Rate limits over all servers: token buckets that servers lease slices of",
         postgresql_with={"fillfactor": "20"},
-        postgresql_with={"fillfactor": "20"},
     )
     op.create_table(
         "served_documents",
@@ -274,7 +272,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("sessions_pkey")),
         comment="Viewing sessions",
-        postgresql_with={"fillfactor": "80"},
         postgresql_with={"fillfactor": "80"},
     )
     op.create_index(op.f("sessions_expires_at_idx"), "sessions", ["expires_at"], unique=False)
@@ -396,7 +393,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("budget_tracking_campaign_id_fkey")),
         sa.PrimaryKeyConstraint("campaign_id", "period", "period_start", name=op.f("budget_tracking_pkey")),
         comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
-        postgresql_with={"fillfactor": "20"},
         postgresql_with={"fillfactor": "20"},
     )
     op.create_table(
