@@ -247,7 +247,7 @@ def upgrade() -> None:
         sa.Column("request_key", sa.Uuid(), nullable=False, comment="The request"),
         sa.Column("slot", sa.SmallInteger(), nullable=False, comment="Position in the pod"),
         sa.Column("served_on", sa.Date(), nullable=False, comment="UTC day, by which the table is partitioned"),
-        sa.Column("document", sa.Text(), nullable=False, comment="The upstream's VAST document"),
+        sa.Column("document", sa.LargeBinary(), nullable=False, comment="The upstream's VAST document, as it came"),
         sa.PrimaryKeyConstraint("request_key", "slot", "served_on", name=op.f("served_documents_pkey")),
         comment="Upstream documents of requests that may be asked again; partitioned by UTC day",
         postgresql_partition_by="RANGE (served_on)",

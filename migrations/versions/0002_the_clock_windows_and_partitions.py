@@ -44,14 +44,20 @@ RETURN CASE "window"
 END
 """
 
-SPENDABLE = """
-CREATE FUNCTION spendable("limit" numeric, pacing text, at timestamptz, start timestamptz, finish timestamptz)
-RETURNS numeric
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+# Spend may grow evenly: a lifetime budget's over the flight, a day budget's over the campaign's own day.
+BUDGET_PACE = """
+CREATE FUNCTION budget_pace(
+    "limit" numeric, period text, period_start timestamptz,
+    pacing text, starts_at timestamptz, ends_at timestamptz, timezone text
+) RETURNS numeric
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pacing = 'asap' OR start IS NULL OR finish IS NULL THEN "limit"
+    WHEN pacing = 'asap' OR period = 'hour' THEN "limit"
+    WHEN period = 'lifetime' THEN "limit" * greatest(0, least(1,
+        extract(epoch FROM adserver_clock() - starts_at) / extract(epoch FROM ends_at - starts_at)))
     ELSE "limit" * greatest(0, least(1,
-        extract(epoch FROM at - start) / nullif(extract(epoch FROM finish - start), 0)))
+        extract(epoch FROM adserver_clock() - period_start)
+        / extract(epoch FROM date_add(period_start, interval '1 day', timezone) - period_start)))
 END
 """
 
@@ -93,13 +99,13 @@ COMMENTS = {
     "adserver_clock()": "What time it is for every rule: caps, budgets, flights and pacing ask nothing else",
     "window_start(text, timestamptz, text)": "Start of the window that a moment lies in, in the campaign''s timezone",
     "window_end(text, timestamptz, text)": "End of the window that starts there; NULL when it never ends",
-    "spendable(numeric, text, timestamptz, timestamptz, timestamptz)": "How much of a limit pacing allows by then",
+    "budget_pace(numeric, text, timestamptz, text, timestamptz, timestamptz, text)": "How much of a budget may be spent by now",
     "make_partitions(integer)": "Makes the missing partitions from yesterday to so many days ahead; returns how many",
 }
 
 
 def upgrade() -> None:
-    for statement in (CLOCK, WINDOW_START, WINDOW_END, SPENDABLE, MAKE_PARTITIONS):
+    for statement in (CLOCK, WINDOW_START, WINDOW_END, BUDGET_PACE, MAKE_PARTITIONS):
         op.execute(statement)
     for function, comment in COMMENTS.items():
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")

@@ -1,0 +1,188 @@
+"""budget_tracking, ad_serves, holds and spend_ledger: paying for ads, all in one statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+SPEND = """
+WITH asked AS MATERIALIZED (
+    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
+    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
+                $7::uuid[], $8::uuid[], $9::bigint[]) WITH ORDINALITY
+        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
+              user_key, session_id, fingerprint, no)
+), priced AS MATERIALIZED (
+    SELECT c.id AS campaign_id, count(*) AS wanted, c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
+           c.pacing, c.starts_at, c.ends_at, c.timezone,
+           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
+           window_start('day', adserver_clock(), c.timezone) AS day_start
+    FROM asked a JOIN campaigns c ON c.id = a.campaign_id
+    WHERE c.status = 'active' AND adserver_clock() >= c.starts_at AND adserver_clock() < c.ends_at
+    GROUP BY c.id
+), due AS MATERIALIZED (
+    SELECT p.*, b.period,
+           CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
+    FROM priced p JOIN campaign_budgets b USING (campaign_id)
+), locked AS MATERIALIZED (
+    SELECT t.campaign_id, t.period, t."limit" - t.spent - t.held AS room,
+           budget_pace(t."limit", t.period, t.period_start, d.pacing, d.starts_at, d.ends_at, d.timezone)
+               - t.spent - t.held AS room_by_now
+    FROM budget_tracking t JOIN due d USING (campaign_id, period, period_start)
+    ORDER BY t.campaign_id, t.period
+    FOR UPDATE OF t
+), room AS (
+    SELECT d.campaign_id, bool_or(l.campaign_id IS NULL) AS unopened,
+           min(l.room) AS amount, min(least(l.room, l.room_by_now)) AS amount_by_now
+    FROM due d LEFT JOIN locked l USING (campaign_id, period)
+    GROUP BY d.campaign_id
+), granted AS MATERIALIZED (
+    SELECT p.*, r.unopened, r.amount, CASE
+        WHEN r.unopened THEN 0
+        ELSE least(p.wanted, coalesce(greatest(0, floor(r.amount_by_now / nullif(p.price, 0))), p.wanted))
+    END AS units
+    FROM priced p LEFT JOIN room r USING (campaign_id)
+), charged AS (
+    UPDATE budget_tracking t
+    SET spent = t.spent + CASE g.billing WHEN 'serve' THEN g.units * g.price ELSE 0 END,
+        held = t.held + CASE g.billing WHEN 'impression' THEN g.units * g.price ELSE 0 END,
+        impressions = t.impressions + g.units
+    FROM due d JOIN granted g USING (campaign_id)
+    WHERE t.campaign_id = d.campaign_id AND t.period = d.period AND t.period_start = d.period_start
+        AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
+    RETURNING t.campaign_id
+), paid AS MATERIALIZED (
+    SELECT a.*, g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start
+    FROM asked a JOIN granted g USING (campaign_id)
+    WHERE a.nth <= g.units
+), served AS (
+    INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
+                           placement_id, user_key, session_id, price, currency, billing, fingerprint)
+    SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
+           upstream_id, placement_id, user_key, session_id, price, currency, billing, fingerprint
+    FROM paid ORDER BY request_key, slot
+), held AS (
+    INSERT INTO holds (request_key, slot, served_on, campaign_id, price, currency, hour_start, day_start, expires_at)
+    SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, campaign_id, price, currency, hour_start,
+           day_start, adserver_clock() + make_interval(secs => hold_ttl_s)
+    FROM paid WHERE billing = 'impression' ORDER BY request_key, slot
+), booked AS (
+    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
+    SELECT adserver_clock(), 'charge', campaign_id, request_key, slot, price, currency, hour_start, day_start
+    FROM paid WHERE billing = 'serve' ORDER BY no
+), short AS (
+    SELECT (SELECT count(*) FROM due d JOIN granted g USING (campaign_id) WHERE g.units > 0)
+         - (SELECT count(*) FROM charged) AS rows
+)
+SELECT short.rows AS uncharged, a.no, CASE
+    WHEN g.campaign_id IS NULL THEN 'paused'
+    WHEN g.unopened THEN 'unopened'
+    WHEN a.nth * g.price > g.amount THEN 'budget'
+    ELSE 'pacing' END AS reason
+FROM short LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
+"""
+"""Locks the budgets in the order of campaign and period, grants as many ads as all of them have room for, first
+come first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for."""
+
+OPEN_PERIODS = """
+INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
+SELECT c.id, b.period, window_start(b.period, adserver_clock(), c.timezone), b."limit"
+FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
+WHERE c.id = ANY ($1)
+ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+"""
+"""Makes the rows of the budget periods that have begun; a transaction of its own, so that nobody waits for it."""
+
+BUDGETS = """
+SELECT t.campaign_id, t.period, t.period_start, t.spent, t.held, t."limit", t."limit" - t.spent - t.held AS remaining,
+       CASE WHEN t."limit" = 0 THEN 100 ELSE round((t.spent + t.held) * 100 / t."limit", 2) END AS percentage_spent,
+       c.currency, t.impressions
+FROM budget_tracking t JOIN campaigns c ON c.id = t.campaign_id
+JOIN campaign_budgets b ON b.campaign_id = t.campaign_id AND b.period = t.period
+WHERE t.campaign_id = $1 AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
+ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], t.period)
+"""
+"""The current budget periods of one campaign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One ad to be paid for, and what its serve row says."""
+
+    request_key: UUID
+    slot: int
+    campaign_id: str
+    creative_id: str | None
+    upstream_id: str | None
+    placement_id: str | None
+    user_key: UUID | None
+    session_id: UUID | None
+    fingerprint: int
+
+
+class UnchargedError(Exception):
+    """Ads were granted and a budget was not charged for them: the transaction must not commit."""
+
+
+async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> dict[int, str]:
+    """Pays for as many as the budgets allow; returns why not, by position, for the others.
+
+    Raises UnchargedError if the lock and the guard of the same statement disagree, which would be a bug.
+    """
+    rows = await connection.fetch(
+        SPEND,
+        [payment.request_key for payment in payments],
+        [payment.slot for payment in payments],
+        [payment.campaign_id for payment in payments],
+        [payment.creative_id for payment in payments],
+        [payment.upstream_id for payment in payments],
+        [payment.placement_id for payment in payments],
+        [payment.user_key for payment in payments],
+        [payment.session_id for payment in payments],
+        [payment.fingerprint for payment in payments],
+    )
+    if rows[0]["uncharged"]:
+        raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
+    return {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
+
+
+async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
+    """Makes the rows of the campaigns' current budget periods."""
+    await connection.execute(OPEN_PERIODS, campaign_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One budget period as finance sees it; amounts in `currency`."""
+
+    period: str
+    period_start: str
+    spent: Decimal
+    held: Decimal
+    limit: Decimal
+    remaining: Decimal
+    percentage_spent: Decimal
+    currency: str
+    impressions: int
+
+
+async def current_budgets(connection: "Connection[Record]", campaign_id: str) -> list[Budget]:
+    """The campaign's budget periods that are running now, the longest first."""
+    rows = await connection.fetch(BUDGETS, campaign_id)
+    return [
+        Budget(
+            period=row["period"],
+            period_start=row["period_start"].isoformat(),
+            spent=row["spent"],
+            held=row["held"],
+            limit=row["limit"],
+            remaining=row["remaining"],
+            percentage_spent=row["percentage_spent"],
+            currency=row["currency"],
+            impressions=row["impressions"],
+        )
+        for row in rows
+    ]

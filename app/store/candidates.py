@@ -1,0 +1,75 @@
+"""What the database says of campaigns, before anything is counted: may each serve this user now?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+LOOK = """
+WITH asked AS (
+    SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
+        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+), campaign AS MATERIALIZED (
+    SELECT c.id, c.timezone, CASE
+        WHEN c.status <> 'active' THEN 'paused'
+        WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'
+        ELSE (
+            SELECT CASE
+                WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
+                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > t."limit") THEN 'budget'
+                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > budget_pace(
+                    t."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)) THEN 'pacing'
+            END
+            FROM campaign_budgets b
+            LEFT JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
+                AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
+            WHERE b.campaign_id = c.id
+        )
+    END AS refusal
+    FROM campaigns c
+    WHERE c.id = ANY ($1)
+), refused AS (
+    SELECT a.no, coalesce(c.refusal, 'frequency_cap') AS reason
+    FROM asked a
+    JOIN campaign c ON c.id = a.campaign_id
+    WHERE c.refusal IS NOT NULL OR EXISTS (
+        SELECT FROM campaign_caps w
+        JOIN frequency_caps f ON f.campaign_id = w.campaign_id AND f."window" = w."window"
+            AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
+            AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
+        WHERE w.campaign_id = a.campaign_id AND f.count >= w.impressions
+    )
+)
+SELECT catalog.revision, adserver_clock() AS at, refused.no, refused.reason
+FROM catalog LEFT JOIN refused ON true
+"""
+"""Reads, without a lock, which of the candidates are paused, out of flight, capped, spent or ahead of their pace.
+
+Only refusals come back, and in every row the catalog's revision and the database's clock. `unopened` means
+that a budget period has begun for which there is no row yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The database's answer: `refusals` by position in what was asked, from 0."""
+
+    revision: int
+    at: datetime
+    refusals: dict[int, str]
+
+
+async def look(
+    connection: "Connection[Record]",
+    campaign_ids: Sequence[str],
+    user_keys: Sequence[UUID | None],
+    session_ids: Sequence[UUID | None],
+) -> Look:
+    """Asks for parallel sequences of campaign, user and session."""
+    rows = await connection.fetch(LOOK, campaign_ids, user_keys, session_ids)
+    return Look(
+        revision=rows[0]["revision"],
+        at=rows[0]["at"],
+        refusals={row["no"] - 1: row["reason"] for row in rows if row["no"] is not None},
+    )

@@ -1,0 +1,81 @@
+"""frequency_caps: counting an ad for a user, and taking the count back."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+TAKE = """
+WITH due AS MATERIALIZED (
+    SELECT a.no, CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
+           a.campaign_id, w."window", w.impressions AS cap,
+           window_start(w."window", adserver_clock(), c.timezone) AS window_start, c.timezone
+    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
+        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+    JOIN campaigns c ON c.id = a.campaign_id
+    JOIN campaign_caps w ON w.campaign_id = a.campaign_id
+), counted AS (
+    INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
+    SELECT user_key, campaign_id, "window", window_start, 1, cap, CASE "window"
+        WHEN 'session' THEN adserver_clock() + interval '1 day'
+        ELSE window_end("window", window_start, timezone)
+    END
+    FROM due WHERE user_key IS NOT NULL
+    ORDER BY user_key, campaign_id, "window"
+    ON CONFLICT (user_key, campaign_id, "window", window_start) DO UPDATE
+        SET count = f.count + 1, cap = excluded.cap
+        WHERE f.count < excluded.cap
+    RETURNING user_key, campaign_id, "window"
+)
+SELECT no, "window" FROM due LEFT JOIN counted USING (user_key, campaign_id, "window")
+WHERE due.user_key IS NOT NULL AND counted.user_key IS NULL
+"""
+"""Counts one ad in every window of each cap, where there is room; returns the windows that had none.
+
+The rows are locked in the order of user, campaign and window, which is the same in every transaction. A session
+lasts a day at the most, so its count may be swept a day later."""
+
+GIVE_BACK = """
+UPDATE frequency_caps f SET count = f.count - 1
+FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
+    WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+JOIN campaigns c ON c.id = a.campaign_id
+JOIN campaign_caps w ON w.campaign_id = a.campaign_id
+WHERE f.campaign_id = a.campaign_id AND f."window" = w."window"
+    AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
+    AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
+    AND (a.no, w."window") NOT IN (SELECT * FROM unnest($4::bigint[], $5::text[]))
+"""
+"""Takes back the counts of ads that were not paid for, except in the windows that had no room for them."""
+
+REVISION = "SELECT revision FROM catalog"
+"""The catalog's revision: caps are given back by the same definitions that they were taken by, or not at all."""
+
+Full = tuple[int, str]
+"""Position in what was asked, from 0, and the window that had no room."""
+
+
+async def take(
+    connection: "Connection[Record]",
+    campaign_ids: Sequence[str],
+    user_keys: Sequence[UUID | None],
+    session_ids: Sequence[UUID | None],
+) -> list[Full]:
+    """Counts an ad for each position of the parallel sequences; no user may stand in them twice with one campaign."""
+    rows = await connection.fetch(TAKE, campaign_ids, user_keys, session_ids)
+    return [(row["no"] - 1, row["window"]) for row in rows]
+
+
+async def give_back(
+    connection: "Connection[Record]",
+    campaign_ids: Sequence[str],
+    user_keys: Sequence[UUID | None],
+    session_ids: Sequence[UUID | None],
+    full: Sequence[Full],
+) -> int:
+    """Takes the counts back, but for the windows in `full`; returns the catalog's revision that this went by."""
+    await connection.execute(
+        GIVE_BACK, campaign_ids, user_keys, session_ids, [no + 1 for no, _ in full], [window for _, window in full]
+    )
+    revision: int = await connection.fetchval(REVISION)
+    return revision

@@ -1,0 +1,131 @@
+"""Connections to Postgres: two pools, and the translation of driver errors in one place.
+
+Serving connections belong to the lanes and carry the short time-outs of the serving path. The others do
+everything else. SQLAlchemy keeps both; the statements run on the driver's own connection, because a group is
+sent as arrays.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from asyncpg import Connection, Record
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import StoreUnavailable
+
+UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    DBAPIError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.CannotConnectNowError,
+)
+"""What the driver raises when the connection, or Postgres itself, is gone."""
+
+TIMED_OUT = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+)
+"""What Postgres raises when a lock, a statement or a transaction took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Of serving connections, in milliseconds; see "Client Connection Defaults" in the Postgres manual."""
+
+    lock_ms: int
+    statement_ms: int
+    idle_in_transaction_ms: int
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL for SQLAlchemy's asyncpg dialect, from one that psql takes too."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def _engine(url: str, connections: int, server_settings: Mapping[str, str]) -> AsyncEngine:
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=False,
+        connect_args={"server_settings": dict(server_settings), "timeout": 5},
+    )
+
+
+async def _driver(connection: AsyncConnection) -> "Connection[Record]":
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    if not isinstance(driver, Connection):
+        raise StoreUnavailable("the connection is closed")
+    return driver
+
+
+class Store:
+    """Both pools. Close it when the server stops."""
+
+    def __init__(self, url: str, *, serving_connections: int, other_connections: int, timeouts: Timeouts) -> None:
+        common = {"timezone": "UTC", "jit": "off"}
+        serving = {
+            "application_name": "adserver-serving",
+            "lock_timeout": f"{timeouts.lock_ms}ms",
+            "statement_timeout": f"{timeouts.statement_ms}ms",
+            "idle_in_transaction_session_timeout": f"{timeouts.idle_in_transaction_ms}ms",
+            "transaction_timeout": f"{timeouts.statement_ms + timeouts.idle_in_transaction_ms}ms",
+            # The plans of the serving statements are to stay what they are while the tables grow: lookups by key.
+            "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "enable_mergejoin": "off",
+        }
+        others = {
+            "application_name": "adserver",
+            "lock_timeout": "5s",
+            "statement_timeout": "30s",
+            "idle_in_transaction_session_timeout": "10s",
+        }
+        self._serving = _engine(url, serving_connections, common | serving)
+        self._others = _engine(url, other_connections, common | others)
+
+    @asynccontextmanager
+    async def serving_connection(self) -> AsyncIterator["Connection[Record]"]:
+        """A connection of the serving pool, thrown away if anything at all went wrong on it."""
+        async with self._leased(self._serving) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator["Connection[Record]"]:
+        """A connection of the other pool; raises StoreUnavailable in place of the driver's errors."""
+        async with self._leased(self._others) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Connection[Record]"]:
+        """A transaction of its own on a connection of the other pool."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def _leased(self, engine: AsyncEngine) -> AsyncIterator["Connection[Record]"]:
+        try:
+            async with engine.connect() as pooled:
+                try:
+                    yield await _driver(pooled)
+                except BaseException:
+                    await pooled.invalidate()
+                    raise
+        except (*UNAVAILABLE, *TIMED_OUT) as error:
+            raise StoreUnavailable(str(error) or type(error).__name__) from error
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._serving.dispose()
+        await self._others.dispose()

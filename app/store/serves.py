@@ -1,0 +1,67 @@
+"""Finding a serve again by its request, and keeping what is needed to answer it a second time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+FIND_SERVES = """
+SELECT s.request_key, s.slot, s.served_at, s.campaign_id, s.creative_id, s.upstream_id, s.fingerprint, d.document
+FROM ad_serves s LEFT JOIN served_documents d USING (request_key, slot, served_on)
+WHERE s.request_key = ANY ($1)
+    AND s.served_on >= (adserver_clock() AT TIME ZONE 'UTC' - interval '1 day')::date
+    AND s.served_at > adserver_clock() - interval '1 day'
+ORDER BY s.request_key, s.slot
+"""
+"""The serves of these requests in the last 24 hours: a request asked again gets its first answer."""
+
+KEEP_DOCUMENTS = """
+INSERT INTO served_documents (request_key, slot, served_on, document)
+SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, document
+FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS d (request_key, slot, document)
+ORDER BY request_key, slot
+"""
+"""Keeps the upstreams' documents of requests that may be asked again."""
+
+CLAIM_MIDNIGHT = """
+INSERT INTO midnight_requests (request_key, claimed_at)
+SELECT request_key, adserver_clock() FROM unnest($1::uuid[]) AS r (request_key) ORDER BY request_key
+"""
+"""Makes a request unique over both sides of midnight UTC, which the day partitions of ad_serves cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierServe:
+    """An ad that was served before, as far as the database knows it."""
+
+    slot: int
+    served_at: datetime
+    campaign_id: str
+    creative_id: str | None
+    upstream_id: str | None
+    fingerprint: int
+    document: bytes | None
+
+
+async def find_serves(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> dict[UUID, list[EarlierServe]]:
+    """The serves of the last 24 hours by request key, slots in order."""
+    found: dict[UUID, list[EarlierServe]] = {}
+    for row in await connection.fetch(FIND_SERVES, request_keys):
+        key, *rest = row.values()
+        slot, served_at, campaign_id, creative_id, upstream_id, fingerprint, document = rest
+        serve = EarlierServe(slot, served_at, campaign_id, creative_id, upstream_id, fingerprint, document)
+        found.setdefault(key, []).append(serve)
+    return found
+
+
+async def keep_documents(connection: "Connection[Record]", documents: Sequence[tuple[UUID, int, bytes]]) -> None:
+    """Stores (request key, slot, document) for each."""
+    keys, slots, bodies = zip(*documents, strict=True)
+    await connection.execute(KEEP_DOCUMENTS, keys, slots, bodies)
+
+
+async def claim_midnight(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> None:
+    """Claims these requests; raises asyncpg's UniqueViolationError if one was claimed on the other side."""
+    await connection.execute(CLAIM_MIDNIGHT, request_keys)

@@ -1,0 +1,117 @@
+"""sessions: viewing sessions from creation to clean-up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+CREATE = """
+INSERT INTO sessions (id, user_key, publisher_id, correlator, created_at, expires_at)
+VALUES ($1, $2, $3, $4, adserver_clock(), adserver_clock() + make_interval(secs => $5))
+RETURNING *
+"""
+"""Creates a session that lasts so many seconds."""
+
+FIND = "SELECT *, expires_at <= adserver_clock() AS expired FROM sessions WHERE id = $1"
+"""One session, whether it runs or not."""
+
+END = """
+UPDATE sessions SET ended_at = adserver_clock()
+WHERE id = $1 AND ended_at IS NULL AND expires_at > adserver_clock() RETURNING *
+"""
+"""Ends a session that runs."""
+
+LOCK = """
+SELECT *, ended_at IS NOT NULL OR expires_at <= adserver_clock() AS over
+FROM sessions WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+"""
+"""Locks the sessions of a group, in id order: the first locks that a transaction takes."""
+
+MARK_PLAYED = """
+UPDATE sessions s SET played = s.played || p.creative_ids
+FROM (SELECT session_id, array_agg(creative_id) AS creative_ids
+      FROM unnest($1::uuid[], $2::varchar[]) AS p (session_id, creative_id) GROUP BY session_id) AS p
+WHERE s.id = p.session_id
+"""
+"""Adds the creatives that were served to what their sessions have played."""
+
+SWEEP = """
+DELETE FROM sessions WHERE id IN (
+    SELECT id FROM sessions WHERE expires_at < adserver_clock() - interval '1 hour'
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+"""
+"""Removes sessions that have been over for an hour, some at a time; until then they can be said to be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as the database has it; `over` when it was ended or has expired."""
+
+    id: UUID
+    user_key: UUID | None
+    publisher_id: str | None
+    correlator: str
+    played: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+    over: bool
+
+
+def _session(row: Record, *, over: bool) -> SessionRow:
+    return SessionRow(
+        id=row["id"],
+        user_key=row["user_key"],
+        publisher_id=row["publisher_id"],
+        correlator=row["correlator"],
+        played=tuple(row["played"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        over=over,
+    )
+
+
+async def create(
+    connection: "Connection[Record]",
+    session_id: UUID,
+    user_key: UUID | None,
+    publisher_id: str | None,
+    correlator: str,
+    ttl_s: int,
+) -> SessionRow:
+    """Creates the session and returns it."""
+    row = await connection.fetchrow(CREATE, session_id, user_key, publisher_id, correlator, ttl_s)
+    if row is None:
+        raise AssertionError("INSERT ... RETURNING returns its row")
+    return _session(row, over=False)
+
+
+async def find(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
+    """The session, running or over; None if there is none."""
+    row = await connection.fetchrow(FIND, session_id)
+    return row and _session(row, over=row["expired"] or row["ended_at"] is not None)
+
+
+async def end(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
+    """Ends the session; None if none with this id was running."""
+    row = await connection.fetchrow(END, session_id)
+    return row and _session(row, over=True)
+
+
+async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) -> dict[UUID, SessionRow]:
+    """Locks these sessions until the transaction ends; ids that do not exist are left out."""
+    rows = await connection.fetch(LOCK, session_ids)
+    return {row["id"]: _session(row, over=row["over"]) for row in rows}
+
+
+async def mark_played(connection: "Connection[Record]", played: Sequence[tuple[UUID, str]]) -> None:
+    """Remembers (session, creative) for each."""
+    session_ids, creative_ids = zip(*played, strict=True)
+    await connection.execute(MARK_PLAYED, session_ids, creative_ids)
+
+
+async def sweep(connection: "Connection[Record]", limit: int) -> int:
+    """Removes at most `limit` old sessions; returns how many."""
+    status = await connection.execute(SWEEP, limit)
+    return int(status.rpartition(" ")[2])
