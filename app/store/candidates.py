@@ -1,4 +1,4 @@
-"""What the database says of campaigns, before anything is counted: may each serve this user now?"""
+"""What the database says of campaigns before anything is counted: which may serve whom, now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

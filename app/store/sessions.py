@@ -90,13 +90,13 @@ async def create(
 async def find(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """The session, running or over; None if there is none."""
     row = await connection.fetchrow(FIND, session_id)
-    return row and _session(row, over=row["expired"] or row["ended_at"] is not None)
+    return None if row is None else _session(row, over=row["expired"] or row["ended_at"] is not None)
 
 
 async def end(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """Ends the session; None if none with this id was running."""
     row = await connection.fetchrow(END, session_id)
-    return row and _session(row, over=True)
+    return None if row is None else _session(row, over=True)
 
 
 async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) -> dict[UUID, SessionRow]:
