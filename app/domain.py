@@ -244,3 +244,23 @@ class ViewingSession:
     created_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdRequest:
+    """What a player asked for, after validation; exactly one of `campaign_id` and `placement_id` is set."""
+
+    campaign_id: str | None = None
+    placement_id: str | None = None
+    user_id: str | None = None
+    device_id: str | None = None
+    publisher_id: str | None = None
+    session_id: UUID | None = None
+    request_id: str | None = None
+    vast_version: VastVersion = VastVersion.V4_2
+    pod_size: int = 1
+    pod_duration_s: int | None = None
+    min_duration_s: int | None = None
+    max_duration_s: int | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Every known parameter as it was sent, for macros and for telling a retry from another request."""

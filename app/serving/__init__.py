@@ -1,0 +1,1 @@
+"""What happens to an ad request: decision, THE TRANSACTION, grouping, answer."""

@@ -1,0 +1,59 @@
+"""SessionContext: what belongs to one request, from its first byte to its last."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+log = structlog.get_logger()
+
+COOKIES = ("uid", "device_id", "publisher_id")
+"""The cookies that say who is watching, where the query does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """Immutable, and closed when its `with` block ends, whatever happened in it.
+
+    `correlator` is the same for all ads of a page view or viewing session, `cachebusting` 8 digits
+    (VAST 4.2 section 6.1), `request_id` what the answer's X-Request-Id says.
+    """
+
+    request_id: str
+    timestamp: datetime
+    correlator: str
+    cachebusting: str
+    cookies: Mapping[str, str]
+    _cleanups: list[Callable[[], None]] = field(default_factory=list, repr=False, compare=False)
+
+    def on_close(self, cleanup: Callable[[], None]) -> None:
+        """Has `cleanup` called when the request is over; the last one registered is called first."""
+        self._cleanups.append(cleanup)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        while self._cleanups:
+            cleanup = self._cleanups.pop()
+            try:
+                cleanup()
+            except Exception:  # noqa: BLE001 - a failing clean-up must not take the answer with it
+                log.exception("clean-up failed", request_id=self.request_id)
+
+
+def open_context(request_id: str, cookies: Mapping[str, str]) -> SessionContext:
+    """A context for the request that has just arrived."""
+    return SessionContext(
+        request_id=request_id,
+        timestamp=datetime.now(UTC),
+        correlator=str(random.getrandbits(53)),  # noqa: S311 - not a secret
+        cachebusting=f"{random.randrange(10**8):08}",  # noqa: S311 - not a secret
+        cookies=cookies,
+    )

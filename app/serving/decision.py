@@ -1,0 +1,107 @@
+"""The candidate decision: which campaign, and which of its creatives, for each slot. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
+
+from app.domain import Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
+from app.serving.tickets import Choice, Ticket
+
+
+def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
+    """Whether the request's country, device type or genre is none of those that were asked for."""
+    return any(
+        wanted and values.get(name, "").lower() not in wanted
+        for name, wanted in (
+            ("country", targeting.countries),
+            ("device_type", targeting.device_types),
+            ("content_genre", targeting.content_genres),
+        )
+    )
+
+
+def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | None) -> bool:
+    """Whether there is somebody to count for every cap of the campaign."""
+    return all(
+        (session_id if cap.per is CapWindow.SESSION else user_key) is not None for cap in campaign.frequency_caps
+    )
+
+
+def fitting_creatives(ticket: Ticket, creatives: Sequence[Creative], room_s: int | None) -> list[Creative]:
+    """The creatives whose duration suits the request and the room that is left in the pod, in seconds."""
+    request = ticket.request
+    longest = min((limit for limit in (request.max_duration_s, room_s) if limit is not None), default=None)
+    return [
+        creative
+        for creative in creatives
+        if (longest is None or creative.duration_s <= longest)
+        and (request.min_duration_s is None or creative.duration_s >= request.min_duration_s)
+    ]
+
+
+class Chooser:
+    """Chooses for one ticket at a time; remembers what the group has chosen already."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._counted: set[tuple[UUID | None, str]] = set()
+
+    def choose(self, ticket: Ticket, played: Collection[str]) -> list[Choice] | None:
+        """The choices for the ticket's slots, none if every candidate is refused.
+
+        None means that the group already counts one of these campaigns for the same user: one statement cannot
+        touch a row twice, so the ticket waits for the next group.
+        """
+        choices = self._fill(ticket, played)
+        if not choices and ticket.repeats_allowed:
+            choices = self._fill(ticket, ())
+        keys = [
+            (key, choice.campaign.id)
+            for choice in choices
+            if choice.counted
+            for key in (ticket.user_key, ticket.request.session_id)
+            if key is not None
+        ]
+        if any(key in self._counted for key in keys):
+            return None
+        self._counted.update(keys)
+        return choices
+
+    def _fill(self, ticket: Ticket, played: Collection[str]) -> list[Choice]:
+        choices: list[Choice] = []
+        advertisers: set[str] = set()
+        room_s = ticket.request.pod_duration_s
+        for campaign_id in ticket.run:
+            if len(choices) == ticket.request.pod_size:
+                break
+            campaign = self._catalog.campaigns[campaign_id]
+            if campaign_id in ticket.refusals or campaign.advertiser in advertisers:
+                continue
+            choice = self._candidate(ticket, campaign, len(choices), room_s, played)
+            if choice is None:
+                continue
+            choices.append(choice)
+            if ticket.request.pod_size > 1:
+                advertisers.add(campaign.advertiser)
+            if room_s is not None and choice.creative is not None:
+                room_s -= choice.creative.duration_s
+        return choices
+
+    def _candidate(
+        self, ticket: Ticket, campaign: Campaign, slot: int, room_s: int | None, played: Collection[str]
+    ) -> Choice | None:
+        counted = bool(campaign.frequency_caps)
+        countable = is_countable(campaign, ticket.user_key, ticket.request.session_id)
+        if not countable and campaign.without_user is WithoutUser.SKIP:
+            ticket.refusals[campaign.id] = NoFillReason.NO_USER
+            return None
+        if campaign.upstreams:
+            return Choice(ticket, slot, campaign, None, ticket.in_hand.get(campaign.id), counted)
+        fitting = fitting_creatives(ticket, self._catalog.creatives.get(campaign.id, ()), room_s)
+        if not fitting:
+            ticket.refusals[campaign.id] = NoFillReason.NO_CANDIDATE
+            return None
+        unplayed = [creative for creative in fitting if creative.id not in played]
+        if not unplayed:
+            return None
+        creative = unplayed[ticket.request_key.int % len(unplayed)]
+        return Choice(ticket, slot, campaign, creative, None, counted)

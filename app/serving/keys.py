@@ -1,0 +1,47 @@
+"""Keyed hashes, so that the database never holds a viewer's or a request's raw id."""
+
+import os
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+from uuid import UUID
+
+KEY_BYTES_MAX = 64
+"""BLAKE2b takes a key of at most 64 bytes (RFC 7693 section 2.1)."""
+
+
+def hash_key(secret: str) -> bytes:
+    """The key for every hash below, from the configured secret of any length."""
+    return blake2b(secret.encode(), digest_size=KEY_BYTES_MAX).digest()
+
+
+def user_key(key: bytes, user_id: str) -> UUID:
+    """128 bits that stand for a user."""
+    return UUID(bytes=blake2b(user_id.encode(), digest_size=16, key=key, person=b"user").digest())
+
+
+def device_key(key: bytes, device_id: str) -> UUID:
+    """128 bits that stand for a device, where the user is not known."""
+    return UUID(bytes=blake2b(device_id.encode(), digest_size=16, key=key, person=b"device").digest())
+
+
+def request_key(key: bytes, request_id: str) -> UUID:
+    """The request's own id if it is a UUID, else 128 bits that stand for it."""
+    try:
+        return UUID(request_id)
+    except ValueError:
+        return UUID(bytes=blake2b(request_id.encode(), digest_size=16, key=key, person=b"request").digest())
+
+
+def fingerprint(values: Mapping[str, str]) -> int:
+    """64 signed bits over the parameters of a request, but for its id, in any order."""
+    text = "\x00".join(f"{name}={values[name]}" for name in sorted(values) if name != "request_id")
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def new_request_key() -> UUID:
+    """A UUID of version 7 (RFC 9562 section 5.7): keys made one after another lie together in an index."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    bits = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7000 << 64 | (random & (0x0FFF << 64))
+    return UUID(int=bits | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF)

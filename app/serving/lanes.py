@@ -1,0 +1,152 @@
+"""A lane: one bounded queue, and a few connections that each take everything that waits as their next group.
+
+Idle, every group is a single request; under load the groups grow by themselves.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import takewhile
+
+import asyncpg
+import structlog
+from asyncpg import Connection, Record
+
+from app.domain import NoFillReason
+from app.errors import StoreUnavailable
+from app.serving.tickets import NoFill, Ticket
+from app.store.connections import TIMED_OUT, UNAVAILABLE, Store
+
+log = structlog.get_logger()
+
+RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
+"""How long a connection's worker waits, at random between these, before it asks for another connection."""
+
+EXPIRY_INTERVAL_S = 0.02
+"""How often requests past their deadline are looked for: what a deadline may be late by."""
+
+ATTEMPTS_MAX = 5
+"""How often a request is put back because its group failed, before it is answered `busy`."""
+
+ServeGroup = Callable[["Connection[Record]", list[Ticket]], Awaitable[None]]
+"""Runs the transaction for a group and tells the tickets; raises what the driver raises."""
+
+
+class Lane:
+    """Start it with `start`, stop it with `stop`."""
+
+    def __init__(
+        self, name: str, store: Store, serve_group: ServeGroup, *, connections: int, queue_max: int, group_max: int
+    ) -> None:
+        self.name = name
+        self._store = store
+        self._serve_group = serve_group
+        self._connections = connections
+        self._queue_max = queue_max
+        self._group_max = group_max
+        self._queue: deque[Ticket] = deque()
+        self._in_flight: set[Ticket] = set()
+        self._arrived = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Opens the lane."""
+        self._tasks = [asyncio.create_task(self._work(), name=f"{self.name}-{no}") for no in range(self._connections)]
+        self._tasks.append(asyncio.create_task(self._expire(), name=f"{self.name}-deadlines"))
+
+    async def stop(self) -> None:
+        """Answers what waits as `busy`, and closes the lane."""
+        for ticket in self._queue:
+            ticket.settle(NoFill(NoFillReason.BUSY))
+        self._queue.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
+
+    def put(self, ticket: Ticket) -> None:
+        """Queues a request, or answers `busy` at once when the queue is full."""
+        if len(self._queue) >= self._queue_max:
+            ticket.settle(NoFill(NoFillReason.BUSY))
+            return
+        self._queue.append(ticket)
+        self._arrived.set()
+
+    def put_back(self, tickets: list[Ticket]) -> None:
+        """Puts requests back in front: they have waited already."""
+        self._queue.extendleft(reversed(tickets))
+        self._arrived.set()
+
+    async def _work(self) -> None:
+        """One connection's worker, for ever."""
+        while True:
+            try:
+                async with self._store.serving_connection() as connection:
+                    while True:
+                        await self._serve_next(connection)
+            except StoreUnavailable as error:
+                log.warning("serving connection lost", lane=self.name, error=str(error))
+                await asyncio.sleep(random.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S))  # noqa: S311 - jitter
+
+    async def _serve_next(self, connection: "Connection[Record]") -> None:
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        group = self._next_group()
+        if not group:
+            return
+        self._in_flight.update(group)
+        try:
+            await self._serve_group(connection, group)
+        except (*UNAVAILABLE, asyncpg.UniqueViolationError, asyncpg.InvalidCachedStatementError) as error:
+            # The first leaves open whether COMMIT arrived, the second says that the same request was served
+            # elsewhere meanwhile: either way the next attempt looks for an earlier serve first.
+            self._retry(group, named=True)
+            if isinstance(error, UNAVAILABLE):
+                raise
+        except (*TIMED_OUT, asyncpg.PostgresError) as error:
+            log.warning("group failed", lane=self.name, size=len(group), error=str(error))
+            self._retry(group, alone=True)
+        finally:
+            self._in_flight.difference_update(group)
+
+    def _next_group(self) -> list[Ticket]:
+        """Everything that waits, up to the maximum; a request that is to be alone goes alone."""
+        if self._queue[0].alone:
+            return [self._queue.popleft()]
+        together = len(list(takewhile(lambda ticket: not ticket.alone, self._first(self._group_max))))
+        group = [self._queue.popleft() for _ in range(together)]
+        return [ticket for ticket in group if not ticket.outcome.done()]
+
+    def _first(self, limit: int) -> Iterator[Ticket]:
+        return (ticket for _, ticket in zip(range(limit), self._queue, strict=False))
+
+    def _retry(self, group: list[Ticket], *, named: bool = False, alone: bool = False) -> None:
+        """Puts the group's requests back, unless they have been tried often enough."""
+        again: list[Ticket] = []
+        for ticket in group:
+            ticket.attempts += 1
+            ticket.may_be_served = ticket.may_be_served or named
+            if ticket.attempts > ATTEMPTS_MAX or (alone and ticket.alone):
+                ticket.settle(NoFill(NoFillReason.BUSY))
+            elif not ticket.outcome.done():
+                ticket.alone = alone
+                again.append(ticket)
+        self.put_back(again)
+
+    async def _expire(self) -> None:
+        """Answers `busy` to requests past their deadline, whether they wait or their transaction does."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
+            now = clock()
+            while self._queue and (self._queue[0].outcome.done() or self._queue[0].deadline <= now):
+                self._queue.popleft().settle(NoFill(NoFillReason.BUSY))
+            for ticket in self._in_flight:
+                if ticket.deadline <= now:
+                    ticket.settle(NoFill(NoFillReason.BUSY))

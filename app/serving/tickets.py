@@ -1,0 +1,125 @@
+"""A ticket is one ad request on its way through the lanes; an outcome is how it ends."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from app.domain import AdRequest, Campaign, Creative, NoFillReason
+from app.serving.context import SessionContext
+
+
+class FetchedAd(Protocol):
+    """An upstream's ad, ready to be served."""
+
+    @property
+    def upstream_id(self) -> str:
+        """Where it came from."""
+
+    @property
+    def body(self) -> bytes:
+        """The document as it came, kept for requests that may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAd:
+    """One ad of an answer: an own creative, or an upstream's document."""
+
+    slot: int
+    campaign_id: str
+    creative: Creative | None
+    fetched: FetchedAd | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The request was paid for; `repeat` when that happened the first time it was asked."""
+
+    request_key: UUID
+    served_at: datetime
+    ads: tuple[ServedAd, ...]
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoFill:
+    """Nothing was served and nothing was spent; `reason` is that of the candidate with the highest priority."""
+
+    reason: NoFillReason
+
+
+Outcome = Served | NoFill
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request, its candidates in priority order, and what was learned of them so far."""
+
+    request: AdRequest
+    context: SessionContext
+    request_key: UUID
+    user_key: UUID | None
+    fingerprint: int
+    correlator: str
+    candidates: tuple[str, ...]
+    deadline: float
+    """When the answer is due, by the event loop's clock, in seconds."""
+    outcome: "asyncio.Future[Outcome]"
+    may_be_served: bool
+    """Whether to look for an earlier serve: the player named the request, or a COMMIT's answer was lost."""
+    refusals: dict[str, NoFillReason] = field(default_factory=dict)
+    in_hand: dict[str, FetchedAd] = field(default_factory=dict)
+    """Upstream ads that are already here, by campaign."""
+    run: tuple[str, ...] = ()
+    """The candidates that the present lane may try."""
+    repeats_allowed: bool = False
+    """Whether a creative that its session has seen may be served again, nothing else being left."""
+    attempts: int = 0
+    alone: bool = False
+    """Whether it is to be served in a group of its own, because its group failed."""
+
+    @property
+    def remaining(self) -> tuple[str, ...]:
+        """Candidates that were not refused yet."""
+        return tuple(campaign_id for campaign_id in self.candidates if campaign_id not in self.refusals)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Answers the player, unless the deadline has."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the request with an error that belongs to the player's request itself."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+    def give_up(self) -> None:
+        """Ends the request with the reason of the first candidate, or `no_candidate`."""
+        reasons = [self.refusals[campaign_id] for campaign_id in self.candidates if campaign_id in self.refusals]
+        self.settle(NoFill(reasons[0] if reasons else NoFillReason.NO_CANDIDATE))
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """A candidate chosen for one slot of a request."""
+
+    ticket: Ticket
+    slot: int
+    campaign: Campaign
+    creative: Creative | None
+    fetched: FetchedAd | None
+    counted: bool
+    """Whether frequency caps count this ad."""
+    full_windows: list[str] = field(default_factory=list)
+    """Cap windows that turned out to have no room for it, and so did not count it."""
+    paid: bool = False
+
+    def refuse(self, reason: NoFillReason) -> None:
+        """Takes the campaign out of what its request may still try."""
+        self.ticket.refusals[self.campaign.id] = reason
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether there is an ad to serve."""
+        return self.creative is not None or self.fetched is not None

@@ -1,0 +1,280 @@
+"""THE transaction: cap check, fetch and spend for a group of requests, in one Postgres transaction.
+
+    look        which candidates may serve at all: status, flight, caps, budgets, pacing; no locks
+    take        count the ad in every cap window; locks rows of frequency_caps, sorted
+    fetch       ads that are not in hand come from their upstreams, all at once, for `patience_s` at the most
+    spend       lock the budgets, sorted, and pay for as many ads as they have room for; book the serves
+    give back   ads that were not paid for are not counted
+
+Only when COMMIT has returned does anybody hear of an ad. Raised errors roll everything back.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from asyncpg import Connection, Record
+
+from app.domain import Campaign, Catalog, NoFillReason
+from app.errors import Conflict, Gone, NotFound, UpstreamFailed
+from app.serving.decision import Chooser
+from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
+from app.store import budgets, candidates, caps, serves, sessions
+from app.store.serves import EarlierServe
+
+Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
+"""Gets an upstream's ad for a campaign; raises UpstreamFailed."""
+
+Late = tuple[Choice, "asyncio.Task[FetchedAd]"]
+"""A choice whose ad was still on its way when patience ran out."""
+
+Recall = Callable[[EarlierServe], ServedAd]
+"""Makes the ad of an earlier serve again."""
+
+MIDNIGHT_MARGIN = timedelta(minutes=1)
+"""Longer than any serving transaction may take."""
+
+UNOPENED = "unopened"
+
+
+class CatalogMovedError(Exception):
+    """The database has another revision of the catalog than this worker: reload it and start the group again."""
+
+
+class PeriodsUnopenedError(Exception):
+    """A budget period has begun for which there is no row yet: make them and start the group again."""
+
+
+@dataclass(slots=True)
+class Group:
+    """What became of a group, to be told after COMMIT."""
+
+    served: list[tuple[Ticket, Served]] = field(default_factory=list)
+    failed: list[tuple[Ticket, Exception]] = field(default_factory=list)
+    undecided: list[Ticket] = field(default_factory=list)
+    """To be tried again, with what was learned in their `refusals`."""
+    late: list[Late] = field(default_factory=list)
+
+
+class GroupTransaction:
+    """Serves one group on one connection. Make one for each group."""
+
+    def __init__(
+        self, connection: "Connection[Record]", catalog: Catalog, fetch: Fetch, recall: Recall, patience_s: float
+    ) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._fetch = fetch
+        self._recall = recall
+        self._patience_s = patience_s
+        self._played: dict[object, tuple[str, ...]] = {}
+        self._group = Group()
+
+    async def serve(self, tickets: Sequence[Ticket]) -> Group:
+        """The one code path, for one request and for many."""
+        known = [ticket.refusals.copy() for ticket in tickets]
+        late: list[Late] = []
+        try:
+            async with self._connection.transaction():
+                asking = await self._join_sessions(await self._answer_repeats(tickets))
+                choices, at = await self._look(asking)
+                await self._take(choices)
+                late = await self._fetch_missing(choices)
+                await self._spend(choices, at)
+                await self._give_back(choices)
+        except BaseException:
+            for _, task in late:
+                task.cancel()
+            for ticket, refusals in zip(tickets, known, strict=True):
+                ticket.refusals = refusals
+            raise
+        self._report(asking, choices, late, at)
+        return self._group
+
+    async def _answer_repeats(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Gives requests that were served before their first answer; returns the others."""
+        keys = [ticket.request_key for ticket in tickets if ticket.may_be_served]
+        if not keys:
+            return list(tickets)
+        earlier = await serves.find_serves(self._connection, keys)
+        for ticket in tickets:
+            if found := earlier.get(ticket.request_key):
+                self._answer_again(ticket, found)
+        return [ticket for ticket in tickets if ticket.request_key not in earlier]
+
+    def _answer_again(self, ticket: Ticket, found: list[EarlierServe]) -> None:
+        if found[0].fingerprint != ticket.fingerprint:
+            self._group.failed.append((ticket, Conflict("request_id was used before with other parameters")))
+            return
+        ads = tuple(self._recall(serve) for serve in found)
+        self._group.served.append((ticket, Served(ticket.request_key, found[0].served_at, ads, repeat=True)))
+
+    async def _join_sessions(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Locks the viewing sessions of the group; returns the tickets whose session, if any, runs."""
+        wanted = {ticket.request.session_id for ticket in tickets if ticket.request.session_id is not None}
+        if not wanted:
+            return tickets
+        rows = await sessions.lock(self._connection, list(wanted))
+        running: list[Ticket] = []
+        for ticket in tickets:
+            session_id = ticket.request.session_id
+            row = None if session_id is None else rows.get(session_id)
+            if session_id is None:
+                running.append(ticket)
+            elif row is None:
+                self._group.failed.append((ticket, NotFound(f"session {session_id} does not exist")))
+            elif row.over:
+                self._group.failed.append((ticket, Gone(f"session {session_id} has ended")))
+            else:
+                ticket.user_key = ticket.user_key or row.user_key
+                ticket.correlator = row.correlator
+                self._played[session_id] = row.played
+                running.append(ticket)
+        return running
+
+    async def _look(self, tickets: list[Ticket]) -> tuple[list[Choice], datetime]:
+        """Asks the database about every candidate, and chooses."""
+        asked = [(ticket, campaign_id) for ticket in tickets for campaign_id in ticket.run]
+        seen = await candidates.look(
+            self._connection,
+            [campaign_id for _, campaign_id in asked],
+            [ticket.user_key for ticket, _ in asked],
+            [ticket.request.session_id for ticket, _ in asked],
+        )
+        if seen.revision != self._catalog.revision:
+            raise CatalogMovedError
+        if UNOPENED in seen.refusals.values():
+            raise PeriodsUnopenedError
+        for no, reason in seen.refusals.items():
+            ticket, campaign_id = asked[no]
+            ticket.refusals[campaign_id] = NoFillReason(reason)
+        chooser = Chooser(self._catalog)
+        choices: list[Choice] = []
+        for ticket in tickets:
+            choices += chooser.choose(ticket, self._played.get(ticket.request.session_id, ())) or ()
+        return choices, seen.at
+
+    async def _take(self, choices: list[Choice]) -> None:
+        """Counts the ads; refuses the choices for which a cap has no room."""
+        counted = [choice for choice in choices if choice.counted]
+        if not counted:
+            return
+        full = await caps.take(
+            self._connection,
+            [choice.campaign.id for choice in counted],
+            [choice.ticket.user_key for choice in counted],
+            [choice.ticket.request.session_id for choice in counted],
+        )
+        for no, window in full:
+            counted[no].full_windows.append(window)
+            counted[no].refuse(NoFillReason.FREQUENCY_CAP)
+
+    async def _fetch_missing(self, choices: list[Choice]) -> list[Late]:
+        """Fetches, all at once, what is not in hand; returns what is still on its way when patience runs out."""
+        tasks = {
+            asyncio.create_task(self._fetch(choice.ticket, choice.campaign)): choice
+            for choice in choices
+            if not choice.in_hand and not choice.full_windows
+        }
+        if not tasks:
+            return []
+        try:
+            done, pending = await asyncio.wait(tasks, timeout=self._patience_s)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            raise
+        for task in done:
+            try:
+                tasks[task].fetched = task.result()
+            except UpstreamFailed:
+                tasks[task].refuse(NoFillReason.UPSTREAM)
+        return [(tasks[task], task) for task in pending]
+
+    async def _spend(self, choices: list[Choice], at: datetime) -> None:
+        """Pays for the ads in hand, first come first served."""
+        payable = [choice for choice in choices if choice.in_hand and not choice.full_windows]
+        if not payable:
+            return
+        refusals = await budgets.spend(self._connection, [_payment(choice) for choice in payable])
+        if UNOPENED in refusals.values():
+            raise PeriodsUnopenedError
+        for no, choice in enumerate(payable):
+            if reason := refusals.get(no):
+                choice.refuse(NoFillReason(reason))
+            else:
+                choice.paid = True
+        await self._remember([choice for choice in payable if choice.paid], at)
+
+    async def _remember(self, paid: list[Choice], at: datetime) -> None:
+        """Writes what makes a request answerable again, and what its session has now played."""
+        named = [choice for choice in paid if choice.ticket.may_be_served]
+        documents = [
+            (choice.ticket.request_key, choice.slot, choice.fetched.body) for choice in named if choice.fetched
+        ]
+        if documents:
+            await serves.keep_documents(self._connection, documents)
+        if named and _near_midnight(at):
+            await serves.claim_midnight(self._connection, list({choice.ticket.request_key for choice in named}))
+        played = [
+            (choice.ticket.request.session_id, choice.creative.id)
+            for choice in paid
+            if choice.ticket.request.session_id is not None and choice.creative is not None
+        ]
+        if played:
+            await sessions.mark_played(self._connection, played)
+
+    async def _give_back(self, choices: list[Choice]) -> None:
+        """No ad, no count."""
+        unpaid = [choice for choice in choices if choice.counted and not choice.paid]
+        if not unpaid:
+            return
+        revision = await caps.give_back(
+            self._connection,
+            [choice.campaign.id for choice in unpaid],
+            [choice.ticket.user_key for choice in unpaid],
+            [choice.ticket.request.session_id for choice in unpaid],
+            [(no, window) for no, choice in enumerate(unpaid) for window in choice.full_windows],
+        )
+        if revision != self._catalog.revision:
+            raise CatalogMovedError
+
+    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late], at: datetime) -> None:
+        """Sorts the tickets into served, late and undecided."""
+        ads: dict[Ticket, list[ServedAd]] = {}
+        for choice in choices:
+            if choice.paid:
+                ad = ServedAd(choice.slot, choice.campaign.id, choice.creative, choice.fetched)
+                ads.setdefault(choice.ticket, []).append(ad)
+        waiting = {choice.ticket for choice, _ in late}
+        for ticket in asking:
+            if ticket in ads:
+                self._group.served.append((ticket, Served(ticket.request_key, at, tuple(ads[ticket]))))
+            elif ticket not in waiting:
+                self._group.undecided.append(ticket)
+        for choice, task in late:
+            if choice.ticket in ads:
+                task.cancel()
+            else:
+                self._group.late.append((choice, task))
+
+
+def _payment(choice: Choice) -> budgets.Payment:
+    ticket = choice.ticket
+    return budgets.Payment(
+        request_key=ticket.request_key,
+        slot=choice.slot,
+        campaign_id=choice.campaign.id,
+        creative_id=choice.creative.id if choice.creative else None,
+        upstream_id=choice.fetched.upstream_id if choice.fetched else None,
+        placement_id=ticket.request.placement_id,
+        user_key=ticket.user_key,
+        session_id=ticket.request.session_id,
+        fingerprint=ticket.fingerprint,
+    )
+
+
+def _near_midnight(at: datetime) -> bool:
+    return (at + MIDNIGHT_MARGIN).date() != (at - MIDNIGHT_MARGIN).date()
