@@ -1,0 +1,54 @@
+"""Which addresses may be connected to when a URL came from somebody else: not those of our own networks.
+
+The check stands where the socket is made, so it sees the very address that is connected to: a literal, a name's
+every address, a redirect's target, and a name that resolved to something else a moment ago.
+"""
+
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+NAT64 = IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address."""
+
+SocketAddress = tuple[int, int, int, str, tuple[Any, ...]]
+"""What getaddrinfo gives: family, type, protocol, canonical name, address."""
+
+
+class ForbiddenAddressError(OSError):
+    """The address is on a private, loopback, link-local or otherwise not public network."""
+
+
+def is_forbidden(address: Address, allowed: Sequence[Network]) -> bool:
+    """Whether connecting there is refused; `allowed` is the operator's list of exceptions."""
+    if any(address in network for network in allowed):
+        return False
+    inner = _embedded_ipv4(address)
+    if inner is not None:
+        return is_forbidden(inner, allowed)
+    return not address.is_global or address.is_multicast
+
+
+def _embedded_ipv4(address: Address) -> IPv4Address | None:
+    """The IPv4 address that packets to this IPv6 address may end up at."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+
+
+def guarded_socket(allowed: Sequence[Network]) -> Callable[[SocketAddress], socket.socket]:
+    """A socket factory that raises ForbiddenAddressError instead of making a socket for a forbidden address."""
+
+    def make_socket(info: SocketAddress) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if is_forbidden(ip_address(address[0].partition("%")[0]), allowed):
+            raise ForbiddenAddressError(f"{address[0]} is not a public address")
+        return socket.socket(family, kind, protocol)
+
+    return make_socket

@@ -1,0 +1,87 @@
+"""The fallback chain: primary, fallback 1, fallback 2, ... within one deadline."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from app.domain import Upstream
+from app.errors import UpstreamFailed
+from app.upstreams.asker import Answer, Asker
+from app.upstreams.failures import AllUpstreamsFailed, FailedAttempt
+from app.upstreams.fetched import Documents, Fetched, RequestValues
+
+
+class UpstreamChain:
+    """Gets an ad from the first upstream of a chain that has one."""
+
+    def __init__(self, asker: Asker, documents: Documents) -> None:
+        self._asker = asker
+        self._documents = documents
+        self._losers: set[asyncio.Task[Answer]] = set()
+
+    async def fetch(self, upstreams: Sequence[Upstream], context: RequestValues, deadline: float) -> Fetched:
+        """Asks in order until one has an ad; `deadline` is in seconds of the event loop's clock.
+
+        What is left of it is divided among the upstreams that are left, so that one that hangs leaves time for the
+        others. Raises AllUpstreamsFailed.
+        """
+        race = _Race(self._asker, upstreams, context, deadline)
+        try:
+            return await race.run()
+        finally:
+            for task in race.running:
+                task.cancel()
+                self._losers.add(task)
+                task.add_done_callback(self._losers.discard)
+
+    def in_hand(self, upstreams: Sequence[Upstream], context: RequestValues) -> Fetched | None:
+        """The ad, if the chain's next upstream has it in the cache; asks nobody."""
+        return None
+
+    def restore(self, upstream_id: str, body: bytes) -> Fetched:
+        """The ad of a body that was served before; raises UnusableVast."""
+        return Fetched(upstream_id, body, self._documents.compile(body))
+
+
+class _Race:
+    """One request on its way along the chain."""
+
+    def __init__(self, asker: Asker, upstreams: Sequence[Upstream], context: RequestValues, deadline: float) -> None:
+        self._asker = asker
+        self._context = context
+        self._deadline = deadline
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+        self._waiting = deque(upstreams)
+        self._failed: list[FailedAttempt] = []
+        self.running: dict[asyncio.Task[Answer], tuple[Upstream, float]] = {}
+
+    async def run(self) -> Fetched:
+        """The first ad; what is still in `running` afterwards has lost."""
+        while self._waiting or self.running:
+            if not self.running:
+                self._start_next()
+            done, _ = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                upstream, since = self.running.pop(task)
+                try:
+                    return self._fetched(upstream, task.result())
+                except UpstreamFailed as failure:
+                    self._failed.append(FailedAttempt(upstream.id, failure.kind, 1000 * (self._clock() - since)))
+        raise AllUpstreamsFailed(self._failed)
+
+    def _start_next(self) -> None:
+        now = self._clock()
+        share_s = (self._deadline - now) / len(self._waiting)
+        upstream = self._waiting.popleft()
+        asking = self._asker.ask(upstream, self._context, min(share_s, upstream.timeout_ms / 1000))
+        self.running[asyncio.create_task(asking)] = (upstream, now)
+
+    def _fetched(self, upstream: Upstream, answer: Answer) -> Fetched:
+        return Fetched(
+            upstream_id=upstream.id,
+            body=answer.body,
+            document=answer.document,
+            attempts=tuple(self._failed),
+            elapsed_ms=1000 * (self._clock() - self._started),
+        )

@@ -1,0 +1,122 @@
+"""One GET of one URL: deadline, redirects, size, and where it may go."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+
+from app.errors import UpstreamFailed
+from app.upstreams.addresses import Network
+from app.upstreams.body import ACCEPT_ENCODING, read_body
+from app.upstreams.failures import FailureKind, http_failure
+from app.upstreams.transport import open_client
+
+CONNECT_SHARE = 0.5
+"""Part of an attempt's time in which the connection must stand: a black hole leaves time for one more upstream."""
+POOL_SHARE = 0.75
+"""Part of an attempt's time for a connection of the pool, whether it has to be made or waited for."""
+
+HEADERS = {"Accept": "application/xml, text/xml, */*;q=0.1", "Accept-Encoding": ACCEPT_ENCODING}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one GET, with all its redirects."""
+
+    within_s: float
+    max_body_bytes: int
+    max_redirects: int
+
+
+class UpstreamClient:
+    """GETs documents. `tag` follows URLs that the operator wrote, `stranger` those found in somebody's document.
+
+    A stranger's URL, and a tag's redirect to another host, must lead to a public address or into one of
+    `allowed_networks`.
+    """
+
+    def __init__(self, allowed_networks: Sequence[Network] = (), tls: ssl.SSLContext | None = None) -> None:
+        tls = tls or httpx.create_ssl_context()
+        self._open = open_client(tls)
+        self._open_fresh = open_client(tls, fresh=True)
+        self._guarded = open_client(tls, allowed_networks=tuple(allowed_networks))
+
+    @property
+    def clients(self) -> tuple[httpx.AsyncClient, ...]:
+        """What tracing instruments."""
+        return (self._open, self._open_fresh, self._guarded)
+
+    async def tag(
+        self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits, *, fresh: bool = False
+    ) -> bytes:
+        """The body of a configured tag; `fresh` asks on a connection of its own.
+
+        Raises UpstreamFailed, or its subclass NotAnswered when the connection failed before the answer began.
+        """
+        return await self._get(upstream_id, self._open_fresh if fresh else self._open, url, headers, limits)
+
+    async def stranger(self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits) -> bytes:
+        """The body of a URL that came in a document of `upstream_id`; raises as `tag` does."""
+        return await self._get(upstream_id, self._guarded, url, headers, limits)
+
+    async def _get(
+        self, upstream_id: str, client: httpx.AsyncClient, url: str, headers: Mapping[str, str], limits: Limits
+    ) -> bytes:
+        timeout = httpx.Timeout(
+            connect=limits.within_s * CONNECT_SHARE,
+            pool=limits.within_s * POOL_SHARE,
+            read=limits.within_s,
+            write=limits.within_s,
+        )
+        with _http_errors(upstream_id, answered=False):
+            request = client.build_request("GET", url, headers={**HEADERS, **headers}, timeout=timeout)
+        try:
+            async with asyncio.timeout(limits.within_s):
+                return await self._follow(upstream_id, client, request, limits)
+        except TimeoutError as error:
+            raise UpstreamFailed(upstream_id, FailureKind.TIMEOUT) from error
+
+    async def _follow(
+        self, upstream_id: str, client: httpx.AsyncClient, request: httpx.Request, limits: Limits
+    ) -> bytes:
+        host = request.url.host
+        for _ in range(limits.max_redirects + 1):
+            with _http_errors(upstream_id, answered=False):
+                response = await (client if request.url.host == host else self._guarded).send(request, stream=True)
+            try:
+                if response.next_request is None:
+                    with _http_errors(upstream_id, answered=True):
+                        return await _read(upstream_id, response, limits.max_body_bytes)
+                request = response.next_request
+            finally:
+                await response.aclose()
+        raise UpstreamFailed(upstream_id, FailureKind.REDIRECTS)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        for client in self.clients:
+            await client.aclose()
+
+
+async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
+    """The body of a 200; a 204 and an empty body are how some ad servers say that they have no ad."""
+    if response.status_code == httpx.codes.NO_CONTENT:
+        raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
+    if response.status_code != httpx.codes.OK:
+        raise UpstreamFailed(upstream_id, FailureKind.STATUS, str(response.status_code))
+    body = await read_body(upstream_id, response, max_bytes)
+    if not body.strip():
+        raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
+    return body
+
+
+@contextmanager
+def _http_errors(upstream_id: str, *, answered: bool) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, UnicodeError) as error:
+        raise http_failure(upstream_id, error, answered=answered) from error

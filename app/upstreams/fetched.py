@@ -1,0 +1,55 @@
+"""What the chain gives, what it needs from the documents' side, and who is told of what happened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.upstreams.failures import FailedAttempt
+
+
+class RequestValues(Protocol):
+    """What a request knows, as tag URLs and headers need it."""
+
+    def tag_url(self, template: str, remaining_ms: int) -> str:
+        """The URL to ask, its macros replaced; `remaining_ms` is how long the answer may take."""
+
+    def cache_key(self, template: str) -> str:
+        """The URL without what changes with every request."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that say who watches, as far as that may be said."""
+
+
+class Documents(Protocol):
+    """Turns bodies into documents that only need their gaps filled."""
+
+    def compile(self, body: bytes) -> Any:
+        """Raises UnusableVast for what is no VAST, and NoAd for one without an Ad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An upstream's ad, ready to be served."""
+
+    upstream_id: str
+    body: bytes
+    """The document as it came."""
+    document: Any
+    """The document with our trackers, compiled."""
+    attempts: tuple[FailedAttempt, ...] = ()
+    """Upstreams of the chain that were tried before, in vain."""
+    from_cache: bool = False
+    elapsed_ms: float = 0.0
+
+
+class UpstreamObserver(Protocol):
+    """Who counts; called for every attempt, every look into the cache and every change of a breaker."""
+
+    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
+        """An attempt ended: `ad`, `lost` to a hedge, or a FailureKind."""
+
+    def cache(self, upstream_id: str, outcome: str) -> None:
+        """A request found its body fresh (`hit`), found it `stale`, or did not find it (`miss`)."""
+
+    def breaker(self, upstream_id: str, old: str, new: str) -> None:
+        """A breaker went from one of `closed`, `opened`, `half-opened` to another."""
