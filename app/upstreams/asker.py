@@ -1,14 +1,26 @@
 """Asking one upstream once, with everything that protects it and us from each other."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import stamina
+
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
+from app.upstreams.breaker import Breakers
+from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.failures import FailureKind
+from app.upstreams.failures import FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
+from app.upstreams.health import AD, LOST, Health
+
+ATTEMPTS = 2
+RETRY_JITTER_S = 0.02
+
+MaySend = Callable[[Upstream], bool]
+"""Whether the upstream's `max_qps` has room for one more request; takes its place if so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,38 +29,68 @@ class Answer:
 
     body: bytes
     document: Any
+    from_cache: bool = False
 
 
 class Asker:
-    """Asks upstreams; counts what comes of it."""
+    """Asks upstreams through their breaker, bulkhead and quota; counts what comes of it."""
 
-    def __init__(self, client: UpstreamClient, documents: Documents, observer: UpstreamObserver) -> None:
+    def __init__(
+        self,
+        client: UpstreamClient,
+        documents: Documents,
+        observer: UpstreamObserver,
+        may_send: MaySend,
+        health: Health,
+    ) -> None:
         self._client = client
         self._documents = documents
         self._observer = observer
+        self._may_send = may_send
+        self.health = health
+        self.breakers = Breakers(observer.breaker)
+        self.bulkhead = Bulkhead()
 
     async def ask(self, upstream: Upstream, context: RequestValues, within_s: float) -> Answer:
-        """The upstream's ad; raises UpstreamFailed."""
+        """The upstream's ad within so many seconds; raises UpstreamFailed."""
         clock = asyncio.get_running_loop().time
         started = clock()
-        outcome = "lost"
+        outcome: str = LOST
         try:
-            answer = await self._ask(upstream, context, within_s)
-            outcome = "ad"
+            with self.breakers.attempt(upstream), self.bulkhead.berth(upstream):
+                body = await self._send(upstream, context, started + within_s)
+                answer = Answer(body, self._compile(upstream, body))
+            outcome = AD
         except UpstreamFailed as failure:
             outcome = failure.kind
             raise
         finally:
-            self._observer.attempt(upstream.id, outcome, clock() - started)
+            seconds = clock() - started
+            self.health.record(upstream.id, outcome, seconds)
+            self._observer.attempt(upstream.id, outcome, seconds)
         return answer
 
-    async def _ask(self, upstream: Upstream, context: RequestValues, within_s: float) -> Answer:
-        if within_s <= 0:
+    async def _send(self, upstream: Upstream, context: RequestValues, until: float) -> bytes:
+        """Sends the request; if the connection fails before the answer begins, once more on another."""
+        clock = asyncio.get_running_loop().time
+        if clock() >= until:
             raise UpstreamFailed(upstream.id, FailureKind.DEADLINE)
+        async for attempt in stamina.retry_context(
+            on=NotAnswered, attempts=ATTEMPTS, wait_initial=0, wait_jitter=RETRY_JITTER_S, timeout=until - clock()
+        ):
+            with attempt:
+                if upstream.max_qps is not None and not self._may_send(upstream):
+                    raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
+                return await self._get(upstream, context, until - clock(), fresh=attempt.num > 1)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _get(self, upstream: Upstream, context: RequestValues, within_s: float, *, fresh: bool) -> bytes:
         limits = Limits(within_s, upstream.max_body_bytes, upstream.max_redirects)
         url = context.tag_url(upstream.tag_url, int(1000 * within_s))
-        body = await self._client.tag(upstream.id, url, context.headers(), limits)
+        return await self._client.tag(upstream.id, url, context.headers(), limits, fresh=fresh)
+
+    def _compile(self, upstream: Upstream, body: bytes) -> Any:
         try:
-            return Answer(body, self._documents.compile(body))
+            return self._documents.compile(body)
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error

@@ -32,7 +32,12 @@ class UpstreamChain:
             for task in race.running:
                 task.cancel()
                 self._losers.add(task)
-                task.add_done_callback(self._losers.discard)
+                task.add_done_callback(self._forget)
+
+    def _forget(self, loser: asyncio.Task[Answer]) -> None:
+        self._losers.discard(loser)
+        if not loser.cancelled():
+            loser.exception()
 
     def in_hand(self, upstreams: Sequence[Upstream], context: RequestValues) -> Fetched | None:
         """The ad, if the chain's next upstream has it in the cache; asks nobody."""
@@ -61,8 +66,12 @@ class _Race:
         while self._waiting or self.running:
             if not self.running:
                 self._start_next()
-            done, _ = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            done, _ = await asyncio.wait(
+                self.running, timeout=self._hedge_after_s(), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                self._start_next()
+            for task in [task for task in self.running if task in done]:
                 upstream, since = self.running.pop(task)
                 try:
                     return self._fetched(upstream, task.result())
@@ -76,6 +85,14 @@ class _Race:
         upstream = self._waiting.popleft()
         asking = self._asker.ask(upstream, self._context, min(share_s, upstream.timeout_ms / 1000))
         self.running[asyncio.create_task(asking)] = (upstream, now)
+
+    def _hedge_after_s(self) -> float | None:
+        """When to ask the next upstream although this one may still answer; None for not at all."""
+        if not self._waiting or len(self.running) > 1:
+            return None
+        ((upstream, since),) = self.running.values()
+        p95_s = self._asker.health.p95_s(upstream.id) if upstream.hedge else None
+        return None if p95_s is None else max(0.0, since + p95_s - self._clock())
 
     def _fetched(self, upstream: Upstream, answer: Answer) -> Fetched:
         return Fetched(

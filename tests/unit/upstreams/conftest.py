@@ -1,10 +1,20 @@
-"""A real upstream that misbehaves on cue, and a client for it."""
+"""Real upstreams that misbehave on cue, and a chain that asks them."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from lxml import etree
 
+from app.domain import Upstream
+from app.errors import UnusableVast, UpstreamFailed
+from app.upstreams.asker import Asker
+from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient
+from app.upstreams.fetched import Fetched
+from app.upstreams.health import Health
 from tests.faults.upstream_server import UpstreamServer
 
 
@@ -15,7 +25,85 @@ async def upstream() -> AsyncIterator[UpstreamServer]:
 
 
 @pytest.fixture
+async def fallback() -> AsyncIterator[UpstreamServer]:
+    async with UpstreamServer() as server:
+        yield server
+
+
+@pytest.fixture
 async def client() -> AsyncIterator[UpstreamClient]:
     client = UpstreamClient()
     yield client
     await client.aclose()
+
+
+class Values:
+    def tag_url(self, template: str, remaining_ms: int) -> str:
+        return template.replace("{tmax}", str(remaining_ms))
+
+    def cache_key(self, template: str) -> str:
+        return template
+
+    def headers(self) -> Mapping[str, str]:
+        return {"X-Device-IP": "203.0.113.9"}
+
+
+class Documents:
+    def compile(self, body: bytes) -> Any:
+        try:
+            root = etree.fromstring(body, etree.XMLParser(resolve_entities=False))
+        except etree.XMLSyntaxError as error:
+            raise UnusableVast(str(error)) from error
+        if root.getroottree().docinfo.doctype or not root.tag.endswith("VAST"):
+            raise UnusableVast("no")
+        if not len(root):
+            raise UpstreamFailed("", "no_ad")
+        return root
+
+
+@dataclass
+class Seen:
+    """What an observer was told."""
+
+    attempts: list[tuple[str, str]] = field(default_factory=list)
+    looks: list[tuple[str, str]] = field(default_factory=list)
+    changes: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.attempts.append((upstream_id, str(outcome)))
+
+    def cache(self, upstream_id: str, outcome: str) -> None:
+        self.looks.append((upstream_id, outcome))
+
+    def breaker(self, upstream_id: str, old: str, new: str) -> None:
+        self.changes.append((upstream_id, old, new))
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+class Bench:
+    """A chain, with what belongs to it in reach."""
+
+    def __init__(self, client: UpstreamClient, seen: Seen) -> None:
+        self.tokens: dict[str, int] = {}
+        self.seen = seen
+        self.health = Health(asyncio.get_running_loop().time)
+        self.asker = Asker(client, Documents(), seen, self._may_send, self.health)
+        self.chain = UpstreamChain(self.asker, Documents())
+
+    def _may_send(self, upstream: Upstream) -> bool:
+        self.tokens[upstream.id] -= 1
+        return self.tokens[upstream.id] >= 0
+
+    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0) -> Fetched:
+        deadline = asyncio.get_running_loop().time() + within_s
+        return await self.chain.fetch(upstreams, Values(), deadline)
+
+
+@pytest.fixture
+async def bench(client: UpstreamClient, seen: Seen) -> Bench:
+    return Bench(client, seen)

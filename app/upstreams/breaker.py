@@ -1,0 +1,122 @@
+"""A circuit breaker for each upstream: closed → opened → half-opened → closed or opened.
+
+purgatory keeps the count and the state. Three things are added here: half-opened lets one trial through instead of
+everybody; an attempt that was cancelled or not sent is neither a failure nor a success; and an attempt that began
+before the state changed does not change it again.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from purgatory.domain.messages.events import ContextChanged
+from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context
+
+from app.domain import Upstream
+from app.errors import UpstreamFailed
+from app.upstreams.failures import NOT_ASKED, FailureKind
+
+OnChange = Callable[[str, str, str], None]
+"""Called once for each change, with the upstream's id, the old state and the new one."""
+
+
+class Breakers:
+    """The breakers of all upstreams, in this process."""
+
+    def __init__(self, on_change: OnChange) -> None:
+        self._on_change = on_change
+        self._breakers: dict[str, _Breaker] = {}
+
+    @contextmanager
+    def attempt(self, upstream: Upstream) -> Iterator[None]:
+        """Lets an attempt through and learns from its end; raises UpstreamFailed when the breaker is open.
+
+        A no-ad answer is a success: the upstream works.
+        """
+        breaker = self._breakers.get(upstream.id)
+        if breaker is None:
+            breaker = self._breakers[upstream.id] = _Breaker(upstream, self._on_change)
+        breaker.configure(upstream)
+        with breaker.attempt():
+            yield
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
+        return {upstream_id: breaker.state for upstream_id, breaker in self._breakers.items()}
+
+    def state(self, upstream_id: str) -> str:
+        """The upstream's state; closed until it was asked."""
+        breaker = self._breakers.get(upstream_id)
+        return breaker.state if breaker else CLOSED
+
+    def refuses(self, upstream_id: str) -> bool:
+        """Whether an attempt would be turned away now."""
+        breaker = self._breakers.get(upstream_id)
+        return breaker is not None and breaker.refuses
+
+
+class _Breaker:
+    def __init__(self, upstream: Upstream, on_change: OnChange) -> None:
+        self._upstream_id = upstream.id
+        self._on_change = on_change
+        self._context = Context(upstream.id, upstream.breaker_failures, upstream.breaker_reset_s)
+        self._changes = 0
+        self._trial_runs = False
+
+    @property
+    def state(self) -> str:
+        return self._context.state
+
+    def configure(self, upstream: Upstream) -> None:
+        self._context.threshold = upstream.breaker_failures
+        self._context.ttl = upstream.breaker_reset_s
+
+    @property
+    def refuses(self) -> bool:
+        if self.state == HALF_OPENED:
+            return self._trial_runs
+        return self.state == OPENED and time.time() <= (self._context.opened_at or 0) + self._context.ttl
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        self._enter()
+        changes = self._changes
+        trial = self._trial_runs = self.state == HALF_OPENED
+        try:
+            yield
+        except UpstreamFailed as failure:
+            if failure.kind not in NOT_ASKED and changes == self._changes:
+                self._end(failure)
+            raise
+        else:
+            if changes == self._changes:
+                self._end(None)
+        finally:
+            if trial:
+                self._trial_runs = False
+
+    def _enter(self) -> None:
+        # purgatory would raise its state itself, the same exception every time, which then keeps every traceback.
+        if self.refuses:
+            raise UpstreamFailed(self._upstream_id, FailureKind.BREAKER_OPEN)
+        with self._changes_told():
+            self._context.handle_new_request()
+
+    def _end(self, failure: UpstreamFailed | None) -> None:
+        with self._changes_told():
+            if failure is None or failure.kind == FailureKind.NO_AD:
+                self._context.handle_end_request()
+            else:
+                self._context.handle_exception(failure)
+
+    @contextmanager
+    def _changes_told(self) -> Iterator[None]:
+        old = self.state
+        yield
+        for message in self._context.messages:
+            if isinstance(message, ContextChanged):
+                self._changes += 1
+                self._on_change(self._upstream_id, old, message.state)
+                old = message.state
+        self._context.messages.clear()

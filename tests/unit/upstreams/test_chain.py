@@ -1,0 +1,266 @@
+import asyncio
+
+import pytest
+
+from app.domain import Upstream
+from app.upstreams.failures import AllUpstreamsFailed, FailedAttempt
+from tests.faults import upstream_server as faults
+from tests.faults.upstream_server import UpstreamServer, answer, inline
+
+
+def kinds(attempts: tuple[FailedAttempt, ...]) -> list[tuple[str, str]]:
+    return [(attempt.upstream_id, attempt.kind) for attempt in attempts]
+
+
+def ask(server: UpstreamServer, upstream_id: str = "primary", **limits: object) -> Upstream:
+    return Upstream(upstream_id, server.url + f"/{upstream_id}?tmax={{tmax}}", **limits)  # type: ignore[arg-type]
+
+
+def tmax(server: UpstreamServer, no: int = 0) -> int:
+    return int(server.requests[no].target.partition("tmax=")[2])
+
+
+async def test_the_primary_ad_and_nobody_else_is_asked(bench, upstream, fallback) -> None:
+    fetched = await bench.fetch(ask(upstream), ask(fallback, "fallback"))
+    assert (fetched.upstream_id, fetched.body, fetched.attempts) == ("primary", inline(), ())
+    assert fetched.elapsed_ms > 0
+    assert not fallback.requests
+
+
+async def test_tries_the_chain_in_order_and_says_what_failed(bench, upstream, fallback) -> None:
+    upstream.behaviour = answer(b"", "500 Internal Server Error")
+    third = ask(fallback, "fallback2")
+    fetched = await bench.fetch(ask(upstream), ask(upstream, "fallback1"), third)
+    assert fetched.upstream_id == "fallback2"
+    assert kinds(fetched.attempts) == [("primary", "status"), ("fallback1", "status")]
+    assert all(attempt.ms > 0 for attempt in fetched.attempts)
+
+
+async def test_all_failed_lists_each(bench, upstream, fallback) -> None:
+    upstream.behaviour = answer(faults.EMPTY)
+    fallback.behaviour = answer(faults.HTML)
+    with pytest.raises(AllUpstreamsFailed) as caught:
+        await bench.fetch(ask(upstream), ask(fallback, "fallback"))
+    assert kinds(caught.value.attempts) == [("primary", "no_ad"), ("fallback", "malformed")]
+    assert (caught.value.upstream_id, caught.value.kind) == ("primary", "no_ad")
+
+
+async def test_an_attempt_may_not_take_longer_than_its_own_limit(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.hang
+    fetched = await bench.fetch(ask(upstream, timeout_ms=80), ask(fallback, "fallback"), within_s=30)
+    assert kinds(fetched.attempts) == [("primary", "timeout")]
+    assert 80 <= fetched.attempts[0].ms < 1000
+
+
+async def test_what_is_left_is_divided_among_the_attempts_left(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.hang
+    slow = {"timeout_ms": 10_000}
+    chain = [ask(upstream, **slow), ask(upstream, "fallback1", **slow), ask(fallback, "fallback2", **slow)]
+    fetched = await bench.fetch(*chain, within_s=0.6)
+    assert fetched.upstream_id == "fallback2"
+    assert 150 <= tmax(upstream) <= 200
+    assert 150 <= tmax(upstream, 1) <= 200
+    assert 100 <= tmax(fallback) <= 200
+    assert fetched.elapsed_ms < 600
+
+
+async def test_tmax_is_the_upstreams_own_limit_when_that_is_shorter(bench, upstream) -> None:
+    await bench.fetch(ask(upstream, timeout_ms=150), within_s=10)
+    assert 140 <= tmax(upstream) <= 150
+
+
+async def test_past_the_deadline_nobody_is_asked(bench, upstream) -> None:
+    with pytest.raises(AllUpstreamsFailed) as caught:
+        await bench.fetch(ask(upstream), within_s=0)
+    assert kinds(caught.value.attempts) == [("primary", "deadline")]
+    assert not upstream.requests
+
+
+async def test_no_upstreams_is_a_failure_too(bench) -> None:
+    with pytest.raises(AllUpstreamsFailed):
+        await bench.fetch()
+
+
+async def test_sends_who_watches(bench, upstream) -> None:
+    await bench.fetch(ask(upstream))
+    assert upstream.requests[0].headers["x-device-ip"] == "203.0.113.9"
+
+
+async def test_each_upstream_has_its_own_size_and_redirect_limit(bench, upstream, fallback) -> None:
+    fallback.behaviour = faults.redirect(upstream.url)
+    chain = [ask(upstream, max_body_bytes=10), ask(fallback, "fallback", max_redirects=0), ask(fallback, "last")]
+    fetched = await bench.fetch(*chain)
+    assert kinds(fetched.attempts) == [("primary", "too_large"), ("fallback", "redirects")]
+    assert fetched.upstream_id == "last"
+
+
+async def test_cancelling_the_fetch_gives_every_connection_up(bench, upstream, seen) -> None:
+    upstream.behaviour = faults.hang
+    task = asyncio.create_task(bench.fetch(ask(upstream, timeout_ms=10_000), within_s=10))
+    await upstream.asked(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await upstream.connected(0)
+    assert seen.attempts == [("primary", "lost")]
+    assert bench.asker.bulkhead.in_flight["primary"] == 0
+
+
+async def test_restores_an_ad_that_was_served_before(bench) -> None:
+    fetched = bench.chain.restore("primary", inline())
+    assert (fetched.upstream_id, fetched.body) == ("primary", inline())
+    assert fetched.document is not None
+
+
+# Breaker
+
+
+async def test_an_open_breaker_sends_nothing_and_the_fallback_goes_at_once(bench, upstream, fallback, seen) -> None:
+    upstream.behaviour = faults.reset_in_body
+    primary = ask(upstream, breaker_failures=2)
+    for _ in range(4):
+        fetched = await bench.fetch(primary, ask(fallback, "fallback"))
+        assert fetched.upstream_id == "fallback"
+    assert len(upstream.requests) == 2
+    assert kinds(fetched.attempts) == [("primary", "breaker_open")]
+    assert seen.changes == [("primary", "closed", "opened")]
+
+
+async def test_no_ad_does_not_open_the_breaker(bench, upstream, fallback) -> None:
+    upstream.behaviour = answer(faults.EMPTY)
+    for _ in range(4):
+        await bench.fetch(ask(upstream, breaker_failures=2), ask(fallback, "fallback"))
+    assert len(upstream.requests) == 4
+
+
+async def test_half_open_asks_once_however_many_wait(bench, upstream, fallback, monkeypatch) -> None:
+    upstream.behaviour = answer(b"", "500 Internal Server Error")
+    primary = ask(upstream, breaker_failures=1, breaker_reset_s=0, timeout_ms=2000)
+    await bench.fetch(primary, ask(fallback, "fallback"))
+    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    trials = [asyncio.create_task(bench.fetch(primary, ask(fallback, "fallback"))) for _ in range(20)]
+    await fallback.asked(1 + 19)
+    gate.opened.set()
+    winners = [(await trial).upstream_id for trial in trials]
+    assert winners.count("primary") == 1
+    assert len(upstream.requests) == 2
+
+
+# Retry
+
+
+async def test_a_reset_before_the_answer_is_asked_once_more_on_a_fresh_connection(bench, upstream, seen) -> None:
+    await bench.fetch(ask(upstream))
+
+    async def reset_once(request, writer) -> None:
+        upstream.behaviour = answer(inline())
+        await faults.reset(request, writer)
+
+    upstream.behaviour = reset_once
+    fetched = await bench.fetch(ask(upstream))
+    assert fetched.attempts == ()
+    assert [request.connection for request in upstream.requests] == [1, 1, 2]
+    assert seen.attempts == [("primary", "ad")] * 2
+
+
+async def test_never_more_than_two(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.reset
+    fetched = await bench.fetch(ask(upstream), ask(fallback, "fallback"))
+    assert len(upstream.requests) == 2
+    assert kinds(fetched.attempts) == [("primary", "reset")]
+
+
+@pytest.mark.parametrize("behaviour", [faults.reset_in_body, faults.hang, answer(b"", "503 Service Unavailable")])
+async def test_nothing_else_is_asked_again(bench, upstream, fallback, behaviour) -> None:
+    upstream.behaviour = behaviour
+    await bench.fetch(ask(upstream, timeout_ms=100), ask(fallback, "fallback"))
+    assert len(upstream.requests) == 1
+
+
+async def test_a_retry_takes_a_place_in_the_quota_too(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.reset
+    bench.tokens["primary"] = 1
+    fetched = await bench.fetch(ask(upstream, max_qps=1), ask(fallback, "fallback"))
+    assert len(upstream.requests) == 1
+    assert kinds(fetched.attempts) == [("primary", "quota")]
+
+
+# Quota and bulkhead
+
+
+async def test_without_a_place_in_the_quota_the_fallback_goes_at_once(bench, upstream, fallback) -> None:
+    bench.tokens["primary"] = 3
+    winners = [(await bench.fetch(ask(upstream, max_qps=3), ask(fallback, "fallback"))).upstream_id for _ in range(5)]
+    assert winners == ["primary"] * 3 + ["fallback"] * 2
+    assert len(upstream.requests) == 3
+
+
+async def test_no_more_than_max_in_flight(bench, upstream, fallback) -> None:
+    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    primary = ask(upstream, max_in_flight=3, timeout_ms=5000)
+    tasks = [asyncio.create_task(bench.fetch(primary, ask(fallback, "fallback"), within_s=20)) for _ in range(10)]
+    await fallback.asked(7)
+    await upstream.asked(3)
+    assert bench.asker.bulkhead.in_flight["primary"] == 3
+    gate.opened.set()
+    fetched = [await task for task in tasks]
+    assert sorted(one.upstream_id for one in fetched) == ["fallback"] * 7 + ["primary"] * 3
+    assert {kind for one in fetched for kind in kinds(one.attempts)} == {("primary", "bulkhead")}
+    assert len(upstream.requests) == 3
+    assert (await bench.fetch(primary)).upstream_id == "primary"
+
+
+# Hedging
+
+
+def known_p95(bench, upstream_id: str, seconds: float) -> None:
+    for _ in range(20):
+        bench.health.record(upstream_id, "ad", seconds)
+
+
+async def test_hedging_asks_the_next_after_the_p95_and_the_first_ad_wins(bench, upstream, fallback, seen) -> None:
+    known_p95(bench, "primary", 0.03)
+    upstream.behaviour = faults.hang
+    hedged = ask(upstream, hedge=True, timeout_ms=5000)
+    fetched = await bench.fetch(hedged, ask(fallback, "fallback"), within_s=10)
+    assert fetched.upstream_id == "fallback"
+    assert 25 <= fetched.elapsed_ms < 1000
+    await upstream.connected(0)
+    assert sorted(seen.attempts) == [("fallback", "ad"), ("primary", "lost")]
+    assert bench.asker.breakers.state("primary") == "closed"
+
+
+async def test_the_primary_may_still_win(bench, upstream, fallback, seen) -> None:
+    known_p95(bench, "primary", 0.001)
+    gate = upstream.behaviour = faults.Gate(answer(inline("primary")))
+    fallback.behaviour = faults.hang
+    hedged, other = ask(upstream, hedge=True, timeout_ms=5000), ask(fallback, "fallback", timeout_ms=5000)
+    task = asyncio.create_task(bench.fetch(hedged, other, within_s=10))
+    await fallback.asked(1)
+    gate.opened.set()
+    assert (await task).upstream_id == "primary"
+    await fallback.connected(0)
+
+
+@pytest.mark.parametrize("hedge", [False, True])
+async def test_hedging_is_off_by_default_and_needs_a_known_p95(bench, upstream, fallback, hedge) -> None:
+    if not hedge:
+        known_p95(bench, "primary", 0.001)
+    upstream.behaviour = faults.hang
+    await bench.fetch(ask(upstream, hedge=hedge, timeout_ms=200), ask(fallback, "fallback"))
+    assert bench.seen.attempts[0] == ("primary", "timeout")
+
+
+async def test_a_failed_primary_leaves_the_hedge_running(bench, upstream, fallback) -> None:
+    known_p95(bench, "primary", 0.001)
+    failing = upstream.behaviour = faults.Gate(answer(b"", "500 Internal Server Error"))
+    slow = fallback.behaviour = faults.Gate(answer(inline()))
+    hedged, other = ask(upstream, hedge=True, timeout_ms=5000), ask(fallback, "fallback", timeout_ms=5000)
+    task = asyncio.create_task(bench.fetch(hedged, other, within_s=10))
+    await fallback.asked(1)
+    failing.opened.set()
+    await upstream.asked(1)
+    slow.opened.set()
+    fetched = await task
+    assert fetched.upstream_id == "fallback"
+    assert len(fallback.requests) == 1
