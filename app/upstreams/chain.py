@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from app.domain import Upstream
 from app.errors import UpstreamFailed
 from app.upstreams.asker import Answer, Asker
-from app.upstreams.failures import AllUpstreamsFailed, FailedAttempt
+from app.upstreams.cache import BodyCache
+from app.upstreams.failures import AllUpstreamsFailed, FailedAttempt, FailureKind
 from app.upstreams.fetched import Documents, Fetched, RequestValues
+from app.upstreams.health import Health
 
 
 class UpstreamChain:
     """Gets an ad from the first upstream of a chain that has one."""
 
-    def __init__(self, asker: Asker, documents: Documents) -> None:
+    def __init__(self, asker: Asker, cache: BodyCache, documents: Documents) -> None:
         self._asker = asker
+        self._cache = cache
         self._documents = documents
         self._losers: set[asyncio.Task[Answer]] = set()
 
@@ -25,7 +28,7 @@ class UpstreamChain:
         What is left of it is divided among the upstreams that are left, so that one that hangs leaves time for the
         others. Raises AllUpstreamsFailed.
         """
-        race = _Race(self._asker, upstreams, context, deadline)
+        race = _Race(self._cache, self._asker.health, upstreams, context, deadline)
         try:
             return await race.run()
         finally:
@@ -40,7 +43,17 @@ class UpstreamChain:
             loser.exception()
 
     def in_hand(self, upstreams: Sequence[Upstream], context: RequestValues) -> Fetched | None:
-        """The ad, if the chain's next upstream has it in the cache; asks nobody."""
+        """The ad, if it is in the cache; asks nobody.
+
+        It is that of the first upstream, unless that one's breaker is open: then of the next.
+        """
+        skipped: list[FailedAttempt] = []
+        for upstream in upstreams:
+            if answer := self._cache.look(upstream, context):
+                return Fetched(upstream.id, answer.body, answer.document, tuple(skipped), from_cache=True)
+            if not self._asker.breakers.refuses(upstream.id):
+                return None
+            skipped.append(FailedAttempt(upstream.id, FailureKind.BREAKER_OPEN, 0.0))
         return None
 
     def restore(self, upstream_id: str, body: bytes) -> Fetched:
@@ -51,8 +64,16 @@ class UpstreamChain:
 class _Race:
     """One request on its way along the chain."""
 
-    def __init__(self, asker: Asker, upstreams: Sequence[Upstream], context: RequestValues, deadline: float) -> None:
-        self._asker = asker
+    def __init__(
+        self,
+        cache: BodyCache,
+        health: Health,
+        upstreams: Sequence[Upstream],
+        context: RequestValues,
+        deadline: float,
+    ) -> None:
+        self._cache = cache
+        self._health = health
         self._context = context
         self._deadline = deadline
         self._clock = asyncio.get_running_loop().time
@@ -83,7 +104,7 @@ class _Race:
         now = self._clock()
         share_s = (self._deadline - now) / len(self._waiting)
         upstream = self._waiting.popleft()
-        asking = self._asker.ask(upstream, self._context, min(share_s, upstream.timeout_ms / 1000))
+        asking = self._cache.ask(upstream, self._context, min(share_s, upstream.timeout_ms / 1000))
         self.running[asyncio.create_task(asking)] = (upstream, now)
 
     def _hedge_after_s(self) -> float | None:
@@ -91,7 +112,7 @@ class _Race:
         if not self._waiting or len(self.running) > 1:
             return None
         ((upstream, since),) = self.running.values()
-        p95_s = self._asker.health.p95_s(upstream.id) if upstream.hedge else None
+        p95_s = self._health.p95_s(upstream.id) if upstream.hedge else None
         return None if p95_s is None else max(0.0, since + p95_s - self._clock())
 
     def _fetched(self, upstream: Upstream, answer: Answer) -> Fetched:
@@ -100,5 +121,6 @@ class _Race:
             body=answer.body,
             document=answer.document,
             attempts=tuple(self._failed),
+            from_cache=answer.from_cache,
             elapsed_ms=1000 * (self._clock() - self._started),
         )

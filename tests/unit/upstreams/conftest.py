@@ -11,6 +11,7 @@ from lxml import etree
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
 from app.upstreams.asker import Asker
+from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient
 from app.upstreams.fetched import Fetched
@@ -38,10 +39,15 @@ async def client() -> AsyncIterator[UpstreamClient]:
 
 
 class Values:
+    def __init__(self, **values: str) -> None:
+        self.values = values
+
     def tag_url(self, template: str, remaining_ms: int) -> str:
-        return template.replace("{tmax}", str(remaining_ms))
+        return self.cache_key(template).replace("{tmax}", str(remaining_ms))
 
     def cache_key(self, template: str) -> str:
+        for name, value in self.values.items():
+            template = template.replace("{" + name + "}", value)
         return template
 
     def headers(self) -> Mapping[str, str]:
@@ -85,6 +91,16 @@ def seen() -> Seen:
     return Seen()
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Bench:
     """A chain, with what belongs to it in reach."""
 
@@ -93,17 +109,24 @@ class Bench:
         self.seen = seen
         self.health = Health(asyncio.get_running_loop().time)
         self.asker = Asker(client, Documents(), seen, self._may_send, self.health)
-        self.chain = UpstreamChain(self.asker, Documents())
+        self.clock = Clock()
+        self.cache = BodyCache(self.asker, seen, self.clock, entries_max=100, bytes_max=1_000_000)
+        self.chain = UpstreamChain(self.asker, self.cache, Documents())
 
     def _may_send(self, upstream: Upstream) -> bool:
         self.tokens[upstream.id] -= 1
         return self.tokens[upstream.id] >= 0
 
-    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0) -> Fetched:
+    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0, **values: str) -> Fetched:
         deadline = asyncio.get_running_loop().time() + within_s
-        return await self.chain.fetch(upstreams, Values(), deadline)
+        return await self.chain.fetch(upstreams, Values(**values), deadline)
+
+    def in_hand(self, *upstreams: Upstream, **values: str) -> Fetched | None:
+        return self.chain.in_hand(upstreams, Values(**values))
 
 
 @pytest.fixture
-async def bench(client: UpstreamClient, seen: Seen) -> Bench:
-    return Bench(client, seen)
+async def bench(client: UpstreamClient, seen: Seen) -> AsyncIterator[Bench]:
+    bench = Bench(client, seen)
+    yield bench
+    await bench.cache.aclose()
