@@ -1,0 +1,46 @@
+"""quotas: rate limits over all servers, token buckets that the servers lease slices of."""
+
+from asyncpg import Connection, Record
+
+from app.store.connections import Store
+
+OPEN = "INSERT INTO quotas (name, tokens, refilled_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING"
+"""Makes a bucket, full."""
+
+LEASE = """
+WITH filled AS MATERIALIZED (
+    SELECT name, least($3, tokens + $2 * extract(epoch FROM greatest(now() - refilled_at, interval '0'))) - $5 AS tokens
+    FROM quotas WHERE name = $1 FOR UPDATE
+)
+UPDATE quotas q
+SET tokens = f.tokens - least($4, greatest(0, floor(f.tokens))), refilled_at = greatest(q.refilled_at, now())
+FROM filled f WHERE q.name = f.name
+RETURNING (f.tokens - q.tokens)::int AS granted, q.tokens::float8 AS level,
+    set_config('synchronous_commit', 'off', true)
+"""
+"""Fills the bucket up to now, settles what is owed, and hands out what is wanted, as far as there is any.
+
+Its commit does not wait for the disk: a slice that a crash forgets does no harm."""
+
+
+async def lease(
+    connection: "Connection[Record]", name: str, rate_per_s: int, capacity: int, want: int, owed: int
+) -> tuple[int, float]:
+    """Tokens granted, and what is left in the bucket; that is below 0 while more is owed than there was."""
+    while True:
+        row = await connection.fetchrow(LEASE, name, rate_per_s, capacity, want, owed)
+        if row is not None:
+            return row["granted"], row["level"]
+        await connection.execute(OPEN, name, capacity)
+
+
+class Quotas:
+    """Leases on connections of the store's other pool."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def lease(self, name: str, rate_per_s: int, capacity: int, want: int, owed: int) -> tuple[int, float]:
+        """As the function above; raises StoreUnavailable."""
+        async with self._store.connection() as connection:
+            return await lease(connection, name, rate_per_s, capacity, want, owed)
