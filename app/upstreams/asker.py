@@ -79,7 +79,7 @@ class Asker:
             on=NotAnswered, attempts=ATTEMPTS, wait_initial=0, wait_jitter=RETRY_JITTER_S, timeout=until - clock()
         ):
             with attempt:
-                if upstream.max_qps is not None and not self._may_send(upstream):
+                if not self._may_send(upstream):
                     raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
                 return await self._get(upstream, context, until - clock(), fresh=attempt.num > 1)
         raise AssertionError("unreachable: the last attempt returns or raises")

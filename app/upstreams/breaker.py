@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import structlog
 from purgatory.domain.messages.events import ContextChanged
 from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
 from app.upstreams.failures import NOT_ASKED, FailureKind
+
+log = structlog.get_logger()
 
 OnChange = Callable[[str, str, str], None]
 """Called once for each change, with the upstream's id, the old state and the new one."""
@@ -117,6 +120,7 @@ class _Breaker:
         for message in self._context.messages:
             if isinstance(message, ContextChanged):
                 self._changes += 1
+                log.warning("breaker changed", upstream_id=self._upstream_id, old=old, new=message.state)
                 self._on_change(self._upstream_id, old, message.state)
                 old = message.state
         self._context.messages.clear()

@@ -60,6 +60,10 @@ class UpstreamChain:
         """The ad of a body that was served before; raises UnusableVast."""
         return Fetched(upstream_id, body, self._documents.compile(body))
 
+    async def aclose(self) -> None:
+        """Waits for attempts that have lost to let go of their connections."""
+        await asyncio.gather(*self._losers, return_exceptions=True)
+
 
 class _Race:
     """One request on its way along the chain."""

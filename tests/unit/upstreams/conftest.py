@@ -114,6 +114,8 @@ class Bench:
         self.chain = UpstreamChain(self.asker, self.cache, Documents())
 
     def _may_send(self, upstream: Upstream) -> bool:
+        if upstream.max_qps is None:
+            return True
         self.tokens[upstream.id] -= 1
         return self.tokens[upstream.id] >= 0
 

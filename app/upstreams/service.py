@@ -1,0 +1,71 @@
+"""Everything that asks upstreams, put together: one object for each worker."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.domain import Upstream
+from app.upstreams.addresses import Network
+from app.upstreams.asker import Asker
+from app.upstreams.cache import BodyCache
+from app.upstreams.chain import UpstreamChain
+from app.upstreams.client import UpstreamClient
+from app.upstreams.fetched import Documents, UpstreamObserver
+from app.upstreams.health import Health, UpstreamHealth
+from app.upstreams.quota import QuotaLease, RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStatus:
+    """One upstream as `GET /v1/upstreams/status` shows it, from this worker's view."""
+
+    state: str
+    in_flight: int
+    max_qps: int | None
+    health: UpstreamHealth
+
+
+class Upstreams:
+    """Open it in the running event loop; close it when the server stops.
+
+    `rates` also limits publishers' requests: `rates.allow("publisher:ID", requests_per_s, burst)`.
+    """
+
+    def __init__(
+        self,
+        leases: QuotaLease,
+        documents: Documents,
+        observer: UpstreamObserver,
+        *,
+        allowed_networks: Sequence[Network] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        clock = asyncio.get_running_loop().time
+        self.client = UpstreamClient(allowed_networks, tls)
+        self.rates = RateLimit(leases, clock)
+        self._asker = Asker(self.client, documents, observer, self._may_send, Health(clock))
+        self.cache = BodyCache(self._asker, observer, clock)
+        self.chain = UpstreamChain(self._asker, self.cache, documents)
+
+    def _may_send(self, upstream: Upstream) -> bool:
+        return upstream.max_qps is None or self.rates.allow(f"upstream:{upstream.id}", upstream.max_qps)
+
+    def status(self, upstreams: Iterable[Upstream]) -> list[UpstreamStatus]:
+        """The state of each, in the order given."""
+        return [
+            UpstreamStatus(
+                state=self._asker.breakers.state(upstream.id),
+                in_flight=self._asker.bulkhead.in_flight[upstream.id],
+                max_qps=upstream.max_qps,
+                health=self._asker.health.status(upstream.id),
+            )
+            for upstream in upstreams
+        ]
+
+    async def aclose(self) -> None:
+        """Ends what is under way, gives back what was leased, and closes every connection."""
+        await self.chain.aclose()
+        await self.cache.aclose()
+        await self.rates.aclose()
+        await self.client.aclose()
