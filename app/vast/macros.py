@@ -1,0 +1,81 @@
+"""Macros in upstream tag URLs: VAST 4.x names in brackets, and the request's own fields in braces."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
+from urllib.parse import quote
+
+from app.vast.macro_sources import BRACED, BRACKETED, Source
+
+UNKNOWN = "-1"
+WITHHELD = "-2"
+"""VAST 4.2 section 6: what stands for a value that there is none of, or that is not told for the user's privacy."""
+
+TAG_URLS_MAX = 4096
+"""Tag URLs kept compiled."""
+
+_MACRO = re.compile(r"(\[[A-Z]+\]|\{[a-z_]+\})")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class MacroContext:
+    """What a request knows. `values` has its parameters by name, as they were sent: `user_id`, `page_url`, ..."""
+
+    values: Mapping[str, str]
+    timestamp: datetime
+    cachebusting: str
+    correlator: str
+    request_id: str
+    withhold_identity: bool = False
+
+
+def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
+    """The URL to ask, each value percent-encoded; brackets that are no macro of the list stay as they are.
+
+    `also` has values, by macro name, of what is not the request's: `tmax` in ms, `ERRORCODE`.
+    """
+    parts = list(_compile(url))
+    for at in range(1, len(parts), 2):
+        parts[at] = _value(parts[at], context, also)
+    return "".join(parts)
+
+
+def cache_key(url: str, context: MacroContext) -> str:
+    """The URL without what changes with every request: two requests with the same key may share an answer."""
+    parts = list(_compile(url))
+    for at in range(1, len(parts), 2):
+        parts[at] = "" if _source(parts[at]).always_new else _value(parts[at], context, _NOTHING)
+    return "".join(parts)
+
+
+@lru_cache(TAG_URLS_MAX)
+def _compile(url: str) -> tuple[str, ...]:
+    """Text and macros in turn."""
+    parts = [""]
+    for no, piece in enumerate(_MACRO.split(url)):
+        if no % 2 and (piece[1:-1] in BRACKETED or piece[1:-1] in BRACED):
+            parts += (piece, "")
+        else:
+            parts[-1] += piece
+    return tuple(parts)
+
+
+def _source(macro: str) -> Source:
+    return (BRACKETED if macro[0] == "[" else BRACED)[macro[1:-1]]
+
+
+def _value(macro: str, context: MacroContext, also: Mapping[str, str]) -> str:
+    source = _source(macro)
+    if source.identifies and context.withhold_identity:
+        return WITHHELD
+    value = also.get(macro[1:-1]) or source.read(context)
+    return _encode(value) if value else UNKNOWN
+
+
+def _encode(value: str) -> str:
+    """What `encodeURIComponent` makes of it."""
+    return quote(value, safe="!'()*", errors="replace")

@@ -1,0 +1,146 @@
+"""Reading an upstream's VAST safely, and what others need to know of it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import starmap
+
+from lxml import etree
+
+from app.domain import VastVersion
+from app.errors import UnusableVast
+from app.vast.schema import Schema, schema_of
+from app.vast.tree import Element, children, content, descendants, uris
+
+BODY_BYTES_MAX = 4 * 2**20
+ADS_MAX = 50
+CREATIVES_MAX = 200
+"""Over all Ads; every Ad and Creative gets trackers, so that without a limit a small body made a huge answer."""
+
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(\.\d{1,3})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Ad:
+    """Facts of one InLine or Wrapper. URIs are stripped of the white space around them."""
+
+    id: str | None
+    sequence: int | None
+    is_wrapper: bool
+    error_urls: tuple[str, ...]
+    advertiser: str | None
+    creative_ids: tuple[str, ...]
+    """Universal ad ids, or where there are none the ids of the creatives: what tells two ads of a pod apart."""
+    durations_s: tuple[float, ...]
+    """Of its linear creatives."""
+    tag_uri: str | None
+    """VASTAdTagURI of a Wrapper, the rest as in VAST 4.2 section 3.19 with its defaults."""
+    follow_additional_wrappers: bool
+    allow_multiple_ads: bool
+    fallback_on_no_ad: bool
+    element: Element
+    """The InLine or Wrapper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A VAST document. Its tree is shared: whoever changes it copies it before."""
+
+    schema: Schema
+    tree: etree._ElementTree
+    ads: tuple[Ad, ...]
+    error_urls: tuple[str, ...]
+    """Of the root: called when there is no ad."""
+
+    @property
+    def version(self) -> VastVersion:
+        """The version that its schema is nearest to."""
+        return self.schema.version
+
+    @property
+    def has_ad(self) -> bool:
+        """False for the answer that says "no ad"."""
+        return bool(self.ads)
+
+
+def parse(body: bytes) -> Parsed:
+    """Reads a document; raises UnusableVast if it is not well-formed VAST, or not safe to read."""
+    if len(body) > BODY_BYTES_MAX:
+        raise UnusableVast("too large")
+    try:
+        root = etree.fromstring(body.lstrip(), _parser())
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise UnusableVast(f"not well-formed: {error}") from error
+    tree = root.getroottree()
+    if tree.docinfo.internalDTD is not None:
+        raise UnusableVast("has a DOCTYPE")
+    name = etree.QName(root)
+    if name.localname not in ("VAST", "VideoAdServingTemplate"):
+        raise UnusableVast("root element is not VAST")
+    schema = schema_of(root.get("version", "").strip(), namespaced=name.namespace is not None)
+    return Parsed(schema, tree, _ads(root), uris(root, "Error"))
+
+
+def _parser() -> etree.XMLParser:
+    """A parser of its own for each document, because one cannot be shared by threads. Depth is limited to 256."""
+    return etree.XMLParser(
+        resolve_entities=False,
+        load_dtd=False,
+        dtd_validation=False,
+        no_network=True,
+        huge_tree=False,
+        recover=False,
+        strip_cdata=False,
+    )
+
+
+def _ads(root: Element) -> tuple[Ad, ...]:
+    found = contents(root)
+    if len(found) > ADS_MAX:
+        raise UnusableVast(f"more than {ADS_MAX} ads")
+    if sum(1 for _, content in found for _ in descendants(content, "Creatives", "Creative")) > CREATIVES_MAX:
+        raise UnusableVast(f"more than {CREATIVES_MAX} creatives")
+    return tuple(starmap(_ad, found))
+
+
+def contents(root: Element) -> list[tuple[Element, Element]]:
+    """Each Ad with its InLine or Wrapper; one that has neither is no ad."""
+    ads = children(root, "Ad")
+    return [(ad, content) for ad in ads for content in (*children(ad, "InLine"), *children(ad, "Wrapper"))[:1]]
+
+
+def _ad(ad: Element, element: Element) -> Ad:
+    sequence = ad.get("sequence", "").strip()
+    return Ad(
+        id=ad.get("id"),
+        sequence=int(sequence) if re.fullmatch(r"\d{1,9}", sequence, re.ASCII) else None,
+        is_wrapper=etree.QName(element).localname == "Wrapper",
+        error_urls=uris(element, "Error"),
+        advertiser=next((content(child) for child in children(element, "Advertiser")), None),
+        creative_ids=tuple(dict.fromkeys(_creative_ids(element))),
+        durations_s=tuple(_durations_s(element)),
+        tag_uri=next(iter(uris(element, "VASTAdTagURI")), None),
+        follow_additional_wrappers=_flag(element, "followAdditionalWrappers", default=True),
+        allow_multiple_ads=_flag(element, "allowMultipleAds", default=False),
+        fallback_on_no_ad=_flag(element, "fallbackOnNoAd", default=False),
+        element=element,
+    )
+
+
+def _creative_ids(element: Element) -> Iterator[str]:
+    for creative in descendants(element, "Creatives", "Creative"):
+        universal = [content(child) for child in children(creative, "UniversalAdId")]
+        ids = [*universal, *(creative.get(name, "").strip() for name in ("adId", "AdID", "id"))]
+        yield from [found for found in ids if found and found.lower() != "unknown"][:1]
+
+
+def _durations_s(element: Element) -> Iterator[float]:
+    for duration in descendants(element, "Creatives", "Creative", "Linear", "Duration"):
+        if match := _CLOCK.fullmatch(content(duration)):
+            hours, minutes, seconds, fraction = match.groups()
+            yield int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(fraction or 0)
+
+
+def _flag(element: Element, name: str, *, default: bool) -> bool:
+    value = element.get(name, "").strip().lower()
+    return value in ("true", "1") if value in ("true", "1", "false", "0") else default
