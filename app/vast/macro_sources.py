@@ -22,6 +22,8 @@ class Source:
     """Whether it tells who watches, so that it is withheld where the user may not be identified."""
     always_new: bool = False
     """Whether it changes with every request, so that it does not tell one upstream answer from another."""
+    is_list: bool = False
+    """Whether its values are separated by commas, each encoded for itself."""
 
 
 FIELDS = (
@@ -33,8 +35,10 @@ FIELDS = (
 IDENTIFYING = frozenset({"user_id", "device_id", "session_id", "ip", "ifa"})
 
 
-def _field(name: str) -> Source:
-    return Source(f"`{name}`", lambda context: context.values.get(name), identifies=name in IDENTIFYING)
+def _field(name: str, *, is_list: bool = False) -> Source:
+    return Source(
+        f"`{name}`", lambda context: context.values.get(name), identifies=name in IDENTIFYING, is_list=is_list
+    )
 
 
 def _fixed(value: str, said: str) -> Source:
@@ -112,7 +116,7 @@ BRACKETED = {
     "DOMAIN": Source("the host in `page_url`", _domain),
     "PAGEURL": _field("page_url"),
     "APPBUNDLE": _field("app_bundle"),
-    "VASTVERSIONS": Source("`vast_version`, as AdCOM creative subtypes", _vast_versions),
+    "VASTVERSIONS": Source("`vast_version`, as AdCOM creative subtypes", _vast_versions, is_list=True),
     "APIFRAMEWORKS": _NOT_ASKED,
     "EXTENSIONS": _NOT_ASKED,
     "VERIFICATIONVENDORS": _NOT_ASKED,
@@ -133,14 +137,14 @@ BRACKETED = {
     "ERRORCODE": Source("only in error URLs: the code", lambda context: None, always_new=True),
     "REASON": _TRACKING_ONLY,
     "LIMITADTRACKING": _field("lmt"),
-    "REGULATIONS": Source("`coppa` and `gdpr`, those that are 1", _regulations),
+    "REGULATIONS": Source("`coppa` and `gdpr`, those that are 1", _regulations, is_list=True),
     "GDPRCONSENT": _field("gdpr_consent"),
     "STOREID": _NOT_ASKED,
     "STOREURL": _NOT_ASKED,
     "PLAYBACKMETHODS": _NOT_ASKED,
     "CONTENTCAT": _NOT_ASKED,
     "GPPSTRING": _field("gpp"),
-    "GPPSECTIONID": _field("gpp_sid"),
+    "GPPSECTIONID": _field("gpp_sid", is_list=True),
     "DSAREQUIRED": _NOT_ASKED,
     "DSAPARAMS": _NOT_ASKED,
     "DSAPUBRENDER": _NOT_ASKED,

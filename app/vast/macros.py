@@ -12,7 +12,7 @@ from app.vast.macro_sources import BRACED, BRACKETED, Source
 
 UNKNOWN = "-1"
 WITHHELD = "-2"
-"""VAST 4.2 section 6: what stands for a value that there is none of, or that is not told for the user's privacy."""
+"""VAST 4.2 section 6.1: for a value that nobody knows, and for one that is known but not told."""
 
 TAG_URLS_MAX = 4096
 """Tag URLs kept compiled."""
@@ -70,12 +70,14 @@ def _source(macro: str) -> Source:
 
 def _value(macro: str, context: MacroContext, also: Mapping[str, str]) -> str:
     source = _source(macro)
+    value = also.get(macro[1:-1]) or source.read(context)
+    if not value:
+        return UNKNOWN
     if source.identifies and context.withhold_identity:
         return WITHHELD
-    value = also.get(macro[1:-1]) or source.read(context)
-    return _encode(value) if value else UNKNOWN
+    return _encode(value, safe="!'()*," if source.is_list else "!'()*")
 
 
-def _encode(value: str) -> str:
-    """What `encodeURIComponent` makes of it."""
-    return quote(value, safe="!'()*", errors="replace")
+def _encode(value: str, safe: str) -> str:
+    """What `encodeURIComponent` makes of it; the commas of a list stay (VAST 4.2 section 6.1)."""
+    return quote(value, safe=safe, errors="replace")

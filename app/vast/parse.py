@@ -9,10 +9,10 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
-from app.vast.schema import Schema, schema_of
-from app.vast.tree import Element, children, content, descendants, uris
+from app.vast.schema import V1_0, Schema, schema_of
+from app.vast.tree import Element, children, content, descendants, local_name, uris
 
-BODY_BYTES_MAX = 4 * 2**20
+BODY_BYTES_MAX = 2 * 2**20
 ADS_MAX = 50
 CREATIVES_MAX = 200
 """Over all Ads; every Ad and Creative gets trackers, so that without a limit a small body made a huge answer."""
@@ -34,7 +34,7 @@ class Ad:
     durations_s: tuple[float, ...]
     """Of its linear creatives."""
     tag_uri: str | None
-    """VASTAdTagURI of a Wrapper, the rest as in VAST 4.2 section 3.19 with its defaults."""
+    """VASTAdTagURI of a Wrapper (in VAST 1, VASTAdTagURL); the rest as in VAST 4.2 section 3.19 with its defaults."""
     follow_additional_wrappers: bool
     allow_multiple_ads: bool
     fallback_on_no_ad: bool
@@ -74,10 +74,19 @@ def parse(body: bytes) -> Parsed:
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
         raise UnusableVast("has a DOCTYPE")
-    name = etree.QName(root)
-    if name.localname not in ("VAST", "VideoAdServingTemplate"):
-        raise UnusableVast("root element is not VAST")
-    schema = schema_of(root.get("version", "").strip(), namespaced=name.namespace is not None)
+    return examine(tree)
+
+
+def examine(tree: etree._ElementTree) -> Parsed:
+    """What there is to know of a tree; raises UnusableVast if it is not VAST."""
+    root = tree.getroot()
+    match local_name(root):
+        case "VAST":
+            schema = schema_of(root.get("version", "").strip(), namespaced=root.tag[0] == "{")
+        case "VideoAdServingTemplate":
+            schema = V1_0
+        case _:
+            raise UnusableVast("root element is not VAST")
     return Parsed(schema, tree, _ads(root), uris(root, "Error"))
 
 
@@ -114,12 +123,12 @@ def _ad(ad: Element, element: Element) -> Ad:
     return Ad(
         id=ad.get("id"),
         sequence=int(sequence) if re.fullmatch(r"\d{1,9}", sequence, re.ASCII) else None,
-        is_wrapper=etree.QName(element).localname == "Wrapper",
+        is_wrapper=local_name(element) == "Wrapper",
         error_urls=uris(element, "Error"),
         advertiser=next((content(child) for child in children(element, "Advertiser")), None),
         creative_ids=tuple(dict.fromkeys(_creative_ids(element))),
         durations_s=tuple(_durations_s(element)),
-        tag_uri=next(iter(uris(element, "VASTAdTagURI")), None),
+        tag_uri=next(iter((*uris(element, "VASTAdTagURI"), *uris(element, "VASTAdTagURL"))), None),
         follow_additional_wrappers=_flag(element, "followAdditionalWrappers", default=True),
         allow_multiple_ads=_flag(element, "allowMultipleAds", default=False),
         fallback_on_no_ad=_flag(element, "fallbackOnNoAd", default=False),

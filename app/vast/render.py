@@ -59,7 +59,9 @@ def _ad(creative: Creative, campaign: Campaign, schema: Schema, base_url: str, s
     }
     if creative.description is not None:
         children["Description"] = element("Description", text(creative.description))
-    return element("Ad", element("InLine", _in_order(schema.inline, children)), id=creative.id, sequence=sequence)
+    return element(
+        "Ad", element("InLine", _in_order(schema.orders["InLine"], children)), id=creative.id, sequence=sequence
+    )
 
 
 def _in_order(sequence: Sequence[str], children: Mapping[str, str]) -> str:
@@ -68,7 +70,7 @@ def _in_order(sequence: Sequence[str], children: Mapping[str, str]) -> str:
 
 
 def _creative(creative: Creative, schema: Schema, base_url: str) -> str:
-    if schema.namespace is None:
+    if not schema.has_universal_ad_id:
         return element("Creative", _linear(creative, schema, base_url), id=creative.id)
     # A stitcher tells creatives apart by this id, so one that is in no registry goes by its own.
     ad_id = creative.universal_ad_id or creative.id
@@ -94,7 +96,7 @@ def _linear(creative: Creative, schema: Schema, base_url: str) -> str:
         children["VideoClicks"] = element("VideoClicks", element("ClickThrough", cdata(click_url(base_url))))
     can_skip = creative.skip_offset_s is not None and schema.version is not VastVersion.V2_0
     skip_offset = _clock(creative.skip_offset_s or 0) if can_skip else None
-    return element("Linear", _in_order(schema.linear, children), skipoffset=skip_offset)
+    return element("Linear", _in_order(schema.orders["Linear"], children), skipoffset=skip_offset)
 
 
 def _media_files(creative: Creative, schema: Schema) -> str:

@@ -1,5 +1,6 @@
 """What each VAST version knows, and in which order: from the XML schemas of the IAB Tech Lab."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.domain import Event, VastVersion
@@ -10,24 +11,26 @@ NAMESPACE = "http://www.iab.com/VAST"
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The part of one version's schema that matters to whoever adds to a document, or writes one.
-
-    Tuples of names are `xs:sequence`s: children stand in this order.
-    """
+    """The part of one version's schema that matters to whoever adds to a document, or writes one."""
 
     version: VastVersion
     namespace: str | None
-    inline: tuple[str, ...]
-    wrapper: tuple[str, ...]
-    linear: tuple[str, ...]
-    video_clicks: tuple[str, ...]
-    nonlinear: tuple[str, ...]
+    orders: Mapping[str, tuple[str, ...]]
+    """By element, the order that its children stand in (`xs:sequence`)."""
     linear_events: tuple[Event, ...]
-    has_ad_sequence: bool
-    has_ad_serving_id: bool
-    has_single_error: bool
+    has_ad_sequence: bool = False
+    has_ad_serving_id: bool = False
+    has_universal_ad_id: bool = False
+    has_single_error: bool = False
     """Whether an Ad has room for one Error only, and the root for none."""
 
+    def knows(self, parent: str, child: str) -> bool:
+        """Whether `parent` may have such a child."""
+        return child in self.orders.get(parent, ())
+
+
+NONLINEAR_EVENTS = (Event.MUTE, Event.UNMUTE, Event.PAUSE, Event.RESUME)
+"""The player operation metrics of VAST 4.2 section 3.14.1, which nonlinear ads share with linear ones."""
 
 _LINEAR_EVENTS_2_0 = (
     Event.START,
@@ -35,74 +38,132 @@ _LINEAR_EVENTS_2_0 = (
     Event.MIDPOINT,
     Event.THIRD_QUARTILE,
     Event.COMPLETE,
-    Event.MUTE,
-    Event.UNMUTE,
-    Event.PAUSE,
-    Event.RESUME,
+    *NONLINEAR_EVENTS,
 )
 
-NONLINEAR_EVENTS = (Event.MUTE, Event.UNMUTE, Event.PAUSE, Event.RESUME)
-"""The player operation metrics of VAST 4.2 section 3.14.1, which nonlinear ads share with linear ones."""
-
 _RESOURCES = ("StaticResource", "IFrameResource", "HTMLResource")
+_RESOURCES_4 = ("HTMLResource", "IFrameResource", "StaticResource")
+_WRAPPER_2 = ("AdSystem", "VASTAdTagURI", "Error", "Impression", "Creatives", "Extensions")
+_AD_4 = ("AdSystem", "Error", "Extensions", "Impression", "Pricing", "ViewableImpression")
+
+_SAME_IN_ALL: Mapping[str, tuple[str, ...]] = {
+    "NonLinearAds": ("TrackingEvents", "NonLinear"),
+    "CompanionAds": ("Companion",),
+    "ViewableImpression": ("Viewable", "NotViewable", "ViewUndetermined"),
+    "IconClicks": ("IconClickFallbackImages", "IconClickThrough", "IconClickTracking"),
+}
 
 V2_0 = Schema(
     version=VastVersion.V2_0,
     namespace=None,
-    inline=("AdSystem", "AdTitle", "Description", "Survey", "Error", "Impression", "Creatives", "Extensions"),
-    wrapper=("AdSystem", "VASTAdTagURI", "Error", "Impression", "Creatives", "Extensions"),
-    linear=("Duration", "TrackingEvents", "AdParameters", "VideoClicks", "MediaFiles"),
-    video_clicks=("ClickThrough", "ClickTracking", "CustomClick"),
-    nonlinear=(*_RESOURCES, "NonLinearClickThrough", "AdParameters"),
+    orders={
+        **_SAME_IN_ALL,
+        "InLine": ("AdSystem", "AdTitle", "Description", "Survey", "Error", "Impression", "Creatives", "Extensions"),
+        "Wrapper": _WRAPPER_2,
+        "Linear": ("Duration", "TrackingEvents", "AdParameters", "VideoClicks", "MediaFiles"),
+        "VideoClicks": ("ClickThrough", "ClickTracking", "CustomClick"),
+        "NonLinear": (*_RESOURCES, "NonLinearClickThrough", "AdParameters"),
+        "Companion": (*_RESOURCES, "TrackingEvents", "CompanionClickThrough", "AltText", "AdParameters"),
+    },
     linear_events=_LINEAR_EVENTS_2_0,
-    has_ad_sequence=False,
-    has_ad_serving_id=False,
     has_single_error=True,
 )
+
+V1_0 = replace(
+    V2_0,
+    orders={
+        "InLine": (
+            *("AdSystem", "AdTitle", "Description", "Survey", "Error", "Impression", "TrackingEvents", "Video"),
+            *("CompanionAds", "NonLinearAds", "Extensions"),
+        ),
+        "Wrapper": (
+            *("AdSystem", "VASTAdTagURL", "Error", "Impression", "TrackingEvents", "CompanionAds", "NonLinearAds"),
+            *("VideoClicks", "Extensions"),
+        ),
+        "Video": ("Duration", "AdID", "VideoClicks", "AdParameters", "MediaFiles"),
+        "VideoClicks": ("ClickThrough", "ClickTracking"),
+    },
+)
+"""VAST 1, whose root is VideoAdServingTemplate, and which no player asks for any more; some upstreams still send it."""
 
 V3_0 = replace(
     V2_0,
     version=VastVersion.V3_0,
-    inline=(
-        *("AdSystem", "AdTitle", "Description", "Advertiser", "Pricing", "Survey", "Error", "Impression"),
-        *("Creatives", "Extensions"),
-    ),
-    linear=(
-        *("Icons", "CreativeExtensions", "Duration", "TrackingEvents", "AdParameters", "VideoClicks", "MediaFiles"),
-    ),
-    nonlinear=(
-        *(*_RESOURCES, "CreativeExtensions", "NonLinearClickTracking", "NonLinearClickThrough", "AdParameters"),
-    ),
+    orders={
+        **V2_0.orders,
+        "InLine": (
+            *("AdSystem", "AdTitle", "Description", "Advertiser", "Pricing", "Survey", "Error", "Impression"),
+            *("Creatives", "Extensions"),
+        ),
+        "Linear": (
+            *("Icons", "CreativeExtensions", "Duration", "TrackingEvents", "AdParameters", "VideoClicks"),
+            "MediaFiles",
+        ),
+        "NonLinear": (
+            *(*_RESOURCES, "CreativeExtensions", "NonLinearClickTracking", "NonLinearClickThrough", "AdParameters"),
+        ),
+        "Companion": (
+            *(*_RESOURCES, "CreativeExtensions", "TrackingEvents", "CompanionClickThrough"),
+            *("CompanionClickTracking", "AltText", "AdParameters"),
+        ),
+        "Icon": (*_RESOURCES, "IconClicks", "IconViewTracking"),
+        "IconClicks": ("IconClickTracking", "IconClickThrough"),
+    },
     linear_events=(*_LINEAR_EVENTS_2_0, Event.SKIP),
     has_ad_sequence=True,
 )
-
-_AD_4 = ("AdSystem", "Error", "Extensions", "Impression", "Pricing", "ViewableImpression")
 
 V4_0 = replace(
     V3_0,
     version=VastVersion.V4_0,
     namespace=NAMESPACE,
-    inline=(*(*_AD_4, "AdTitle", "AdVerifications", "Advertiser", "Category", "Creatives", "Description", "Survey"),),
-    wrapper=(*_AD_4, "AdVerifications", "Creatives", "VASTAdTagURI"),
-    linear=("Icons", "TrackingEvents", "AdParameters", "Duration", "MediaFiles", "VideoClicks"),
-    video_clicks=("ClickTracking", "CustomClick", "ClickThrough"),
-    nonlinear=(*reversed(_RESOURCES), "AdParameters", "NonLinearClickThrough", "NonLinearClickTracking"),
+    orders={
+        **_SAME_IN_ALL,
+        "InLine": (
+            *_AD_4,
+            "AdTitle",
+            "AdVerifications",
+            "Advertiser",
+            "Category",
+            "Creatives",
+            "Description",
+            "Survey",
+        ),
+        "Wrapper": (*_AD_4, "AdVerifications", "Creatives", "VASTAdTagURI"),
+        "Creative": ("CompanionAds", "CreativeExtensions", "Linear", "NonLinearAds", "UniversalAdId"),
+        "Linear": ("Icons", "TrackingEvents", "AdParameters", "Duration", "MediaFiles", "VideoClicks"),
+        "MediaFiles": ("ClosedCaptionFiles", "MediaFile", "Mezzanine", "InteractiveCreativeFile"),
+        "VideoClicks": ("ClickTracking", "CustomClick", "ClickThrough"),
+        "NonLinear": (*_RESOURCES_4, "AdParameters", "NonLinearClickThrough", "NonLinearClickTracking"),
+        "Companion": (
+            *(*_RESOURCES_4, "AdParameters", "AltText", "CompanionClickThrough", "CompanionClickTracking"),
+            *("CreativeExtensions", "TrackingEvents"),
+        ),
+        "Icon": (*_RESOURCES_4, "IconClicks", "IconViewTracking"),
+    },
+    has_universal_ad_id=True,
     has_single_error=False,
 )
 
 V4_1 = replace(
     V4_0,
     version=VastVersion.V4_1,
-    inline=(
-        *(*_AD_4, "AdServingId", "AdTitle", "AdVerifications", "Advertiser", "Category", "Creatives"),
-        *("Description", "Expires", "Survey"),
-    ),
-    wrapper=(*_AD_4, "AdVerifications", "BlockedAdCategories", "Creatives", "VASTAdTagURI"),
+    orders={
+        **V4_0.orders,
+        "InLine": (
+            *(*_AD_4, "AdServingId", "AdTitle", "AdVerifications", "Advertiser", "Category", "Creatives"),
+            *("Description", "Expires", "Survey"),
+        ),
+        "Wrapper": (*_AD_4, "AdVerifications", "BlockedAdCategories", "Creatives", "VASTAdTagURI"),
+    },
     has_ad_serving_id=True,
 )
 
-V4_2 = replace(V4_1, version=VastVersion.V4_2, video_clicks=("ClickTracking", "ClickThrough", "CustomClick"))
+V4_2 = replace(
+    V4_1,
+    version=VastVersion.V4_2,
+    orders={**V4_1.orders, "VideoClicks": ("ClickTracking", "ClickThrough", "CustomClick")},
+)
 
 SCHEMAS = {schema.version: schema for schema in (V2_0, V3_0, V4_0, V4_1, V4_2)}
 

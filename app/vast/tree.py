@@ -4,13 +4,21 @@ from collections.abc import Iterator, Sequence
 
 from lxml import etree
 
+from app.vast.schema import Schema
+
 Element = etree._Element
+
+
+def local_name(element: Element) -> str:
+    """The tag without its namespace."""
+    tag: str = element.tag
+    return tag[tag.find("}") + 1 :]
 
 
 def qualified(parent: Element, name: str) -> str:
     """The tag of a child `name` in its parent's namespace, if that has one."""
     tag: str = parent.tag
-    return f"{tag[: tag.index('}') + 1]}{name}" if tag[0] == "{" else name
+    return f"{tag[: tag.find('}') + 1]}{name}"
 
 
 def children(parent: Element, name: str) -> list[Element]:
@@ -28,7 +36,7 @@ def descendants(parent: Element, *names: str) -> Iterator[Element]:
 
 
 def content(element: Element) -> str:
-    """An element's own text without the white space around it; CDATA or not makes no difference."""
+    """The text of an element and those in it, without the white space around it; CDATA makes no difference."""
     return (str(element.xpath("string()")) if len(element) else element.text or "").strip()
 
 
@@ -37,22 +45,29 @@ def uris(parent: Element, name: str) -> tuple[str, ...]:
     return tuple(uri for uri in map(content, children(parent, name)) if uri)
 
 
-def place(parent: Element, name: str, order: Sequence[str]) -> Element:
-    """A new child where the sequence wants it: after its like, or else before the first of those that come later."""
-    tag = qualified(parent, name)
-    like = parent.findall(tag)
-    child = etree.SubElement(parent, tag)
-    if like:
-        parent.insert(parent.index(like[-1]) + 1, child)
-        return child
-    later = {qualified(parent, other) for other in order[order.index(name) + 1 :]}
-    follower = next((sibling for sibling in parent if sibling.tag in later), None)
-    if follower is not None:
-        parent.insert(parent.index(follower), child)
+def place(parent: Element, name: str, schema: Schema) -> Element:
+    """A new child where the schema wants it: after its like, or else before the first of those that come later."""
+    child = parent.makeelement(qualified(parent, name))
+    insert(parent, [child], schema)
     return child
 
 
-def ensure(parent: Element, name: str, order: Sequence[str]) -> Element:
+def insert(parent: Element, added: Sequence[Element], schema: Schema) -> None:
+    """Puts elements, all of one name, where the schema wants them; a name that it does not know goes last."""
+    if not added:
+        return
+    name = local_name(added[0])
+    order = schema.orders.get(local_name(parent), ())
+    like = children(parent, name)
+    if like:
+        at = parent.index(like[-1]) + 1
+    else:
+        later = {qualified(parent, other) for other in order[order.index(name) + 1 :]} if name in order else set()
+        at = next((no for no, sibling in enumerate(parent) if sibling.tag in later), len(parent))
+    parent[at:at] = added
+
+
+def ensure(parent: Element, name: str, schema: Schema) -> Element:
     """The first child of that name, made if there is none."""
     found = parent.find(qualified(parent, name))
-    return found if found is not None else place(parent, name, order)
+    return found if found is not None else place(parent, name, schema)

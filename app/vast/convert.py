@@ -1,0 +1,126 @@
+"""Bringing a document up to a later VAST version, for a pod or a chain of wrappers that mixes versions."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import cast
+
+from lxml import etree
+
+from app.domain import VastVersion
+from app.errors import UnusableVast
+from app.vast.parse import Parsed, examine
+from app.vast.schema import SCHEMAS, V1_0, Schema
+from app.vast.tree import Element, children, descendants, insert, local_name, place
+
+_EVENTS_SINCE_4_0 = {
+    "fullscreen": "playerExpand",
+    "exitFullscreen": "playerCollapse",
+    "expand": "adExpand",
+    "collapse": "adCollapse",
+}
+"""What the events of VAST 2.0 and 3.0 have been called since 4.0 (VAST 4.2 section 3.14.1)."""
+
+
+def convert(parsed: Parsed, version: VastVersion) -> Parsed:
+    """The same document by the schema of `version`, which must not be earlier than its own.
+
+    An earlier version has no place for much of what a later one says. Raises UnusableVast for VAST 1.
+    """
+    if parsed.schema is V1_0:
+        raise UnusableVast("VAST 1 cannot be brought to another version")
+    target = SCHEMAS[version]
+    tree = deepcopy(parsed.tree)
+    root = tree.getroot()
+    adapt(root, parsed.schema, target, target.namespace)
+    for creative in descendants(root, "Ad", "InLine", "Creatives", "Creative"):
+        identify(creative, target)
+    root.set("version", version)
+    etree.cleanup_namespaces(tree)
+    return examine(tree)
+
+
+def adapt(element: Element, source: Schema, target: Schema, namespace: str | None) -> None:
+    """Brings an element of a `source` document, and all in it, into a namespace and the names and order of `target`."""
+    _move_to_namespace(element, namespace)
+    if source is target:
+        return
+    for inner in list(_ours_to_read(element)):
+        if target.namespace is not None:
+            _rename(inner, target)
+        _sort(inner, target)
+
+
+def identify(creative: Element, schema: Schema) -> None:
+    """Gives an InLine's Creative the UniversalAdId that its version requires (VAST 4.2 section 3.7.1)."""
+    if not schema.has_universal_ad_id or children(creative, "UniversalAdId"):
+        return
+    universal = place(creative, "UniversalAdId", schema)
+    universal.text = "unknown"
+    universal.set("idRegistry", "unknown")
+    if schema.version is VastVersion.V4_0:
+        universal.set("idValue", "unknown")
+
+
+def _move_to_namespace(element: Element, namespace: str | None) -> None:
+    """Elements that an Extension has from other namespaces stay in theirs."""
+    own = etree.QName(element).namespace
+    if own == namespace:
+        return
+    for inner in element.iter(etree.Element):
+        name = etree.QName(inner)
+        if name.namespace == own:
+            inner.tag = etree.QName(namespace, name.localname).text
+
+
+def _ours_to_read(element: Element) -> Iterator[Element]:
+    """The element and those in it, but nothing inside an Extension: its content is no VAST."""
+    waiting = [element]
+    while waiting:
+        inner = waiting.pop()
+        yield inner
+        if local_name(inner) not in ("Extension", "CreativeExtension"):
+            waiting += inner.iterchildren(etree.Element)
+
+
+def _rename(element: Element, target: Schema) -> None:
+    """What has had another name, or another place, in 2.0, 3.0 or 4.0."""
+    match local_name(element):
+        case "Tracking":
+            event = element.get("event", "")
+            element.set("event", _EVENTS_SINCE_4_0.get(event, event))
+        case "Creative":
+            _rename_attribute(element, "AdID", "adId")
+        case "Companion":
+            spellings = ("adSlotId", "adSlotID")
+            _rename_attribute(element, *(spellings if target.version is VastVersion.V4_0 else reversed(spellings)))
+        case "CompanionClickTracking":
+            element.set("id", element.get("id", ""))
+        case "HTMLResource":
+            _rename_attribute(element, "xmlEncoded", None)
+        case "UniversalAdId" if target.version is not VastVersion.V4_0:
+            _rename_attribute(element, "idValue", None)
+        case "Linear":
+            for extensions in children(element, "CreativeExtensions"):
+                insert(cast(Element, element.getparent()), [extensions], target)
+
+
+def _rename_attribute(element: Element, old: str, new: str | None) -> None:
+    """Without a `new` name the attribute has no place any more."""
+    value = element.get(old)
+    if value is not None:
+        del element.attrib[old]
+        if new is not None:
+            element.set(new, value)
+
+
+def _sort(element: Element, target: Schema) -> None:
+    """Comments, and children that the schema does not know, go last."""
+    order = target.orders.get(local_name(element))
+    if order is None:
+        return
+    rank = {name: no for no, name in enumerate(order)}
+    element[:] = sorted(element, key=lambda child: rank.get(_name_or_none(child), len(rank)))
+
+
+def _name_or_none(node: Element) -> str:
+    return local_name(node) if isinstance(node.tag, str) else ""
