@@ -51,13 +51,16 @@ class FileFault:
     reason: str
 
 
-class InvalidFile(AdServerError):
+class InvalidFile(InvalidInput):
     """A campaign file that was not applied; `faults` has every fault found, in file order."""
 
     def __init__(self, file: str, faults: list[FileFault]) -> None:
-        super().__init__("\n".join(f"{file}: {fault.key}: {fault.reason}" for fault in faults))
+        super().__init__(faults[0].key, faults[0].reason)
         self.file = file
         self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.file}: {fault.key}: {fault.reason}" for fault in self.faults)
 
 
 class NotFound(AdServerError):

@@ -48,6 +48,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         include_object=is_managed,
         compare_server_default=True,
+        on_version_apply=context.config.attributes.get("on_version_apply"),
         transaction_per_migration=True,
     )
     with context.begin_transaction():

@@ -44,7 +44,7 @@ class SessionContext:
             cleanup = self._cleanups.pop()
             try:
                 cleanup()
-            except Exception:  # noqa: BLE001 - a failing clean-up must not take the answer with it
+            except Exception:
                 log.exception("clean-up failed", request_id=self.request_id)
 
 
@@ -53,7 +53,7 @@ def open_context(request_id: str, cookies: Mapping[str, str]) -> SessionContext:
     return SessionContext(
         request_id=request_id,
         timestamp=datetime.now(UTC),
-        correlator=str(random.getrandbits(53)),  # noqa: S311 - not a secret
+        correlator=str(random.getrandbits(53)),
         cachebusting=f"{random.randrange(10**8):08}",  # noqa: S311 - not a secret
         cookies=cookies,
     )

@@ -16,7 +16,7 @@ from asyncpg import Connection, Record
 from app.domain import NoFillReason
 from app.errors import StoreUnavailable
 from app.serving.tickets import NoFill, Ticket
-from app.store.connections import TIMED_OUT, UNAVAILABLE, Store
+from app.store.connections import Store, is_lost_connection
 
 log = structlog.get_logger()
 
@@ -103,14 +103,16 @@ class Lane:
         self._in_flight.update(group)
         try:
             await self._serve_group(connection, group)
-        except (*UNAVAILABLE, asyncpg.UniqueViolationError, asyncpg.InvalidCachedStatementError) as error:
-            # The first leaves open whether COMMIT arrived, the second says that the same request was served
-            # elsewhere meanwhile: either way the next attempt looks for an earlier serve first.
+        except (asyncpg.UniqueViolationError, asyncpg.InvalidCachedStatementError):
+            # The same request was served elsewhere meanwhile, or a migration changed a table under a prepared
+            # statement; nothing was committed.
             self._retry(group, named=True)
-            if isinstance(error, UNAVAILABLE):
+        except Exception as error:
+            if is_lost_connection(error):
+                # Whether COMMIT arrived is not known, so the next attempt looks for an earlier serve first.
+                self._retry(group, named=True)
                 raise
-        except (*TIMED_OUT, asyncpg.PostgresError) as error:
-            log.warning("group failed", lane=self.name, size=len(group), error=str(error))
+            log.exception("group failed", lane=self.name, size=len(group))
             self._retry(group, alone=True)
         finally:
             self._in_flight.difference_update(group)

@@ -37,6 +37,11 @@ TIMED_OUT = (
 """What Postgres raises when a lock, a statement or a transaction took too long."""
 
 
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether the connection is of no more use; asyncpg's complaint about a value is an InterfaceError too."""
+    return isinstance(error, (*UNAVAILABLE, StoreUnavailable)) and not isinstance(error, ValueError)
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Of serving connections, in milliseconds; see "Client Connection Defaults" in the Postgres manual."""

@@ -317,6 +317,23 @@ holds = Table(
     comment="Open holds; whoever deletes the row settles or releases it, so that it happens once",
 )
 
+hold_releases = Table(
+    "hold_releases",
+    metadata,
+    _must("request_key", Uuid, "The serve's request"),
+    _must("slot", SmallInteger, "The serve's slot"),
+    _must("served_on", Date, "The serve's day, by which the table is partitioned"),
+    _must("campaign_id", Identifier, "Campaign"),
+    _must("price", Money, "What was held"),
+    _must("currency", String(3), "Currency of the price"),
+    _must("released_at", Moment, "When it was released"),
+    _must("cause", Text, "error: the player said that the ad failed; expiry: no impression came in time"),
+    PrimaryKeyConstraint("request_key", "slot", "served_on"),
+    _one_of("release_cause_is_known", "cause", "error expiry"),
+    comment="Holds that were released and not charged; a late impression that is charged takes its row away",
+    postgresql_partition_by="RANGE (served_on)",
+)
+
 spend_ledger = Table(
     "spend_ledger",
     metadata,

@@ -1,0 +1,52 @@
+"""Settlement: impressions turn holds into spend, errors and time release them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from asyncpg import Connection, Record
+
+from app.store import budgets, holds
+from app.store.connections import Store
+from app.store.holds import Beacon
+
+SWEEP_LIMIT = 500
+"""Holds that one statement of the sweeper releases: their budgets' rows stay locked for that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a group of beacons: positions in the group, from 0."""
+
+    first: frozenset[int]
+    """The first of their serve and event: these count."""
+    settled: frozenset[int]
+    """Impressions that were charged now, late ones included."""
+    released: frozenset[int]
+    """Errors that released a hold."""
+
+
+async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Settlement:
+    """Counts a group of beacons and moves the money; safe to repeat, with the same or other groups at once.
+
+    The connection must not be in a transaction: late impressions are charged in one of their own, after the group's,
+    so that locks keep their order. Should the server die between the two, the beacon may simply come again.
+    """
+    counted = await holds.count_beacons(connection, beacons)
+    settled = counted.settled
+    if counted.may_be_late:
+        late = [beacons[no] for no in counted.may_be_late]
+        await budgets.open_periods(connection, sorted({beacon.campaign_id for beacon in late}))
+        charged = await holds.charge_late(connection, late)
+        settled |= {counted.may_be_late[no] for no in charged}
+    return Settlement(counted.first, settled, counted.released)
+
+
+async def sweep(store: Store, limit: int = SWEEP_LIMIT) -> int:
+    """Releases every expired hold, some at a time, each in its own transaction; returns how many."""
+    released = 0
+    while True:
+        async with store.connection() as connection:
+            count = await holds.release_expired(connection, limit)
+        released += count
+        if count < limit:
+            return released

@@ -1,0 +1,37 @@
+"""What the embedded Postgres is told, and why. ALTER SYSTEM overrides all but the addresses.
+
+Durability is not for sale: fsync, full_page_writes and synchronous_commit keep their defaults, which are on.
+"""
+
+from collections.abc import Mapping
+
+SETTINGS: Mapping[str, str] = {
+    # Several workers with eleven connections each, a pool for reports, and the DBA's own.
+    "max_connections": "200",
+    # The hot rows, their indexes and today's partitions stay in memory.
+    "shared_buffers": "256MB",
+    # Checkpoints come by time rather than by volume, so that under load fewer pages are logged in full.
+    "max_wal_size": "2GB",
+    # Data lies on solid state disks nowadays; the default of 4 makes the planner avoid indexes.
+    "random_page_cost": "1.1",
+    # Statements here are short: compiling one costs more than running it.
+    "jit": "off",
+    # Counters are updated all the time; vacuum comes round often so that their tables stay small.
+    "autovacuum_naptime": "10s",
+    # Windows and days are computed in each campaign's own timezone, from UTC.
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # The log says which session it is about, and which of them waited for a lock or was slow.
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_lock_waits": "on",
+    "log_min_duration_statement": "1s",
+    # A client that is gone ends its statement, rather than let it run to the end.
+    "client_connection_check_interval": "1s",
+}
+
+
+def configuration_file(settings: Mapping[str, str]) -> str:
+    """postgresql.conf: see "Setting Parameters via the Configuration File" in the Postgres manual."""
+    quoted = {name: value.replace("'", "''") for name, value in settings.items()}
+    lines = [f"{name} = '{value}'" for name, value in quoted.items()]
+    return "\n".join(["# Written by adserver at each start; use ALTER SYSTEM to change a setting.", *lines, ""])

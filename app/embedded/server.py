@@ -1,0 +1,231 @@
+"""Starts, watches and stops the embedded Postgres."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import structlog
+
+from app.embedded.cluster import configure, create_database, initialise
+from app.embedded.configuration import SETTINGS
+from app.embedded.home import Home, home_root, prepare_home
+from app.embedded.processes import FAST_SHUTDOWN, hold_lock, is_running, postmaster_file, stop_leftovers
+from app.embedded.state import State, read_state, renewed_state
+from app.errors import AdServerError, StoreUnavailable
+
+IMMEDIATE_SHUTDOWN = signal.SIGQUIT
+# Recovery after a crash replays what was written since the last checkpoint, at most `max_wal_size`.
+READY_S = 300
+SHUTDOWN_S = 30
+POLL_S = 0.02
+RETRY_S = 1.0
+LOG_MAX_BYTES = 20_000_000
+
+log = structlog.get_logger()
+
+
+class EmbeddedPostgres:
+    """One Postgres on one data directory; use it as a context manager.
+
+    If it dies it is started again at once, and the same URL works again. `settings` override those of
+    `app.embedded.configuration`, names and units as in the Postgres manual, chapter "Server Configuration".
+    """
+
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._data_dir = data_dir.resolve()
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._home: Home
+        self._state: State
+        self._lock: IO[str]
+        self._process: subprocess.Popen[bytes]
+        self._watcher = threading.Thread(target=self._watch, name="embedded-postgres", daemon=True)
+        self._change = threading.Lock()
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def dsn(self) -> str:
+        """The connection URL for programs of this user; see `tcp_dsn` for others."""
+        return self._state.url()
+
+    @property
+    def tcp_dsn(self) -> str:
+        """The connection URL over 127.0.0.1."""
+        return self._state.tcp_url()
+
+    def url(self, database: str) -> str:
+        """The connection URL of another database on this server."""
+        return self._state.url(database)
+
+    @property
+    def root(self) -> Path:
+        """Where everything is kept: the data directory, unless Postgres' own user cannot reach it."""
+        return self._home.root
+
+    @property
+    def programs(self) -> Path:
+        """The folder of `psql`, `pg_dump` and `pgbench`."""
+        return self._home.programs
+
+    @property
+    def log_path(self) -> Path:
+        """Postgres' own log; it is kept over restarts."""
+        return self._home.log
+
+    def start(self) -> None:
+        """Returns when connections are accepted and the database exists.
+
+        Raises MisconfiguredServer if the data directory is of no use or another server uses it, and
+        StoreUnavailable with Postgres' own reason if it does not start.
+        """
+        self._home = prepare_home(self._data_dir)
+        self._lock = hold_lock(self._home.root)
+        try:
+            stop_leftovers(self._home.data)
+            self._state = renewed_state(self._home.root, self._home.data)
+            _prepare_log(self._home.log)
+            initialise(self._home, self._state.password)
+            configure(self._home, self._settings)
+            self._launch()
+            create_database(self._home, self._state)
+        except BaseException:
+            self._abandon()
+            raise
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Ends sessions and statements, writes a checkpoint, and returns when every process is gone."""
+        self._stopping.set()
+        with self._change:
+            self._process.send_signal(FAST_SHUTDOWN)
+        self._watcher.join(SHUTDOWN_S)
+        if self._watcher.is_alive():
+            self._process.send_signal(IMMEDIATE_SHUTDOWN)
+            self._watcher.join()
+        self._lock.close()
+
+    def kill(self) -> None:
+        """Kills the postmaster as a crash would; `wait_until_ready` returns once it has recovered."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stops it in an orderly way, and returns when it accepts connections again."""
+        self._end(FAST_SHUTDOWN)
+        self.wait_until_ready()
+
+    def wait_until_ready(self, timeout_s: float = READY_S) -> None:
+        """Returns when connections are accepted; raises StoreUnavailable after `timeout_s`."""
+        if not self._ready.wait(timeout_s):
+            raise StoreUnavailable(f"Postgres is not ready after {timeout_s} s; see {self.log_path}")
+
+    def _end(self, signal_number: int) -> None:
+        with self._change:
+            self._ready.clear()
+            self._process.send_signal(signal_number)
+
+    def _watch(self) -> None:
+        """Runs in a thread of its own as long as Postgres is wanted: waits for its end, and starts it again."""
+        while True:
+            status = self._process.wait()
+            self._ready.clear()
+            if self._stopping.is_set():
+                return
+            log.warning("postgres_ended", status=status, log=str(self.log_path))
+            self._relaunch()
+
+    def _relaunch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                stop_leftovers(self._home.data)
+                self._launch()
+            except (AdServerError, OSError) as error:
+                log.error("postgres_restart_failed", reason=str(error))  # noqa: TRY400  Postgres' own log has the rest.
+                self._stopping.wait(RETRY_S)
+            else:
+                log.info("postgres_restarted")
+                return
+
+    def _launch(self) -> None:
+        """Starts the postmaster outside our process group: Ctrl-C is for us, who stop it last."""
+        with self._change:
+            if self._stopping.is_set():
+                return
+            with self._home.log.open("ab") as output:
+                began = output.tell()
+                self._process = subprocess.Popen(
+                    self._command(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={"LC_ALL": "C"},
+                    cwd="/",
+                    process_group=0,
+                    **self._home.credentials,
+                )
+        self._await_ready(began)
+
+    def _command(self) -> list[str]:
+        addresses = {
+            "config_file": self._home.root / "postgresql.conf",
+            "listen_addresses": "127.0.0.1",
+            "port": self._state.port,
+            "unix_socket_directories": self._state.socket_dir or "",
+        }
+        options = [word for name, value in addresses.items() for word in ("-c", f"{name}={value}")]
+        return [str(self._home.programs / "postgres"), "-D", str(self._home.data), *options]
+
+    def _await_ready(self, log_offset: int) -> None:
+        """Postgres says in the last line of postmaster.pid when it is ready, and pg_ctl reads it there too."""
+        deadline = time.monotonic() + READY_S
+        while postmaster_file(self._home.data)[7:8] != ["ready"]:
+            if self._process.poll() is not None:
+                raise StoreUnavailable(f"Postgres does not start: {_reason(self._home.log, log_offset)}")
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"Postgres is not ready after {READY_S} s; see {self._home.log}")
+            time.sleep(POLL_S)
+        self._ready.set()
+
+    def _abandon(self) -> None:
+        if hasattr(self, "_process"):
+            self._process.send_signal(IMMEDIATE_SHUTDOWN)
+            self._process.wait()
+        self._lock.close()
+
+
+def running_dsn(data_dir: Path) -> str | None:
+    """The connection URL of the server on this data directory, whoever started it; None if none runs.
+
+    Raises MisconfiguredServer if its state cannot be read.
+    """
+    root = home_root(data_dir)
+    state = read_state(root)
+    return state.tcp_url() if state and is_running(root / "postgres") else None
+
+
+def _prepare_log(log_file: Path) -> None:
+    """Only for our own eyes, because statements may stand in it; a long one makes way for a new one."""
+    if log_file.exists() and log_file.stat().st_size > LOG_MAX_BYTES:
+        log_file.replace(log_file.with_suffix(".log.1"))
+    log_file.touch(mode=0o600)
+
+
+def _reason(log_file: Path, offset: int) -> str:
+    """The last complaint in the log since `offset`, without its time stamp."""
+    lines = log_file.read_bytes()[offset:].decode(errors="replace").splitlines()
+    complaints = [line for line in lines if any(word in line for word in ("FATAL:", "PANIC:", "could not"))]
+    line = (complaints or lines or ["it says nothing"])[-1]
+    return f"{line.split(':  ', 1)[-1]} (see {log_file})"

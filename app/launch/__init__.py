@@ -1,0 +1,1 @@
+"""What the commands start: migrations, workers, demo content. Below the commands, above the server itself."""

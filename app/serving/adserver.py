@@ -1,0 +1,262 @@
+"""The ad server without HTTP: a request goes in, and its outcome comes out."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
+from app.errors import InvalidRequest, UpstreamFailed
+from app.serving import keys
+from app.serving.catalogs import CatalogHolder
+from app.serving.context import SessionContext
+from app.serving.decision import targeting_refuses
+from app.serving.lanes import Lane
+from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
+from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
+from app.store import budgets
+from app.store.connections import Store
+from app.store.serves import EarlierServe
+
+
+class AdSource(Protocol):
+    """Where the ads of campaigns with upstreams come from."""
+
+    async def fetch(self, ticket: Ticket, upstreams: list[Upstream]) -> FetchedAd:
+        """Asks the upstreams in order; raises UpstreamFailed when none has an ad in time."""
+
+    def in_hand(self, ticket: Ticket, upstreams: list[Upstream]) -> FetchedAd | None:
+        """The ad, if it is here already."""
+
+    def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
+        """The ad of a document that was served before."""
+
+
+class ServingObserver(Protocol):
+    """Who counts what the lanes do."""
+
+    def group(self, lane: str, size: int, seconds: float) -> None:
+        """A group's transaction ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of serving, from the settings."""
+
+    request_deadline_s: float
+    upstream_deadline_s: float
+    group_patience_s: float
+    group_max: int
+    queue_max: int
+    lane_connections: int
+    fetch_connections: int
+
+
+class AdServer:
+    """Takes requests, sends them through the lanes, and keeps the catalog they are decided by."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogs: CatalogHolder,
+        source: AdSource,
+        observer: ServingObserver,
+        hash_key: bytes,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self.catalogs = catalogs
+        self._source = source
+        self._observer = observer
+        self._hash_key = hash_key
+        self._limits = limits
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._in_hand = self._lane("in_hand", limits.lane_connections)
+        self._fetch = self._lane("fetch", limits.fetch_connections)
+
+    def _lane(self, name: str, connections: int) -> Lane:
+        async def serve_group(connection: "Connection[Record]", tickets: list[Ticket]) -> None:
+            await self._serve_group(name, connection, tickets)
+
+        limits = self._limits
+        return Lane(
+            name,
+            self._store,
+            serve_group,
+            connections=connections,
+            queue_max=limits.queue_max,
+            group_max=limits.group_max,
+        )
+
+    def start(self) -> None:
+        """Opens the lanes."""
+        self._in_hand.start()
+        self._fetch.start()
+
+    async def stop(self) -> None:
+        """Answers what waits, and closes the lanes."""
+        for task in self._fetching:
+            task.cancel()
+        await self._in_hand.stop()
+        await self._fetch.stop()
+
+    @property
+    def waiting(self) -> Mapping[str, int]:
+        """Requests waiting, by lane."""
+        return {lane.name: lane.waiting for lane in (self._in_hand, self._fetch)}
+
+    async def serve(self, request: AdRequest, context: SessionContext) -> Outcome:
+        """Answers within the request's deadline.
+
+        Raises InvalidRequest for an unknown campaign or placement, NotFound or Gone for the viewing session, and
+        Conflict when the request_id was used with other parameters.
+        """
+        candidates = await self._candidates(request)
+        ticket = self._ticket(request, context, candidates)
+        self._refuse_by_targeting(ticket)
+        self._send(ticket)
+        return await ticket.outcome
+
+    async def _candidates(self, request: AdRequest) -> tuple[str, ...]:
+        """The campaigns that may serve; an id that is not known may have been set up a moment ago."""
+        found = _find_candidates(self.catalogs.current, request)
+        if found is None:
+            await self.catalogs.reload(self.catalogs.current)
+            found = _find_candidates(self.catalogs.current, request)
+        if found is None:
+            field = "campaign_id" if request.campaign_id is not None else "placement_id"
+            raise InvalidRequest(field, "is not known")
+        return found
+
+    def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...]) -> Ticket:
+        loop = asyncio.get_running_loop()
+        named = request.request_id is not None
+        return Ticket(
+            request=request,
+            context=context,
+            request_key=keys.request_key(self._hash_key, context.request_id),
+            user_key=self._user_key(request),
+            fingerprint=keys.fingerprint(request.values) if named else 0,
+            correlator=context.correlator,
+            candidates=candidates,
+            deadline=loop.time() + self._limits.request_deadline_s,
+            outcome=loop.create_future(),
+            may_be_served=named,
+        )
+
+    def _user_key(self, request: AdRequest) -> UUID | None:
+        if request.user_id is not None:
+            return keys.user_key(self._hash_key, request.user_id)
+        if request.device_id is not None:
+            return keys.device_key(self._hash_key, request.device_id)
+        return None
+
+    def _refuse_by_targeting(self, ticket: Ticket) -> None:
+        campaigns = self.catalogs.current.campaigns
+        for campaign_id in ticket.candidates:
+            if targeting_refuses(campaigns[campaign_id].targeting, ticket.request.values):
+                ticket.refusals[campaign_id] = NoFillReason.TARGETING
+
+    def _send(self, ticket: Ticket, *, back: bool = False) -> None:
+        """Puts the request in the lane of its next candidates, or ends it when none is left."""
+        remaining = ticket.remaining
+        if not remaining:
+            ticket.give_up()
+            return
+        ready = self._ready(ticket, remaining)
+        lane = self._in_hand if (ready and ticket.request.pod_size == 1) or ready == remaining else self._fetch
+        ticket.run = ready if lane is self._in_hand else remaining
+        ticket.repeats_allowed = ticket.run == remaining
+        if back:
+            lane.put_back([ticket])
+        else:
+            lane.put(ticket)
+
+    def _ready(self, ticket: Ticket, remaining: tuple[str, ...]) -> tuple[str, ...]:
+        """The leading candidates whose ad is in hand."""
+        catalog = self.catalogs.current
+        for no, campaign_id in enumerate(remaining):
+            campaign = catalog.campaigns[campaign_id]
+            if not campaign.upstreams or campaign_id in ticket.in_hand:
+                continue
+            fetched = self._source.in_hand(ticket, _upstreams(catalog, campaign))
+            if fetched is None:
+                return remaining[:no]
+            ticket.in_hand[campaign_id] = fetched
+        return remaining
+
+    async def _serve_group(self, lane: str, connection: "Connection[Record]", tickets: list[Ticket]) -> None:
+        """Runs the transaction, and tells the tickets what became of them."""
+        started = asyncio.get_running_loop().time()
+        catalog = self.catalogs.current
+        transaction = GroupTransaction(connection, catalog, self._fetch_ad, self._recall, self._limits.group_patience_s)
+        try:
+            group = await transaction.serve(tickets)
+        except CatalogMovedError:
+            await self.catalogs.reload(catalog)
+            self._start_again(tickets)
+        except PeriodsUnopenedError:
+            async with self._store.connection() as other:
+                await budgets.open_periods(other, sorted(catalog.campaigns))
+            self._start_again(tickets)
+        else:
+            self._tell(group)
+        self._observer.group(lane, len(tickets), asyncio.get_running_loop().time() - started)
+
+    def _start_again(self, tickets: list[Ticket]) -> None:
+        for ticket in reversed(tickets):
+            self._send(ticket, back=True)
+
+    def _tell(self, group: Group) -> None:
+        for ticket, served in group.served:
+            ticket.settle(served)
+        for ticket, error in group.failed:
+            ticket.fail(error)
+        for ticket in reversed(group.undecided):
+            if ticket.run != ticket.remaining and not set(ticket.run) & set(ticket.refusals):
+                # Nothing was refused: its session has seen the creatives of this run, so the others go first.
+                ticket.candidates = (*(c for c in ticket.candidates if c not in ticket.run), *ticket.run)
+            self._send(ticket, back=True)
+        for late in group.late:
+            task = asyncio.create_task(self._finish_late(late))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
+
+    async def _finish_late(self, late: Late) -> None:
+        """Waits for an ad whose group would not; with the ad in hand the request passes through the first lane."""
+        choice, fetching = late
+        try:
+            choice.ticket.in_hand[choice.campaign.id] = await fetching
+        except UpstreamFailed:
+            choice.refuse(NoFillReason.UPSTREAM)
+        self._send(choice.ticket, back=True)
+
+    async def _fetch_ad(self, ticket: Ticket, campaign: Campaign) -> FetchedAd:
+        return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
+
+    def _recall(self, serve: EarlierServe) -> ServedAd:
+        fetched = None
+        if serve.upstream_id is not None and serve.document is not None:
+            fetched = self._source.restore(serve.upstream_id, serve.document)
+        creative = _creative(self.catalogs.current, serve.campaign_id, serve.creative_id)
+        return ServedAd(serve.slot, serve.campaign_id, creative, fetched)
+
+
+def _find_candidates(catalog: Catalog, request: AdRequest) -> tuple[str, ...] | None:
+    if request.campaign_id is not None:
+        return (request.campaign_id,) if request.campaign_id in catalog.campaigns else None
+    placement = catalog.placements.get(request.placement_id or "")
+    return placement.campaigns if placement else None
+
+
+def _upstreams(catalog: Catalog, campaign: Campaign) -> list[Upstream]:
+    return [catalog.upstreams[upstream_id] for upstream_id in campaign.upstreams]
+
+
+def _creative(catalog: Catalog, campaign_id: str, creative_id: str | None) -> Creative | None:
+    of_campaign = catalog.creatives.get(campaign_id, ())
+    return next((creative for creative in of_campaign if creative.id == creative_id), None)
+

@@ -1,0 +1,104 @@
+"""Signed beacon tokens: which serve, which event, until when.
+
+A token is base64url(payload) + "." + tag. The payload is key id (1 byte), expiry (4, Unix seconds), day of the
+serve (2, days since 1970), slot (1), request key (16), and then the campaign's id, or for a click the
+destination. One keyed BLAKE2b over the payload gives 64 bytes; each event has eight of its own (a second hash
+makes more), so that a whole document is signed with two hashes, and no event's token says anything of another's.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from hmac import compare_digest
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is an exception class
+from uuid import UUID
+
+from app.domain import Event
+
+HEAD = Struct(">BIHB16s")
+TAG_BYTES = 8
+TAGS_PER_HASH = 8
+EPOCH = date(1970, 1, 1)
+TOKEN_LENGTH_MAX = 8192
+"""Characters; a click token carries its destination."""
+
+_TAG_AT = {event: divmod(no, TAGS_PER_HASH) for no, event in enumerate(Event)}
+_BLOCKS = max(block for block, _ in _TAG_AT.values()) + 1
+_PERSONS = tuple(bytes([block]) for block in range(_BLOCKS))
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRef:
+    """What a token refers to; `subject` is the campaign's id, or a click's destination."""
+
+    request_key: UUID
+    slot: int
+    served_on: date
+    expires_at: datetime
+    subject: str
+
+
+class TokenSigner:
+    """Signs with the newest key; verifies with any of them."""
+
+    def __init__(self, secrets: Sequence[str], ttl_s: int) -> None:
+        self._keys = {_key_id(secret): blake2b(secret.encode(), person=b"beacon").digest() for secret in secrets}
+        self._newest = _key_id(secrets[0])
+        self._ttl = timedelta(seconds=ttl_s)
+
+    def sign_all(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str) -> dict[str, str]:
+        """A token for every event but the click, by the event's name."""
+        payload = self._payload(request_key, slot, served_at, campaign_id)
+        text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+        key = self._keys[self._newest]
+        blocks = [blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS]
+        width = 2 * TAG_BYTES
+        return {
+            event: f"{text}.{blocks[block][at * width : at * width + width]}"
+            for event, (block, at) in _TAG_AT.items()
+        }
+
+    def sign_click(self, request_key: UUID, slot: int, served_at: datetime, destination: str) -> str:
+        """A token that redirects to this destination and to nowhere else."""
+        payload = self._payload(request_key, slot, served_at, destination)
+        text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+        return f"{text}.{_tag(self._keys[self._newest], payload, Event.CLICK).hex()}"
+
+    def verify(self, token: str, event: Event, now: datetime) -> ServeRef | None:
+        """What the token refers to; None if it is forged, altered, for another event, or expired."""
+        if len(token) > TOKEN_LENGTH_MAX:
+            return None
+        text, _, tag = token.partition(".")
+        try:
+            payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            given = bytes.fromhex(tag)
+            key_id, expires, day, slot, request_key = HEAD.unpack_from(payload)
+            subject = payload[HEAD.size :].decode()
+        except (Base64Error, StructError, ValueError):
+            return None
+        key = self._keys.get(key_id)
+        if key is None or not compare_digest(_tag(key, payload, event), given):
+            return None
+        expires_at = datetime.fromtimestamp(expires, UTC)
+        if expires_at <= now:
+            return None
+        return ServeRef(UUID(bytes=request_key), slot, EPOCH + timedelta(days=day), expires_at, subject)
+
+    def _payload(self, request_key: UUID, slot: int, served_at: datetime, subject: str) -> bytes:
+        expires = int((served_at + self._ttl).timestamp())
+        day = (served_at.astimezone(UTC).date() - EPOCH).days
+        return HEAD.pack(self._newest, expires, day, slot, request_key.bytes) + subject.encode()
+
+
+def _key_id(secret: str) -> int:
+    return blake2b(secret.encode(), digest_size=1, person=b"key id").digest()[0]
+
+
+def _tag(key: bytes, payload: bytes, event: Event) -> bytes:
+    block, at = _TAG_AT[event]
+    digest = blake2b(payload, key=key, person=_PERSONS[block]).digest()
+    return digest[at * TAG_BYTES : (at + 1) * TAG_BYTES]

@@ -1,0 +1,205 @@
+"""holds, hold_releases and ad_events: what beacons and time do to the money that serving held.
+
+Whoever deletes a row of `holds` settles or releases it, so one hold ends once, however many beacons and sweepers
+meet at it. Locks are taken in the order of holds, budgets, events; serving takes budgets before it inserts holds,
+and nobody can wait for a hold that is not committed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+END_HOLDS = """
+gone AS (
+    DELETE FROM holds h USING ending e WHERE h.request_key = e.request_key AND h.slot = e.slot
+    RETURNING h.*, e.settles, e.cause
+), due AS MATERIALIZED (
+    SELECT g.campaign_id, p.period, p.period_start, sum(g.price) AS freed,
+           coalesce(sum(g.price) FILTER (WHERE g.settles), 0) AS settled, count(*) FILTER (WHERE NOT g.settles) AS unseen
+    FROM gone g CROSS JOIN LATERAL (
+        VALUES ('hour', g.hour_start), ('day', g.day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
+    GROUP BY g.campaign_id, p.period, p.period_start
+), locked AS MATERIALIZED (
+    SELECT t.campaign_id, t.period, t.period_start
+    FROM budget_tracking t JOIN due USING (campaign_id, period, period_start)
+    ORDER BY t.campaign_id, t.period, t.period_start
+    FOR UPDATE OF t
+), counted AS (
+    UPDATE budget_tracking t
+    SET held = t.held - d.freed, spent = t.spent + d.settled, impressions = t.impressions - d.unseen
+    FROM due d JOIN locked USING (campaign_id, period, period_start)
+    WHERE t.campaign_id = d.campaign_id AND t.period = d.period AND t.period_start = d.period_start
+    RETURNING t.campaign_id
+), booked AS (
+    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
+    SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
+    FROM gone WHERE settles AND (SELECT count(*) FROM counted) >= 0
+    ORDER BY request_key, slot
+), released AS (
+    INSERT INTO hold_releases (request_key, slot, served_on, campaign_id, price, currency, released_at, cause)
+    SELECT request_key, slot, served_on, campaign_id, price, currency, adserver_clock(), cause
+    FROM gone WHERE NOT settles AND (SELECT count(*) FROM counted) >= 0
+    ORDER BY request_key, slot
+)
+"""
+"""The common end of the statements below: takes `ending` out of the holds and the budgets, and books or records it.
+
+Asking for the count of `counted` makes the budgets' locks come before the inserts."""
+
+COUNT_BEACONS = f"""
+WITH beacon AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[], $5::text[], $6::smallint[])
+        WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, no)
+), verdict AS MATERIALIZED (
+    SELECT DISTINCT ON (request_key, slot) request_key, slot, event
+    FROM beacon WHERE event IN ('impression', 'error')
+    ORDER BY request_key, slot, no
+), ending AS MATERIALIZED (
+    SELECT h.request_key, h.slot, v.event = 'impression' AS settles, 'error' AS cause
+    FROM holds h JOIN verdict v USING (request_key, slot)
+    ORDER BY h.request_key, h.slot
+    FOR UPDATE OF h
+), {END_HOLDS}, first AS (
+    INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
+    SELECT DISTINCT ON (request_key, slot, served_on, event)
+           request_key, slot, served_on, event, campaign_id, adserver_clock(), error_code
+    FROM beacon WHERE (SELECT count(*) FROM counted) >= 0
+    ORDER BY request_key, slot, served_on, event, no
+    ON CONFLICT DO NOTHING
+    RETURNING request_key, slot, served_on, event
+)
+SELECT b.no, f.event IS NOT NULL AS is_first, g.settles,
+       g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge' AS may_be_late
+FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
+      ORDER BY request_key, slot, served_on, event, no) AS b
+LEFT JOIN first f USING (request_key, slot, served_on, event)
+LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot
+    AND b.event = CASE WHEN g.settles THEN 'impression' ELSE 'error' END
+LEFT JOIN campaigns c ON c.id = b.campaign_id
+WHERE f.event IS NOT NULL OR g.settles IS NOT NULL OR (b.event = 'impression' AND c.late_impressions = 'charge')
+"""
+"""Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
+
+Of an impression and an error for one serve in one group, the first counts. Returns the beacons that were the first
+of their kind, and the impressions that found no hold but may be charged late."""
+
+RELEASE_EXPIRED = f"""
+WITH ending AS MATERIALIZED (
+    SELECT request_key, slot, false AS settles, 'expiry' AS cause
+    FROM holds WHERE expires_at <= adserver_clock()
+    ORDER BY expires_at LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), {END_HOLDS}
+SELECT count(*) FROM gone
+"""
+"""The sweeper: releases holds whose impression never came, oldest first. Any number may run at once, because a hold
+that somebody else is ending is passed over, not waited for."""
+
+CHARGE_LATE = """
+WITH beacon AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[]) WITH ORDINALITY AS b (request_key, slot, served_on, no)
+), late AS MATERIALIZED (
+    SELECT r.*, b.no, window_start('hour', adserver_clock(), c.timezone) AS hour_start,
+           window_start('day', adserver_clock(), c.timezone) AS day_start
+    FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
+    JOIN campaigns c ON c.id = r.campaign_id
+    WHERE r.cause = 'expiry' AND c.late_impressions = 'charge'
+    ORDER BY r.request_key, r.slot
+    FOR UPDATE OF r
+), due AS MATERIALIZED (
+    SELECT c.campaign_id, b.period,
+           CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
+    FROM (SELECT DISTINCT campaign_id, hour_start, day_start FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
+), locked AS MATERIALIZED (
+    SELECT t.campaign_id, t.period, t.period_start, t."limit" - t.spent - t.held AS room
+    FROM budget_tracking t JOIN due USING (campaign_id, period, period_start)
+    ORDER BY t.campaign_id, t.period, t.period_start
+    FOR UPDATE OF t
+), room AS (
+    SELECT d.campaign_id, min(coalesce(l.room, 0)) AS amount
+    FROM due d LEFT JOIN locked l USING (campaign_id, period) GROUP BY d.campaign_id
+), wanted AS (
+    SELECT late.*, sum(price) OVER (PARTITION BY campaign_id ORDER BY no) AS running FROM late
+), paid AS MATERIALIZED (
+    SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id) WHERE w.running <= r.amount OR r.amount IS NULL
+), counted AS (
+    UPDATE budget_tracking t SET spent = t.spent + p.amount, impressions = t.impressions + p.ads
+    FROM (SELECT campaign_id, sum(price) AS amount, count(*) AS ads FROM paid GROUP BY campaign_id) AS p
+    JOIN locked USING (campaign_id)
+    WHERE t.campaign_id = locked.campaign_id AND t.period = locked.period AND t.period_start = locked.period_start
+), taken AS (
+    DELETE FROM hold_releases r USING paid p
+    WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
+    RETURNING p.*
+), booked AS (
+    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
+    SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
+    FROM taken ORDER BY no
+)
+SELECT no FROM taken
+"""
+"""Charges impressions whose hold had expired, in the current periods and as far as these have room, first come first
+served. Taking the release away is what makes it happen once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """One beacon as its token and its URL say; `event` in the words of `domain.Event`."""
+
+    request_key: UUID
+    slot: int
+    served_on: date
+    campaign_id: str
+    event: str
+    error_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What became of a group of beacons: positions in the group, from 0."""
+
+    first: frozenset[int]
+    """The first of their serve and event; all others were repeats."""
+    settled: frozenset[int]
+    released: frozenset[int]
+    may_be_late: tuple[int, ...]
+    """Impressions that found no hold, of campaigns that charge late ones."""
+
+
+async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Counted:
+    """Records the group, and settles and releases its holds, in one statement."""
+    rows = await connection.fetch(
+        COUNT_BEACONS,
+        [beacon.request_key for beacon in beacons],
+        [beacon.slot for beacon in beacons],
+        [beacon.served_on for beacon in beacons],
+        [beacon.campaign_id for beacon in beacons],
+        [beacon.event for beacon in beacons],
+        [beacon.error_code for beacon in beacons],
+    )
+    return Counted(
+        first=frozenset(row["no"] - 1 for row in rows if row["is_first"]),
+        settled=frozenset(row["no"] - 1 for row in rows if row["settles"] is True),
+        released=frozenset(row["no"] - 1 for row in rows if row["settles"] is False),
+        may_be_late=tuple(sorted(row["no"] - 1 for row in rows if row["may_be_late"])),
+    )
+
+
+async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> set[int]:
+    """Charges what may be charged of these late impressions; returns the positions of those that were."""
+    rows = await connection.fetch(
+        CHARGE_LATE,
+        [beacon.request_key for beacon in beacons],
+        [beacon.slot for beacon in beacons],
+        [beacon.served_on for beacon in beacons],
+    )
+    return {row["no"] - 1 for row in rows}
+
+
+async def release_expired(connection: "Connection[Record]", limit: int) -> int:
+    """Releases at most `limit` expired holds; returns how many."""
+    count: int = await connection.fetchval(RELEASE_EXPIRED, limit)
+    return count

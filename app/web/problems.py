@@ -1,0 +1,60 @@
+"""Errors as `application/problem+json` (RFC 9457): the field, what was wrong with it, and nothing of our insides."""
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import errors
+
+PROBLEM_TYPE = "application/problem+json"
+
+_TITLES = {
+    400: "Invalid request",
+    401: "Not authorized",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    410: "Gone",
+    413: "Too large",
+    415: "Unsupported media type",
+    503: "Unavailable",
+}
+
+STATUS_OF: dict[type[Exception], int] = {
+    errors.InvalidInput: 400,
+    errors.Unauthorized: 401,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Gone: 410,
+    errors.StoreUnavailable: 503,
+}
+
+
+def problem(status: int, detail: str, *, field: str | None = None, **more: object) -> Response:
+    """A problem document; `field` names the parameter or key that was wrong, `detail` is one sentence."""
+    body: dict[str, object] = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
+    if field is not None:
+        body |= {"field": field, "reason": detail}
+    body |= {"detail": detail if field is None else f"{field} {detail}", **more}
+    return Response(orjson.dumps(body), status_code=status, media_type=PROBLEM_TYPE)
+
+
+def problem_of(error: Exception) -> Response:
+    """The problem document of an error that was raised on purpose."""
+    status = next(status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+    if isinstance(error, errors.InvalidFile):
+        faults = [{"field": fault.key, "reason": fault.reason} for fault in error.faults]
+        return problem(400, "the request has faults", faults=faults)
+    if isinstance(error, errors.InvalidInput):
+        return problem(status, error.reason, field=error.field)
+    if isinstance(error, errors.StoreUnavailable):
+        return problem(status, "the database does not answer")
+    response = problem(status, str(error))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def on_error(_request: Request, error: Exception) -> Response:
+    """Starlette's exception handler for the whole tree."""
+    return problem_of(error)

@@ -1,0 +1,30 @@
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from app.embedded import EmbeddedPostgres
+from app.launch.migrating import migrate
+from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The session's server; its own log is at `postgres.log_path`."""
+    sweep_killed_sessions()
+    with temporary_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that is migrated once, and then only copied."""
+    create_template(postgres)
+    migrate(postgres.url(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database of this test alone."""
+    async with cloned_database(postgres, migrated_template) as url:
+        yield url

@@ -1,0 +1,79 @@
+"""The Postgres of a test session, and fresh databases in it."""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+
+from app.embedded import EmbeddedPostgres
+from app.embedded.processes import hold_lock, stop_leftovers
+from app.errors import MisconfiguredServer
+
+TEMPLATE = "template_migrated"
+# Not below pytest's own folder, which is closed to the user that Postgres runs as when root runs the tests.
+TEMPORARY = Path("/var/tmp")
+PREFIX = "adserver-tests-"
+# A session that starts or ends just now is none of ours.
+SWEEP_AFTER_S = 3600
+
+numbers = count(1)
+
+
+@contextmanager
+def temporary_postgres(**settings: str) -> Iterator[EmbeddedPostgres]:
+    """A server on an empty data directory, which is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
+    folder.chmod(0o755)
+    try:
+        with EmbeddedPostgres(folder, settings) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+def create_template(server: EmbeddedPostgres) -> None:
+    """Makes the empty database that is to be migrated."""
+
+    async def create() -> None:
+        async with administering(server) as connection:
+            await connection.execute(f"CREATE DATABASE {TEMPLATE}")
+
+    asyncio.run(create())
+
+
+@asynccontextmanager
+async def cloned_database(server: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """The URL of a copy of `template`, which is dropped afterwards together with its sessions."""
+    name = f"test_{next(numbers)}"
+    async with administering(server) as connection:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.url(name)
+    async with administering(server) as connection:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def administering(server: EmbeddedPostgres) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection to a database that no test uses."""
+    connection = await asyncpg.connect(server.url("postgres"))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def sweep_killed_sessions() -> None:
+    """Stops and removes what killed test sessions left; running ones hold their lock."""
+    for lock_file in TEMPORARY.glob(f"{PREFIX}*/lock"):
+        folder = lock_file.parent
+        if time.time() - lock_file.stat().st_mtime < SWEEP_AFTER_S:
+            continue
+        with suppress(MisconfiguredServer, PermissionError), hold_lock(folder):
+            stop_leftovers(folder / "postgres")
+            shutil.rmtree(folder)

@@ -1,0 +1,190 @@
+import itertools
+from collections import Counter
+
+import pytest
+from lxml import etree
+
+from app.domain import VastVersion
+from app.errors import UnusableVast
+from app.vast.merge import NODES_MAX, merge, splice
+from app.vast.parse import Parsed, parse
+from app.vast.trackers import with_trackers
+from app.vast.unwrap import admitted
+from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
+from tests.unit.vast.documents import inline, wrapper
+
+TRACKERS = """
+  <Impression>{0}-impression</Impression><Error>{0}-error</Error>
+  <ViewableImpression><Viewable>{0}-viewable</Viewable></ViewableImpression>
+  <AdVerifications><Verification vendor="{0}"><VerificationParameters>p</VerificationParameters></Verification></AdVerifications>
+  <Extensions><Extension type="{0}"><v>{0}-extension</v></Extension></Extensions>
+"""
+CREATIVES = """
+  <Creatives><Creative><Linear>
+    <Icons><Icon program="{0}"/></Icons>
+    <TrackingEvents><Tracking event="start">{0}-start</Tracking></TrackingEvents>
+    <VideoClicks>
+      <ClickTracking>{0}-click</ClickTracking><ClickThrough>{0}-destination</ClickThrough><CustomClick>{0}-custom</CustomClick>
+    </VideoClicks></Linear></Creative>
+  <Creative><NonLinearAds><TrackingEvents><Tracking event="close">{0}-close</Tracking></TrackingEvents>
+    <NonLinear><NonLinearClickTracking>{0}-overlay</NonLinearClickTracking></NonLinear></NonLinearAds></Creative>
+  <Creative><CompanionAds><Companion id="{0}" width="1" height="1"/></CompanionAds></Creative></Creatives>
+"""
+OVERLAY = "<Creative><NonLinearAds><NonLinear/></NonLinearAds></Creative>"
+
+
+def written(parsed: Parsed) -> bytes:
+    return etree.tostring(parsed.tree, encoding="UTF-8")
+
+
+def wrapped(name: str, version: str = "4.2", flags: str = "") -> Parsed:
+    return parse(wrapper(version, children=(TRACKERS + CREATIVES).format(name), flags=flags))
+
+
+def chain(*documents: Parsed) -> Parsed:
+    """The outermost first, the InLine last."""
+    *wrappers, answer = documents
+    for document in reversed(wrappers):
+        answer = merge(document, document.ads[0], answer, admitted(document.ads[0], answer))
+    return answer
+
+
+def final(version: str = "4.2", linear: str = "") -> Parsed:
+    body = inline(version, children=TRACKERS.format("inline"), linear=linear)
+    return parse(body.replace(b"</Creatives>", OVERLAY.encode() + b"</Creatives>"))
+
+
+def test_everybody_in_the_chain_hears_of_everything():
+    merged = written(chain(wrapped("outer"), wrapped("inner"), final()))
+    for name, kind in [
+        ("Impression", "impression"),
+        ("Error", "error"),
+        ("Viewable", "viewable"),
+        ("v", "extension"),
+    ]:
+        assert texts(merged, name) == [f"inline-{kind}", f"inner-{kind}", f"outer-{kind}"]
+    for name, kind in [("ClickTracking", "click"), ("CustomClick", "custom"), ("NonLinearClickTracking", "overlay")]:
+        assert texts(merged, name) == [f"inner-{kind}", f"outer-{kind}"]
+    assert texts(merged, "Tracking") == ["inner-start", "outer-start", "inner-close", "outer-close"]
+    root = etree.fromstring(merged)
+    assert [found.get("vendor") for found in root.iter("{*}Verification")] == ["inline", "inner", "outer"]
+    assert [found.get("program") for found in root.iter("{*}Icon")] == ["inner", "outer"]
+    assert [found.get("id") for found in root.iter("{*}Companion")] == ["inner", "outer"]
+    assert texts(merged, "VASTAdTagURI") == []
+    for once in ("ViewableImpression", "AdVerifications", "Extensions", "TrackingEvents", "VideoClicks", "Icons"):
+        assert len(texts(merged, once)) == (2 if once == "TrackingEvents" else 1)
+
+
+def test_of_two_destinations_the_one_nearest_to_the_inline_counts():
+    assert texts(written(chain(wrapped("outer"), wrapped("inner"), final())), "ClickThrough") == ["inner-destination"]
+    own = final(linear="<VideoClicks><ClickThrough>own</ClickThrough></VideoClicks>")
+    assert texts(written(chain(wrapped("outer"), wrapped("inner"), own)), "ClickThrough") == ["own"]
+
+
+def test_companions_of_a_wrapper_join_those_of_the_inline():
+    companions = (
+        '<Creative><CompanionAds required="all"><Companion id="own" width="1" height="1"/></CompanionAds></Creative>'
+    )
+    body = inline().replace(b"</Creatives>", companions.encode() + b"</Creatives>")
+    root = etree.fromstring(written(chain(wrapped("outer"), parse(body))))
+    assert [found.get("id") for found in root.iter("{*}Companion")] == ["own", "outer"]
+    assert len(list(root.iter("{*}CompanionAds"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "result"), [("3.0", "4.1", "4.1"), ("4.2", "2.0", "4.2"), ("2.0", "3.0", "3.0")]
+)
+def test_a_chain_of_mixed_versions_ends_in_the_latest(outer, inner, result):
+    merged = chain(wrapped("outer", outer), final(inner))
+    assert merged.version == VastVersion(result)
+    root = etree.fromstring(written(merged))
+    assert len({etree.QName(found).namespace for found in root.iter()}) == 1
+    assert texts(written(merged), "Impression") == ["inline-impression", "outer-impression"]
+
+
+def test_only_the_ads_let_in_are_left():
+    pod = inline(ad='id="a" sequence="1"').decode()
+    body = pod.replace("</VAST>", "") + pod[pod.index("<Ad ") :].replace('"a" sequence="1"', '"b"')
+    answer = parse(body.encode())
+    assert [ad.id for ad in chain(wrapped("outer"), answer).ads] == ["b"]
+    everything = chain(wrapped("outer", flags='allowMultipleAds="true"'), answer)
+    assert [ad.id for ad in everything.ads] == ["a", "b"]
+    assert texts(written(everything), "Impression") == ["outer-impression"] * 2
+
+
+def pod_of(*ads: str) -> Parsed:
+    return parse(f'<VAST version="4.2" xmlns="http://www.iab.com/VAST">{"".join(ads)}</VAST>'.encode())
+
+
+def ad(name: str, kind: str, sequence: int | None = None) -> str:
+    number = f' sequence="{sequence}"' if sequence else ""
+    flags = ' allowMultipleAds="true"' if kind == "Wrapper" else ""
+    return f'<Ad id="{name}"{number}><{kind}{flags}/></Ad>'
+
+
+def test_merged_answers_take_the_places_of_their_wrappers_and_a_pod_is_numbered_anew():
+    document = pod_of(ad("a", "Wrapper", 2), ad("b", "InLine", 1), ad("c", "Wrapper", 3), ad("d", "InLine", 4))
+    answer = pod_of(ad("x", "InLine", 2), ad("y", "InLine", 1))
+    merged = merge(document, document.ads[0], answer, answer.ads)
+    spliced = splice(document, {document.ads[0]: merged})
+    assert sorted((found.sequence or 0, found.id) for found in spliced.ads) == [(1, "b"), (2, "y"), (3, "x"), (4, "d")]
+
+
+def test_a_stand_alone_wrapper_becomes_the_pod_that_it_led_to():
+    document = pod_of(ad("a", "Wrapper"), ad("b", "InLine"))
+    answer = pod_of(ad("x", "InLine", 1), ad("y", "InLine", 2))
+    spliced = splice(document, {document.ads[0]: merge(document, document.ads[0], answer, answer.ads)})
+    assert [(found.id, found.sequence) for found in spliced.ads] == [("x", 1), ("y", 2), ("b", None)]
+
+
+def test_without_any_answer_there_is_no_ad():
+    document = pod_of(ad("a", "Wrapper"))
+    assert splice(document, {}).has_ad is False
+
+
+def test_merging_leaves_what_was_parsed_alone():
+    document, answer = wrapped("outer"), final()
+    before = (written(document), written(answer))
+    chain(document, answer)
+    assert (written(document), written(answer)) == before
+
+
+def test_small_documents_that_make_a_huge_one_are_refused():
+    tracking = "<Tracking event='start'>u</Tracking>" * 1000
+    document = parse(
+        wrapper(
+            children=f"<Creatives><Creative><Linear><TrackingEvents>{tracking}</TrackingEvents></Linear></Creative></Creatives>"
+        )
+    )
+    answer = parse(inline().replace(b"</Creatives>", b"<Creative><Linear/></Creative>" * 60 + b"</Creatives>"))
+    with pytest.raises(UnusableVast, match=str(NODES_MAX)):
+        chain(document, answer)
+
+
+def test_vast_1_cannot_be_unwrapped():
+    vast_1 = parse(b"<VideoAdServingTemplate><Ad><InLine/></Ad></VideoAdServingTemplate>")
+    with pytest.raises(UnusableVast):
+        chain(wrapped("outer"), vast_1)
+    with pytest.raises(UnusableVast):
+        chain(vast_1, final())
+
+
+PARSED = {path.stem: parse(path.read_bytes()) for path in SAMPLES if b"VideoAdServing" not in path.read_bytes()}
+WRAPPERS = {name: parsed for name, parsed in PARSED.items() if parsed.ads[0].is_wrapper}
+INLINES = {name: parsed for name, parsed in PARSED.items() if not parsed.ads[0].is_wrapper}
+
+
+@needs_reference
+@pytest.mark.parametrize(("outer", "inner"), itertools.product(WRAPPERS, INLINES))
+def test_every_sample_in_every_wrapper_stays_valid_but_for_the_errors_of_2_0_and_3_0(outer, inner):
+    merged = chain(WRAPPERS[outer], INLINES[inner])
+    answer = with_trackers(splice(WRAPPERS[outer], {WRAPPERS[outer].ads[0]: merged}), BASE_URL).render(VALUES)
+    faults = [fault for fault in schema_faults(answer) if "'Error': This element is not expected" not in fault]
+    assert merged.version >= VastVersion.V4_0 or len(texts(answer, "Error")) <= 2
+    assert not [fault for fault in faults if "NonLinear', attribute" not in fault]
+    for name in ("Impression", "Tracking", "Companion", "Extension", "VerificationParameters", "Viewable"):
+        heard = Counter(texts(answer, name))
+        for parsed in (WRAPPERS[outer], INLINES[inner]):
+            expected = texts(written(parsed), name)
+            if name != "Tracking" or "linear" not in outer.lower():
+                assert not Counter(expected) - heard, name
