@@ -15,7 +15,7 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
 from app.serving.lanes import Lane
-from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
+from app.serving.tickets import FetchedAd, Outcome, ServedAd, Ticket
 from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
@@ -259,4 +259,3 @@ def _upstreams(catalog: Catalog, campaign: Campaign) -> list[Upstream]:
 def _creative(catalog: Catalog, campaign_id: str, creative_id: str | None) -> Creative | None:
     of_campaign = catalog.creatives.get(campaign_id, ())
     return next((creative for creative in of_campaign if creative.id == creative_id), None)
-

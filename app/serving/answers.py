@@ -1,9 +1,9 @@
 """From a served outcome to the VAST document that the player gets."""
 
-from functools import lru_cache
+from collections.abc import Sequence
 
-from app.domain import Campaign, Creative, VastVersion
-from app.serving.tickets import FetchedAd, Served, ServedAd
+from app.domain import Catalog, Creative, VastVersion
+from app.serving.tickets import Served, ServedAd
 from app.serving.tokens import TokenSigner
 from app.vast.render import document, empty, own_ad, own_document
 from app.vast.template import Template
@@ -11,20 +11,76 @@ from app.vast.template import Template
 TEMPLATES_MAX = 10_000
 """Compiled creatives kept, over all versions."""
 
+TemplateKey = tuple[str, VastVersion, bool]
+"""Creative, version, and whether it stands in a pod."""
+
 
 class Answers:
-    """Renders answers; a creative is compiled once for each VAST version."""
+    """Renders answers: a creative is compiled once for each VAST version, and then only its gaps are filled."""
 
     def __init__(self, signer: TokenSigner, base_url: str) -> None:
         self._signer = signer
         self._base_url = base_url
-        self._own_document = lru_cache(TEMPLATES_MAX)(self._compile_document)
-        self._own_ad = lru_cache(TEMPLATES_MAX)(self._compile_ad)
+        self._revision = -1
+        self._templates: dict[TemplateKey, Template] = {}
 
     def no_fill(self, version: VastVersion) -> bytes:
         """A root without an Ad: what every player understands as "no ad"."""
         return empty(version)
 
-    def vast(self, served: Served, version: VastVersion, campaigns: "Campaigns") -> bytes:
-        """The whole document."""
-        raise NotImplementedError
+    def vast(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
+        """The whole document: a single ad in its own version if an upstream's, a pod in the latest of its ads'."""
+        if len(served.ads) > 1:
+            return self._pod(served, version, catalog)
+        ad = served.ads[0]
+        if ad.fetched is not None:
+            return ad.fetched.document.whole.render(self._values(served, ad))
+        if ad.creative is None:
+            return self.no_fill(version)
+        template = self._own(ad.creative, version, catalog, in_pod=False)
+        return template.render(self._values(served, ad))
+
+    def _pod(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
+        fetched = [ad.fetched for ad in served.ads if ad.fetched is not None]
+        version = max((version, *(upstream_ad.document.version for upstream_ad in fetched)))
+        ads: list[bytes] = []
+        for ad in served.ads:
+            values = self._values(served, ad)
+            for number, template in enumerate(self._ad_templates(ad, version, catalog)):
+                values |= {"sequence": str(len(ads) + 1)}
+                if number:
+                    values |= {"ad_serving_id": f"{_ad_serving_id(served, ad)}-{number + 1}"}
+                ads.append(template.render(values))
+        return document(version, ads)
+
+    def _ad_templates(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> Sequence[Template]:
+        if ad.fetched is not None:
+            return ad.fetched.document.ads(version)
+        return [self._own(ad.creative, version, catalog, in_pod=True)] if ad.creative is not None else []
+
+    def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> Template:
+        if self._revision != catalog.revision or len(self._templates) >= TEMPLATES_MAX:
+            self._templates.clear()
+            self._revision = catalog.revision
+        key = (creative.id, version, in_pod)
+        template = self._templates.get(key)
+        if template is None:
+            compile_own = own_ad if in_pod else own_document
+            campaign = catalog.campaigns[creative.campaign_id]
+            template = self._templates[key] = compile_own(creative, campaign, version, self._base_url)
+        return template
+
+    def _values(self, served: Served, ad: ServedAd) -> dict[str, str]:
+        """What the gaps of the ad's template are filled with."""
+        tokens = self._signer.sign_all(served.request_key, ad.slot, served.served_at, ad.campaign_id)
+        tokens["ad_serving_id"] = _ad_serving_id(served, ad)
+        if ad.creative is not None and ad.creative.click_through is not None:
+            tokens["click"] = self._signer.sign_click(
+                served.request_key, ad.slot, served.served_at, ad.campaign_id, ad.creative.click_through
+            )
+        return tokens
+
+
+def _ad_serving_id(served: Served, ad: ServedAd) -> str:
+    """Differs for every ad that is served (VAST 4.2 section 3.4.3), and is the same when it is asked for again."""
+    return f"{served.request_key}-{ad.slot}"

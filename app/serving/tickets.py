@@ -1,13 +1,30 @@
 """A ticket is one ad request on its way through the lanes; an outcome is how it ends."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, Creative, NoFillReason
+from app.domain import AdRequest, Campaign, Creative, NoFillReason, VastVersion
 from app.serving.context import SessionContext
+from app.vast.template import Template
+
+
+class UpstreamDocument(Protocol):
+    """An upstream's document with our trackers, compiled."""
+
+    @property
+    def version(self) -> VastVersion:
+        """The version that it is in."""
+
+    @property
+    def whole(self) -> Template:
+        """The document as a whole."""
+
+    def ads(self, version: VastVersion) -> Sequence[Template]:
+        """Its Ads one by one, for a pod of that version, which is not earlier than its own."""
 
 
 class FetchedAd(Protocol):
@@ -16,6 +33,10 @@ class FetchedAd(Protocol):
     @property
     def upstream_id(self) -> str:
         """Where it came from."""
+
+    @property
+    def document(self) -> UpstreamDocument:
+        """What the player gets."""
 
     @property
     def body(self) -> bytes:

@@ -1,8 +1,8 @@
 """Signed beacon tokens: which serve, which event, until when.
 
 A token is base64url(payload) + "." + tag. The payload is key id (1 byte), expiry (4, Unix seconds), day of the
-serve (2, days since 1970), slot (1), request key (16), and then the campaign's id, or for a click the
-destination. One keyed BLAKE2b over the payload gives 64 bytes; each event has eight of its own (a second hash
+serve (2, days since 1970), slot (1), request key (16), and then the campaign's id; for a click a zero byte and the
+destination follow. One keyed BLAKE2b over the payload gives 64 bytes; each event has eight of its own (a second hash
 makes more), so that a whole document is signed with two hashes, and no event's token says anything of another's.
 """
 
@@ -33,13 +33,14 @@ _PERSONS = tuple(bytes([block]) for block in range(_BLOCKS))
 
 @dataclass(frozen=True, slots=True)
 class ServeRef:
-    """What a token refers to; `subject` is the campaign's id, or a click's destination."""
+    """What a token refers to; `destination` is where a click leads."""
 
     request_key: UUID
     slot: int
     served_on: date
     expires_at: datetime
-    subject: str
+    campaign_id: str
+    destination: str | None
 
 
 class TokenSigner:
@@ -51,20 +52,19 @@ class TokenSigner:
         self._ttl = timedelta(seconds=ttl_s)
 
     def sign_all(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str) -> dict[str, str]:
-        """A token for every event but the click, by the event's name."""
+        """A token for every event, by its name; the click's leads nowhere."""
         payload = self._payload(request_key, slot, served_at, campaign_id)
         text = urlsafe_b64encode(payload).rstrip(b"=").decode()
         key = self._keys[self._newest]
         blocks = [blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS]
         width = 2 * TAG_BYTES
         return {
-            event: f"{text}.{blocks[block][at * width : at * width + width]}"
-            for event, (block, at) in _TAG_AT.items()
+            event: f"{text}.{blocks[block][at * width : at * width + width]}" for event, (block, at) in _TAG_AT.items()
         }
 
-    def sign_click(self, request_key: UUID, slot: int, served_at: datetime, destination: str) -> str:
+    def sign_click(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str, destination: str) -> str:
         """A token that redirects to this destination and to nowhere else."""
-        payload = self._payload(request_key, slot, served_at, destination)
+        payload = self._payload(request_key, slot, served_at, f"{campaign_id}\0{destination}")
         text = urlsafe_b64encode(payload).rstrip(b"=").decode()
         return f"{text}.{_tag(self._keys[self._newest], payload, Event.CLICK).hex()}"
 
@@ -86,7 +86,9 @@ class TokenSigner:
         expires_at = datetime.fromtimestamp(expires, UTC)
         if expires_at <= now:
             return None
-        return ServeRef(UUID(bytes=request_key), slot, EPOCH + timedelta(days=day), expires_at, subject)
+        campaign_id, _, destination = subject.partition("\0")
+        served_on = EPOCH + timedelta(days=day)
+        return ServeRef(UUID(bytes=request_key), slot, served_on, expires_at, campaign_id, destination or None)
 
     def _payload(self, request_key: UUID, slot: int, served_at: datetime, subject: str) -> bytes:
         expires = int((served_at + self._ttl).timestamp())
