@@ -6,11 +6,9 @@ from app.vast.unwrap import admitted, fallback
 
 def answer(*ads: str):
     """Each ad is i for an InLine or w for a Wrapper, with its sequence if it has one: `i`, `w2`."""
-    written = "".join(
-        f'<Ad id="{no}"{f""" sequence="{ad[1:]}" """ if ad[1:] else ""}>'
-        f"<{'InLine' if ad[0] == 'i' else 'Wrapper fallbackOnNoAd="true"'}/></Ad>"
-        for no, ad in enumerate(ads)
-    )
+    kinds = {"i": "<InLine/>", "w": '<Wrapper fallbackOnNoAd="true"/>'}
+    sequences = {ad: f' sequence="{ad[1:]}"' if ad[1:] else "" for ad in ads}
+    written = "".join(f'<Ad id="{no}"{sequences[ad]}>{kinds[ad[0]]}</Ad>' for no, ad in enumerate(ads))
     return parse(f'<VAST version="4.2">{written}</VAST>'.encode())
 
 
