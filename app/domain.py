@@ -264,3 +264,5 @@ class AdRequest:
     max_duration_s: int | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     """Every known parameter as it was sent, for macros and for telling a retry from another request."""
+    identifiable: bool = True
+    """Whether the privacy signals allow that the user is told from others."""

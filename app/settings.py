@@ -1,10 +1,20 @@
 """Settings from the environment, prefix `ADSERVER_`. Imported by main, cli and migrations only."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    """The items of a list that is written with commas."""
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -20,7 +30,10 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=1, le=64, description="Server processes")
     admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
     secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
-    retired_secret_keys: tuple[SecretStr, ...] = Field((), description="Former secret keys whose beacons still count")
+    retired_secret_keys: Secrets = Field((), description="Former secret keys whose beacons still count, with commas")
+    trusted_proxies: Networks = Field((), description="Networks whose word on the viewer's IP and user agent counts")
+    allowed_networks: Networks = Field((), description="Private networks that wrappers and redirects may lead to")
+    beacon_ttl_s: int = Field(21_600, ge=60, le=604_800, description="How long after the serve a beacon counts")
 
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")
     upstream_deadline_ms: int = Field(1000, ge=10, le=20_000, description="All upstream attempts of a request")

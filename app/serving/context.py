@@ -20,7 +20,8 @@ class SessionContext:
     """Immutable, and closed when its `with` block ends, whatever happened in it.
 
     `correlator` is the same for all ads of a page view or viewing session, `cachebusting` 8 digits
-    (VAST 4.2 section 6.1), `request_id` what the answer's X-Request-Id says.
+    (VAST 4.2 section 6.1), `request_id` what the answer's X-Request-Id says. `client_ip` and `client_ua` are the
+    viewer's, as far as whoever connected may be believed.
     """
 
     request_id: str
@@ -28,6 +29,8 @@ class SessionContext:
     correlator: str
     cachebusting: str
     cookies: Mapping[str, str]
+    client_ip: str | None = None
+    client_ua: str | None = None
     _cleanups: list[Callable[[], None]] = field(default_factory=list, repr=False, compare=False)
 
     def on_close(self, cleanup: Callable[[], None]) -> None:
@@ -48,7 +51,9 @@ class SessionContext:
                 log.exception("clean-up failed", request_id=self.request_id)
 
 
-def open_context(request_id: str, cookies: Mapping[str, str]) -> SessionContext:
+def open_context(
+    request_id: str, cookies: Mapping[str, str], client_ip: str | None = None, client_ua: str | None = None
+) -> SessionContext:
     """A context for the request that has just arrived."""
     return SessionContext(
         request_id=request_id,
@@ -56,4 +61,6 @@ def open_context(request_id: str, cookies: Mapping[str, str]) -> SessionContext:
         correlator=str(random.getrandbits(53)),
         cachebusting=f"{random.randrange(10**8):08}",  # noqa: S311 - not a secret
         cookies=cookies,
+        client_ip=client_ip,
+        client_ua=client_ua,
     )

@@ -5,7 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import orjson
 from asyncpg import Connection, Record
 
 from app.domain import (
@@ -108,7 +107,7 @@ def _campaign(
     starts_at: datetime = row["starts_at"]
     ends_at: datetime = row["ends_at"]
     cpm: Decimal = row["cpm"]
-    targeting = orjson.loads(row["targeting"])
+    targeting = row["targeting"]
     return Campaign(
         id=row["id"],
         advertiser=row["advertiser"],
@@ -132,7 +131,7 @@ def _campaign(
 
 def _creative(row: Record) -> Creative:
     fields = dict(row)
-    fields["media_files"] = tuple(MediaFile(**media) for media in orjson.loads(row["media_files"]))
+    fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
 
 
@@ -141,5 +140,5 @@ def _placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:
         id=row["id"],
         publisher_id=row["publisher_id"],
         campaigns=tuple(campaign_id for (campaign_id,) in campaigns),
-        ad_breaks=tuple(AdBreak(**ad_break) for ad_break in orjson.loads(row["ad_breaks"])),
+        ad_breaks=tuple(AdBreak(**ad_break) for ad_break in row["ad_breaks"]),
     )

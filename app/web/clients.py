@@ -1,0 +1,67 @@
+"""Who is on the other side: the viewer's address and player, as far as whoever connected may be believed."""
+
+from collections.abc import Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from starlette.types import Scope
+
+from app.serving.context import COOKIES
+
+Network = IPv4Network | IPv6Network
+Headers = Mapping[bytes, bytes]
+"""Of a request; of a header that came several times, the last."""
+
+HEADER_LENGTH_MAX = 1024
+
+
+class ClientReader:
+    """Believes what a server says of its client from `trusted` networks only.
+
+    A server-side stitcher says it with X-Device-IP and X-Device-User-Agent (VAST 4.2 section 1.2.4), a proxy with
+    X-Forwarded-For.
+    """
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = tuple(trusted)
+        self._is_trusted_host: dict[str, bool] = {}
+
+    def read(self, scope: Scope, headers: Headers) -> tuple[str | None, str | None]:
+        """The viewer's IP address and user agent."""
+        peer = scope["client"][0] if scope["client"] else None
+        user_agent = headers.get(b"user-agent")
+        address = peer
+        if peer is not None and self._trusted and self._trusts(peer):
+            told = headers.get(b"x-device-ip") or headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]
+            address = _address(told) or peer
+            user_agent = headers.get(b"x-device-user-agent", user_agent)
+        return address, user_agent[:HEADER_LENGTH_MAX].decode("latin-1") if user_agent else None
+
+    def _trusts(self, host: str) -> bool:
+        known = self._is_trusted_host.get(host)
+        if known is None:
+            address = _address(host.encode())
+            known = address is not None and any(ip_address(address) in network for network in self._trusted)
+            if len(self._is_trusted_host) > 10_000:
+                self._is_trusted_host.clear()
+            self._is_trusted_host[host] = known
+        return known
+
+
+def _address(raw: bytes) -> str | None:
+    try:
+        return str(ip_address(raw.strip().decode("ascii")))
+    except ValueError:
+        return None
+
+
+def read_cookies(headers: Headers) -> dict[str, str]:
+    """The cookies that say who is watching; none if there are none, or if they cannot be read."""
+    raw = headers.get(b"cookie")
+    if raw is None:
+        return {}
+    try:
+        jar = SimpleCookie(raw.decode("latin-1"))
+    except CookieError:
+        return {}
+    return {name: jar[name].value for name in COOKIES if name in jar and jar[name].value}
