@@ -54,7 +54,7 @@ class TokenSigner:
     def sign_all(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str) -> dict[str, str]:
         """A token for every event, by its name; the click's leads nowhere."""
         payload = self._payload(request_key, slot, served_at, campaign_id)
-        text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+        text = _text(payload)
         key = self._keys[self._newest]
         blocks = [blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS]
         width = 2 * TAG_BYTES
@@ -65,23 +65,23 @@ class TokenSigner:
     def sign_click(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str, destination: str) -> str:
         """A token that redirects to this destination and to nowhere else."""
         payload = self._payload(request_key, slot, served_at, f"{campaign_id}\0{destination}")
-        text = urlsafe_b64encode(payload).rstrip(b"=").decode()
+        text = _text(payload)
         return f"{text}.{_tag(self._keys[self._newest], payload, Event.CLICK).hex()}"
 
     def verify(self, token: str, event: Event, now: datetime) -> ServeRef | None:
         """What the token refers to; None if it is forged, altered, for another event, or expired."""
-        if len(token) > TOKEN_LENGTH_MAX:
+        if len(token) > TOKEN_LENGTH_MAX or not token.isascii():
             return None
-        text, _, tag = token.partition(".")
+        text = token.partition(".")[0]
         try:
             payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            given = bytes.fromhex(tag)
             key_id, expires, day, slot, request_key = HEAD.unpack_from(payload)
             subject = payload[HEAD.size :].decode()
         except (Base64Error, StructError, ValueError):
             return None
         key = self._keys.get(key_id)
-        if key is None or not compare_digest(_tag(key, payload, event), given):
+        if key is None or not compare_digest(f"{_text(payload)}.{_tag(key, payload, event).hex()}", token):
+            # The whole token is compared, because base64 and hexadecimal have several spellings of the same bytes.
             return None
         expires_at = datetime.fromtimestamp(expires, UTC)
         if expires_at <= now:
@@ -94,6 +94,10 @@ class TokenSigner:
         expires = int((served_at + self._ttl).timestamp())
         day = (served_at.astimezone(UTC).date() - EPOCH).days
         return HEAD.pack(self._newest, expires, day, slot, request_key.bytes) + subject.encode()
+
+
+def _text(payload: bytes) -> str:
+    return urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
 def _key_id(secret: str) -> int:

@@ -1,0 +1,166 @@
+"""What players report: `GET /event/{event}` and `GET /click`. Plain ASGI, answered from prepared parts."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from app.domain import Event
+from app.serving.tokens import ServeRef, TokenSigner
+from app.store.holds import Beacon
+from app.web.cors import cors_headers, origin_of, preflight_headers
+from app.web.problems import problem
+
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
+"""One transparent pixel."""
+
+NO_STORE = (b"cache-control", b"no-store")
+PIXEL_HEADERS = (
+    (b"content-type", b"image/gif"),
+    (b"content-length", str(len(GIF)).encode()),
+    NO_STORE,
+    # A player may measure how long its beacons take (Resource Timing section 4.5.1).
+    (b"timing-allow-origin", b"*"),
+)
+
+CLICK_PATIENCE_S = 0.1
+"""How long a viewer who clicked waits for the click's commit; it is counted in any case."""
+
+ERROR_CODE_MIN, ERROR_CODE_MAX = 100, 999
+"""VAST error codes (VAST 4.2 section 2.3.6.3)."""
+
+_EVENTS: Mapping[str, Event] = {event.value: event for event in Event}
+
+
+class BeaconCounter(Protocol):
+    """Where beacons are counted."""
+
+    async def count(self, beacon: Beacon) -> None:
+        """Returns when the beacon is committed, or when its sender has waited long enough."""
+
+
+class BeaconObserver(Protocol):
+    """Who counts what was not even queued."""
+
+    def beacons(self, outcome: str, count: int) -> None:
+        """So many were `refused` for their token."""
+
+
+class Beacons:
+    """The beacon and the click URLs."""
+
+    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
+        self._event = _EventUrl(signer, counter, observer)
+        self._click = _ClickUrl(signer, counter, observer)
+
+    def routes(self) -> list[BaseRoute]:
+        """`/event/{event}` and `/click`."""
+        return [Route("/event/{event}", self._event), Route("/click", self._click)]
+
+
+class _EventUrl:
+    """Answers every request with a pixel, counted or not: a player can do nothing about a beacon that is refused.
+
+    Only GET counts; HEAD is what proxies and link checkers send.
+    """
+
+    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
+        self._signer = signer
+        self._counter = counter
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        origin = origin_of(scope["headers"])
+        if method == "OPTIONS":
+            await _send(send, 204, preflight_headers(origin))
+        elif method == "GET":
+            await self._count(scope["path_params"]["event"], scope["query_string"])
+            await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)), GIF)
+        elif method == "HEAD":
+            await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)))
+        else:
+            await _not_allowed(scope, receive, send)
+
+    async def _count(self, name: str, query: bytes) -> None:
+        event = _EVENTS.get(name)
+        ref = None if event is None else self._signer.verify(_parameter(query, b"t="), event, datetime.now(UTC))
+        if event is None or ref is None:
+            self._observer.beacons("refused", 1)
+            return
+        error_code = _error_code(_parameter(query, b"code=")) if event is Event.ERROR else None
+        await self._counter.count(_beacon(ref, event, error_code))
+
+
+class _ClickUrl:
+    """Counts a click and redirects to where its token says, and never anywhere else."""
+
+    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
+        self._signer = signer
+        self._counter = counter
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS":
+            await _send(send, 204, preflight_headers(origin_of(scope["headers"])))
+            return
+        if method not in ("GET", "HEAD"):
+            await _not_allowed(scope, receive, send)
+            return
+        response = await self._answer(scope["query_string"], counts=method == "GET")
+        response.raw_headers += [NO_STORE, *cors_headers(origin_of(scope["headers"]))]
+        await response(scope, receive, send)
+
+    async def _answer(self, query: bytes, *, counts: bool) -> Response:
+        ref = self._signer.verify(_parameter(query, b"t="), Event.CLICK, datetime.now(UTC))
+        if ref is None:
+            self._observer.beacons("refused", 1)
+            return problem(400, "is missing, was altered, or has expired", field="t")
+        if ref.destination is None:
+            return problem(400, "leads nowhere", field="t")
+        if counts:
+            await self._count(_beacon(ref, Event.CLICK))
+        return RedirectResponse(ref.destination, status_code=302)
+
+    async def _count(self, beacon: Beacon) -> None:
+        try:
+            async with asyncio.timeout(CLICK_PATIENCE_S):
+                await self._counter.count(beacon)
+        except TimeoutError:
+            return
+
+
+def _beacon(ref: ServeRef, event: Event, error_code: int | None = None) -> Beacon:
+    return Beacon(ref.request_key, ref.slot, ref.served_on, ref.campaign_id, event.value, error_code)
+
+
+def _parameter(query: bytes, prefix: bytes) -> str:
+    """The value of the first parameter that begins with `prefix`, or nothing."""
+    for pair in query.split(b"&"):
+        if pair.startswith(prefix):
+            value = pair[len(prefix) :]
+            return (unquote_to_bytes(value) if b"%" in value else value).decode("latin-1")
+    return ""
+
+
+def _error_code(text: str) -> int | None:
+    """The code that a player reports; None for none, also for a macro that it did not replace."""
+    code = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
+    return code if ERROR_CODE_MIN <= code <= ERROR_CODE_MAX else None
+
+
+async def _send(send: Send, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes = b"") -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _not_allowed(scope: Scope, receive: Receive, send: Send) -> None:
+    response = problem(405, "only GET, HEAD and OPTIONS are answered here")
+    response.headers["Allow"] = "GET, HEAD, OPTIONS"
+    await response(scope, receive, send)

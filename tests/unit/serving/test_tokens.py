@@ -1,0 +1,66 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from app.domain import Event
+from app.serving.tokens import TokenSigner
+
+SERVED_AT = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
+REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
+TTL_S = 3600
+
+signer = TokenSigner(["secret"], TTL_S)
+
+
+def test_every_event_has_a_token_that_says_which_serve_it_is_of() -> None:
+    tokens = signer.sign_all(REQUEST, 2, SERVED_AT, "campaign")
+    assert set(tokens) == set(Event)
+    for event in Event:
+        ref = signer.verify(tokens[event], event, SERVED_AT)
+        assert ref is not None
+        assert (ref.request_key, ref.slot, ref.served_on) == (REQUEST, 2, SERVED_AT.date())
+        assert (ref.campaign_id, ref.destination) == ("campaign", None)
+
+
+def test_a_token_is_good_for_its_own_event_only() -> None:
+    tokens = signer.sign_all(REQUEST, 0, SERVED_AT, "campaign")
+    for event in Event:
+        for other in Event:
+            assert (signer.verify(tokens[event], other, SERVED_AT) is None) == (event is not other)
+
+
+def test_a_token_is_good_until_it_expires_and_not_a_second_longer() -> None:
+    token = signer.sign_all(REQUEST, 0, SERVED_AT, "campaign")["impression"]
+    end = SERVED_AT + timedelta(seconds=TTL_S)
+    assert signer.verify(token, Event.IMPRESSION, end - timedelta(microseconds=1)) is not None
+    assert signer.verify(token, Event.IMPRESSION, end) is None
+
+
+def test_no_character_of_a_click_token_can_be_changed_or_added_or_left_out() -> None:
+    token = signer.sign_click(REQUEST, 0, SERVED_AT, "campaign", "https://acme.example/?a=b")
+    ref = signer.verify(token, Event.CLICK, SERVED_AT)
+    assert ref is not None
+    assert ref.destination == "https://acme.example/?a=b"
+    for at in range(len(token)):
+        for character in "Aa0_-. =é":
+            if token[at] != character:
+                assert signer.verify(token[:at] + character + token[at + 1 :], Event.CLICK, SERVED_AT) is None
+            assert signer.verify(token[:at] + character + token[at:], Event.CLICK, SERVED_AT) is None
+        assert signer.verify(token[:at] + token[at + 1 :], Event.CLICK, SERVED_AT) is None
+        assert signer.verify(token[:at] + token[at].swapcase() + token[at + 1 :], Event.CLICK, SERVED_AT) is None or (
+            token[at].swapcase() == token[at]
+        )
+
+
+@pytest.mark.parametrize("token", ["", ".", "a", "a.b", "=" * 40, "A" * 9000, "\x00", "é.ü", "AAAA.", ".00"])
+def test_what_is_no_token_refers_to_nothing(token: str) -> None:
+    assert signer.verify(token, Event.CLICK, SERVED_AT) is None
+
+
+def test_a_token_of_another_secret_refers_to_nothing_and_of_a_retired_one_still_counts() -> None:
+    token = signer.sign_all(REQUEST, 0, SERVED_AT, "campaign")["start"]
+    assert TokenSigner(["other"], TTL_S).verify(token, Event.START, SERVED_AT) is None
+    rotated = TokenSigner(["other", "secret"], TTL_S)
+    assert rotated.verify(token, Event.START, SERVED_AT) is not None
+    assert rotated.sign_all(REQUEST, 0, SERVED_AT, "campaign")["start"] != token
