@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
@@ -56,7 +57,7 @@ def renewed_state(root: Path, data: Path) -> State:
     if before is None and data.exists():
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {data} has data, but {root / 'postgres.json'} is missing")
     wanted = before.port if before else PORTS.start + crc32(bytes(data)) % len(PORTS)
-    port: int = _free_port(wanted)
+    port = _free_port(wanted)
     socket_path = f"{data}/.s.PGSQL.{port}"
     state = State(
         port=port,
@@ -68,7 +69,7 @@ def renewed_state(root: Path, data: Path) -> State:
 
 
 def _free_port(wanted: int) -> int:
-    for port in (*range(wanted, PORTS.stop), *range(PORTS.start, wanted)):
+    for port in chain(range(wanted, PORTS.stop), range(PORTS.start, wanted)):
         with socket.socket() as probe:
             # Postgres sets it as well: connections that linger after a restart do not make a port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,7 @@
+"""Commands of finance and of DBAs: the books, their proof, and their upkeep."""
+
+import typer
+
+
+def register(_app: typer.Typer) -> None:
+    """Adds the commands."""
