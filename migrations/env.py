@@ -1,8 +1,11 @@
 """Runs the migrations: one transaction a revision, behind an advisory lock, with short lock waits."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -15,6 +18,47 @@ MIGRATION_LOCK = 0x61647376
 # A migration that cannot have its lock soon gives up rather than queue everybody behind it.
 LOCK_TIMEOUT = "2s"
 STATEMENT_TIMEOUT = "15min"
+
+# From 0004 on everything belongs to one role, whoever migrates: the functions that run with their owner's rights
+# shall not have a superuser's. What an extension brought stays with whoever installed it.
+HAND_OVER = """
+DO $$
+DECLARE
+    thing record;
+BEGIN
+    IF to_regrole('adserver_owner') IS NULL OR NOT has_schema_privilege('adserver_owner', 'public', 'CREATE') THEN
+        RETURN;
+    END IF;
+    FOR thing IN
+        SELECT format('ALTER SCHEMA %I OWNER TO adserver_owner', nspname) AS statement
+        FROM pg_namespace WHERE nspname = 'finance' AND nspowner <> 'adserver_owner'::regrole
+        UNION ALL
+        SELECT format('ALTER TABLE %s OWNER TO adserver_owner', oid::regclass) FROM pg_class c
+        WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
+            AND relkind IN ('r', 'p', 'v') AND relowner <> 'adserver_owner'::regrole
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+        UNION ALL
+        SELECT format('ALTER ROUTINE %s OWNER TO adserver_owner', oid::regprocedure) FROM pg_proc p
+        WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
+            AND proowner <> 'adserver_owner'::regrole
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE thing.statement;
+    END LOOP;
+END
+$$
+"""
+
+
+def hand_over(*, ctx: MigrationContext, **_: Any) -> None:
+    """Runs at the end of every revision, in its transaction."""
+    ctx.execute(HAND_OVER)
+
+
+def after_each_revision() -> list[Callable[..., None]]:
+    """The hand-over, and what the caller wants to be told."""
+    report = context.config.attributes.get("on_version_apply")
+    return [hand_over, report] if report else [hand_over]
 
 
 def database_url() -> str:
@@ -29,6 +73,7 @@ def migrate_offline() -> None:
         dialect_name="postgresql",
         target_metadata=metadata,
         literal_binds=True,
+        on_version_apply=after_each_revision(),
         transaction_per_migration=True,
     )
     with context.begin_transaction():
@@ -48,7 +93,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         include_object=is_managed,
         compare_server_default=True,
-        on_version_apply=context.config.attributes.get("on_version_apply"),
+        on_version_apply=after_each_revision(),
         transaction_per_migration=True,
     )
     with context.begin_transaction():
