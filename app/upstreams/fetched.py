@@ -43,7 +43,7 @@ class Fetched:
 
 
 class UpstreamObserver(Protocol):
-    """Who counts; called for every attempt, every look into the cache and every change of a breaker."""
+    """Who counts; called for every attempt, look into the cache, change of a breaker and word of a rate limit."""
 
     def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
         """An attempt ended: `ad`, `lost` to a hedge, or a FailureKind."""
@@ -53,3 +53,6 @@ class UpstreamObserver(Protocol):
 
     def breaker(self, upstream_id: str, old: str, new: str) -> None:
         """A breaker went from one of `closed`, `opened`, `half-opened` to another."""
+
+    def quota(self, name: str, outcome: str) -> None:
+        """A rate limit `passed` or `refused` a request."""

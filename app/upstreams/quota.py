@@ -9,7 +9,7 @@ rate holds in the end, whoever was how quick.
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +40,13 @@ class QuotaLease(Protocol):
 
         Returns what it got and the tokens left, which may be below 0; raises StoreUnavailable.
         """
+
+
+class QuotaObserver(Protocol):
+    """Who counts."""
+
+    def quota(self, name: str, outcome: str) -> None:
+        """A rate limit `passed` or `refused` a request."""
 
 
 @dataclass(slots=True)
@@ -83,10 +90,16 @@ class _Purse:
 class RateLimit:
     """Says whether one more may pass, at once. One object for each worker; close it to give back what it holds."""
 
-    def __init__(self, leases: QuotaLease, clock: Callable[[], float]) -> None:
+    def __init__(self, leases: QuotaLease, observer: QuotaObserver, clock: Callable[[], float]) -> None:
         self._leases = leases
+        self._observer = observer
         self._clock = clock
         self._purses: dict[str, _Purse] = {}
+
+    @property
+    def rates_per_s(self) -> Mapping[str, int]:
+        """The limits that were asked for so far, by name."""
+        return {name: purse.rate_per_s for name, purse in self._purses.items()}
 
     def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
         """Whether one more of `name` may pass, and counts it if so; `burst` is how many may pass at once."""
@@ -97,6 +110,7 @@ class RateLimit:
             purse = self._purses[name] = _Purse(rate_per_s, capacity, level=capacity, seen_at=now, used_at=now)
         purse.rate_per_s, purse.capacity = rate_per_s, capacity
         allowed = purse.spend(now)
+        self._observer.quota(name, "passed" if allowed else "refused")
         if purse.supply is None or purse.supply.done():
             purse.supply = asyncio.create_task(self._supply(name, purse), name=f"quota-{name}")
         return allowed

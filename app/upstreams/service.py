@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain import Upstream
@@ -43,13 +43,23 @@ class Upstreams:
     ) -> None:
         clock = asyncio.get_running_loop().time
         self.client = UpstreamClient(allowed_networks, tls)
-        self.rates = RateLimit(leases, clock)
+        self.rates = RateLimit(leases, observer, clock)
         self._asker = Asker(self.client, documents, observer, self._may_send, Health(clock))
         self.cache = BodyCache(self._asker, observer, clock)
         self.chain = UpstreamChain(self._asker, self.cache, documents)
 
     def _may_send(self, upstream: Upstream) -> bool:
         return upstream.max_qps is None or self.rates.allow(f"upstream:{upstream.id}", upstream.max_qps)
+
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests in flight, by upstream."""
+        return self._asker.bulkhead.in_flight
+
+    @property
+    def breaker_states(self) -> Mapping[str, str]:
+        """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
+        return self._asker.breakers.states
 
     def status(self, upstreams: Iterable[Upstream]) -> list[UpstreamStatus]:
         """The state of each, in the order given."""

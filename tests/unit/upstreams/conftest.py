@@ -74,6 +74,7 @@ class Seen:
     attempts: list[tuple[str, str]] = field(default_factory=list)
     looks: list[tuple[str, str]] = field(default_factory=list)
     changes: list[tuple[str, str, str]] = field(default_factory=list)
+    quotas: list[tuple[str, str]] = field(default_factory=list)
 
     def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
         assert seconds >= 0
@@ -84,6 +85,9 @@ class Seen:
 
     def breaker(self, upstream_id: str, old: str, new: str) -> None:
         self.changes.append((upstream_id, old, new))
+
+    def quota(self, name: str, outcome: str) -> None:
+        self.quotas.append((name, outcome))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.upstreams.quota import RateLimit
+from tests.unit.upstreams.conftest import Seen
 
 
 class Bucket:
@@ -56,8 +57,8 @@ async def bucket() -> Bucket:
 
 
 @pytest.fixture
-async def limit(bucket: Bucket, clock: Clock) -> AsyncIterator[RateLimit]:
-    limit = RateLimit(bucket, clock)
+async def limit(bucket: Bucket, seen: Seen, clock: Clock) -> AsyncIterator[RateLimit]:
+    limit = RateLimit(bucket, seen, clock)
     yield limit
     await limit.aclose()
 
@@ -145,13 +146,19 @@ async def test_without_the_buckets_nothing_passes_for_long(limit: RateLimit, buc
     assert bucket.leases[0][4] == 13, "what was spent meanwhile is still owed"
 
 
+async def test_tells_of_every_request(limit: RateLimit, seen: Seen) -> None:
+    allowed(limit, 15)
+    assert seen.quotas == [("upstream:primary", "passed")] * 13 + [("upstream:primary", "refused")] * 2
+    assert limit.rates_per_s == {"upstream:primary": 100}
+
+
 async def test_names_do_not_share(limit: RateLimit) -> None:
     assert allowed(limit, 100) == 13
     assert limit.allow("publisher:one", 100)
 
 
-async def test_closing_settles_and_gives_back(bucket: Bucket, clock: Clock) -> None:
-    limit = RateLimit(bucket, clock)
+async def test_closing_settles_and_gives_back(bucket: Bucket, seen: Seen, clock: Clock) -> None:
+    limit = RateLimit(bucket, seen, clock)
     allowed(limit, 3)
     await bucket.until(1)
     allowed(limit, 2)
