@@ -1,0 +1,32 @@
+"""Request bodies: read up to a limit, and no further."""
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from app.errors import InvalidRequest
+
+
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body; raises InvalidRequest as soon as it is longer than `bytes_max`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise InvalidRequest("body", f"must not be longer than {bytes_max} bytes")
+    return bytes(body)
+
+
+async def read_object(request: Request, bytes_max: int) -> dict[str, Any]:
+    """The JSON object in the body, an empty one if there is no body; raises InvalidRequest for anything else."""
+    body = await read_body(request, bytes_max)
+    if not body.strip():
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("body", "must be JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("body", "must be a JSON object")
+    return value

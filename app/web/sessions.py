@@ -1,0 +1,93 @@
+"""Viewing sessions: `POST /v1/sessions`, then `session_id` on every ad request, then `DELETE`."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from app.errors import InvalidRequest, NotFound
+from app.serving.viewing import Viewer, ViewingSessions
+from app.store.sessions import SessionRow
+from app.web.bodies import read_object
+from app.web.cors import CrossOrigin
+from app.web.query import check
+
+BODY_BYTES_MAX = 4096
+TTL_DEFAULT_S = 14_400
+TTL_MAX_S = 86_400
+
+VIEWER_KEYS = ("user_id", "device_id", "publisher_id")
+
+
+class Sessions:
+    """The sessions' routes, for pages of every origin."""
+
+    def __init__(self, viewing: ViewingSessions) -> None:
+        self._viewing = viewing
+
+    def routes(self) -> list[BaseRoute]:
+        """`/v1/sessions` and `/v1/sessions/{id}`."""
+        across = [Middleware(CrossOrigin)]
+        return [
+            Route("/v1/sessions", self._create, methods=["POST", "OPTIONS"], middleware=across),
+            Route("/v1/sessions/{id}", self._one, methods=["GET", "DELETE", "OPTIONS"], middleware=across),
+        ]
+
+    async def _create(self, request: Request) -> Response:
+        body = await read_object(request, BODY_BYTES_MAX)
+        session = await self._viewing.create(_viewer(body), _ttl_s(body))
+        response = _answer(session, 201)
+        response.headers["Location"] = f"/v1/sessions/{session.id}"
+        return response
+
+    async def _one(self, request: Request) -> Response:
+        session_id = _session_id(request)
+        if request.method == "DELETE":
+            await self._viewing.end(session_id)
+            return Response(status_code=204)
+        return _answer(await self._viewing.get(session_id), 200)
+
+
+def _viewer(body: Mapping[str, Any]) -> Viewer:
+    for name, value in body.items():
+        if name not in (*VIEWER_KEYS, "ttl_s"):
+            raise InvalidRequest(name, "is not known")
+        if name in VIEWER_KEYS and not isinstance(value, str):
+            raise InvalidRequest(name, "must be a string")
+    values = {name: body[name] for name in VIEWER_KEYS if body.get(name)}
+    check(values)
+    return Viewer(**values)
+
+
+def _ttl_s(body: Mapping[str, Any]) -> int:
+    ttl_s = body.get("ttl_s", TTL_DEFAULT_S)
+    if type(ttl_s) is not int or not 1 <= ttl_s <= TTL_MAX_S:
+        raise InvalidRequest("ttl_s", f"must be a whole number from 1 to {TTL_MAX_S}")
+    return ttl_s
+
+
+def _session_id(request: Request) -> UUID:
+    text = request.path_params["id"]
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound("there is no session with this id, which is not a UUID") from None
+
+
+def _answer(session: SessionRow, status: int) -> Response:
+    body = {
+        "id": session.id,
+        "correlator": session.correlator,
+        "publisher_id": session.publisher_id,
+        "created_at": session.created_at,
+        "expires_at": session.expires_at,
+        "played": session.played,
+    }
+    return Response(
+        orjson.dumps(body), status_code=status, media_type="application/json", headers={"Cache-Control": "no-store"}
+    )
