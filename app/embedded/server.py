@@ -15,7 +15,7 @@ from app.embedded.cluster import configure, create_database, initialise
 from app.embedded.configuration import SETTINGS
 from app.embedded.home import Home, home_root, prepare_home
 from app.embedded.processes import FAST_SHUTDOWN, hold_lock, is_running, postmaster_file, stop_leftovers
-from app.embedded.state import State, read_state, renewed_state
+from app.embedded.state import DATABASE, SUPERUSER, State, read_state, renewed_state
 from app.errors import AdServerError, StoreUnavailable
 
 IMMEDIATE_SHUTDOWN = signal.SIGQUIT
@@ -67,9 +67,13 @@ class EmbeddedPostgres:
         """The connection URL over 127.0.0.1."""
         return self._state.tcp_url()
 
-    def url(self, database: str) -> str:
-        """The connection URL of another database on this server."""
-        return self._state.url(database)
+    def url(self, database: str = DATABASE, role: str = SUPERUSER) -> str:
+        """The connection URL of another database on this server, or of another role."""
+        return self._state.url(database, role)
+
+    def password_of(self, role: str) -> str:
+        """The password in a role's URLs; whoever makes the role gives it this one."""
+        return self._state.password_of(role)
 
     @property
     def root(self) -> Path:
@@ -206,14 +210,14 @@ class EmbeddedPostgres:
         self._lock.close()
 
 
-def running_dsn(data_dir: Path) -> str | None:
-    """The connection URL of the server on this data directory, whoever started it; None if none runs.
+def running_dsn(data_dir: Path, role: str = SUPERUSER) -> str | None:
+    """A role's connection URL of the server on this data directory, whoever started it; None if none runs.
 
     Raises MisconfiguredServer if its state cannot be read.
     """
     root = home_root(data_dir)
     state = read_state(root)
-    return state.tcp_url() if state and is_running(root / "postgres") else None
+    return state.tcp_url(role=role) if state and is_running(root / "postgres") else None
 
 
 def _prepare_log(log_file: Path) -> None:

@@ -1,5 +1,6 @@
 """What one start of the embedded Postgres leaves for the next, and for `adserver dsn`: its port and its password."""
 
+import hmac
 import json
 import os
 import secrets
@@ -7,6 +8,7 @@ import socket
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from urllib.parse import quote
 from zlib import crc32
 
 from app.errors import MisconfiguredServer
@@ -27,15 +29,22 @@ class State:
     password: str
     socket_dir: str | None
 
-    def tcp_url(self, database: str = DATABASE) -> str:
+    def tcp_url(self, database: str = DATABASE, role: str = SUPERUSER) -> str:
         """For `psql` and whoever else may not enter the socket's folder."""
-        return f"postgresql://{SUPERUSER}:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{role}:{self.password_of(role)}@127.0.0.1:{self.port}/{database}"
 
-    def url(self, database: str = DATABASE) -> str:
+    def url(self, database: str = DATABASE, role: str = SUPERUSER) -> str:
         """Over the unix socket, a tenth faster, where there is one."""
         if self.socket_dir is None:
-            return self.tcp_url(database)
-        return f"postgresql://{SUPERUSER}:{self.password}@/{database}?host={self.socket_dir}&port={self.port}"
+            return self.tcp_url(database, role)
+        folder = quote(self.socket_dir, safe="")
+        return f"postgresql://{role}:{self.password_of(role)}@/{database}?host={folder}&port={self.port}"
+
+    def password_of(self, role: str) -> str:
+        """The other roles' passwords follow from the superuser's, so that there is one secret to keep."""
+        if role == SUPERUSER:
+            return self.password
+        return hmac.digest(self.password.encode(), role.encode(), "sha256").hex()
 
 
 def read_state(root: Path) -> State | None:

@@ -5,15 +5,21 @@ from pydantic import ValidationError
 from app.errors import MisconfiguredServer
 from app.settings import Settings
 
+URL_SCHEME = "postgresql://"
+
 
 def settings_from_environment() -> Settings:
     """What the environment says. Raises MisconfiguredServer with every faulty variable, a line each."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        lines = []
-        for fault in error.errors():
-            variable = ": ".join(f"ADSERVER_{str(part).upper()}" for part in fault["loc"][:1])
-            reason = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{variable}: {reason}" if variable else reason)
-        raise MisconfiguredServer("\n".join(lines)) from error
+        raise MisconfiguredServer("\n".join(_line(fault["loc"], fault["msg"]) for fault in error.errors())) from error
+    if settings.database_url and not settings.database_url.startswith(URL_SCHEME):
+        raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: must begin with {URL_SCHEME}")
+    return settings
+
+
+def _line(path: tuple[int | str, ...], message: str) -> str:
+    """A fault of one variable names it; one of several together names them itself."""
+    reason = message.removeprefix("Value error, ")
+    return f"ADSERVER_{str(path[0]).upper()}: {reason}" if path else reason

@@ -1,26 +1,77 @@
 """The database that a command works on: the configured one, or the embedded one, which is started when it is not up."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres, running_dsn
 from app.settings import Settings
+from app.store.connections import connect
+from app.store.roles import APP, FINANCE, let_in
 
 
-def configured_or_running(settings: Settings) -> str | None:
-    """The connection URL of the database in use; None if it is the embedded one and that does not run."""
-    return settings.database_url or running_dsn(settings.data_dir)
+@dataclass(frozen=True, slots=True)
+class Database:
+    """One database, as those who work with it connect to it."""
+
+    url: str
+    """Of its owner, who migrates it; of whom the setting names, if it is the configured one."""
+    server: EmbeddedPostgres | None
+    """None if it is the configured one."""
+
+    def app_url(self) -> str:
+        """What the server connects with. The schema is to be migrated before."""
+        if self.server is None:
+            return self.url
+        asyncio.run(_let_in(self.server))
+        return self.server.url(role=APP)
+
+
+@contextmanager
+def opened_database(settings: Settings) -> Iterator[Database]:
+    """The configured database, or the embedded one, which runs until the end of the block.
+
+    Raises MisconfiguredServer if the data directory is of no use or another launcher uses it, and StoreUnavailable
+    if Postgres does not start.
+    """
+    if settings.database_url:
+        yield Database(settings.database_url, None)
+        return
+    with EmbeddedPostgres(settings.data_dir) as server:
+        yield Database(server.dsn, server)
 
 
 @contextmanager
 def database_in_use(settings: Settings) -> Iterator[str]:
-    """The connection URL of the database in use; an embedded one that is not up runs until the end of the block.
+    """The owner's connection URL, also while a server runs on it; an embedded one that is down runs for the block.
 
-    Raises MisconfiguredServer if the data directory is of no use, StoreUnavailable if Postgres does not start.
+    Raises what `opened_database` raises.
     """
     url = configured_or_running(settings)
     if url is not None:
         yield url
         return
-    with EmbeddedPostgres(settings.data_dir) as server:
-        yield server.dsn
+    with opened_database(settings) as database:
+        yield database.url
+
+
+def configured_or_running(settings: Settings) -> str | None:
+    """The owner's connection URL; None if the database is the embedded one and that does not run."""
+    return settings.database_url or running_dsn(settings.data_dir)
+
+
+def finance_url(settings: Settings) -> str | None:
+    """Finance's connection URL, without a password if that was given by somebody else; None as above."""
+    if settings.database_url:
+        url = make_url(settings.database_url)
+        return url.set(username=FINANCE, password=None).render_as_string()
+    return running_dsn(settings.data_dir, FINANCE)
+
+
+async def _let_in(server: EmbeddedPostgres) -> None:
+    async with connect(server.dsn) as connection:
+        for role in (APP, FINANCE):
+            await let_in(connection, role, server.password_of(role))

@@ -1,38 +1,65 @@
-"""Brings a database's schema to the head of the migrations."""
+"""Brings a database's schema to the head of the migrations, and refuses one that is not there."""
 
+import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 from alembic import command
-from alembic.config import Config
 from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from app.errors import StoreUnavailable
-
-# A folder of its own beside `app`, in a checkout as well as where the project is installed.
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+from app.errors import MisconfiguredServer, StoreUnavailable
+from app.store.connections import connect
+from app.store.revision import alembic_config, current_revision, needed_revision, revisions
 
 
 def migrate(database_url: str, report: Callable[[str], None] = lambda _: None) -> None:
     """Runs every revision that is missing, and reports each by its name when it is committed.
 
     Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if it cannot be reached
-    or a revision cannot have its lock; revisions that were reported stay.
+    or a revision cannot have its lock; revisions that were reported stay. Raises MisconfiguredServer if the schema
+    is newer than this code.
     """
 
     def on_version_apply(*, step: MigrationInfo, **_: Any) -> None:
         report(step.up_revision_id or "")
 
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config = alembic_config()
     config.attributes["database_url"] = database_url
     config.attributes["on_version_apply"] = on_version_apply
     try:
         command.upgrade(config, "head")
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        where = make_url(database_url).render_as_string(hide_password=True)
-        raise StoreUnavailable(f"cannot migrate {where}: {str(error).splitlines()[0]}") from error
+        raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+    except CommandError as error:
+        raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+
+
+def require_schema(database_url: str) -> None:
+    """Raises MisconfiguredServer if the schema is older than this code needs, StoreUnavailable without a database.
+
+    A newer schema is let pass: the server before works on it while the new one is rolled out.
+    """
+
+    async def read() -> str | None:
+        async with connect(database_url) as connection:
+            return await current_revision(connection)
+
+    found = asyncio.run(read())
+    if found is None or found in revisions()[1:]:
+        raise MisconfiguredServer(
+            f"the schema of {without_password(database_url)} is at {found or 'nothing'},"
+            f" and {needed_revision()} is needed; run `adserver migrate`"
+        )
+
+
+def without_password(database_url: str) -> str:
+    """The URL as people may see it."""
+    return make_url(database_url).render_as_string(hide_password=True)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 from asyncpg import Connection, Record
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -35,6 +36,8 @@ TIMED_OUT = (
     asyncpg.TransactionTimeoutError,
 )
 """What Postgres raises when a lock, a statement or a transaction took too long."""
+
+CONNECT_TIMEOUT_S = 5
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -63,7 +66,7 @@ def _engine(url: str, connections: int, server_settings: Mapping[str, str]) -> A
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=False,
-        connect_args={"server_settings": dict(server_settings), "timeout": 5},
+        connect_args={"server_settings": dict(server_settings), "timeout": CONNECT_TIMEOUT_S},
     )
 
 
@@ -73,6 +76,20 @@ async def _driver(connection: AsyncConnection) -> "Connection[Record]":
     if not isinstance(driver, Connection):
         raise StoreUnavailable("the connection is closed")
     return driver
+
+
+@asynccontextmanager
+async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
+    """One connection, for a command; raises StoreUnavailable, naming the server, if there is none to be had."""
+    try:
+        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        server = make_url(url).render_as_string(hide_password=True)
+        raise StoreUnavailable(f"cannot connect to {server}: {str(error) or type(error).__name__}") from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 class Store:

@@ -1,0 +1,46 @@
+"""Demo content for an empty database, and the upstream that its campaigns ask."""
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from app.errors import MisconfiguredServer
+from app.launch.listening import require_free
+from app.launch.processes import KeptProcess
+from app.settings import Settings
+from app.store import demo
+from app.store.connections import connect
+
+UPSTREAM_ID = "demo"
+UPSTREAM_HOST = "127.0.0.1"
+
+
+def load_demo(settings: Settings, database_url: str) -> bool:
+    """Applies the demo's campaign file unless the database has campaigns; whether it did."""
+    return asyncio.run(_load(settings, database_url))
+
+
+def demo_upstream(database_url: str, report: Callable[[str], None]) -> list[KeptProcess]:
+    """The demo's upstream, where the database's tag URL leads, not yet started; none if nobody would ask it."""
+    tag_url = asyncio.run(_tag_url(database_url))
+    address = urlsplit(tag_url or "")
+    if address.hostname != UPSTREAM_HOST or address.port is None:
+        return []
+    try:
+        require_free(address.hostname, address.port)
+    except MisconfiguredServer as error:
+        report(f"Without the demo upstream: {error}.")
+        return []
+    return [KeptProcess("demo upstream", "app.launch.demo_upstream", [address.hostname, str(address.port)], {})]
+
+
+async def _load(settings: Settings, database_url: str) -> bool:
+    async with connect(database_url) as connection:
+        if not await demo.is_empty(connection):
+            return False
+    return True
+
+
+async def _tag_url(database_url: str) -> str | None:
+    async with connect(database_url) as connection:
+        return await demo.tag_url(connection, UPSTREAM_ID)

@@ -1,0 +1,30 @@
+"""Files in which workers keep their metrics, so that each can answer for all of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import multiprocess
+
+from app.errors import MisconfiguredServer
+from app.settings import Settings
+
+
+def cleared_metrics_dir(settings: Settings) -> Path:
+    """A folder without the files of earlier processes. Raises MisconfiguredServer if it cannot be used."""
+    folder = (settings.metrics_dir or settings.data_dir / f"metrics-{settings.port}").resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("*.db"):
+            file.unlink()
+    except OSError as error:
+        raise MisconfiguredServer(f"ADSERVER_METRICS_DIR: {error.filename or folder}: {error.strerror}") from error
+    return folder
+
+
+def forgetting(folder: Path) -> Callable[[int], None]:
+    """What to call with the id of a process that has ended: its gauges go, its counters stay."""
+
+    def forget(process_id: int) -> None:
+        multiprocess.mark_process_dead(process_id, str(folder))  # type: ignore[no-untyped-call]
+
+    return forget

@@ -1,0 +1,59 @@
+"""Runs the server: everything that `adserver run` starts, or the workers alone."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from app.errors import MisconfiguredServer
+from app.launch.databases import Database, opened_database
+from app.launch.demo import demo_upstream, load_demo
+from app.launch.interruption import Interruption
+from app.launch.keys import kept_secret_key
+from app.launch.listening import require_free
+from app.launch.metrics_files import cleared_metrics_dir, forgetting
+from app.launch.migrating import migrate, require_schema
+from app.launch.processes import KeptProcess, keep_until_interrupted
+from app.settings import Settings
+
+Report = Callable[[str], None]
+
+
+def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]) -> None:
+    """Starts all of it, and returns when a signal has stopped it. Raises what its parts raise."""
+    interruption = Interruption()
+    require_free(settings.host, settings.port)
+    secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
+    with opened_database(settings) as database:
+        migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
+        environment = {"ADSERVER_DATABASE_URL": database.app_url(), "ADSERVER_SECRET_KEY": secret_key}
+        if load_demo(settings, database.url):
+            report("The database was empty: loaded the demo campaigns.")
+        processes = [*workers(settings, environment), *demo_upstream(database.url, report)]
+        asyncio.run(keep_until_interrupted(processes, interruption, lambda: on_ready(database)))
+
+
+def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """Starts workers on a migrated database, and returns when a signal has stopped them.
+
+    Raises MisconfiguredServer without a database, or without a secret key: nodes that each made their own would not
+    know each other's users and beacons.
+    """
+    if not settings.database_url:
+        raise MisconfiguredServer("ADSERVER_DATABASE_URL: must be set for `adserver serve`")
+    if not settings.secret_key.get_secret_value():
+        raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
+    interruption = Interruption()
+    require_free(settings.host, settings.port)
+    require_schema(settings.database_url)
+    asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
+
+
+def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -> list[KeptProcess]:
+    """The server processes, not yet started; `environment` replaces settings, `factory` the application."""
+    metrics_dir = cleared_metrics_dir(settings)
+    metrics = {"ADSERVER_METRICS_DIR": str(metrics_dir), "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir)}
+    return [
+        KeptProcess(
+            f"worker {number}", "app.launch.worker", factory, {**environment, **metrics}, forgetting(metrics_dir)
+        )
+        for number in range(1, settings.workers + 1)
+    ]

@@ -1,0 +1,59 @@
+"""One server process: `python -P -m app.launch.worker [FACTORY]`, started by the launcher."""
+
+import resource
+import signal
+import sys
+
+import uvicorn
+
+from app.launch.launched import LaunchedServer
+from app.launch.listening import shared_socket
+from app.settings import Settings
+
+APPLICATION = "app.main:create_app"
+BACKLOG = 4096
+CONNECTIONS_MAX = 20_000
+# Longer than a player pauses between two ads of a break, and than most proxies keep a connection.
+KEEP_ALIVE_S = 75
+GRACE_S = 5
+
+
+def configuration(factory: str = APPLICATION) -> uvicorn.Config:
+    """How a worker serves; without the headers and the log line for each request that nobody reads."""
+    return uvicorn.Config(
+        factory,
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=BACKLOG,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+def main() -> None:
+    """Serves until SIGTERM or until the launcher is gone."""
+    # Ctrl-C in a terminal reaches the launcher too, which then stops its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _allow_connections()
+    settings = Settings()
+    server = LaunchedServer(configuration(*sys.argv[1:2]))
+    server.run(sockets=[shared_socket(settings.host, settings.port)])
+
+
+def _allow_connections() -> None:
+    """A connection is an open file, of which a shell often allows 1,024 until it is asked for more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()
