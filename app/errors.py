@@ -11,6 +11,7 @@ AdServerError
 ├── Unauthorized            a missing or wrong admin token; a 401 problem
 ├── UpstreamFailed          one upstream gave no ad, and why
 ├── UnusableVast            a document that is not VAST, or not safe to parse
+│   └── NoAd                it is VAST, and has no Ad: an upstream's way of saying so
 ├── StoreUnavailable        the database cannot be reached or will not answer in time
 ├── OutcomeUnknown          the connection broke around COMMIT: ask again with the request_id
 └── MisconfiguredServer     a setting that cannot work; the server refuses to start
@@ -90,6 +91,10 @@ class UpstreamFailed(AdServerError):
 
 class UnusableVast(AdServerError):
     """A document that is not well-formed, not VAST, or not safe to parse."""
+
+
+class NoAd(UnusableVast):
+    """A VAST document without an Ad: there is nothing wrong with it, and nothing in it."""
 
 
 class StoreUnavailable(AdServerError):

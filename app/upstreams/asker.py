@@ -8,7 +8,7 @@ from typing import Any
 import stamina
 
 from app.domain import Upstream
-from app.errors import UnusableVast, UpstreamFailed
+from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.breaker import Breakers
 from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
@@ -92,5 +92,7 @@ class Asker:
     def _compile(self, upstream: Upstream, body: bytes) -> Any:
         try:
             return self._documents.compile(body)
+        except NoAd as error:
+            raise UpstreamFailed(upstream.id, FailureKind.NO_AD) from error
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
