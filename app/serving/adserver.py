@@ -14,6 +14,7 @@ from app.serving import keys
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
+from app.serving.doubts import Doubts
 from app.serving.lanes import Lane
 from app.serving.tickets import FetchedAd, Outcome, ServedAd, Ticket
 from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
@@ -73,6 +74,7 @@ class AdServer:
         self._observer = observer
         self._hash_key = hash_key
         self._limits = limits
+        self._doubts = Doubts(asyncio.get_running_loop().time)
         self._fetching: set[asyncio.Task[None]] = set()
         self._in_hand = self._lane("in_hand", limits.lane_connections)
         self._fetch = self._lane("fetch", limits.fetch_connections)
@@ -192,7 +194,9 @@ class AdServer:
         """Runs the transaction, and tells the tickets what became of them."""
         started = asyncio.get_running_loop().time()
         catalog = self.catalogs.current
-        transaction = GroupTransaction(connection, catalog, self._fetch_ad, self._recall, self._limits.group_patience_s)
+        transaction = GroupTransaction(
+            connection, catalog, self._doubts, self._fetch_ad, self._recall, self._limits.group_patience_s
+        )
         try:
             group = await transaction.serve(tickets)
         except CatalogMovedError:
@@ -215,6 +219,7 @@ class AdServer:
             ticket.settle(served)
         for ticket, error in group.failed:
             ticket.fail(error)
+        self._start_again(group.again)
         for ticket in reversed(group.undecided):
             if ticket.run != ticket.remaining and not set(ticket.run) & set(ticket.refusals):
                 # Nothing was refused: its session has seen the creatives of this run, so the others go first.

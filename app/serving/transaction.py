@@ -1,6 +1,6 @@
 """THE transaction: cap check, fetch and spend for a group of requests, in one Postgres transaction.
 
-    look        which candidates may serve at all: status, flight, caps, budgets, pacing; no locks
+    look        where there is a choice or a doubt: which candidates may serve at all; no locks
     take        count the ad in every cap window; locks rows of frequency_caps, sorted
     fetch       ads that are not in hand come from their upstreams, all at once, for `patience_s` at the most
     spend       lock the budgets, sorted, and pay for as many ads as they have room for; book the serves
@@ -12,14 +12,16 @@ Only when COMMIT has returned does anybody hear of an ad. Raised errors roll eve
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from asyncpg import Connection, Record
 
 from app.domain import Campaign, Catalog, NoFillReason
 from app.errors import Conflict, Gone, NotFound, UpstreamFailed
 from app.serving.decision import Chooser
+from app.serving.doubts import CAMPAIGN_S, USER_S, Doubts
 from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
 from app.store import budgets, candidates, caps, serves, sessions
 from app.store.serves import EarlierServe
@@ -37,6 +39,8 @@ MIDNIGHT_MARGIN = timedelta(minutes=1)
 """Longer than any serving transaction may take."""
 
 UNOPENED = "unopened"
+
+BEFORE_ANYTHING = datetime.min.replace(tzinfo=UTC)
 
 
 class CatalogMovedError(Exception):
@@ -56,21 +60,31 @@ class Group:
     undecided: list[Ticket] = field(default_factory=list)
     """To be tried again, with what was learned in their `refusals`."""
     late: list[Late] = field(default_factory=list)
+    again: list[Ticket] = field(default_factory=list)
+    """Not touched: the same request stood in the group twice."""
 
 
 class GroupTransaction:
     """Serves one group on one connection. Make one for each group."""
 
     def __init__(
-        self, connection: "Connection[Record]", catalog: Catalog, fetch: Fetch, recall: Recall, patience_s: float
+        self,
+        connection: "Connection[Record]",
+        catalog: Catalog,
+        doubts: Doubts,
+        fetch: Fetch,
+        recall: Recall,
+        patience_s: float,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
+        self._doubts = doubts
         self._fetch = fetch
         self._recall = recall
         self._patience_s = patience_s
         self._played: dict[object, tuple[str, ...]] = {}
         self._group = Group()
+        self._at = BEFORE_ANYTHING
 
     async def serve(self, tickets: Sequence[Ticket]) -> Group:
         """The one code path, for one request and for many."""
@@ -78,11 +92,12 @@ class GroupTransaction:
         late: list[Late] = []
         try:
             async with self._connection.transaction():
-                asking = await self._join_sessions(await self._answer_repeats(tickets))
-                choices, at = await self._look(asking)
+                asking = await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
+                await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
+                choices = self._choose(asking)
                 await self._take(choices)
                 late = await self._fetch_missing(choices)
-                await self._spend(choices, at)
+                await self._spend(choices)
                 await self._give_back(choices)
         except BaseException:
             for _, task in late:
@@ -90,8 +105,16 @@ class GroupTransaction:
             for ticket, refusals in zip(tickets, known, strict=True):
                 ticket.refusals = refusals
             raise
-        self._report(asking, choices, late, at)
+        self._report(asking, choices, late)
         return self._group
+
+    def _each_once(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """The tickets without those whose request is in the group already; these find its answer in the next group."""
+        first: dict[UUID, Ticket] = {}
+        for ticket in tickets:
+            if first.setdefault(ticket.request_key, ticket) is not ticket:
+                self._group.again.append(ticket)
+        return list(first.values())
 
     async def _answer_repeats(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Gives requests that were served before their first answer; returns the others."""
@@ -134,8 +157,24 @@ class GroupTransaction:
                 running.append(ticket)
         return running
 
-    async def _look(self, tickets: list[Ticket]) -> tuple[list[Choice], datetime]:
-        """Asks the database about every candidate, and chooses."""
+    def _is_open_question(self, ticket: Ticket) -> bool:
+        """Whether to look first: there is a choice, an ad would have to be fetched, or it was refused a moment ago."""
+        if len(ticket.run) != 1:
+            return True
+        (campaign_id,) = ticket.run
+        return (
+            not self._has_ad(ticket, campaign_id)
+            or self._doubts.about(campaign_id)
+            or self._doubts.about((ticket.user_key, campaign_id))
+        )
+
+    def _has_ad(self, ticket: Ticket, campaign_id: str) -> bool:
+        return not self._catalog.campaigns[campaign_id].upstreams or campaign_id in ticket.in_hand
+
+    async def _look(self, tickets: list[Ticket]) -> None:
+        """Asks the database about every candidate of these tickets."""
+        if not tickets:
+            return
         asked = [(ticket, campaign_id) for ticket in tickets for campaign_id in ticket.run]
         seen = await candidates.look(
             self._connection,
@@ -143,33 +182,47 @@ class GroupTransaction:
             [ticket.user_key for ticket, _ in asked],
             [ticket.request.session_id for ticket, _ in asked],
         )
-        if seen.revision != self._catalog.revision:
-            raise CatalogMovedError
-        if UNOPENED in seen.refusals.values():
-            raise PeriodsUnopenedError
+        self._hear(seen.revision, seen.at)
         for no, reason in seen.refusals.items():
-            ticket, campaign_id = asked[no]
-            ticket.refusals[campaign_id] = NoFillReason(reason)
+            self._refuse(*asked[no], reason)
+
+    def _hear(self, revision: int, at: datetime) -> None:
+        """Every statement says by which catalog it went."""
+        self._at = at
+        if revision != self._catalog.revision:
+            raise CatalogMovedError
+
+    def _refuse(self, ticket: Ticket, campaign_id: str, reason: str) -> None:
+        if reason == UNOPENED:
+            raise PeriodsUnopenedError
+        ticket.refusals[campaign_id] = NoFillReason(reason)
+        if reason == NoFillReason.FREQUENCY_CAP:
+            self._doubts.add((ticket.user_key, campaign_id), USER_S)
+        else:
+            self._doubts.add(campaign_id, CAMPAIGN_S)
+
+    def _choose(self, tickets: list[Ticket]) -> list[Choice]:
         chooser = Chooser(self._catalog)
         choices: list[Choice] = []
         for ticket in tickets:
             choices += chooser.choose(ticket, self._played.get(ticket.request.session_id, ())) or ()
-        return choices, seen.at
+        return choices
 
     async def _take(self, choices: list[Choice]) -> None:
         """Counts the ads; refuses the choices for which a cap has no room."""
         counted = [choice for choice in choices if choice.counted]
         if not counted:
             return
-        full = await caps.take(
+        taken = await caps.take(
             self._connection,
             [choice.campaign.id for choice in counted],
             [choice.ticket.user_key for choice in counted],
             [choice.ticket.request.session_id for choice in counted],
         )
-        for no, window in full:
+        self._hear(taken.revision, taken.at)
+        for no, window in taken.uncounted:
             counted[no].full_windows.append(window)
-            counted[no].refuse(NoFillReason.FREQUENCY_CAP)
+            self._refuse(counted[no].ticket, counted[no].campaign.id, NoFillReason.FREQUENCY_CAP)
 
     async def _fetch_missing(self, choices: list[Choice]) -> list[Late]:
         """Fetches, all at once, what is not in hand; returns what is still on its way when patience runs out."""
@@ -193,22 +246,21 @@ class GroupTransaction:
                 tasks[task].refuse(NoFillReason.UPSTREAM)
         return [(tasks[task], task) for task in pending]
 
-    async def _spend(self, choices: list[Choice], at: datetime) -> None:
+    async def _spend(self, choices: list[Choice]) -> None:
         """Pays for the ads in hand, first come first served."""
         payable = [choice for choice in choices if choice.in_hand and not choice.full_windows]
         if not payable:
             return
-        refusals = await budgets.spend(self._connection, [_payment(choice) for choice in payable])
-        if UNOPENED in refusals.values():
-            raise PeriodsUnopenedError
+        spent = await budgets.spend(self._connection, [_payment(choice) for choice in payable])
+        self._hear(spent.revision, spent.at)
         for no, choice in enumerate(payable):
-            if reason := refusals.get(no):
-                choice.refuse(NoFillReason(reason))
+            if reason := spent.refusals.get(no):
+                self._refuse(choice.ticket, choice.campaign.id, reason)
             else:
                 choice.paid = True
-        await self._remember([choice for choice in payable if choice.paid], at)
+        await self._remember([choice for choice in payable if choice.paid])
 
-    async def _remember(self, paid: list[Choice], at: datetime) -> None:
+    async def _remember(self, paid: list[Choice]) -> None:
         """Writes what makes a request answerable again, and what its session has now played."""
         named = [choice for choice in paid if choice.ticket.may_be_served]
         documents = [
@@ -216,7 +268,7 @@ class GroupTransaction:
         ]
         if documents:
             await serves.keep_documents(self._connection, documents)
-        if named and _near_midnight(at):
+        if named and _near_midnight(self._at):
             await serves.claim_midnight(self._connection, list({choice.ticket.request_key for choice in named}))
         played = [
             (choice.ticket.request.session_id, choice.creative.id)
@@ -241,7 +293,7 @@ class GroupTransaction:
         if revision != self._catalog.revision:
             raise CatalogMovedError
 
-    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late], at: datetime) -> None:
+    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
         """Sorts the tickets into served, late and undecided."""
         ads: dict[Ticket, list[ServedAd]] = {}
         for choice in choices:
@@ -251,7 +303,7 @@ class GroupTransaction:
         waiting = {choice.ticket for choice, _ in late}
         for ticket in asking:
             if ticket in ads:
-                self._group.served.append((ticket, Served(ticket.request_key, at, tuple(ads[ticket]))))
+                self._group.served.append((ticket, Served(ticket.request_key, self._at, tuple(ads[ticket]))))
             elif ticket not in waiting:
                 self._group.undecided.append(ticket)
         for choice, task in late:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -76,15 +77,16 @@ WITH asked AS MATERIALIZED (
     SELECT (SELECT count(*) FROM due d JOIN granted g USING (campaign_id) WHERE g.units > 0)
          - (SELECT count(*) FROM charged) AS rows
 )
-SELECT short.rows AS uncharged, a.no, CASE
+SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, a.no, CASE
     WHEN g.campaign_id IS NULL THEN 'paused'
     WHEN g.unopened THEN 'unopened'
     WHEN a.nth * g.price > g.amount THEN 'budget'
     ELSE 'pacing' END AS reason
-FROM short LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
+FROM short CROSS JOIN catalog LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
 """
 """Locks the budgets in the order of campaign and period, grants as many ads as all of them have room for, first
-come first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for."""
+come first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for, and in
+every row the catalog's revision and the database's clock. `unopened` is as in `candidates.LOOK`."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
@@ -123,12 +125,21 @@ class Payment:
     fingerprint: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What became of a group's payments: those that are not in `refusals`, by position from 0, are paid."""
+
+    revision: int
+    at: datetime
+    refusals: dict[int, str]
+
+
 class UnchargedError(Exception):
     """Ads were granted and a budget was not charged for them: the transaction must not commit."""
 
 
-async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> dict[int, str]:
-    """Pays for as many as the budgets allow; returns why not, by position, for the others.
+async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> Spent:
+    """Pays for as many as the budgets allow, and says why not for the others.
 
     Raises UnchargedError if the lock and the guard of the same statement disagree, which would be a bug.
     """
@@ -146,7 +157,8 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
     )
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
-    return {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
+    refusals = {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
+    return Spent(rows[0]["revision"], rows[0]["at"], refusals)
 
 
 async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:

@@ -1,6 +1,8 @@
 """frequency_caps: counting an ad for a user, and taking the count back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -8,8 +10,8 @@ from asyncpg import Connection, Record
 TAKE = """
 WITH due AS MATERIALIZED (
     SELECT a.no, CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
-           a.campaign_id, w."window", w.impressions AS cap,
-           window_start(w."window", adserver_clock(), c.timezone) AS window_start, c.timezone
+           a.campaign_id, w."window", w.impressions AS cap, c.timezone,
+           window_start(w."window", adserver_clock(), c.timezone) AS window_start
     FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
         WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
     JOIN campaigns c ON c.id = a.campaign_id
@@ -26,14 +28,17 @@ WITH due AS MATERIALIZED (
         SET count = f.count + 1, cap = excluded.cap
         WHERE f.count < excluded.cap
     RETURNING user_key, campaign_id, "window"
+), uncounted AS (
+    SELECT no, "window" FROM due LEFT JOIN counted USING (user_key, campaign_id, "window")
+    WHERE due.user_key IS NOT NULL AND counted.user_key IS NULL
 )
-SELECT no, "window" FROM due LEFT JOIN counted USING (user_key, campaign_id, "window")
-WHERE due.user_key IS NOT NULL AND counted.user_key IS NULL
+SELECT catalog.revision, adserver_clock() AS at, no, "window" FROM catalog LEFT JOIN uncounted ON true
 """
 """Counts one ad in every window of each cap, where there is room; returns the windows that had none.
 
-The rows are locked in the order of user, campaign and window, which is the same in every transaction. A session
-lasts a day at the most, so its count may be swept a day later."""
+What was counted of an ad with a full window is to be given back. The rows are locked in the order of user, campaign
+and window, which is the same in every transaction. A session lasts a day at the most, so its count may be swept a day
+later. Every row has the catalog's revision and the database's clock."""
 
 GIVE_BACK = """
 UPDATE frequency_caps f SET count = f.count - 1
@@ -46,13 +51,24 @@ WHERE f.campaign_id = a.campaign_id AND f."window" = w."window"
     AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
     AND (a.no, w."window") NOT IN (SELECT * FROM unnest($4::bigint[], $5::text[]))
 """
-"""Takes back the counts of ads that were not paid for, except in the windows that had no room for them."""
+"""Takes back the counts of ads that were not paid for, except in the windows that did not count them.
+
+Nobody waits here for anybody: the transaction has these rows locked since it took them."""
 
 REVISION = "SELECT revision FROM catalog"
 """The catalog's revision: caps are given back by the same definitions that they were taken by, or not at all."""
 
-Full = tuple[int, str]
-"""Position in what was asked, from 0, and the window that had no room."""
+Uncounted = tuple[int, str]
+"""Position in what was asked, from 0, and a window that did not count it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a group's ads: those that are not in `uncounted` are counted in every window."""
+
+    revision: int
+    at: datetime
+    uncounted: list[Uncounted]
 
 
 async def take(
@@ -60,10 +76,11 @@ async def take(
     campaign_ids: Sequence[str],
     user_keys: Sequence[UUID | None],
     session_ids: Sequence[UUID | None],
-) -> list[Full]:
+) -> Taken:
     """Counts an ad for each position of the parallel sequences; no user may stand in them twice with one campaign."""
     rows = await connection.fetch(TAKE, campaign_ids, user_keys, session_ids)
-    return [(row["no"] - 1, row["window"]) for row in rows]
+    uncounted = [(row["no"] - 1, row["window"]) for row in rows if row["no"] is not None]
+    return Taken(rows[0]["revision"], rows[0]["at"], uncounted)
 
 
 async def give_back(
@@ -71,11 +88,16 @@ async def give_back(
     campaign_ids: Sequence[str],
     user_keys: Sequence[UUID | None],
     session_ids: Sequence[UUID | None],
-    full: Sequence[Full],
+    uncounted: Sequence[Uncounted],
 ) -> int:
-    """Takes the counts back, but for the windows in `full`; returns the catalog's revision that this went by."""
+    """Takes the counts back, but for the `uncounted` windows; returns the catalog's revision that this went by."""
     await connection.execute(
-        GIVE_BACK, campaign_ids, user_keys, session_ids, [no + 1 for no, _ in full], [window for _, window in full]
+        GIVE_BACK,
+        campaign_ids,
+        user_keys,
+        session_ids,
+        [no + 1 for no, _ in uncounted],
+        [window for _, window in uncounted],
     )
     revision: int = await connection.fetchval(REVISION)
     return revision
