@@ -67,21 +67,26 @@ async def revision(connection: "Connection[Record]") -> int:
 async def load(connection: "Connection[Record]") -> Catalog:
     """Reads everything in one snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        at = await revision(connection)
-        budgets = await _grouped(connection, CAMPAIGN_BUDGETS)
-        caps = await _grouped(connection, CAMPAIGN_CAPS)
-        chains = await _grouped(connection, CAMPAIGN_UPSTREAMS)
-        orders = await _grouped(connection, PLACEMENT_CAMPAIGNS)
-        creatives: defaultdict[str, list[Creative]] = defaultdict(list)
-        for row in await connection.fetch(CREATIVES):
-            creatives[row["campaign_id"]].append(_creative(row))
-        campaigns = [
-            _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
-            for row in await connection.fetch(CAMPAIGNS)
-        ]
-        placements = [_placement(row, orders[row["id"]]) for row in await connection.fetch(PLACEMENTS)]
-        upstreams = [Upstream(**dict(row)) for row in await connection.fetch(UPSTREAMS)]
-        publishers = [Publisher(**dict(row)) for row in await connection.fetch(PUBLISHERS)]
+        return await read(connection)
+
+
+async def read(connection: "Connection[Record]") -> Catalog:
+    """Reads everything, in a transaction in which it cannot change."""
+    at = await revision(connection)
+    budgets = await _grouped(connection, CAMPAIGN_BUDGETS)
+    caps = await _grouped(connection, CAMPAIGN_CAPS)
+    chains = await _grouped(connection, CAMPAIGN_UPSTREAMS)
+    orders = await _grouped(connection, PLACEMENT_CAMPAIGNS)
+    creatives: defaultdict[str, list[Creative]] = defaultdict(list)
+    for row in await connection.fetch(CREATIVES):
+        creatives[row["campaign_id"]].append(_creative(row))
+    campaigns = [
+        _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
+        for row in await connection.fetch(CAMPAIGNS)
+    ]
+    placements = [_placement(row, orders[row["id"]]) for row in await connection.fetch(PLACEMENTS)]
+    upstreams = [Upstream(**dict(row)) for row in await connection.fetch(UPSTREAMS)]
+    publishers = [Publisher(**dict(row)) for row in await connection.fetch(PUBLISHERS)]
     return Catalog(
         revision=at,
         campaigns={campaign.id: campaign for campaign in campaigns},

@@ -1,0 +1,1 @@
+"""The campaign file: reading it, holding it against the database, applying it, and writing it."""

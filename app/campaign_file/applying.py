@@ -1,0 +1,128 @@
+"""Applying a draft: all of it or nothing, and nothing when there is nothing new."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from asyncpg import Connection, Record
+
+from app.campaign_file.checking import Known, faults, missing_publishers
+from app.campaign_file.reading import Draft
+from app.domain import BudgetPeriod, Campaign
+from app.errors import FileFault, InvalidFile
+from app.store import budgets, catalog, running_budgets, setup
+from app.store.connections import Store
+from app.store.setup import Thing
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying a draft did."""
+
+    revision: int
+    created: tuple[str, ...]
+    """Kind and id: `campaign spring`."""
+    updated: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What the person who applied it should know."""
+
+
+async def apply(store: Store, draft: Draft) -> Applied:
+    """Creates or replaces, in one transaction, what the draft names; everything else stays as it is.
+
+    Applying the same draft again changes nothing, not even the catalog's revision. Raises InvalidFile with every
+    fault, and StoreUnavailable; then nothing was changed.
+    """
+    async with store.transaction() as connection:
+        await setup.lock(connection)
+        before = await catalog.read(connection)
+        known = Known.of(before)
+        wrong = faults(draft, known)
+        if wrong:
+            raise InvalidFile(draft.file, wrong)
+        created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *draft.things], known)
+        notes: list[str] = []
+        revision = before.revision
+        if created or updated:
+            notes = await _Change(connection, draft, known).make([*created, *updated])
+            revision = await setup.bump(connection)
+    return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
+
+
+def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Thing], list[Thing]]:
+    """What is to be created, what to be updated, and what is there already just so."""
+    created: list[Thing] = []
+    updated: list[Thing] = []
+    unchanged: list[Thing] = []
+    for thing in things:
+        before = known.things.get((type(thing), thing.id))
+        (created if before is None else unchanged if before == thing else updated).append(thing)
+    return created, updated, unchanged
+
+
+def _names(things: list[Thing]) -> tuple[str, ...]:
+    return tuple(f"{type(thing).__name__.lower()} {thing.id}" for thing in things)
+
+
+class _Change:
+    """One change of the catalog, inside its transaction."""
+
+    def __init__(self, connection: "Connection[Record]", draft: Draft, known: Known) -> None:
+        self._connection = connection
+        self._draft = draft
+        self._known = known
+
+    async def make(self, things: list[Thing]) -> list[str]:
+        """Writes the things; returns what should be noted."""
+        campaigns = [thing for thing in things if isinstance(thing, Campaign)]
+        before = {of.id: known for of in campaigns if (known := self._known.campaign(of.id))}
+        await self._refuse_unknown_timezones(campaigns)
+        await self._refuse_new_reckoning([(before[of.id], of) for of in campaigns if of.id in before])
+        added = [(of.id, period) for of in campaigns if of.id in before for period in _added(before[of.id], of)]
+        if added:
+            await running_budgets.fence(self._connection)
+        await setup.put(self._connection, things)
+        if added:
+            await running_budgets.begin_late(self._connection, added)
+        overdrawn = await running_budgets.follow(self._connection, sorted(before))
+        await budgets.open_periods(self._connection, sorted(of.id for of in campaigns))
+        return [
+            f"campaign {of.campaign_id}: its {of.period} budget of {of.wanted} is below the {of.used} "
+            "that is spent and held already; it stops there"
+            for of in sorted(overdrawn, key=lambda of: (of.campaign_id, of.period))
+        ]
+
+    async def _refuse_unknown_timezones(self, campaigns: list[Campaign]) -> None:
+        """Python and Postgres each have their own copy of the database of timezones."""
+        unknown = await setup.unknown_timezones(self._connection, {of.timezone for of in campaigns})
+        self._refuse((of, "timezone", "is not known to the database") for of in campaigns if of.timezone in unknown)
+
+    async def _refuse_new_reckoning(self, pairs: list[tuple[Campaign, Campaign]]) -> None:
+        """Once it has served, a campaign is booked in its currency and counted in its own days."""
+        moved = [
+            (now, key, getattr(before, key))
+            for before, now in pairs
+            for key in ("currency", "timezone")
+            if getattr(before, key) != getattr(now, key)
+        ]
+        if not moved:
+            return
+        ids = sorted({now.id for now, _, _ in moved})
+        served = await running_budgets.has_served(self._connection, ids)
+        if not served:
+            await running_budgets.fence(self._connection)
+            served = await running_budgets.has_served(self._connection, ids)
+        self._refuse(
+            (now, key, f"must stay {was}: ads were served in it") for now, key, was in moved if now.id in served
+        )
+
+    def _refuse(self, wrong: Iterable[tuple[Thing, str, str]]) -> None:
+        """Raises InvalidFile if anything is wrong with a key of a thing."""
+        places = self._draft.places
+        found = [FileFault(f"{places[type(thing), thing.id]}.{key}", reason) for thing, key, reason in wrong]
+        if found:
+            raise InvalidFile(self._draft.file, found)
+
+
+def _added(before: Campaign, now: Campaign) -> list[BudgetPeriod]:
+    return [period for period in now.budgets if period not in before.budgets]

@@ -1,0 +1,198 @@
+"""Writing what ad operations set up; app/store/catalog.py reads it."""
+
+from collections.abc import Collection, Sequence
+
+import orjson
+from asyncpg import Connection, Record
+
+from app.domain import Campaign, Creative, Placement, Publisher, Upstream
+
+LOCK = "SELECT revision FROM catalog FOR UPDATE"
+"""Taken first, so that only one change of the catalog is under way; serving reads the row without a lock."""
+
+BUMP = "UPDATE catalog SET revision = revision + 1 RETURNING revision"
+"""Tells every server that its copy of the catalog is old."""
+
+KNOWN_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
+"""Those of the zones that the database can reckon in."""
+
+PUT_PUBLISHER = """
+INSERT INTO publishers (id, requests_per_s, burst) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET requests_per_s = excluded.requests_per_s, burst = excluded.burst
+"""
+"""Creates or replaces a publisher."""
+
+PUT_UPSTREAM = """
+INSERT INTO upstreams (id, tag_url, timeout_ms, max_body_bytes, max_redirects, cache_ttl_s, stale_while_revalidate_s,
+                       stale_if_error_s, max_qps, max_in_flight, breaker_failures, breaker_reset_s, hedge)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+ON CONFLICT (id) DO UPDATE SET
+    tag_url = excluded.tag_url, timeout_ms = excluded.timeout_ms, max_body_bytes = excluded.max_body_bytes,
+    max_redirects = excluded.max_redirects, cache_ttl_s = excluded.cache_ttl_s,
+    stale_while_revalidate_s = excluded.stale_while_revalidate_s, stale_if_error_s = excluded.stale_if_error_s,
+    max_qps = excluded.max_qps, max_in_flight = excluded.max_in_flight, breaker_failures = excluded.breaker_failures,
+    breaker_reset_s = excluded.breaker_reset_s, hedge = excluded.hedge
+"""
+"""Creates or replaces an upstream."""
+
+PUT_CAMPAIGN = """
+INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
+                       without_user, late_impressions, hold_ttl_s, targeting)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT (id) DO UPDATE SET
+    advertiser = excluded.advertiser, status = excluded.status, currency = excluded.currency,
+    timezone = excluded.timezone, starts_at = excluded.starts_at, ends_at = excluded.ends_at, cpm = excluded.cpm,
+    billing = excluded.billing, pacing = excluded.pacing, without_user = excluded.without_user,
+    late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, targeting = excluded.targeting
+"""
+"""Creates or replaces a campaign, without its budgets, caps and upstreams."""
+
+CLEAR_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
+"""Makes room for the budgets of these campaigns."""
+
+PUT_BUDGET = 'INSERT INTO campaign_budgets (campaign_id, period, "limit") VALUES ($1, $2, $3)'
+"""One budget of a campaign."""
+
+CLEAR_CAPS = "DELETE FROM campaign_caps WHERE campaign_id = ANY ($1)"
+"""Makes room for the caps of these campaigns. The counts stay, and count on if the same window is capped again."""
+
+PUT_CAP = 'INSERT INTO campaign_caps (campaign_id, "window", impressions) VALUES ($1, $2, $3)'
+"""One cap of a campaign."""
+
+CLEAR_UPSTREAMS = "DELETE FROM campaign_upstreams WHERE campaign_id = ANY ($1)"
+"""Makes room for the upstreams of these campaigns."""
+
+PUT_CAMPAIGN_UPSTREAM = "INSERT INTO campaign_upstreams (campaign_id, position, upstream_id) VALUES ($1, $2, $3)"
+"""One upstream of a campaign."""
+
+PUT_CREATIVE = """
+INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
+                       universal_ad_id_registry, mezzanine_url, description)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (id) DO UPDATE SET
+    campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
+    media_files = excluded.media_files, click_through = excluded.click_through,
+    skip_offset_s = excluded.skip_offset_s, universal_ad_id = excluded.universal_ad_id,
+    universal_ad_id_registry = excluded.universal_ad_id_registry, mezzanine_url = excluded.mezzanine_url,
+    description = excluded.description
+"""
+"""Creates or replaces a creative."""
+
+PUT_PLACEMENT = """
+INSERT INTO placements (id, publisher_id, ad_breaks) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, ad_breaks = excluded.ad_breaks
+"""
+"""Creates or replaces a placement, without its campaigns."""
+
+CLEAR_PLACEMENT_CAMPAIGNS = "DELETE FROM placement_campaigns WHERE placement_id = ANY ($1)"
+"""Makes room for the campaigns of these placements."""
+
+PUT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, position, campaign_id) VALUES ($1, $2, $3)"
+"""One campaign of a placement."""
+
+Thing = Publisher | Upstream | Campaign | Creative | Placement
+"""Whatever ad operations set up."""
+
+
+async def lock(connection: "Connection[Record]") -> None:
+    """Waits until nobody else changes the catalog, and keeps it so until the transaction ends."""
+    await connection.execute(LOCK)
+
+
+async def bump(connection: "Connection[Record]") -> int:
+    """Gives the catalog its next revision, and returns it."""
+    revision: int = await connection.fetchval(BUMP)
+    return revision
+
+
+async def unknown_timezones(connection: "Connection[Record]", timezones: Collection[str]) -> set[str]:
+    """Those that the database does not know."""
+    return set(timezones) - {row["name"] for row in await connection.fetch(KNOWN_TIMEZONES, list(timezones))}
+
+
+async def put(connection: "Connection[Record]", things: Sequence[Thing]) -> None:
+    """Creates or replaces things as a whole; what they refer to must be among them or there already."""
+    publishers = [thing for thing in things if isinstance(thing, Publisher)]
+    upstreams = [thing for thing in things if isinstance(thing, Upstream)]
+    campaigns = [thing for thing in things if isinstance(thing, Campaign)]
+    creatives = [thing for thing in things if isinstance(thing, Creative)]
+    placements = [thing for thing in things if isinstance(thing, Placement)]
+    await connection.executemany(PUT_PUBLISHER, [(thing.id, thing.requests_per_s, thing.burst) for thing in publishers])
+    await connection.executemany(PUT_UPSTREAM, [_upstream(thing) for thing in upstreams])
+    await _put_campaigns(connection, campaigns)
+    await connection.executemany(PUT_CREATIVE, [_creative(thing) for thing in creatives])
+    await _put_placements(connection, placements)
+
+
+def _upstream(upstream: Upstream) -> tuple[object, ...]:
+    return (
+        upstream.id,
+        upstream.tag_url,
+        upstream.timeout_ms,
+        upstream.max_body_bytes,
+        upstream.max_redirects,
+        upstream.cache_ttl_s,
+        upstream.stale_while_revalidate_s,
+        upstream.stale_if_error_s,
+        upstream.max_qps,
+        upstream.max_in_flight,
+        upstream.breaker_failures,
+        upstream.breaker_reset_s,
+        upstream.hedge,
+    )
+
+
+async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
+    ids = [campaign.id for campaign in campaigns]
+    await connection.executemany(PUT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
+    for statement in (CLEAR_BUDGETS, CLEAR_CAPS, CLEAR_UPSTREAMS):
+        await connection.execute(statement, ids)
+    budgets = [(of.id, period, limit) for of in campaigns for period, limit in of.budgets.items()]
+    caps = [(of.id, cap.per, cap.impressions) for of in campaigns for cap in of.frequency_caps]
+    chains = [(of.id, no, upstream_id) for of in campaigns for no, upstream_id in enumerate(of.upstreams)]
+    await connection.executemany(PUT_BUDGET, budgets)
+    await connection.executemany(PUT_CAP, caps)
+    await connection.executemany(PUT_CAMPAIGN_UPSTREAM, chains)
+
+
+def _campaign(campaign: Campaign) -> tuple[object, ...]:
+    return (
+        campaign.id,
+        campaign.advertiser,
+        campaign.status,
+        campaign.currency,
+        campaign.timezone,
+        campaign.starts_at,
+        campaign.ends_at,
+        campaign.cpm,
+        campaign.billing,
+        campaign.pacing,
+        campaign.without_user,
+        campaign.late_impressions,
+        campaign.hold_ttl_s,
+        orjson.dumps(campaign.targeting).decode(),
+    )
+
+
+def _creative(creative: Creative) -> tuple[object, ...]:
+    return (
+        creative.id,
+        creative.campaign_id,
+        creative.title,
+        creative.duration_s,
+        orjson.dumps(creative.media_files).decode(),
+        creative.click_through,
+        creative.skip_offset_s,
+        creative.universal_ad_id,
+        creative.universal_ad_id_registry,
+        creative.mezzanine_url,
+        creative.description,
+    )
+
+
+async def _put_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
+    rows = [(thing.id, thing.publisher_id, orjson.dumps(thing.ad_breaks).decode()) for thing in placements]
+    await connection.executemany(PUT_PLACEMENT, rows)
+    await connection.execute(CLEAR_PLACEMENT_CAMPAIGNS, [thing.id for thing in placements])
+    orders = [(thing.id, no, campaign_id) for thing in placements for no, campaign_id in enumerate(thing.campaigns)]
+    await connection.executemany(PUT_PLACEMENT_CAMPAIGN, orders)
