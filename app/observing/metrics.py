@@ -1,9 +1,8 @@
-"""What the server counts, and how the counts of all workers are read."""
+"""What this worker counts; app.observing.reading makes sense of what all workers have counted."""
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry, Metric, generate_latest
@@ -21,28 +20,11 @@ MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client reads it when it is imported, so it is in the environment before a worker starts."""
 
 SERVED = frozenset({"served", "repeat"})
-CAPPED = "frequency_cap"
 ERROR = "error"
 NOT_SENT = frozenset({"breaker_open", "quota", "bulkhead", "deadline"})
 """Outcomes of attempts that took no time, because no request was sent."""
 
 BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What `GET /v1/stats` shows: requests since the server started, in all workers."""
-
-    total: int
-    success: int
-    """Answered with an ad."""
-    failed: int
-    """Answered without one, for another reason than a frequency cap; errors are among them."""
-    capped: int
-    success_rate: float
-    """A part of 1; 0 while there was no request."""
-    avg_latency: float
-    """Milliseconds."""
 
 
 class Metrics:
@@ -181,25 +163,15 @@ class Metrics:
         self._families.books_disagreements.set(disagreements)
         self._families.partitions_missing.set(partitions_missing)
 
-    # Reading
+    async def collect(self) -> list[Metric]:
+        """The metrics of all workers; read in a thread, because it takes milliseconds."""
+        self.flush()
+        return await asyncio.to_thread(lambda: list(self._all_workers().collect()))
 
-    def exposition(self) -> bytes:
+    async def exposition(self) -> bytes:
         """The metrics of all workers in Prometheus' text format."""
         self.flush()
-        return generate_latest(self._all_workers())
-
-    def stats(self) -> Stats:
-        """The requests of all workers since the server started."""
-        self.flush()
-        requests: dict[tuple[str, str], int] = {}
-        seconds = 0.0
-        for family in _named(self._all_workers().collect(), "adserver_requests", "adserver_request_seconds"):
-            for sample in family.samples:
-                if sample.name == "adserver_requests_total":
-                    requests[sample.labels["outcome"], sample.labels["reason"]] = int(sample.value)
-                elif sample.name == "adserver_request_seconds_sum":
-                    seconds += sample.value
-        return _stats(requests, seconds)
+        return await asyncio.to_thread(lambda: generate_latest(self._all_workers()))
 
     def _all_workers(self) -> CollectorRegistry:
         if MULTIPROCESS_DIR not in os.environ:
@@ -207,21 +179,3 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
-
-
-def _named(families: Iterable[Metric], *names: str) -> Iterable[Metric]:
-    return (family for family in families if family.name in names)
-
-
-def _stats(requests: Mapping[tuple[str, str], int], seconds: float) -> Stats:
-    total = sum(requests.values())
-    success = sum(count for (outcome, _), count in requests.items() if outcome in SERVED)
-    capped = sum(count for (_, reason), count in requests.items() if reason == CAPPED)
-    return Stats(
-        total=total,
-        success=success,
-        failed=total - success - capped,
-        capped=capped,
-        success_rate=success / total if total else 0.0,
-        avg_latency=1000 * seconds / total if total else 0.0,
-    )

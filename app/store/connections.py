@@ -14,6 +14,7 @@ from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import StoreUnavailable
 
@@ -22,6 +23,8 @@ UNAVAILABLE = (
     TimeoutError,
     DBAPIError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a connection that Postgres ended between two statements.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -146,6 +149,12 @@ class Store:
                     raise
         except (*UNAVAILABLE, *TIMED_OUT) as error:
             raise StoreUnavailable(str(error) or type(error).__name__) from error
+
+    @property
+    def pool_in_use(self) -> tuple[int, int]:
+        """Connections of the other pool that are in use, and how many there may be."""
+        pool = self._others.pool
+        return (pool.checkedout(), pool.size()) if isinstance(pool, AsyncAdaptedQueuePool) else (0, 0)
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -12,9 +12,9 @@ from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.breaker import Breakers
 from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.failures import FailureKind, NotAnswered
+from app.upstreams.failures import AD, LOST, NOT_ASKED, FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
-from app.upstreams.health import AD, LOST, Health
+from app.upstreams.latencies import Latencies
 
 ATTEMPTS = 2
 RETRY_JITTER_S = 0.02
@@ -41,13 +41,13 @@ class Asker:
         documents: Documents,
         observer: UpstreamObserver,
         may_send: MaySend,
-        health: Health,
+        latencies: Latencies,
     ) -> None:
         self._client = client
         self._documents = documents
         self._observer = observer
         self._may_send = may_send
-        self.health = health
+        self.latencies = latencies
         self.breakers = Breakers(observer.breaker)
         self.bulkhead = Bulkhead()
 
@@ -66,7 +66,8 @@ class Asker:
             raise
         finally:
             seconds = clock() - started
-            self.health.record(upstream.id, outcome, seconds)
+            if outcome not in NOT_ASKED:
+                self.latencies.record(upstream.id, seconds)
             self._observer.attempt(upstream.id, outcome, seconds)
         return answer
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import structlog
 from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context
+from purgatory.domain.model import HALF_OPENED, OPENED, Context
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
@@ -47,11 +47,6 @@ class Breakers:
     def states(self) -> Mapping[str, str]:
         """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
         return {upstream_id: breaker.state for upstream_id, breaker in self._breakers.items()}
-
-    def state(self, upstream_id: str) -> str:
-        """The upstream's state; closed until it was asked."""
-        breaker = self._breakers.get(upstream_id)
-        return breaker.state if breaker else CLOSED
 
     def refuses(self, upstream_id: str) -> bool:
         """Whether an attempt would be turned away now."""

@@ -10,7 +10,7 @@ from app.upstreams.asker import Answer, Asker
 from app.upstreams.cache import BodyCache
 from app.upstreams.failures import AllUpstreamsFailed, FailedAttempt, FailureKind
 from app.upstreams.fetched import Documents, Fetched, RequestValues
-from app.upstreams.health import Health
+from app.upstreams.latencies import Latencies
 
 
 class UpstreamChain:
@@ -28,7 +28,7 @@ class UpstreamChain:
         What is left of it is divided among the upstreams that are left, so that one that hangs leaves time for the
         others. Raises AllUpstreamsFailed.
         """
-        race = _Race(self._cache, self._asker.health, upstreams, context, deadline)
+        race = _Race(self._cache, self._asker.latencies, upstreams, context, deadline)
         try:
             return await race.run()
         finally:
@@ -71,13 +71,13 @@ class _Race:
     def __init__(
         self,
         cache: BodyCache,
-        health: Health,
+        latencies: Latencies,
         upstreams: Sequence[Upstream],
         context: RequestValues,
         deadline: float,
     ) -> None:
         self._cache = cache
-        self._health = health
+        self._latencies = latencies
         self._context = context
         self._deadline = deadline
         self._clock = asyncio.get_running_loop().time
@@ -116,7 +116,7 @@ class _Race:
         if not self._waiting or len(self.running) > 1:
             return None
         ((upstream, since),) = self.running.values()
-        p95_s = self._health.p95_s(upstream.id) if upstream.hedge else None
+        p95_s = self._latencies.p95_s(upstream.id) if upstream.hedge else None
         return None if p95_s is None else max(0.0, since + p95_s - self._clock())
 
     def _fetched(self, upstream: Upstream, answer: Answer) -> Fetched:

@@ -33,6 +33,10 @@ class FailureKind(StrEnum):
     DEADLINE = "deadline"
 
 
+AD = "ad"
+LOST = "lost"
+"""What metrics call an attempt that succeeded, and one that was cancelled: another ad was first, or the player left."""
+
 NOT_ASKED = frozenset({FailureKind.BREAKER_OPEN, FailureKind.QUOTA, FailureKind.BULKHEAD, FailureKind.DEADLINE})
 """Kinds for which no request was sent: they say nothing of the upstream."""
 

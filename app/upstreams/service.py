@@ -2,8 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from app.domain import Upstream
 from app.upstreams.addresses import Network
@@ -12,18 +11,8 @@ from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient
 from app.upstreams.fetched import Documents, UpstreamObserver
-from app.upstreams.health import Health, UpstreamHealth
+from app.upstreams.latencies import Latencies
 from app.upstreams.quota import QuotaLease, RateLimit
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamStatus:
-    """One upstream as `GET /v1/upstreams/status` shows it, from this worker's view."""
-
-    state: str
-    in_flight: int
-    max_qps: int | None
-    health: UpstreamHealth
 
 
 class Upstreams:
@@ -44,7 +33,7 @@ class Upstreams:
         clock = asyncio.get_running_loop().time
         self.client = UpstreamClient(allowed_networks, tls)
         self.rates = RateLimit(leases, observer, clock)
-        self._asker = Asker(self.client, documents, observer, self._may_send, Health(clock))
+        self._asker = Asker(self.client, documents, observer, self._may_send, Latencies(clock))
         self.cache = BodyCache(self._asker, observer, clock)
         self.chain = UpstreamChain(self._asker, self.cache, documents)
 
@@ -60,18 +49,6 @@ class Upstreams:
     def breaker_states(self) -> Mapping[str, str]:
         """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
         return self._asker.breakers.states
-
-    def status(self, upstreams: Iterable[Upstream]) -> list[UpstreamStatus]:
-        """The state of each, in the order given."""
-        return [
-            UpstreamStatus(
-                state=self._asker.breakers.state(upstream.id),
-                in_flight=self._asker.bulkhead.in_flight[upstream.id],
-                max_qps=upstream.max_qps,
-                health=self._asker.health.status(upstream.id),
-            )
-            for upstream in upstreams
-        ]
 
     async def aclose(self) -> None:
         """Ends what is under way, gives back what was leased, and closes every connection."""

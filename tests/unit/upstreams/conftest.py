@@ -15,7 +15,7 @@ from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient
 from app.upstreams.fetched import Fetched
-from app.upstreams.health import Health
+from app.upstreams.latencies import Latencies
 from tests.faults.upstream_server import UpstreamServer
 
 
@@ -111,8 +111,8 @@ class Bench:
     def __init__(self, client: UpstreamClient, seen: Seen) -> None:
         self.tokens: dict[str, int] = {}
         self.seen = seen
-        self.health = Health(asyncio.get_running_loop().time)
-        self.asker = Asker(client, Documents(), seen, self._may_send, self.health)
+        self.latencies = Latencies(asyncio.get_running_loop().time)
+        self.asker = Asker(client, Documents(), seen, self._may_send, self.latencies)
         self.clock = Clock()
         self.cache = BodyCache(self.asker, seen, self.clock, entries_max=100, bytes_max=1_000_000)
         self.chain = UpstreamChain(self.asker, self.cache, Documents())

@@ -74,16 +74,16 @@ def test_no_ad_is_not_a_failure(breakers: Breakers) -> None:
     fail(breakers, 2)
     fail(breakers, 1, FailureKind.NO_AD)
     fail(breakers, 2)
-    assert breakers.state("primary") == "closed"
+    assert breakers.states["primary"] == "closed"
 
 
 @pytest.mark.parametrize("kind", [FailureKind.QUOTA, FailureKind.BULKHEAD, FailureKind.DEADLINE])
 def test_what_was_not_sent_says_nothing(breakers: Breakers, kind: str) -> None:
     fail(breakers, 2)
     fail(breakers, 5, kind)
-    assert breakers.state("primary") == "closed"
+    assert breakers.states["primary"] == "closed"
     fail(breakers, 1)
-    assert breakers.state("primary") == "opened"
+    assert breakers.states["primary"] == "opened"
 
 
 def test_a_cancelled_attempt_says_nothing(breakers: Breakers, clock: Clock) -> None:
@@ -91,9 +91,9 @@ def test_a_cancelled_attempt_says_nothing(breakers: Breakers, clock: Clock) -> N
     clock.now += 61
     with pytest.raises(asyncio.CancelledError), breakers.attempt(PRIMARY):
         raise asyncio.CancelledError
-    assert breakers.state("primary") == "half-opened"
+    assert breakers.states["primary"] == "half-opened"
     assert is_let_through(breakers)
-    assert breakers.state("primary") == "closed"
+    assert breakers.states["primary"] == "closed"
 
 
 def test_lets_one_trial_through_after_the_reset_time(
@@ -133,9 +133,9 @@ def test_an_attempt_from_before_does_not_end_the_trial(breakers: Breakers, clock
     clock.now += 61
     trial.enter_context(breakers.attempt(PRIMARY))
     old.close()
-    assert breakers.state("primary") == "half-opened"
+    assert breakers.states["primary"] == "half-opened"
     trial.close()
-    assert breakers.state("primary") == "closed"
+    assert breakers.states["primary"] == "closed"
 
 
 def test_refusing_keeps_no_traceback(breakers: Breakers) -> None:
