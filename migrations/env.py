@@ -1,15 +1,16 @@
 """Runs the migrations: one transaction a revision, behind an advisory lock, with short lock waits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from alembic import context
-from alembic.runtime.migration import MigrationContext
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
 from app.settings import Settings
 from app.store.schema import is_managed, metadata
 
@@ -50,15 +51,14 @@ $$
 """
 
 
-def hand_over(*, ctx: MigrationContext, **_: Any) -> None:
-    """Runs at the end of every revision, in its transaction."""
+def after_each_revision(
+    ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+) -> None:
+    """Runs at the end of every revision, in its transaction; then tells the caller, if it wants to be told."""
     ctx.execute(HAND_OVER)
-
-
-def after_each_revision() -> list[Callable[..., None]]:
-    """The hand-over, and what the caller wants to be told."""
-    report = context.config.attributes.get("on_version_apply")
-    return [hand_over, report] if report else [hand_over]
+    report: Callable[..., None] | None = context.config.attributes.get("on_version_apply")
+    if report is not None:
+        report(ctx=ctx, step=step, heads=heads, run_args=run_args)
 
 
 def database_url() -> str:
@@ -73,7 +73,7 @@ def migrate_offline() -> None:
         dialect_name="postgresql",
         target_metadata=metadata,
         literal_binds=True,
-        on_version_apply=after_each_revision(),
+        on_version_apply=after_each_revision,
         transaction_per_migration=True,
     )
     with context.begin_transaction():
@@ -93,7 +93,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         include_object=is_managed,
         compare_server_default=True,
-        on_version_apply=after_each_revision(),
+        on_version_apply=after_each_revision,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

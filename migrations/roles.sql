@@ -25,8 +25,8 @@ BEGIN
     END LOOP;
     FOR setting IN
         SELECT s.role, s.name, s.value FROM (VALUES
-            -- A transaction that outlives this could book into a day that the rollups have already closed over.
-            ('adserver_app', 'transaction_timeout', '5min'),
+            -- The rollups take in what is older than two minutes: no transaction may book with an older clock.
+            ('adserver_app', 'transaction_timeout', '1min'),
             ('adserver_app', 'idle_in_transaction_session_timeout', '1min'),
             -- A forgotten query holds back vacuum and stands before DDL for this long at the most.
             ('adserver_finance', 'default_transaction_read_only', 'on'),

@@ -161,6 +161,12 @@ campaign_caps = Table(
     Column("campaign_id", Identifier, ForeignKey("campaigns.id"), primary_key=True, comment="Campaign"),
     _key("window", Text, "minute, hour, day, week, month, lifetime or session"),
     _must("impressions", Integer, "Ads for one user in each such window"),
+    _must(
+        "counts_from",
+        Moment,
+        "Since when this cap has counted; serves before that are not in its counts",
+        server_default=text("adserver_clock()"),
+    ),
     _one_of("cap_window_is_known", '"window"', "minute hour day week month lifetime session"),
     CheckConstraint("impressions > 0", name="cap_is_positive"),
     comment="The frequency caps of campaigns, as set up; frequency_caps has the counts",
