@@ -1,0 +1,184 @@
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from app.books import beacon_lane
+from app.books.beacon_lane import BeaconLane
+from app.books.settlement import Settlement, settle
+from app.domain import Event
+from app.store.budgets import Payment
+from app.store.connections import Store
+from app.store.holds import Beacon
+from tests.integration.serves import add_campaigns, open_store, serve_ads
+
+
+class Observed:
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.charged = self.released = 0
+
+    def beacons(self, outcome: str, count: int) -> None:
+        self.outcomes[outcome] += count
+
+    def settled(self, charged: int, released: int) -> None:
+        self.charged += charged
+        self.released += released
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    store = open_store(database)
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
+async def running(store: Store, observed: Observed, **limits: int) -> AsyncIterator[BeaconLane]:
+    lane = BeaconLane(store, observed, **{"connections": 2, "queue_max": 10_000, "group_max": 64} | limits)
+    lane.start()
+    try:
+        yield lane
+    finally:
+        await lane.stop()
+
+
+def beacon(payment: Payment, event: Event = Event.IMPRESSION) -> Beacon:
+    return Beacon(payment.request_key, payment.slot, datetime.now(UTC).date(), payment.campaign_id, event.value)
+
+
+async def spent(database: str) -> tuple[int, int, int]:
+    """Ads charged, held, and beacons recorded."""
+    connection = await asyncpg.connect(database)
+    try:
+        row = await connection.fetchrow(
+            "SELECT (SELECT sum(spent) FROM budget_tracking) / 2.5, (SELECT sum(held) FROM budget_tracking) / 2.5,"
+            " (SELECT count(*) FROM ad_events)"
+        )
+    finally:
+        await connection.close()
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+async def test_every_beacon_counts_once_however_often_it_is_sent(database: str, store: Store) -> None:
+    await add_campaigns(store, ["a", "b"])
+    payments = await serve_ads(store, "a", 300) + await serve_ads(store, "b", 300)
+    observed = Observed()
+    sent = [beacon(payment) for payment in payments for _ in range(random.randint(1, 5))]
+    random.shuffle(sent)
+    async with running(store, observed) as lane:
+        await asyncio.gather(*(lane.count(one) for one in sent))
+        assert await spent(database) == (600, 0, 600)
+    assert observed.outcomes == {"counted": 600, "repeat": len(sent) - 600}
+    assert observed.charged == 600
+
+
+async def test_a_sender_hears_of_its_beacon_only_after_commit(database: str, store: Store) -> None:
+    await add_campaigns(store, ["a"])
+    payments = await serve_ads(store, "a", 50)
+    async with running(store, Observed(), connections=1) as lane:
+        for no, payment in enumerate(payments, start=1):
+            await lane.count(beacon(payment))
+            assert (await spent(database))[0] == no
+
+
+async def test_an_error_releases_the_hold(database: str, store: Store) -> None:
+    await add_campaigns(store, ["a"])
+    (payment,) = await serve_ads(store, "a", 1)
+    observed = Observed()
+    async with running(store, observed) as lane:
+        await lane.count(beacon(payment, Event.ERROR))
+    assert await spent(database) == (0, 0, 1)
+    assert (observed.charged, observed.released) == (0, 1)
+
+
+async def test_when_the_queue_is_full_a_beacon_is_dropped_at_once_and_its_sender_does_not_wait(store: Store) -> None:
+    await add_campaigns(store, ["a"])
+    payments = await serve_ads(store, "a", 5)
+    observed = Observed()
+    lane = BeaconLane(store, observed, connections=1, queue_max=3, group_max=2)
+    waiting = [asyncio.create_task(lane.count(beacon(payment))) for payment in payments[:3]]
+    await asyncio.sleep(0)
+    await lane.count(beacon(payments[3]))
+    assert (lane.waiting, observed.outcomes["dropped"]) == (3, 1)
+    lane.start()
+    await asyncio.gather(*waiting)
+    await lane.count(beacon(payments[4]))
+    await lane.stop()
+    assert observed.outcomes == {"counted": 4, "repeat": 0, "dropped": 1}
+
+
+async def test_beacons_that_wait_for_a_lock_are_answered_in_time_and_counted_later(
+    database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beacon_lane, "PATIENCE_S", 0.2)
+    await add_campaigns(store, ["locked", "free"])
+    payments = await serve_ads(store, "locked", 3)
+    (free,) = await serve_ads(store, "free", 1)
+    async with running(store, Observed(), group_max=3) as lane:
+        locker = await asyncpg.connect(database)
+        transaction = locker.transaction()
+        await transaction.start()
+        await locker.execute("SELECT FROM budget_tracking WHERE campaign_id = 'locked' FOR UPDATE")
+        async with asyncio.timeout(0.45):
+            await asyncio.gather(*(lane.count(beacon(payment)) for payment in payments))
+        assert (await spent(database))[0] == 0
+        async with asyncio.timeout(2):
+            await lane.count(beacon(free))
+        assert (await spent(database))[0] == 1
+        await transaction.rollback()
+        await locker.close()
+    assert await spent(database) == (4, 0, 4)
+
+
+async def test_no_beacon_is_lost_when_postgres_ends_the_lanes_connections(database: str, store: Store) -> None:
+    await add_campaigns(store, ["a"])
+    payments = await serve_ads(store, "a", 2000)
+    observed = Observed()
+    async with running(store, observed, group_max=16) as lane:
+        sending = asyncio.gather(*(lane.count(beacon(payment)) for payment in payments))
+        killer = await asyncpg.connect(database)
+        for _ in range(3):
+            await lane.count(beacon(payments[-1], Event.START))
+            await killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'adserver-serving'"
+            )
+        await killer.close()
+        await sending
+    assert await spent(database) == (2000, 0, 2001)
+    assert observed.outcomes["dropped"] == 0
+
+
+async def test_one_poisoned_beacon_fails_alone(database: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await add_campaigns(store, ["a"])
+    payments = await serve_ads(store, "a", 33)
+    poisoned = payments[20].request_key
+
+    async def settle_or_fail(connection: "asyncpg.Connection[asyncpg.Record]", beacons: Sequence[Beacon]) -> Settlement:
+        if any(one.request_key == poisoned for one in beacons):
+            await connection.execute("SELECT 1 / 0")
+        return await settle(connection, beacons)
+
+    monkeypatch.setattr(beacon_lane, "settle", settle_or_fail)
+    observed = Observed()
+    async with running(store, observed) as lane:
+        await asyncio.gather(*(lane.count(beacon(payment)) for payment in payments))
+    assert await spent(database) == (32, 1, 32)
+    assert observed.outcomes == {"counted": 32, "repeat": 0, "dropped": 1}
+
+
+async def test_a_lane_that_stops_counts_what_waits(database: str, store: Store) -> None:
+    await add_campaigns(store, ["a"])
+    payments = await serve_ads(store, "a", 500)
+    lane = BeaconLane(store, Observed(), connections=1, queue_max=1000, group_max=10)
+    sending = [asyncio.create_task(lane.count(beacon(payment))) for payment in payments]
+    await asyncio.sleep(0)
+    lane.start()
+    await lane.stop()
+    await asyncio.gather(*sending)
+    assert await spent(database) == (500, 0, 500)

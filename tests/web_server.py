@@ -1,0 +1,27 @@
+"""An ASGI application behind a real socket, in the event loop of the test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """The base URL of the application while it is served."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(app, loop="none", http="httptools", access_log=False, log_level="warning", lifespan="off")
+        )
+        # The test's own signal handlers stay.
+        serving = asyncio.create_task(server._serve(sockets=[listener]))
+        listener.listen()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
