@@ -1,7 +1,9 @@
 """Bringing a document up to a later VAST version, for a pod or a chain of wrappers that mixes versions."""
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
+from math import prod
 from typing import cast
 
 from lxml import etree
@@ -97,11 +99,27 @@ def _rename(element: Element, target: Schema) -> None:
             element.set("id", element.get("id", ""))
         case "HTMLResource":
             _rename_attribute(element, "xmlEncoded", None)
+        case "Mezzanine" if target.has_ad_serving_id:
+            _describe_mezzanine(element)
         case "UniversalAdId" if target.version is not VastVersion.V4_0:
             _rename_attribute(element, "idValue", None)
         case "Linear":
             for extensions in children(element, "CreativeExtensions"):
                 insert(cast(Element, element.getparent()), [extensions], target)
+
+
+def _describe_mezzanine(mezzanine: Element) -> None:
+    """What 4.1 asks about the raw file and 4.0 did not: that of the best rendition made of it."""
+    made_of_it = children(cast(Element, mezzanine.getparent()), "MediaFile")
+    best = max(made_of_it, key=_pixels, default=None)
+    if best is not None:
+        for name in ("delivery", "type", "width", "height"):
+            mezzanine.set(name, mezzanine.get(name, best.get(name, "")))
+
+
+def _pixels(media_file: Element) -> int:
+    sides = [media_file.get(name, "") for name in ("width", "height")]
+    return prod(int(side) if re.fullmatch(r"\d{1,6}", side, re.ASCII) else 0 for side in sides)
 
 
 def _rename_attribute(element: Element, old: str, new: str | None) -> None:

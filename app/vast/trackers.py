@@ -9,7 +9,7 @@ from app.domain import Event, VastVersion
 from app.vast.beacons import event_url
 from app.vast.convert import convert
 from app.vast.parse import Parsed, contents
-from app.vast.schema import NONLINEAR_EVENTS, V1_0, Schema
+from app.vast.schema import NONLINEAR_EVENTS, SCHEMAS, V1_0, Schema
 from app.vast.template import Template, gap
 from app.vast.trackers_1 import add_to_vast_1
 from app.vast.tree import Element, children, descendants, ensure, place
@@ -27,9 +27,9 @@ def with_trackers(parsed: Parsed, base_url: str) -> Template:
 def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = None) -> list[Template]:
     """The Ads one by one, with our trackers, for a pod of that version; from VAST 3.0 on each has a gap `sequence`.
 
-    Without `version` they stay in their own.
+    Without `version` they stay in their own; raises UnusableVast for VAST 1 with one.
     """
-    if version is not None and version is not parsed.version:
+    if version is not None and parsed.schema is not SCHEMAS[version]:
         parsed = convert(parsed, version)
     fragments = []
     for ad, _ in contents(_tracked(parsed, base_url).getroot()):
