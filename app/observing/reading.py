@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
-from app.observing.metrics import NOT_SENT, SERVED
+from app.observing.metrics import BREAKER_STATES, NOT_SENT, SERVED
 
 CAPPED = "frequency_cap"
 
@@ -77,6 +77,15 @@ def upstream_counts(families: Iterable[Metric]) -> dict[str, UpstreamCounts]:
         elif sample.name == "adserver_upstream_seconds_bucket":
             of_upstream.until[float(sample.labels["le"])] += int(sample.value)
     return counts
+
+
+def breaker_states(families: Iterable[Metric]) -> dict[str, str]:
+    """The worst state of all workers' breakers, by upstream; without those that never changed."""
+    names = {number: state for state, number in BREAKER_STATES.items()}
+    return {
+        sample.labels["upstream_id"]: names[int(sample.value)]
+        for sample in _samples(families, "adserver_upstream_breaker_state")
+    }
 
 
 @dataclass(frozen=True, slots=True)
