@@ -1,16 +1,18 @@
 """The database that a command works on: the configured one, or the embedded one, which is started when it is not up."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres, running_dsn
 from app.settings import Settings
-from app.store.connections import connect
+from app.store.connections import Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in
+
+PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,16 @@ def database_in_use(settings: Settings) -> Iterator[str]:
         return
     with opened_database(settings) as database:
         yield database.url
+
+
+@asynccontextmanager
+async def command_store(database_url: str) -> AsyncIterator[Store]:
+    """A database for one command: few connections, and the patience of people."""
+    store = Store(database_url, serving_connections=1, other_connections=1, timeouts=PATIENT)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def configured_or_running(settings: Settings) -> str | None:

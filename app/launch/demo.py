@@ -1,16 +1,23 @@
 """Demo content for an empty database, and the upstream that its campaigns ask."""
 
 import asyncio
+import tomllib
 from collections.abc import Callable
+from decimal import Decimal
+from importlib.resources import files
 from urllib.parse import urlsplit
 
+from app.campaign_file.applying import apply
+from app.campaign_file.reading import read_draft
 from app.errors import MisconfiguredServer
-from app.launch.listening import require_free
+from app.launch.databases import command_store
+from app.launch.listening import free_port, require_free
 from app.launch.processes import KeptProcess
 from app.settings import Settings
 from app.store import demo
 from app.store.connections import connect
 
+CAMPAIGN_FILE = "demo.toml"
 UPSTREAM_ID = "demo"
 UPSTREAM_HOST = "127.0.0.1"
 
@@ -22,22 +29,26 @@ def load_demo(settings: Settings, database_url: str) -> bool:
 
 def demo_upstream(database_url: str, report: Callable[[str], None]) -> list[KeptProcess]:
     """The demo's upstream, where the database's tag URL leads, not yet started; none if nobody would ask it."""
-    tag_url = asyncio.run(_tag_url(database_url))
-    address = urlsplit(tag_url or "")
+    address = urlsplit(asyncio.run(_tag_url(database_url)) or "")
     if address.hostname != UPSTREAM_HOST or address.port is None:
         return []
     try:
         require_free(address.hostname, address.port)
     except MisconfiguredServer as error:
-        report(f"Without the demo upstream: {error}.")
+        report(f"Without the demo's upstream: {error}.")
         return []
     return [KeptProcess("demo upstream", "app.launch.demo_upstream", [address.hostname, str(address.port)], {})]
 
 
 async def _load(settings: Settings, database_url: str) -> bool:
-    async with connect(database_url) as connection:
-        if not await demo.is_empty(connection):
-            return False
+    async with command_store(database_url) as store:
+        async with store.connection() as connection:
+            if not await demo.is_empty(connection):
+                return False
+        upstream_url = f"http://{UPSTREAM_HOST}:{free_port(UPSTREAM_HOST)}"
+        text = (files("app.launch") / CAMPAIGN_FILE).read_text(encoding="utf-8")
+        text = text.replace("{upstream_url}", upstream_url).replace("{public_url}", settings.beacon_base_url)
+        await apply(store, read_draft(CAMPAIGN_FILE, tomllib.loads(text, parse_float=Decimal)))
     return True
 
 
