@@ -1,80 +1,132 @@
 """The composition root: settings become a store, lanes, clients and routes; what is opened last is closed first."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+import gc
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.routing import Router
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
+from app.assembly.gauges import Gauges
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
+from app.books.beacon_lane import BeaconLane
 from app.errors import AdServerError
 from app.observing.metrics import Metrics
+from app.privacy import identification_allowed
 from app.serving.adserver import AdServer, Limits
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
 from app.serving.tokens import TokenSigner
+from app.serving.viewing import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
+from app.web.beacons import Beacons
 from app.web.clients import ClientReader
+from app.web.desk import AdDesk
+from app.web.hot_paths import HotPaths
 from app.web.players import TagUrl
-from app.web.problems import on_error
+from app.web.problems import on_error, on_http_error
+from app.web.sessions import Sessions
+from app.web.stitchers import Stitchers
+from app.web.vmaps import Vmaps
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Requests leave few cycles behind: looking for them after every 700 objects cost a third of the throughput."""
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
+def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application of one worker, by default with the settings of the environment."""
-    settings = settings or Settings()
+    worker = Worker(settings or Settings())
+    router = Starlette(
+        lifespan=worker.lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error}
+    )
+    return HotPaths(router, worker.exact, worker.prefixed)
+
+
+class Worker:
+    """One server process: opens everything in the running event loop, and closes it in reverse."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+        self.exact: dict[str, ASGIApp] = {}
+        self.prefixed: dict[str, tuple[str, ASGIApp]] = {}
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            app.router.routes.extend((await _open(settings, stack)).routes)
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Starlette's lifespan: the routes exist while it lasts."""
+        async with self._stack:
+            app.router.routes.extend(await self._open())
+            _settle_memory()
             yield
 
-    return Starlette(lifespan=lifespan, exception_handlers={AdServerError: on_error})
+    async def _open(self) -> list[BaseRoute]:
+        settings = self._settings
+        metrics = Metrics()
+        store = _store(settings)
+        self._stack.push_async_callback(store.close)
+        catalogs = await CatalogHolder.open(store)
+        upstreams = Upstreams(
+            Quotas(store),
+            UpstreamDocuments(settings.beacon_base_url),
+            metrics,
+            allowed_networks=settings.allowed_networks,
+        )
+        self._stack.push_async_callback(upstreams.aclose)
+        secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
+        ads = UpstreamAds(upstreams.chain, settings.upstream_deadline_ms / 1000)
+        adserver = AdServer(store, catalogs, ads, upstreams.rates, metrics, hash_key(secrets[0]), _limits(settings))
+        adserver.start()
+        self._stack.push_async_callback(adserver.stop)
+        beacon_lane = self._beacon_lane(store, metrics)
+        metrics.start(Gauges(metrics, adserver, store, upstreams).sample)
+        self._stack.push_async_callback(metrics.stop)
+        signer = TokenSigner(secrets, settings.beacon_ttl_s)
+        desk = AdDesk(adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
+        clients = ClientReader(settings.trusted_proxies)
+        players = TagUrl(desk, clients, metrics)
+        beacons = Beacons(signer, beacon_lane, metrics)
+        self.exact["/vast"] = players
+        self.prefixed["/event/"] = ("event", beacons.event)
+        return [
+            *players.routes(),
+            *beacons.routes(),
+            *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
+            *Vmaps(desk, catalogs, clients, settings.beacon_base_url).routes(),
+            *Sessions(ViewingSessions(store, hash_key(secrets[0]))).routes(),
+        ]
+
+    def _beacon_lane(self, store: Store, metrics: Metrics) -> BeaconLane:
+        settings = self._settings
+        lane = BeaconLane(
+            store,
+            metrics,
+            connections=settings.beacon_connections,
+            queue_max=settings.beacon_queue_max,
+            group_max=settings.beacon_group_max,
+        )
+        lane.start()
+        self._stack.push_async_callback(lane.stop)
+        return lane
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> Router:
-    """Opens everything in the running event loop; the stack closes it in reverse."""
-    store = _store(settings)
-    stack.push_async_callback(store.close)
-    metrics = Metrics()
-    catalogs = await CatalogHolder.open(store)
-    upstreams = Upstreams(
-        Quotas(store), UpstreamDocuments(settings.beacon_base_url), metrics, allowed_networks=settings.allowed_networks
-    )
-    stack.push_async_callback(upstreams.aclose)
-    secret = settings.secret_key.get_secret_value()
-    adserver = AdServer(
-        store,
-        catalogs,
-        UpstreamAds(upstreams.chain, settings.upstream_deadline_ms / 1000),
-        metrics,
-        hash_key(secret),
-        _limits(settings),
-    )
-    adserver.start()
-    stack.push_async_callback(adserver.stop)
-    signer = TokenSigner(
-        [secret, *(key.get_secret_value() for key in settings.retired_secret_keys)], settings.beacon_ttl_s
-    )
-    answers = Answers(signer, settings.beacon_base_url)
-    players = TagUrl(adserver, answers, ClientReader(settings.trusted_proxies), _identify_everybody, metrics)
-    return Router(players.routes())
-
-
-def _identify_everybody(_values: Mapping[str, str]) -> bool:
-    return True
+def _settle_memory() -> None:
+    """What is there after the start stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _store(settings: Settings) -> Store:
     return Store(
         settings.database_url,
-        serving_connections=settings.lane_connections + settings.fetch_connections,
+        serving_connections=settings.lane_connections + settings.fetch_connections + settings.beacon_connections,
         other_connections=settings.pool_connections,
         timeouts=Timeouts(
             lock_ms=settings.lock_timeout_ms,

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     queue_max: int = Field(2000, ge=1, le=100_000, description="Requests waiting in a lane before busy")
     lane_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")
     fetch_connections: int = Field(4, ge=1, le=64, description="Connections of the fetching lane, each worker")
+    beacon_connections: int = Field(2, ge=1, le=32, description="Connections that count beacons, each worker")
+    beacon_queue_max: int = Field(10_000, ge=1, le=1_000_000, description="Beacons waiting before they are dropped")
+    beacon_group_max: int = Field(512, ge=1, le=5000, description="Beacons counted in one transaction at the most")
     pool_connections: int = Field(5, ge=1, le=64, description="Other connections, each worker")
 
     lock_timeout_ms: int = Field(500, ge=1, le=20_000, description="A wait for a row becomes a no-fill after this")

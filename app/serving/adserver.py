@@ -1,7 +1,7 @@
 """The ad server without HTTP: a request goes in, and its outcome comes out."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -16,7 +16,7 @@ from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
 from app.serving.doubts import Doubts
 from app.serving.lanes import Lane
-from app.serving.tickets import FetchedAd, Outcome, ServedAd, Ticket
+from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
 from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
@@ -36,8 +36,18 @@ class AdSource(Protocol):
         """The ad of a document that was served before."""
 
 
+class PublisherLimits(Protocol):
+    """What publishers may ask, over all servers."""
+
+    def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
+        """Whether one more request of `name` may pass."""
+
+
 class ServingObserver(Protocol):
     """Who counts what the lanes do."""
+
+    def waited(self, lane: str, seconds: Sequence[float]) -> None:
+        """So long the requests of a group had waited when it began."""
 
     def group(self, lane: str, size: int, seconds: float) -> None:
         """A group's transaction ended."""
@@ -64,6 +74,7 @@ class AdServer:
         store: Store,
         catalogs: CatalogHolder,
         source: AdSource,
+        publisher_limits: PublisherLimits,
         observer: ServingObserver,
         hash_key: bytes,
         limits: Limits,
@@ -71,6 +82,7 @@ class AdServer:
         self._store = store
         self.catalogs = catalogs
         self._source = source
+        self._publisher_limits = publisher_limits
         self._observer = observer
         self._hash_key = hash_key
         self._limits = limits
@@ -117,6 +129,8 @@ class AdServer:
         Conflict when the request_id was used with other parameters.
         """
         candidates = await self._candidates(request)
+        if not self._admits(request):
+            return NoFill(NoFillReason.RATE_LIMIT)
         ticket = self._ticket(request, context, candidates)
         self._refuse_by_targeting(ticket)
         self._send(ticket)
@@ -132,6 +146,15 @@ class AdServer:
             field = "campaign_id" if request.campaign_id is not None else "placement_id"
             raise InvalidRequest(field, "is not known")
         return found
+
+    def _admits(self, request: AdRequest) -> bool:
+        """Whether the publisher may still ask; that of the placement counts, whatever the request says."""
+        catalog = self.catalogs.current
+        placement = catalog.placements.get(request.placement_id or "")
+        publisher = catalog.publishers.get((placement.publisher_id if placement else request.publisher_id) or "")
+        if publisher is None or publisher.requests_per_s is None:
+            return True
+        return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
     def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...]) -> Ticket:
         loop = asyncio.get_running_loop()
@@ -150,6 +173,8 @@ class AdServer:
         )
 
     def _user_key(self, request: AdRequest) -> UUID | None:
+        if not request.identifiable:
+            return None
         if request.user_id is not None:
             return keys.user_key(self._hash_key, request.user_id)
         if request.device_id is not None:
@@ -193,6 +218,7 @@ class AdServer:
     async def _serve_group(self, lane: str, connection: "Connection[Record]", tickets: list[Ticket]) -> None:
         """Runs the transaction, and tells the tickets what became of them."""
         started = asyncio.get_running_loop().time()
+        self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
         catalog = self.catalogs.current
         transaction = GroupTransaction(
             connection, catalog, self._doubts, self._fetch_ad, self._recall, self._limits.group_patience_s

@@ -92,7 +92,8 @@ class Chooser:
         counted = bool(campaign.frequency_caps)
         countable = is_countable(campaign, ticket.user_key, ticket.request.session_id)
         if not countable and campaign.without_user is WithoutUser.SKIP:
-            ticket.refusals[campaign.id] = NoFillReason.NO_USER
+            withheld = not ticket.request.identifiable
+            ticket.refusals[campaign.id] = NoFillReason.CONSENT if withheld else NoFillReason.NO_USER
             return None
         if campaign.upstreams:
             return Choice(ticket, slot, campaign, None, ticket.in_hand.get(campaign.id), counted)

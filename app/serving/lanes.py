@@ -49,6 +49,7 @@ class Lane:
         self._in_flight: set[Ticket] = set()
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._clock = asyncio.get_running_loop().time
 
     def start(self) -> None:
         """Opens the lane."""
@@ -74,11 +75,15 @@ class Lane:
         if len(self._queue) >= self._queue_max:
             ticket.settle(NoFill(NoFillReason.BUSY))
             return
+        ticket.queued_at = self._clock()
         self._queue.append(ticket)
         self._arrived.set()
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Puts requests back in front: they have waited already."""
+        now = self._clock()
+        for ticket in tickets:
+            ticket.queued_at = now
         self._queue.extendleft(reversed(tickets))
         self._arrived.set()
 
@@ -143,10 +148,9 @@ class Lane:
 
     async def _expire(self) -> None:
         """Answers `busy` to requests past their deadline, whether they wait or their transaction does."""
-        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
-            now = clock()
+            now = self._clock()
             while self._queue and (self._queue[0].outcome.done() or self._queue[0].deadline <= now):
                 self._queue.popleft().settle(NoFill(NoFillReason.BUSY))
             for ticket in self._in_flight:

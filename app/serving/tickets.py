@@ -96,6 +96,8 @@ class Ticket:
     """The candidates that the present lane may try."""
     repeats_allowed: bool = False
     """Whether a creative that its session has seen may be served again, nothing else being left."""
+    queued_at: float = 0.0
+    """When it last began to wait, by the event loop's clock, in seconds."""
     attempts: int = 0
     alone: bool = False
     """Whether it is to be served in a group of its own, because its group failed."""

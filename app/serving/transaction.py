@@ -151,7 +151,8 @@ class GroupTransaction:
             elif row.over:
                 self._group.failed.append((ticket, Gone(f"session {session_id} has ended")))
             else:
-                ticket.user_key = ticket.user_key or row.user_key
+                if ticket.request.identifiable:
+                    ticket.user_key = ticket.user_key or row.user_key
                 ticket.correlator = row.correlator
                 self._played[session_id] = row.played
                 running.append(ticket)

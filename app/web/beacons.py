@@ -55,12 +55,12 @@ class Beacons:
     """The beacon and the click URLs."""
 
     def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
-        self._event = _EventUrl(signer, counter, observer)
+        self.event = _EventUrl(signer, counter, observer)
         self._click = _ClickUrl(signer, counter, observer)
 
     def routes(self) -> list[BaseRoute]:
         """`/event/{event}` and `/click`."""
-        return [Route("/event/{event}", self._event), Route("/click", self._click)]
+        return [Route("/event/{event}", self.event), Route("/click", self._click)]
 
 
 class _EventUrl:

@@ -18,15 +18,20 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     return bytes(body)
 
 
-async def read_object(request: Request, bytes_max: int) -> dict[str, Any]:
-    """The JSON object in the body, an empty one if there is no body; raises InvalidRequest for anything else."""
+async def read_json(request: Request, bytes_max: int) -> Any:
+    """What the body says, an empty object if there is no body; raises InvalidRequest unless it is JSON."""
     body = await read_body(request, bytes_max)
     if not body.strip():
         return {}
     try:
-        value = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
         raise InvalidRequest("body", "must be JSON in UTF-8") from None
+
+
+async def read_object(request: Request, bytes_max: int) -> dict[str, Any]:
+    """The JSON object in the body, an empty one if there is no body; raises InvalidRequest for anything else."""
+    value = await read_json(request, bytes_max)
     if not isinstance(value, dict):
         raise InvalidRequest("body", "must be a JSON object")
     return value

@@ -1,35 +1,30 @@
 """What players ask for: `GET /vast`. The hot path: plain ASGI, read once, answered from prepared parts."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from app.domain import VastVersion
 from app.errors import AdServerError
-from app.serving.adserver import AdServer
-from app.serving.answers import Answers
-from app.serving.context import open_context
 from app.serving.keys import new_request_key
-from app.serving.tickets import NoFill, Outcome
-from app.web.clients import ClientReader, read_cookies
+from app.web.clients import ClientReader, Headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import cors_headers, preflight_headers
+from app.web.desk import AdDesk
 from app.web.problems import problem, problem_of
-from app.web.query import ad_request, check, read_query
+from app.web.query import check, read_query
 
 Header = tuple[bytes, bytes]
 
 XML: Header = (b"content-type", b"application/xml; charset=utf-8")
 NO_STORE: Header = (b"cache-control", b"no-store")
+# A page may measure how long its ads take (Resource Timing section 4.5.1).
+TIMING: Header = (b"timing-allow-origin", b"*")
 
 COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
 """Cookie, and the parameter that it stands in for where the query has none."""
-
-IdentityCheck = Callable[[Mapping[str, str]], bool]
-"""Whether a request's privacy signals allow that its user is told from others."""
 
 
 class RequestObserver(Protocol):
@@ -42,18 +37,9 @@ class RequestObserver(Protocol):
 class TagUrl:
     """The tag URL as an ASGI application."""
 
-    def __init__(
-        self,
-        adserver: AdServer,
-        answers: Answers,
-        clients: ClientReader,
-        may_identify: IdentityCheck,
-        observer: RequestObserver,
-    ) -> None:
-        self._adserver = adserver
-        self._answers = answers
+    def __init__(self, desk: AdDesk, clients: ClientReader, observer: RequestObserver) -> None:
+        self._desk = desk
         self._clients = clients
-        self._may_identify = may_identify
         self._observer = observer
 
     def routes(self) -> list[BaseRoute]:
@@ -67,16 +53,16 @@ class TagUrl:
             case "GET":
                 await self._get(scope, headers, send)
             case "HEAD":
-                cors = cors_headers(headers.get(b"origin"))
-                await _send(send, 200, [XML, NO_STORE, (b"x-request-id", b"-"), *cors], b"")
+                request_id = (b"x-request-id", str(new_request_key()).encode())
+                await _send(send, 200, (XML, NO_STORE, TIMING, request_id, *cors_headers(headers.get(b"origin"))))
             case "OPTIONS":
-                await _send(send, 204, list(preflight_headers(headers.get(b"origin"))), b"")
+                await _send(send, 204, preflight_headers(headers.get(b"origin")))
             case _:
                 response = problem(405, "only GET, HEAD and OPTIONS are answered here")
                 response.headers["Allow"] = "GET, HEAD, OPTIONS"
                 await response(scope, receive, send)
 
-    async def _get(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
+    async def _get(self, scope: Scope, headers: Headers, send: Send) -> None:
         started = time.perf_counter()
         request_id = ""
         try:
@@ -88,33 +74,32 @@ class TagUrl:
             response = problem_of(error)
             answer = [header for header in response.raw_headers if header[0] != b"content-length"]
             status, body, outcome = response.status_code, bytes(response.body), "error"
-        answer += cors_headers(headers.get(b"origin"))
-        answer.append((b"x-request-id", request_id.encode()))
+        answer += (
+            TIMING,
+            (b"x-request-id", request_id.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *cors_headers(headers.get(b"origin")),
+        )
         await _send(send, status, answer, body)
         self._observer.request(request_id, status, outcome, time.perf_counter() - started)
 
     async def _answer(
-        self, scope: Scope, headers: dict[bytes, bytes], values: dict[str, str], request_id: str
+        self, scope: Scope, headers: Headers, values: dict[str, str], request_id: str
     ) -> tuple[int, list[Header], bytes, str]:
         """Status, headers, body, and the outcome's name; raises AdServerError."""
         cookies = read_cookies(headers)
         if cookies:
             _fill_from_cookies(values, cookies)
-        request = ad_request(values, identifiable=self._may_identify(values))
-        with open_context(request_id, cookies, *self._clients.read(scope, headers)) as context:
-            outcome = await self._adserver.serve(request, context)
-        body, answer, name = self._rendered(outcome, request.vast_version)
-        packed = compressed(body, headers)
+        answered = await self._desk.answer(values, request_id, self._clients.read(scope, headers), cookies)
+        answer = [XML, NO_STORE]
+        if answered.reason is not None:
+            answer.append((b"x-no-fill-reason", answered.reason.encode()))
+            return 200, answer, answered.body, answered.reason
+        outcome = "repeat" if answered.repeat else "served"
+        packed = compressed(answered.body, headers)
         if packed is not None:
-            return 200, [*answer, GZIPPED, VARIES], packed, name
-        return 200, answer, body, name
-
-    def _rendered(self, outcome: Outcome, version: VastVersion) -> tuple[bytes, list[Header], str]:
-        if isinstance(outcome, NoFill):
-            reason = outcome.reason.value
-            return self._answers.no_fill(version), [XML, NO_STORE, (b"x-no-fill-reason", reason.encode())], reason
-        body = self._answers.vast(outcome, version, self._adserver.catalogs.current)
-        return body, [XML, NO_STORE], "repeat" if outcome.repeat else "served"
+            return 200, [*answer, GZIPPED, VARIES], packed, outcome
+        return 200, answer, answered.body, outcome
 
 
 def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
@@ -132,7 +117,6 @@ def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> No
     values.update(told)
 
 
-async def _send(send: Send, status: int, headers: list[Header], body: bytes) -> None:
-    headers.append((b"content-length", str(len(body)).encode()))
+async def _send(send: Send, status: int, headers: Iterable[Header], body: bytes = b"") -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): the field, what was wrong with it, and nothing of our insides."""
 
 import orjson
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -58,3 +59,12 @@ def problem_of(error: Exception) -> Response:
 async def on_error(_request: Request, error: Exception) -> Response:
     """Starlette's exception handler for the whole tree."""
     return problem_of(error)
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    """What the router itself has to say: no such path, or not with that method."""
+    if not isinstance(error, HTTPException):
+        raise error
+    response = problem(error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response

@@ -81,7 +81,7 @@ def _session_id(request: Request) -> UUID:
 
 def _answer(session: SessionRow, status: int) -> Response:
     body = {
-        "id": session.id,
+        "id": str(session.id),
         "correlator": session.correlator,
         "publisher_id": session.publisher_id,
         "created_at": session.created_at,

@@ -1,0 +1,104 @@
+"""What server-side stitchers ask for: many ads in one call (`POST /v1/ads`), answered as they are decided."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from app.errors import AdServerError, InvalidRequest
+from app.serving.keys import new_request_key
+from app.web.bodies import read_json
+from app.web.clients import ClientReader
+from app.web.desk import AdDesk, Answered
+from app.web.problems import STATUS_OF
+from app.web.query import PARAMETERS, check
+
+NDJSON = "application/x-ndjson"
+
+
+class Stitchers:
+    """`POST /v1/ads`."""
+
+    def __init__(self, desk: AdDesk, clients: ClientReader, *, max_body_bytes: int, batch_max: int) -> None:
+        self._desk = desk
+        self._clients = clients
+        self._max_body_bytes = max_body_bytes
+        self._batch_max = batch_max
+
+    def routes(self) -> list[BaseRoute]:
+        """`/v1/ads`."""
+        return [Route("/v1/ads", self._ads, methods=["POST"])]
+
+    async def _ads(self, request: Request) -> StreamingResponse:
+        """A line of JSON for each request, in the order in which they are decided."""
+        asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max)
+        client = self._clients.read(request.scope, dict(request.scope["headers"]))
+        return StreamingResponse(self._lines(asked, client), media_type=NDJSON, headers={"Cache-Control": "no-store"})
+
+    async def _lines(self, asked: list[dict[str, Any]], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:
+        tasks = [asyncio.create_task(self._line(no, one, client)) for no, one in enumerate(asked)]
+        try:
+            for decided in asyncio.as_completed(tasks):
+                yield await decided
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _line(self, no: int, one: dict[str, Any], client: tuple[str | None, str | None]) -> bytes:
+        given = one.get("request_id")
+        request_id = given if isinstance(given, str) and given else str(new_request_key())
+        line: dict[str, object] = {"request_id": request_id, "index": no}
+        try:
+            answered = await self._desk.answer(_values(one), request_id, client)
+        except AdServerError as error:
+            line |= _problem(error)
+        else:
+            line |= _ad(answered)
+        return orjson.dumps(line) + b"\n"
+
+
+def _requests(body: object, batch_max: int) -> list[dict[str, Any]]:
+    """The list of requests, alone or under `requests`."""
+    asked = body.get("requests") if isinstance(body, dict) else body
+    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
+        raise InvalidRequest("requests", "must be a list of objects")
+    if not 0 < len(asked) <= batch_max:
+        raise InvalidRequest("requests", f"must be 1 to {batch_max} requests")
+    return asked
+
+
+def _values(one: dict[str, Any]) -> dict[str, str]:
+    """An ad request's parameters as the query string would have them; null and "" are none."""
+    values: dict[str, str] = {}
+    for name, value in one.items():
+        if name not in PARAMETERS:
+            raise InvalidRequest(name, "is not a parameter of an ad request")
+        if isinstance(value, bool):
+            value = int(value)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str | int):
+            raise InvalidRequest(name, "must be text or a number")
+        values[name] = str(value)
+    check(values)
+    return values
+
+
+def _ad(answered: Answered) -> dict[str, object]:
+    return {
+        "status": 200,
+        "filled": answered.reason is None,
+        "no_fill_reason": answered.reason,
+        "vast": answered.body.decode(),
+    }
+
+
+def _problem(error: AdServerError) -> dict[str, object]:
+    status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
+    if isinstance(error, InvalidRequest):
+        return {"status": status, "field": error.field, "reason": error.reason}
+    return {"status": status, "reason": str(error)}
