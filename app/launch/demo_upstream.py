@@ -30,7 +30,9 @@ VAST = """<?xml version="1.0" encoding="UTF-8"?>
           <Linear>
             <Duration>00:00:05</Duration>
             <MediaFiles>
-              <MediaFile delivery="progressive" type="video/mp4" width="320" height="180"><![CDATA[{base}/ad.mp4]]></MediaFile>
+              <MediaFile delivery="progressive" type="video/mp4" width="320" height="180">
+                <![CDATA[{base}/ad.mp4]]>
+              </MediaFile>
             </MediaFiles>
           </Linear>
           <UniversalAdId idRegistry="unknown">demo-upstream</UniversalAdId>

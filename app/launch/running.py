@@ -1,7 +1,9 @@
 """Runs the server: everything that `adserver run` starts, or the workers alone."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from app.errors import MisconfiguredServer
 from app.launch.databases import Database, opened_database
@@ -12,6 +14,7 @@ from app.launch.listening import require_free
 from app.launch.metrics_files import cleared_metrics_dir, forgetting
 from app.launch.migrating import migrate, require_schema
 from app.launch.processes import KeptProcess, keep_until_interrupted
+from app.observing.logs import LineWriter, configure
 from app.settings import Settings
 
 Report = Callable[[str], None]
@@ -22,7 +25,7 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
     interruption = Interruption()
     require_free(settings.host, settings.port)
     secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
-    with opened_database(settings) as database:
+    with _logs(settings), opened_database(settings) as database:
         migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
         environment = {"ADSERVER_DATABASE_URL": database.app_url(), "ADSERVER_SECRET_KEY": secret_key}
         if load_demo(settings, database.url):
@@ -44,7 +47,8 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
     interruption = Interruption()
     require_free(settings.host, settings.port)
     require_schema(settings.database_url)
-    asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
+    with _logs(settings):
+        asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
 
 
 def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -> list[KeptProcess]:
@@ -57,3 +61,17 @@ def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -
         )
         for number in range(1, settings.workers + 1)
     ]
+
+
+@contextmanager
+def _logs(settings: Settings) -> Iterator[None]:
+    """The launcher's own log: as the workers' where a machine reads it, in colours for people."""
+    if sys.stderr.isatty():
+        yield
+        return
+    writer = LineWriter()
+    configure(settings.log_level, writer)
+    try:
+        yield
+    finally:
+        writer.close()
