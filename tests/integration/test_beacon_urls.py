@@ -1,0 +1,176 @@
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from app.books.beacon_lane import BeaconLane
+from app.domain import Event
+from app.serving.tokens import TokenSigner
+from app.store.connections import Store
+from app.web.beacons import GIF, Beacons
+from tests.integration.serves import add_campaigns, open_store, serve_ads
+from tests.web_server import served
+
+DESTINATION = "https://acme.example/buy?a=b&c=%20d#e"
+signer = TokenSigner(["secret"], 3600)
+
+
+class Observed:
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+
+    def beacons(self, outcome: str, count: int) -> None:
+        self.outcomes[outcome] += count
+
+    def settled(self, charged: int, released: int) -> None:
+        self.outcomes["charged"] += charged
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    store = open_store(database)
+    await add_campaigns(store, ["a"])
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return Observed()
+
+
+@pytest.fixture
+async def player(store: Store, observed: Observed) -> AsyncIterator[httpx.AsyncClient]:
+    lane = BeaconLane(store, observed, connections=2, queue_max=100, group_max=10)
+    lane.start()
+    app = Starlette(routes=Beacons(signer, lane, observed).routes())
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+    await lane.stop()
+
+
+async def tokens(store: Store, served_at: datetime | None = None) -> dict[str, str]:
+    (payment,) = await serve_ads(store, "a", 1)
+    return signer.sign_all(payment.request_key, 0, served_at or datetime.now(UTC), "a")
+
+
+async def events(database: str) -> list[tuple[str, int | None]]:
+    connection = await asyncpg.connect(database)
+    rows = await connection.fetch("SELECT event, error_code FROM ad_events ORDER BY received_at")
+    await connection.close()
+    return [(row["event"], row["error_code"]) for row in rows]
+
+
+async def test_every_event_is_recorded_once_and_answered_with_a_pixel(
+    database: str, store: Store, player: httpx.AsyncClient, observed: Observed
+) -> None:
+    sent = await tokens(store)
+    for event in (*Event, *Event):
+        response = await player.get(f"/event/{event}", params={"t": sent[event]})
+        assert (response.status_code, response.content) == (200, GIF)
+        assert response.headers["content-type"] == "image/gif"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["timing-allow-origin"] == "*"
+    assert sorted(await events(database)) == sorted((event.value, None) for event in Event)
+    assert observed.outcomes == {"counted": len(Event), "repeat": len(Event), "charged": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("impression", ""),
+        ("impression", "t="),
+        ("impression", "t=forged.00"),
+        ("impression", "t=%00%ff&t=x"),
+        ("start", "t={impression}"),
+        ("impression", "t={impression}x"),
+        ("impression", "t={expired}"),
+        ("nonsense", "t={impression}"),
+        ("%F0%9F%92%A9", "t={impression}"),
+    ],
+)
+async def test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts(
+    database: str, store: Store, player: httpx.AsyncClient, observed: Observed, name: str, query: str
+) -> None:
+    sent = await tokens(store)
+    expired = (await tokens(store, datetime.now(UTC) - timedelta(seconds=3601)))["impression"]
+    query = query.format(impression=sent["impression"], expired=expired)
+    response = await player.get(f"/event/{name}?{query}")
+    assert (response.status_code, response.content) == (200, GIF)
+    assert await events(database) == []
+    assert observed.outcomes == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "recorded"),
+    [("402", 402), ("100", 100), ("99", None), ("1000", None), ("[ERRORCODE]", None), ("%5BERRORCODE%5D", None),
+     ("٤٠٢", None), ("-12", None), ("", None)],
+)  # fmt: skip
+async def test_an_error_is_recorded_with_its_code_if_it_is_one(
+    database: str, store: Store, player: httpx.AsyncClient, code: str, recorded: int | None
+) -> None:
+    token = (await tokens(store))["error"]
+    await player.get(f"/event/error?t={token}&code={code}")
+    assert await events(database) == [("error", recorded)]
+
+
+async def test_head_and_options_never_count(database: str, store: Store, player: httpx.AsyncClient) -> None:
+    sent = await tokens(store)
+    click = signer.sign_click(
+        next(iter(await serve_ads(store, "a", 1))).request_key, 0, datetime.now(UTC), "a", DESTINATION
+    )
+    for path in (f"/event/impression?t={sent['impression']}", f"/click?t={click}"):
+        head = await player.head(path)
+        assert (head.status_code, head.content) == (302 if "click" in path else 200, b"")
+        preflight = await player.options(path, headers={"Origin": "https://player.example"})
+        assert preflight.status_code == 204
+        assert "GET" in preflight.headers["access-control-allow-methods"]
+        refused = await player.post(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert await events(database) == []
+
+
+async def test_a_click_redirects_to_its_signed_destination_and_counts_once(
+    database: str, store: Store, player: httpx.AsyncClient
+) -> None:
+    (payment,) = await serve_ads(store, "a", 1)
+    token = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", DESTINATION)
+    for _ in range(3):
+        response = await player.get("/click", params={"t": token})
+        assert (response.status_code, response.headers["location"]) == (302, DESTINATION)
+        assert response.headers["cache-control"] == "no-store"
+    assert await events(database) == [("click", None)]
+
+
+async def test_an_altered_click_token_is_a_problem_and_never_a_redirect(
+    database: str, store: Store, player: httpx.AsyncClient
+) -> None:
+    (payment,) = await serve_ads(store, "a", 1)
+    token = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", DESTINATION)
+    other = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", "https://evil.example/")
+    swapped = other.partition(".")[0] + "." + token.partition(".")[2]
+    leads_nowhere = (await tokens(store))["click"]
+    for bad in (token[:-1], token + "0", "A" + token[1:], swapped, "", "https://evil.example/", leads_nowhere):
+        response = await player.get("/click", params={"t": bad, "url": "https://evil.example/"})
+        assert response.status_code == 400
+        assert "location" not in response.headers
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["field"] == "t"
+    assert await events(database) == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"), [("https://player.example", "https://player.example"), ("null", "*"), (None, "*")]
+)
+async def test_pages_of_every_origin_may_read_the_answer(
+    player: httpx.AsyncClient, origin: str | None, allowed: str
+) -> None:
+    for path in ("/event/impression", "/click"):
+        response = await player.get(path, headers={"Origin": origin} if origin else {})
+        assert response.headers["access-control-allow-origin"] == allowed
+        assert response.headers.get("access-control-allow-credentials") == ("true" if allowed != "*" else None)
+        assert response.headers["vary"] == "Origin"
