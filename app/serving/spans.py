@@ -1,0 +1,38 @@
+"""What tracing sees of requests and groups: nothing, unless somebody listens."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+
+class Steps(Protocol):
+    """The parts of one group's transaction."""
+
+    def step(self, name: str) -> AbstractContextManager[object]:
+        """To be entered for the `cap check`, the `fetch` and the `spend`."""
+
+
+class Spans(Protocol):
+    """Who traces."""
+
+    def request(self) -> object:
+        """What ties the request that is being handled to its trace; its ticket keeps it."""
+
+    def group(self, lane: str, requests: Sequence[object]) -> AbstractContextManager[Steps]:
+        """To be entered for a group's transaction, with what `request` gave for each of its requests."""
+
+
+class NoSpans:
+    """Nobody listens."""
+
+    def request(self) -> object:
+        """Nothing to keep."""
+        return None
+
+    def group(self, _lane: str, _requests: Sequence[object]) -> AbstractContextManager[Steps]:
+        """Nothing to enter."""
+        return nullcontext(self)
+
+    def step(self, _name: str) -> AbstractContextManager[object]:
+        """Nothing to enter."""
+        return nullcontext()
