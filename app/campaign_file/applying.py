@@ -7,9 +7,9 @@ from asyncpg import Connection, Record
 
 from app.campaign_file.checking import Known, faults, missing_publishers
 from app.campaign_file.reading import Draft
-from app.domain import BudgetPeriod, Campaign
+from app.domain import Campaign
 from app.errors import FileFault, InvalidFile
-from app.store import budgets, catalog, running_budgets, setup
+from app.store import budgets, catalog, counters, running_budgets, setup
 from app.store.connections import Store
 from app.store.setup import Thing
 
@@ -34,18 +34,23 @@ async def apply(store: Store, draft: Draft) -> Applied:
     fault, and StoreUnavailable; then nothing was changed.
     """
     async with store.transaction() as connection:
-        await setup.lock(connection)
-        before = await catalog.read(connection)
-        known = Known.of(before)
-        wrong = faults(draft, known)
-        if wrong:
-            raise InvalidFile(draft.file, wrong)
-        created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *draft.things], known)
-        notes: list[str] = []
-        revision = before.revision
-        if created or updated:
-            notes = await _Change(connection, draft, known).make([*created, *updated])
-            revision = await setup.bump(connection)
+        return await apply_in(connection, draft)
+
+
+async def apply_in(connection: "Connection[Record]", draft: Draft) -> Applied:
+    """As `apply`, in a transaction that the caller commits."""
+    await setup.lock(connection)
+    before = await catalog.read(connection)
+    known = Known.of(before)
+    wrong = faults(draft, known)
+    if wrong:
+        raise InvalidFile(draft.file, wrong)
+    created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *draft.things], known)
+    notes: list[str] = []
+    revision = before.revision
+    if created or updated:
+        notes = await _Change(connection, draft, known).make([*created, *updated])
+        revision = await setup.bump(connection)
     return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
 
 
@@ -78,12 +83,12 @@ class _Change:
         before = {of.id: known for of in campaigns if (known := self._known.campaign(of.id))}
         await self._refuse_unknown_timezones(campaigns)
         await self._refuse_new_reckoning([(before[of.id], of) for of in campaigns if of.id in before])
-        added = [(of.id, period) for of in campaigns if of.id in before for period in _added(before[of.id], of)]
-        if added:
-            await running_budgets.fence(self._connection)
         await setup.put(self._connection, things)
-        if added:
-            await running_budgets.begin_late(self._connection, added)
+        rebudgeted = [
+            of.id for of in campaigns if of.id in before and before[of.id].budgets.keys() != of.budgets.keys()
+        ]
+        if rebudgeted:
+            await counters.recount(self._connection, sorted(rebudgeted))
         overdrawn = await running_budgets.follow(self._connection, sorted(before))
         await budgets.open_periods(self._connection, sorted(of.id for of in campaigns))
         return [
@@ -122,7 +127,3 @@ class _Change:
         found = [FileFault(f"{places[type(thing), thing.id]}.{key}", reason) for thing, key, reason in wrong]
         if found:
             raise InvalidFile(self._draft.file, found)
-
-
-def _added(before: Campaign, now: Campaign) -> list[BudgetPeriod]:
-    return [period for period in now.budgets if period not in before.budgets]

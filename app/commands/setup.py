@@ -1,21 +1,21 @@
 """Commands of ad operations: what campaigns there are, and why one did not serve."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.campaign_file.applying import Applied
-from app.campaign_file.applying import apply as apply_draft
+from app.campaign_file.applying import Applied, apply_in
 from app.campaign_file.reading import read_file
 from app.campaign_file.writing import toml
 from app.launch.configuring import settings_from_environment
 from app.launch.databases import database_in_use
+from app.launch.migrating import require_schema
 from app.store import catalog
-from app.store.connections import Store, Timeouts
+from app.store.connections import connect
 
 
 def register(app: typer.Typer) -> None:
@@ -24,14 +24,12 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
-@asynccontextmanager
-async def _store(url: str) -> AsyncIterator[Store]:
-    """The database at this URL, for one command."""
-    store = Store(url, serving_connections=1, other_connections=1, timeouts=Timeouts(5000, 30_000, 10_000))
-    try:
-        yield store
-    finally:
-        await store.close()
+@contextmanager
+def _ready_database() -> Iterator[str]:
+    """The connection URL of the database in use, whose schema is what this code needs."""
+    with database_in_use(settings_from_environment()) as url:
+        require_schema(url)
+        yield url
 
 
 def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.")]) -> None:
@@ -39,10 +37,10 @@ def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.
     draft = read_file(file)
 
     async def run(url: str) -> Applied:
-        async with _store(url) as store:
-            return await apply_draft(store, draft)
+        async with connect(url) as connection, connection.transaction():
+            return await apply_in(connection, draft)
 
-    with database_in_use(settings_from_environment()) as url:
+    with _ready_database() as url:
         applied = asyncio.run(run(url))
     for verb, names in (("created", applied.created), ("updated", applied.updated)):
         for name in names:
@@ -59,8 +57,8 @@ def export() -> None:
     """Print everything that is set up as a campaign file."""
 
     async def run(url: str) -> str:
-        async with _store(url) as store, store.connection() as connection:
+        async with connect(url) as connection:
             return toml(await catalog.load(connection))
 
-    with database_in_use(settings_from_environment()) as url:
+    with _ready_database() as url:
         typer.echo(asyncio.run(run(url)), nl=False)

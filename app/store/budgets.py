@@ -99,15 +99,22 @@ ON CONFLICT DO NOTHING
 """Makes the rows of the budget periods that have begun; a transaction of its own, so that nobody waits for it."""
 
 BUDGETS = """
-SELECT t.campaign_id, t.period, t.period_start, t.spent, t.held, t."limit", t."limit" - t.spent - t.held AS remaining,
-       CASE WHEN t."limit" = 0 THEN 100 ELSE round((t.spent + t.held) * 100 / t."limit", 2) END AS percentage_spent,
-       c.currency, t.impressions
-FROM budget_tracking t JOIN campaigns c ON c.id = t.campaign_id
-JOIN campaign_budgets b ON b.campaign_id = t.campaign_id AND b.period = t.period
-WHERE t.campaign_id = $1 AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
-ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], t.period)
+SELECT b.campaign_id, b.period, p.period_start, p.spent, p.held, p."limit", p."limit" - p.spent - p.held AS remaining,
+       CASE WHEN p."limit" = 0 THEN 100 ELSE round(p.spent * 100 / p."limit", 2) END AS percentage_spent,
+       c.currency, p.impressions
+FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id
+LEFT JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
+    AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
+CROSS JOIN LATERAL (
+    SELECT window_start(b.period, adserver_clock(), c.timezone) AS period_start, coalesce(t.spent, 0) AS spent,
+           coalesce(t.held, 0) AS held, greatest(b."limit", t.spent + t.held) AS "limit",
+           coalesce(t.impressions, 0) AS impressions
+) AS p
+WHERE b.campaign_id = $1
+ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
 """
-"""The current budget periods of one campaign."""
+"""The current budget periods of one campaign, also those in which nothing was served yet. A limit below what is spent
+and held counts as just that much."""
 
 
 @dataclass(frozen=True, slots=True)

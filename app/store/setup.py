@@ -53,11 +53,17 @@ CLEAR_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
 PUT_BUDGET = 'INSERT INTO campaign_budgets (campaign_id, period, "limit") VALUES ($1, $2, $3)'
 """One budget of a campaign."""
 
-CLEAR_CAPS = "DELETE FROM campaign_caps WHERE campaign_id = ANY ($1)"
-"""Makes room for the caps of these campaigns. The counts stay, and count on if the same window is capped again."""
+REMOVE_CAPS = """
+DELETE FROM campaign_caps WHERE campaign_id = ANY ($1)
+    AND (campaign_id, "window") NOT IN (SELECT * FROM unnest($2::varchar[], $3::text[]))
+"""
+"""Removes the caps of these campaigns but for those that stay. Their counts stay too, and go on if they come back."""
 
-PUT_CAP = 'INSERT INTO campaign_caps (campaign_id, "window", impressions) VALUES ($1, $2, $3)'
-"""One cap of a campaign."""
+PUT_CAP = """
+INSERT INTO campaign_caps (campaign_id, "window", impressions) VALUES ($1, $2, $3)
+ON CONFLICT (campaign_id, "window") DO UPDATE SET impressions = excluded.impressions
+"""
+"""Creates or changes one cap of a campaign. A count above a lowered cap stays where it is until its window ends."""
 
 CLEAR_UPSTREAMS = "DELETE FROM campaign_upstreams WHERE campaign_id = ANY ($1)"
 """Makes room for the upstreams of these campaigns."""
@@ -145,13 +151,14 @@ def _upstream(upstream: Upstream) -> tuple[object, ...]:
 async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
     ids = [campaign.id for campaign in campaigns]
     await connection.executemany(PUT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
-    for statement in (CLEAR_BUDGETS, CLEAR_CAPS, CLEAR_UPSTREAMS):
-        await connection.execute(statement, ids)
     budgets = [(of.id, period, limit) for of in campaigns for period, limit in of.budgets.items()]
     caps = [(of.id, cap.per, cap.impressions) for of in campaigns for cap in of.frequency_caps]
     chains = [(of.id, no, upstream_id) for of in campaigns for no, upstream_id in enumerate(of.upstreams)]
+    await connection.execute(CLEAR_BUDGETS, ids)
     await connection.executemany(PUT_BUDGET, budgets)
+    await connection.execute(REMOVE_CAPS, ids, [cap[0] for cap in caps], [cap[1] for cap in caps])
     await connection.executemany(PUT_CAP, caps)
+    await connection.execute(CLEAR_UPSTREAMS, ids)
     await connection.executemany(PUT_CAMPAIGN_UPSTREAM, chains)
 
 
