@@ -1,9 +1,13 @@
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
+from app.launch.databases import let_roles_in
 from app.launch.migrating import migrate
+from app.store.roles import APP
 from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
 
 
@@ -20,6 +24,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
     """The name of a database that is migrated once, and then only copied."""
     create_template(postgres)
     migrate(postgres.url(TEMPLATE))
+    asyncio.run(let_roles_in(postgres))
     return TEMPLATE
 
 
@@ -28,3 +33,9 @@ async def database(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncI
     """The URL of a fresh, migrated database of this test alone."""
     async with cloned_database(postgres, migrated_template) as url:
         yield url
+
+
+@pytest.fixture
+def app_database(postgres: EmbeddedPostgres, database: str) -> str:
+    """The same database as `database`, for the role that the server runs as."""
+    return postgres.url(make_url(database).database or "", APP)

@@ -28,7 +28,7 @@ class Database:
         """What the server connects with. The schema is to be migrated before."""
         if self.server is None:
             return self.url
-        asyncio.run(_let_in(self.server))
+        asyncio.run(let_roles_in(self.server))
         return self.server.url(role=APP)
 
 
@@ -83,7 +83,8 @@ def finance_url(settings: Settings) -> str | None:
     return running_dsn(settings.data_dir, FINANCE)
 
 
-async def _let_in(server: EmbeddedPostgres) -> None:
+async def let_roles_in(server: EmbeddedPostgres) -> None:
+    """Gives the roles that migrations create the passwords that are in their URLs."""
     async with connect(server.dsn) as connection:
         for role in (APP, FINANCE):
             await let_in(connection, role, server.password_of(role))
