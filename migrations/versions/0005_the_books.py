@@ -23,6 +23,20 @@ APP_GRANTS = {
     "SELECT, UPDATE": "books_state",
 }
 
+# The clock is STABLE: the default is computed once, and no row is rewritten.
+CAPS_COUNT_FROM = """
+-- squawk-ignore adding-field-with-default
+ALTER TABLE campaign_caps ADD COLUMN counts_from timestamptz DEFAULT adserver_clock() NOT NULL
+"""
+
+# Entries come in the order of time, so the smallest of indexes finds those since a moment. No partition can be
+# indexed CONCURRENTLY through its parent; of an index this small, ten million rows are read in about a second.
+FIND_ENTRIES_SINCE = """
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX spend_ledger_booked_at_idx ON spend_ledger
+USING brin (booked_at) WITH (pages_per_range = 32, autosummarize = on)
+"""
+
 # A budget period that is added to a running campaign starts with what was spent before; one that is taken away loses
 # its running row, so that every row that stays has counted all of its period. SHARE waits for the transactions that
 # are booking now, and holds up the next ones for as long as the counting takes.
@@ -31,7 +45,7 @@ CREATE FUNCTION recount_budgets(campaign_ids text[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 BEGIN
-    LOCK TABLE spend_ledger, holds IN SHARE MODE;
+    LOCK TABLE budget_tracking IN SHARE ROW EXCLUSIVE MODE;
     DELETE FROM budget_tracking t USING campaigns c
     WHERE c.id = ANY (campaign_ids) AND t.campaign_id = c.id
         AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
@@ -71,15 +85,10 @@ $$
 
 
 def upgrade() -> None:
-    op.add_column(
-        "campaign_caps",
-        sa.Column(
-            "counts_from",
-            MOMENT,
-            server_default=sa.text("adserver_clock()"),
-            nullable=False,
-            comment="Since when this cap has counted; serves before that are not in its counts",
-        ),
+    op.execute(CAPS_COUNT_FROM)
+    op.execute(
+        "COMMENT ON COLUMN campaign_caps.counts_from IS "
+        "'Since when this cap has counted; serves before that are not in its counts'"
     )
     op.create_table(
         "ledger_corrections",
@@ -157,14 +166,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("parent", name=op.f("retention_pkey")),
         comment="What maintenance has dropped, so that reconciliation does not miss it",
     )
-    # Entries come in the order of time, so the smallest of indexes finds those since a moment.
-    op.create_index(
-        op.f("spend_ledger_booked_at_idx"),
-        "spend_ledger",
-        ["booked_at"],
-        postgresql_using="brin",
-        postgresql_with={"pages_per_range": 32, "autosummarize": True},
-    )
+    op.execute(FIND_ENTRIES_SINCE)
     op.execute(RECOUNT_BUDGETS)
     op.execute(
         "COMMENT ON FUNCTION recount_budgets(text[]) IS "

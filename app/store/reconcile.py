@@ -1,0 +1,96 @@
+"""Checking the books in SQL: every disagreement between counters, serves, caps, rollups and the ledger."""
+
+from dataclasses import dataclass
+
+from asyncpg import Connection, Record
+
+TAKE_TIME = """
+SELECT set_config('statement_timeout', '0', true), set_config('transaction_timeout', '0', true),
+       set_config('work_mem', '128MB', true)
+"""
+"""For this transaction: a proof over a big ledger takes minutes, and sorts much. It only reads."""
+
+BOOKS = """
+SELECT campaign_id, subject, expected, actual, explanation FROM finance.reconciliation
+WHERE rule = $1 ORDER BY campaign_id, subject LIMIT $2
+"""
+"""The disagreements that finance sees too, for one rule."""
+
+CAPS = """
+WITH served AS (
+    SELECT a.campaign_id, w."window", CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
+           window_start(w."window", a.served_at, c.timezone) AS window_start, a.served_at,
+           a.served_at > w.counts_from + interval '1 minute' AS for_sure
+    FROM ad_serves a JOIN campaigns c ON c.id = a.campaign_id JOIN campaign_caps w ON w.campaign_id = a.campaign_id
+), seen AS (
+    SELECT campaign_id, "window", user_key, window_start, count(*) AS ads,
+           count(*) FILTER (WHERE for_sure) AS ads_for_sure, min(served_at) AS first_at
+    FROM served WHERE user_key IS NOT NULL
+    GROUP BY campaign_id, "window", user_key, window_start
+), counted AS (
+    SELECT f.* FROM frequency_caps f JOIN campaign_caps w USING (campaign_id, "window")
+), dropped AS (
+    SELECT coalesce(max(dropped_before), '-infinity')::timestamp AT TIME ZONE 'UTC' AS before
+    FROM retention WHERE parent = 'ad_serves'
+)
+SELECT coalesce(s.campaign_id, f.campaign_id) AS campaign_id,
+       coalesce(s."window", f."window") || ' ' || coalesce(s.window_start, f.window_start) || ' of '
+           || coalesce(s.user_key, f.user_key) AS subject,
+       s.ads AS expected, f.count AS actual, CASE
+           WHEN f.count > f.cap THEN 'more ads were counted than the cap allows'
+           WHEN f.user_key IS NULL THEN 'there is no count for what the user was served'
+           WHEN coalesce(s.ads_for_sure, 0) > f.count THEN 'the user was served more ads than were counted'
+           ELSE 'more ads were counted than the user was served'
+       END AS explanation
+FROM seen s FULL JOIN counted f USING (campaign_id, "window", user_key, window_start)
+JOIN campaigns c ON c.id = coalesce(s.campaign_id, f.campaign_id)
+CROSS JOIN dropped
+WHERE f.count > f.cap
+    OR (f.user_key IS NOT NULL AND coalesce(s.ads_for_sure, 0) > f.count)
+    OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.before)
+    OR (f.user_key IS NULL AND s.ads_for_sure > 0 AND adserver_clock() < coalesce(
+        window_end(s."window", s.window_start, c.timezone),
+        CASE s."window" WHEN 'session' THEN s.first_at + interval '1 day' ELSE 'infinity' END))
+ORDER BY 1, 2 LIMIT $1
+"""
+"""I5: each count against the serves of its user, campaign and window. A cap that was set up in the middle of a window
+has counted only the serves since then, and of a long window retention may have dropped serves that were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Two things in the database that should be equal and are not."""
+
+    rule: str
+    campaign_id: str
+    subject: str
+    expected: str
+    actual: str
+    explanation: str
+
+
+RULES = {
+    "I1": "spent and held are within every budget",
+    "I2": "counters are the sums of the ledger and the open holds",
+    "I3": "every serve was charged, held or released exactly once",
+    "I5": "no user saw more than a cap allows, and every count is right",
+    "rollup": "daily rollups are the sums of the ledger",
+    "correction": "every manual entry is on record",
+}
+"""What is checked, in this order; the numbers are those of the design's invariants."""
+
+
+async def take_time(connection: "Connection[Record]") -> None:
+    """Lets the transaction that is open run for as long as it takes."""
+    await connection.execute(TAKE_TIME)
+
+
+async def disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
+    """At most `limit` disagreements with one of RULES."""
+    rows = await connection.fetch(CAPS, limit) if rule == "I5" else await connection.fetch(BOOKS, rule, limit)
+    return [
+        Disagreement(
+            rule, row["campaign_id"], row["subject"], str(row["expected"]), str(row["actual"]), row["explanation"]
+        )
+        for row in rows
+    ]
