@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
@@ -18,7 +19,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, Request
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Tracer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -40,7 +41,8 @@ class Tracing:
         self._provider = TracerProvider(resource=Resource.create({"service.name": _service_name()}))
         self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("adserver")
-        AsyncPGInstrumentor().instrument(tracer_provider=self._provider)
+        self._statements = AsyncPGInstrumentor()  # type: ignore[no-untyped-call]
+        self._statements.instrument(tracer_provider=self._provider)
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application, with a span for each request."""
@@ -75,8 +77,9 @@ class Tracing:
         """A span for a group's transaction; its steps become spans of the requests too."""
         contexts = [context for context in requests if isinstance(context, SpanContext)]
         links = [Link(context) for context in contexts]
-        attributes = {"adserver.lane": lane, "adserver.group_size": len(requests)}
-        with self._tracer.start_as_current_span("group", links=links, attributes=attributes) as span:
+        with self._tracer.start_as_current_span("group", links=links) as span:
+            span.set_attribute("adserver.lane", lane)
+            span.set_attribute("adserver.group_size", len(requests))
             yield GroupSpans(self._tracer, span, contexts)
 
     @contextmanager
@@ -90,7 +93,7 @@ class Tracing:
 
     def close(self) -> None:
         """Exports what is left."""
-        AsyncPGInstrumentor().uninstrument()
+        self._statements.uninstrument()
         self._provider.shutdown()
 
 
@@ -115,7 +118,7 @@ class GroupSpans:
                 span.end()
 
 
-def _inside(request: SpanContext) -> trace.Context:
+def _inside(request: SpanContext) -> Context:
     """The context in which a new span is a child of the request's."""
     return trace.set_span_in_context(NonRecordingSpan(request))
 

@@ -21,6 +21,9 @@ class Spans(Protocol):
     def group(self, lane: str, requests: Sequence[object]) -> AbstractContextManager[Steps]:
         """To be entered for a group's transaction, with what `request` gave for each of its requests."""
 
+    def fetch(self, request: object) -> AbstractContextManager[object]:
+        """To be entered for what is asked of upstreams for a request, with what `request` gave for it."""
+
 
 class NoSpans:
     """Nobody listens."""
@@ -32,6 +35,10 @@ class NoSpans:
     def group(self, _lane: str, _requests: Sequence[object]) -> AbstractContextManager[Steps]:
         """Nothing to enter."""
         return nullcontext(self)
+
+    def fetch(self, _request: object) -> AbstractContextManager[object]:
+        """Nothing to enter."""
+        return nullcontext()
 
     def step(self, _name: str) -> AbstractContextManager[object]:
         """Nothing to enter."""
