@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     """The base URL of the application while it is served."""
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
             uvicorn.Config(app, loop="none", http="httptools", access_log=False, log_level="warning", lifespan="off")
