@@ -7,7 +7,7 @@ from sqlalchemy.engine import make_url
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
 from app.launch.migrating import migrate
-from app.store.roles import APP
+from app.store.roles import APP, FINANCE
 from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
 
 
@@ -39,3 +39,9 @@ async def database(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncI
 def app_database(postgres: EmbeddedPostgres, database: str) -> str:
     """The same database as `database`, for the role that the server runs as."""
     return postgres.url(make_url(database).database or "", APP)
+
+
+@pytest.fixture
+def finance_database(postgres: EmbeddedPostgres, database: str) -> str:
+    """The same database as `database`, for the role that finance reads with."""
+    return postgres.url(make_url(database).database or "", FINANCE)
