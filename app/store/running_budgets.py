@@ -38,6 +38,22 @@ RETURNING t.campaign_id, t.period, r.wanted, t."limit"
 """
 """Gives the running periods their new limits, none below what is spent and held already."""
 
+TOTAL = """
+SELECT (SELECT coalesce(sum(d.amount), 0) FROM spend_daily d WHERE d.campaign_id = $1)
+     + (SELECT coalesce(sum(l.amount), 0) FROM spend_ledger l CROSS JOIN books_state s
+        WHERE l.campaign_id = $1 AND l.booked_at >= s.rolled_up_to) AS spent,
+       (SELECT coalesce(sum(h.price), 0) FROM holds h WHERE h.campaign_id = $1) AS held
+"""
+"""All that a campaign has spent and holds, from the daily sums and what the ledger has since; for want of a counter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a campaign has ever spent, and what it holds now."""
+
+    spent: Decimal
+    held: Decimal
+
 
 @dataclass(frozen=True, slots=True)
 class Overdrawn:
@@ -67,3 +83,11 @@ async def follow(connection: "Connection[Record]", campaign_ids: Sequence[str]) 
         for row in rows
         if row["limit"] > row["wanted"]
     ]
+
+
+async def total(connection: "Connection[Record]", campaign_id: str) -> Total:
+    """What a campaign without budgets has spent; reads every entry of the ledger that is not summed up yet."""
+    row = await connection.fetchrow(TOTAL, campaign_id)
+    if row is None:
+        raise AssertionError("a SELECT of aggregates has a row")
+    return Total(row["spent"], row["held"])

@@ -45,7 +45,7 @@ def problem_of(error: Exception) -> Response:
     status = next(status for kind, status in STATUS_OF.items() if isinstance(error, kind))
     if isinstance(error, errors.InvalidFile):
         faults = [{"field": fault.key, "reason": fault.reason} for fault in error.faults]
-        return problem(400, "the request has faults", faults=faults)
+        return problem(status, error.reason, field=error.field, faults=faults)
     if isinstance(error, errors.InvalidInput):
         return problem(status, error.reason, field=error.field)
     if isinstance(error, errors.StoreUnavailable):

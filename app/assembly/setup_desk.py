@@ -1,0 +1,122 @@
+"""What ad operations set up, thing by thing: the campaign file's rules for one entry at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.campaign_file.applying import Applied, apply, apply_in
+from app.campaign_file.checking import Known
+from app.campaign_file.models import TABLES
+from app.campaign_file.reading import Draft, read_draft
+from app.campaign_file.writing import entry
+from app.domain import Campaign, CampaignStatus
+from app.errors import FileFault, InvalidFile, NotFound
+from app.serving.catalogs import CatalogHolder
+from app.store import budgets, catalog, running_budgets, setup
+from app.store.budgets import Budget
+from app.store.connections import Store
+
+REQUEST = "request"
+"""Stands for the file's name in faults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries in the order of their ids, and the id to go on after; None at the end."""
+
+    entries: list[dict[str, Any]]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An entry as it is after a change, and what the caller should know of it."""
+
+    entry: dict[str, Any]
+    created: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a campaign has spent: its running budget periods, the longest first, and without any, all there is."""
+
+    campaign: Campaign
+    periods: list[Budget]
+    total: running_budgets.Total | None
+
+
+class SetupDesk:
+    """Lists, shows and changes things; `kind` is the name of one of the campaign file's lists."""
+
+    def __init__(self, store: Store, catalogs: CatalogHolder) -> None:
+        self._store = store
+        self._catalogs = catalogs
+
+    async def page(self, kind: str, after: str, limit: int) -> Page:
+        """At most `limit` entries whose id comes after `after`."""
+        known = await self._known()
+        table = TABLES[kind].kind
+        ids = sorted(thing_id for of, thing_id in known.things if of is table and thing_id > after)
+        entries = [entry(known.things[table, thing_id]) for thing_id in ids[:limit]]
+        return Page(entries, ids[limit - 1] if len(ids) > limit else None)
+
+    async def get(self, kind: str, thing_id: str) -> dict[str, Any]:
+        """One entry; raises NotFound."""
+        table = TABLES[kind].kind
+        thing = (await self._known()).things.get((table, thing_id))
+        if thing is None:
+            raise NotFound(f"there is no {table.__name__.lower()} with this id")
+        return entry(thing)
+
+    async def put(self, kind: str, thing_id: str, body: Mapping[str, object]) -> Changed:
+        """Creates or replaces a thing; raises InvalidFile, whose faults have the body's keys."""
+        if body.get("id", thing_id) != thing_id:
+            raise InvalidFile(REQUEST, [FileFault("id", "must be the id in the URL, or left out")])
+        draft = read_draft(REQUEST, {kind: [{**body, "id": thing_id}]})
+        try:
+            applied = await apply(self._store, draft)
+        except InvalidFile as error:
+            raise _without_place(error, f"{kind}[0]") from None
+        return await self._changed(kind, thing_id, applied)
+
+    async def set_status(self, campaign_id: str, status: CampaignStatus) -> Changed:
+        """Pauses, resumes or ends a campaign; raises NotFound, and InvalidFile for a step that is not allowed."""
+        async with self._store.transaction() as connection:
+            await setup.lock(connection)
+            campaign = (await catalog.read(connection)).campaigns.get(campaign_id)
+            if campaign is None:
+                raise NotFound("there is no campaign with this id")
+            changed = replace(campaign, status=status)
+            draft = Draft(REQUEST, (changed,), {(Campaign, campaign_id): "campaigns[0]"}, ())
+            try:
+                applied = await apply_in(connection, draft)
+            except InvalidFile as error:
+                raise _without_place(error, "campaigns[0]") from None
+        return await self._changed("campaigns", campaign_id, applied)
+
+    async def _changed(self, kind: str, thing_id: str, applied: Applied) -> Changed:
+        name = f"{TABLES[kind].kind.__name__.lower()} {thing_id}"
+        return Changed(await self.get(kind, thing_id), name in applied.created, applied.notes)
+
+    async def spending(self, campaign_id: str) -> Spending:
+        """What the campaign has spent and may spend now; raises NotFound."""
+        async with self._store.connection() as connection:
+            campaign = (await self._known()).campaign(campaign_id)
+            if campaign is None:
+                raise NotFound("there is no campaign with this id")
+            periods = await budgets.current_budgets(connection, campaign_id)
+            total = None if periods else await running_budgets.total(connection, campaign_id)
+        return Spending(campaign, periods, total)
+
+    async def _known(self) -> Known:
+        """Everything as the database has it now, whichever server changed it."""
+        await self._catalogs.reload(self._catalogs.current)
+        return Known.of(self._catalogs.current)
+
+
+def _without_place(error: InvalidFile, place: str) -> InvalidFile:
+    """The same faults with the keys of the entry alone."""
+    return InvalidFile(
+        REQUEST, [FileFault(fault.key.removeprefix(f"{place}."), fault.reason) for fault in error.faults]
+    )
