@@ -10,10 +10,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from app.assembly.gauges import Gauges
+from app.assembly.readiness import Readiness
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
+from app.assembly.upstream_health import UpstreamStatuses
 from app.books.beacon_lane import BeaconLane
 from app.errors import AdServerError
+from app.observing.logs import LineWriter, RequestLog, configure
 from app.observing.metrics import Metrics
 from app.privacy import identification_allowed
 from app.serving.adserver import AdServer, Limits
@@ -30,6 +33,7 @@ from app.web.beacons import Beacons
 from app.web.clients import ClientReader
 from app.web.desk import AdDesk
 from app.web.hot_paths import HotPaths
+from app.web.operations import Operations
 from app.web.players import TagUrl
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
@@ -68,7 +72,11 @@ class Worker:
 
     async def _open(self) -> list[BaseRoute]:
         settings = self._settings
+        log = LineWriter()
+        self._stack.callback(log.close)
+        configure(settings.log_level, log)
         metrics = Metrics()
+        self._stack.push_async_callback(metrics.stop)
         store = _store(settings)
         self._stack.push_async_callback(store.close)
         catalogs = await CatalogHolder.open(store)
@@ -85,12 +93,15 @@ class Worker:
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
         beacon_lane = self._beacon_lane(store, metrics)
-        metrics.start(Gauges(metrics, adserver, store, upstreams).sample)
-        self._stack.push_async_callback(metrics.stop)
+        metrics.start(Gauges(metrics, log, adserver, store, upstreams).sample)
+        statuses = UpstreamStatuses(metrics, catalogs)
+        statuses.start()
+        self._stack.push_async_callback(statuses.stop)
+        readiness = Readiness(store, lambda: upstreams.breaker_states)
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
         desk = AdDesk(adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
         clients = ClientReader(settings.trusted_proxies)
-        players = TagUrl(desk, clients, metrics)
+        players = TagUrl(desk, clients, RequestLog(log, settings.log_level, metrics))
         beacons = Beacons(signer, beacon_lane, metrics)
         self.exact["/vast"] = players
         self.prefixed["/event/"] = ("event", beacons.event)
@@ -99,6 +110,7 @@ class Worker:
             *beacons.routes(),
             *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
             *Vmaps(desk, catalogs, clients, settings.beacon_base_url).routes(),
+            *Operations(metrics, readiness, statuses).routes(),
             *Sessions(ViewingSessions(store, hash_key(secrets[0]))).routes(),
         ]
 

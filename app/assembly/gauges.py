@@ -1,5 +1,6 @@
 """Gauges: what there is of everything that may run out, looked at before every flush of the metrics."""
 
+from app.observing.logs import LineWriter
 from app.observing.metrics import Metrics
 from app.serving.adserver import AdServer
 from app.store.connections import Store
@@ -9,14 +10,18 @@ from app.upstreams.service import Upstreams
 class Gauges:
     """Looks at the parts of one worker."""
 
-    def __init__(self, metrics: Metrics, adserver: AdServer, store: Store, upstreams: Upstreams) -> None:
+    def __init__(
+        self, metrics: Metrics, log: LineWriter, adserver: AdServer, store: Store, upstreams: Upstreams
+    ) -> None:
         self._metrics = metrics
+        self._log = log
         self._adserver = adserver
         self._store = store
         self._upstreams = upstreams
 
     def sample(self) -> None:
         """Sets every gauge; costs about as much as one request."""
+        self._metrics.log_lines_dropped(self._log.take_dropped())
         self._metrics.lanes(self._adserver.waiting)
         self._metrics.pool("other", *self._store.pool_in_use)
         self._metrics.in_flight(self._upstreams.in_flight)

@@ -48,17 +48,21 @@ class LineWriter:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._write_forever, name="log", daemon=True)
         self._thread.start()
-        self.dropped = 0
-        """Lines that nobody took in time."""
+        self._dropped = 0
 
     def write(self, line: bytes) -> None:
         """Takes a line, its end included."""
         if len(self._lines) >= LINES_MAX:
-            self.dropped += 1
+            self._dropped += 1
             return
         self._lines.append(line)
         if self._closing.is_set():
             self._write_waiting()
+
+    def take_dropped(self) -> int:
+        """Lines that nobody took in time, since this was last asked."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     def flush(self) -> None:
         """Does nothing: lines are written in their own time."""
@@ -81,7 +85,7 @@ class LineWriter:
                 block = block[os.write(self._descriptor, block) :]
             except OSError:
                 # The reader has gone, and there is nowhere else to say so.
-                self.dropped += len(lines)
+                self._dropped += len(lines)
                 return
 
 

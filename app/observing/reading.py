@@ -59,12 +59,13 @@ class UpstreamCounts:
     """Attempts at one upstream since the server started, in all workers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    until: Counter[float] = field(default_factory=Counter)
+    until: dict[float, int] = field(default_factory=dict)
     """Attempts that took at most so many seconds, by the bounds of the histogram."""
 
     def since(self, earlier: "UpstreamCounts") -> "UpstreamCounts":
         """What came after `earlier`."""
-        return UpstreamCounts(self.outcomes - earlier.outcomes, self.until - earlier.until)
+        until = {bound_s: count - earlier.until.get(bound_s, 0) for bound_s, count in self.until.items()}
+        return UpstreamCounts(self.outcomes - earlier.outcomes, until)
 
 
 def upstream_counts(families: Iterable[Metric]) -> dict[str, UpstreamCounts]:
@@ -73,9 +74,9 @@ def upstream_counts(families: Iterable[Metric]) -> dict[str, UpstreamCounts]:
     for sample in _samples(families, "adserver_upstream_attempts", "adserver_upstream_seconds"):
         of_upstream = counts.setdefault(sample.labels["upstream_id"], UpstreamCounts())
         if sample.name == "adserver_upstream_attempts_total":
-            of_upstream.outcomes[sample.labels["outcome"]] += int(sample.value)
+            of_upstream.outcomes[sample.labels["outcome"]] = int(sample.value)
         elif sample.name == "adserver_upstream_seconds_bucket":
-            of_upstream.until[float(sample.labels["le"])] += int(sample.value)
+            of_upstream.until[float(sample.labels["le"])] = int(sample.value)
     return counts
 
 
@@ -134,7 +135,7 @@ class UpstreamHistory:
 
 def _percentile_ms(until: Sequence[tuple[float, int]], part: float) -> float | None:
     """Milliseconds in which that part was done; between two bounds it is taken to be spread evenly."""
-    if not until:
+    if not until or not until[-1][1]:
         return None
     wanted = until[-1][1] * part
     below_s, below = 0.0, 0
