@@ -1,0 +1,26 @@
+"""Whether a user may be told from others: the one question that frequency caps and macros have."""
+
+from collections.abc import Mapping
+
+from app.privacy.gpp import gpp_allows
+from app.privacy.tcf import tcf_allows
+from app.privacy.us_privacy import us_privacy_allows
+
+
+def identification_allowed(values: Mapping[str, str]) -> bool:
+    """False if any signal among a request's parameters forbids it; without a signal it is allowed.
+
+    `coppa` and `lmt` forbid it by themselves. With `gdpr=1`, or with a `gdpr_consent` unless `gdpr=0`, the consent
+    string must allow it; so must `us_privacy` and the sections of `gpp` that apply. A string that cannot be read
+    allows nothing.
+    """
+    if values.get("coppa") == "1" or values.get("lmt") == "1":
+        return False
+    consent = values.get("gdpr_consent", "")
+    gdpr = values.get("gdpr", "1" if consent else "0")
+    if gdpr == "1" and not tcf_allows(consent):
+        return False
+    us_privacy = values.get("us_privacy")
+    if us_privacy is not None and not us_privacy_allows(us_privacy):
+        return False
+    return gpp_allows(values.get("gpp", ""), values.get("gpp_sid"))
