@@ -33,7 +33,8 @@ class BatchedCounter:
     def flush(self) -> None:
         """Hands over what was counted since the last time."""
         for labels, amount in self._pending.items():
-            self._family.labels(*labels).inc(amount)
+            counter = self._family.labels(*labels) if labels else self._family
+            counter.inc(amount)
         self._pending.clear()
 
 

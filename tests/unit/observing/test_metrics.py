@@ -58,6 +58,15 @@ async def test_what_was_not_sent_to_an_upstream_took_no_time(metrics: Metrics) -
     assert await sample(metrics, "adserver_upstream_attempts_total", upstream_id="primary", outcome="quota") == 1
 
 
+async def test_dropped_log_lines_and_quotas_are_counted(metrics: Metrics) -> None:
+    metrics.log_lines_dropped(7)
+    metrics.quota("upstream:primary", "refused")
+    metrics.quotas({"upstream:primary": 100})
+    assert await sample(metrics, "adserver_log_lines_dropped_total") == 7
+    assert await sample(metrics, "adserver_quota_requests_total", quota="upstream:primary", outcome="refused") == 1
+    assert await sample(metrics, "adserver_quota_limit_per_second", quota="upstream:primary") == 100
+
+
 async def test_a_breakers_state_and_its_changes(metrics: Metrics) -> None:
     metrics.breaker("primary", "closed", "opened")
     metrics.breaker("primary", "opened", "half-opened")
