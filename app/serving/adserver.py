@@ -22,6 +22,9 @@ from app.store import budgets
 from app.store.connections import Store
 from app.store.serves import EarlierServe
 
+HELD_UP_S = 0.02
+"""A transaction that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
+
 
 class AdSource(Protocol):
     """Where the ads of campaigns with upstreams come from."""
@@ -88,10 +91,11 @@ class AdServer:
         self._limits = limits
         self._doubts = Doubts(asyncio.get_running_loop().time)
         self._fetching: set[asyncio.Task[None]] = set()
-        self._in_hand = self._lane("in_hand", limits.lane_connections)
-        self._fetch = self._lane("fetch", limits.fetch_connections)
+        self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S)
+        # A group that fetches is always held up.
+        self._fetch = self._lane("fetch", limits.fetch_connections, 0.0)
 
-    def _lane(self, name: str, connections: int) -> Lane:
+    def _lane(self, name: str, connections: int, held_up_s: float) -> Lane:
         async def serve_group(connection: "Connection[Record]", tickets: list[Ticket]) -> None:
             await self._serve_group(name, connection, tickets)
 
@@ -103,6 +107,7 @@ class AdServer:
             connections=connections,
             queue_max=limits.queue_max,
             group_max=limits.group_max,
+            held_up_s=held_up_s,
         )
 
     def start(self) -> None:

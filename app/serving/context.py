@@ -59,7 +59,7 @@ def open_context(
         request_id=request_id,
         timestamp=datetime.now(UTC),
         correlator=str(random.getrandbits(53)),
-        cachebusting=f"{random.randrange(10**8):08}",  # noqa: S311 - not a secret
+        cachebusting=f"{random.getrandbits(53) % 10**8:08}",
         cookies=cookies,
         client_ip=client_ip,
         client_ua=client_ua,

@@ -1,13 +1,23 @@
-"""Keyed hashes, so that the database never holds a viewer's or a request's raw id."""
+"""Keyed hashes, so that the database never holds a viewer's or a request's raw id.
 
-import os
+Keys are UUIDs of the driver's own class, which makes and sends them several times faster than the standard one.
+"""
+
+import random
 import time
 from collections.abc import Mapping
 from hashlib import blake2b
+from struct import Struct
 from uuid import UUID
+
+from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811 - it is a class
 
 KEY_BYTES_MAX = 64
 """BLAKE2b takes a key of at most 64 bytes (RFC 7693 section 2.1)."""
+
+
+_HALVES = Struct(">QQ")
+_RANDOM_BITS = 12 + 62
 
 
 def hash_key(secret: str) -> bytes:
@@ -17,20 +27,20 @@ def hash_key(secret: str) -> bytes:
 
 def user_key(key: bytes, user_id: str) -> UUID:
     """128 bits that stand for a user."""
-    return UUID(bytes=blake2b(user_id.encode(), digest_size=16, key=key, person=b"user").digest())
+    return DriverUUID(blake2b(user_id.encode(), digest_size=16, key=key, person=b"user").digest())
 
 
 def device_key(key: bytes, device_id: str) -> UUID:
     """128 bits that stand for a device, where the user is not known."""
-    return UUID(bytes=blake2b(device_id.encode(), digest_size=16, key=key, person=b"device").digest())
+    return DriverUUID(blake2b(device_id.encode(), digest_size=16, key=key, person=b"device").digest())
 
 
 def request_key(key: bytes, request_id: str) -> UUID:
     """The request's own id if it is a UUID, else 128 bits that stand for it."""
     try:
-        return UUID(request_id)
+        return DriverUUID(request_id)
     except ValueError:
-        return UUID(bytes=blake2b(request_id.encode(), digest_size=16, key=key, person=b"request").digest())
+        return DriverUUID(blake2b(request_id.encode(), digest_size=16, key=key, person=b"request").digest())
 
 
 def fingerprint(values: Mapping[str, str]) -> int:
@@ -40,8 +50,10 @@ def fingerprint(values: Mapping[str, str]) -> int:
 
 
 def new_request_key() -> UUID:
-    """A UUID of version 7 (RFC 9562 section 5.7): keys made one after another lie together in an index."""
+    """A UUID of version 7 (RFC 9562 section 5.7): keys made one after another lie together in an index.
+
+    Nothing depends on nobody guessing it: what a beacon counts for is signed.
+    """
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
-    bits = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7000 << 64 | (random & (0x0FFF << 64))
-    return UUID(int=bits | 0b10 << 62 | random & 0x3FFF_FFFF_FFFF_FFFF)
+    noise = random.getrandbits(_RANDOM_BITS)
+    return DriverUUID(_HALVES.pack(milliseconds << 16 | 0x7000 | noise >> 62, 1 << 63 | noise & (1 << 62) - 1))

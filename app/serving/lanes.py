@@ -1,6 +1,7 @@
 """A lane: one bounded queue, and a few connections that each take everything that waits as their next group.
 
-Idle, every group is a single request; under load the groups grow by themselves.
+Idle, every group is a single request; under load the groups grow by themselves, because what comes while one is under
+way waits for the next. Another connection takes over when a whole group waits, or when the one under way is held up.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 """How long a connection's worker waits, at random between these, before it asks for another connection."""
 
 EXPIRY_INTERVAL_S = 0.02
-"""How often requests past their deadline are looked for: what a deadline may be late by."""
+"""How often requests past their deadline, and groups that are held up, are looked for: what either may be late by."""
 
 ATTEMPTS_MAX = 5
 """How often a request is put back because its group failed, before it is answered `busy`."""
@@ -37,7 +38,15 @@ class Lane:
     """Start it with `start`, stop it with `stop`."""
 
     def __init__(
-        self, name: str, store: Store, serve_group: ServeGroup, *, connections: int, queue_max: int, group_max: int
+        self,
+        name: str,
+        store: Store,
+        serve_group: ServeGroup,
+        *,
+        connections: int,
+        queue_max: int,
+        group_max: int,
+        held_up_s: float,
     ) -> None:
         self.name = name
         self._store = store
@@ -45,6 +54,9 @@ class Lane:
         self._connections = connections
         self._queue_max = queue_max
         self._group_max = group_max
+        self._held_up_s = held_up_s
+        self._began = 0.0
+        """When the last group began, by the event loop's clock, in seconds."""
         self._queue: deque[Ticket] = deque()
         self._in_flight: set[Ticket] = set()
         self._arrived = asyncio.Event()
@@ -99,12 +111,13 @@ class Lane:
                 await asyncio.sleep(random.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S))  # noqa: S311 - jitter
 
     async def _serve_next(self, connection: "Connection[Record]") -> None:
-        while not self._queue:
+        while not self._may_begin():
             self._arrived.clear()
             await self._arrived.wait()
         group = self._next_group()
         if not group:
             return
+        self._began = self._clock()
         self._in_flight.update(group)
         try:
             await self._serve_group(connection, group)
@@ -121,6 +134,15 @@ class Lane:
             self._retry(group, alone=True)
         finally:
             self._in_flight.difference_update(group)
+            self._arrived.set()
+
+    def _may_begin(self) -> bool:
+        """Whether what waits is to go now, or to grow while another group is under way."""
+        if not self._queue:
+            return False
+        return (
+            not self._in_flight or len(self._queue) >= self._group_max or self._clock() - self._began >= self._held_up_s
+        )
 
     def _next_group(self) -> list[Ticket]:
         """Everything that waits, up to the maximum; a request that is to be alone goes alone."""
@@ -156,3 +178,5 @@ class Lane:
             for ticket in self._in_flight:
                 if ticket.deadline <= now:
                     ticket.settle(NoFill(NoFillReason.BUSY))
+            if self._queue:
+                self._arrived.set()

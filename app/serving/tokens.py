@@ -17,6 +17,8 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception class
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811 - it is a class
+
 from app.domain import Event
 
 HEAD = Struct(">BIHB16s")
@@ -29,6 +31,8 @@ TOKEN_LENGTH_MAX = 8192
 _TAG_AT = {event: divmod(no, TAGS_PER_HASH) for no, event in enumerate(Event)}
 _BLOCKS = max(block for block, _ in _TAG_AT.values()) + 1
 _PERSONS = tuple(bytes([block]) for block in range(_BLOCKS))
+_SPANS = tuple((str(event), 2 * TAG_BYTES * no, 2 * TAG_BYTES * (no + 1)) for no, event in enumerate(Event))
+"""By event, where its tag stands in the hexadecimal digits of all hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +51,22 @@ class TokenSigner:
     """Signs with the newest key; verifies with any of them."""
 
     def __init__(self, secrets: Sequence[str], ttl_s: int) -> None:
-        self._keys = {_key_id(secret): blake2b(secret.encode(), person=b"beacon").digest() for secret in secrets}
+        self._keys = {
+            _key_id(secret): blake2b(secret.encode(), person=b"beacon").digest() for secret in reversed(secrets)
+        }
         self._newest = _key_id(secrets[0])
         self._ttl = timedelta(seconds=ttl_s)
+        self._stamped: datetime | None = None
+        self._stamp = (0, 0)
+        """Expiry and day of the tokens of ads that were served at `_stamped`."""
 
     def sign_all(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str) -> dict[str, str]:
         """A token for every event, by its name; the click's leads nowhere."""
         payload = self._payload(request_key, slot, served_at, campaign_id)
-        text = _text(payload)
         key = self._keys[self._newest]
-        blocks = [blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS]
-        width = 2 * TAG_BYTES
-        return {
-            event: f"{text}.{blocks[block][at * width : at * width + width]}" for event, (block, at) in _TAG_AT.items()
-        }
+        digits = "".join([blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS])
+        head = f"{_text(payload)}."
+        return {event: head + digits[start:end] for event, start, end in _SPANS}
 
     def sign_click(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str, destination: str) -> str:
         """A token that redirects to this destination and to nowhere else."""
@@ -88,12 +94,14 @@ class TokenSigner:
             return None
         campaign_id, _, destination = subject.partition("\0")
         served_on = EPOCH + timedelta(days=day)
-        return ServeRef(UUID(bytes=request_key), slot, served_on, expires_at, campaign_id, destination or None)
+        return ServeRef(DriverUUID(request_key), slot, served_on, expires_at, campaign_id, destination or None)
 
     def _payload(self, request_key: UUID, slot: int, served_at: datetime, subject: str) -> bytes:
-        expires = int((served_at + self._ttl).timestamp())
-        day = (served_at.astimezone(UTC).date() - EPOCH).days
-        return HEAD.pack(self._newest, expires, day, slot, request_key.bytes) + subject.encode()
+        if served_at is not self._stamped:
+            # All ads of a group were served at the same moment.
+            self._stamped = served_at
+            self._stamp = (int((served_at + self._ttl).timestamp()), (served_at.astimezone(UTC).date() - EPOCH).days)
+        return HEAD.pack(self._newest, *self._stamp, slot, request_key.bytes) + subject.encode()
 
 
 def _text(payload: bytes) -> str:

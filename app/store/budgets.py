@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -117,9 +118,8 @@ ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
 and held counts as just that much."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """One ad to be paid for, and what its serve row says."""
+class Payment(NamedTuple):
+    """One ad to be paid for, and what its serve row says, in the order of the statement's parameters."""
 
     request_key: UUID
     slot: int
@@ -150,18 +150,7 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
 
     Raises UnchargedError if the lock and the guard of the same statement disagree, which would be a bug.
     """
-    rows = await connection.fetch(
-        SPEND,
-        [payment.request_key for payment in payments],
-        [payment.slot for payment in payments],
-        [payment.campaign_id for payment in payments],
-        [payment.creative_id for payment in payments],
-        [payment.upstream_id for payment in payments],
-        [payment.placement_id for payment in payments],
-        [payment.user_key for payment in payments],
-        [payment.session_id for payment in payments],
-        [payment.fingerprint for payment in payments],
-    )
+    rows = await connection.fetch(SPEND, *zip(*payments, strict=True))
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
