@@ -10,7 +10,7 @@ COMPILED := pyproject.toml --upgrade --generate-hashes --no-emit-index-url --no-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check bench demo-player lock clean
+.PHONY: help run install test test-slow check bench demo-player docs lock clean
 
 help: ## List what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench: $(STAMPS)/dev ## Measure the server beside its references
 
 demo-player: ## Bundle the player of the demo page (needs npm)
 	$(MAKE) -C demo-player
+
+docs: $(STAMPS)/dev ## Write the pages that are made from the code
+	$(BIN)/python -m docs.settings_page >docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 lock: $(STAMPS)/dev ## Write the newest versions that fit into the lock files
 	$(PIP) install --quiet uv

@@ -1,0 +1,60 @@
+"""Writes docs/settings.md from the settings themselves: `make docs`."""
+
+import sys
+from collections.abc import Iterator
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from app.settings import Settings
+
+HEAD = """# Settings
+
+Settings are environment variables. Each has its unit in its name: `_ms`, `_s`, `_bytes`.
+A value that cannot work stops the server before it starts, with one line that names the variable.
+
+| Variable | Default | Range | What it sets |
+|---|---|---|---|
+"""
+
+TAIL = """
+Some of them nest, or the server refuses to start:
+
+- `ADSERVER_GROUP_PATIENCE_MS` ≤ `ADSERVER_UPSTREAM_DEADLINE_MS` ≤ `ADSERVER_REQUEST_DEADLINE_MS`
+- `ADSERVER_UPSTREAM_DEADLINE_MS` < `ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS`, so that Postgres never ends a transaction
+  that waits for an upstream.
+
+Tracing is set up by OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT` above all; without it there is none.
+
+This page is written by `make docs` from `app/settings.py`.
+"""
+
+
+def page() -> str:
+    """The page as it is to stand in docs/settings.md."""
+    rows = "".join(f"| {' | '.join(_row(name, field))} |\n" for name, field in Settings.model_fields.items())
+    return HEAD + rows + TAIL
+
+
+def _row(name: str, field: FieldInfo) -> Iterator[str]:
+    yield f"`ADSERVER_{name.upper()}`"
+    yield f"`{_default(field)}`" if _default(field) else ""
+    yield _range(field)
+    yield (field.description or "").replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    """A default as it would be written in the environment; empty for none, and for secrets."""
+    return "" if field.default is None or field.default == () else str(field.default)
+
+
+def _range(field: FieldInfo) -> str:
+    bounds = {type(limit): limit for limit in field.metadata}
+    least, most = bounds.get(Ge), bounds.get(Le)
+    if least and most:
+        return f"{least.ge:,} to {most.le:,}"
+    return f"at least {least.ge:,}" if least else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
