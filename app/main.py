@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from app.assembly.gauges import Gauges
 from app.assembly.readiness import Readiness
+from app.assembly.setup_desk import SetupDesk
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.assembly.upstream_health import UpstreamStatuses
@@ -29,11 +30,14 @@ from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
+from app.web.admin import Admin
 from app.web.beacons import Beacons
 from app.web.clients import ClientReader
+from app.web.demo import Demo
 from app.web.desk import AdDesk
 from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
+from app.web.pages import Pages
 from app.web.players import TagUrl
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
@@ -111,7 +115,12 @@ class Worker:
             *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
             *Vmaps(desk, catalogs, clients, settings.beacon_base_url).routes(),
             *Operations(metrics, readiness, statuses).routes(),
+            *Admin(
+                SetupDesk(store, catalogs), settings.admin_token.get_secret_value(), settings.max_body_bytes
+            ).routes(),
             *Sessions(ViewingSessions(store, hash_key(secrets[0]))).routes(),
+            *Demo(store, hash_key(secrets[0])).routes(),
+            *Pages().routes(),
         ]
 
     def _beacon_lane(self, store: Store, metrics: Metrics) -> BeaconLane:

@@ -1,0 +1,80 @@
+"""What one viewer was served and how often each campaign was counted for them: what the demo page shows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+COUNTS = """
+SELECT f.campaign_id, f."window", f.count, w.impressions AS cap, f.expires_at
+FROM frequency_caps f JOIN campaign_caps w ON w.campaign_id = f.campaign_id AND w."window" = f."window"
+WHERE f.user_key = $1 AND (f.expires_at IS NULL OR f.expires_at > adserver_clock())
+ORDER BY f.campaign_id, f.expires_at LIMIT 100
+"""
+"""The cap windows in which a user was counted, and which are not over."""
+
+SERVES = """
+SELECT slot, campaign_id, creative_id, upstream_id, price, currency, billing FROM ad_serves
+WHERE request_key = $1 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
+ORDER BY slot
+"""
+"""What a request of today or yesterday was served."""
+
+BEACONS = """
+SELECT slot, event, received_at, error_code FROM ad_events
+WHERE request_key = $1 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
+ORDER BY received_at, slot, event
+"""
+"""The beacons that were counted for such a request, in the order in which they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapCount:
+    """How often a viewer was counted in one window; `resets_at` is None for one that never ends."""
+
+    campaign_id: str
+    window: str
+    count: int
+    cap: int
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedSlot:
+    """One ad of an answer and what it cost."""
+
+    slot: int
+    campaign_id: str
+    creative_id: str | None
+    upstream_id: str | None
+    price: Decimal
+    currency: str
+    billing: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountedBeacon:
+    """A beacon that counted."""
+
+    slot: int
+    event: str
+    received_at: datetime
+    error_code: int | None
+
+
+async def counts(connection: "Connection[Record]", user_key: UUID) -> list[CapCount]:
+    """The viewer's running cap windows."""
+    rows = await connection.fetch(COUNTS, user_key)
+    return [CapCount(row["campaign_id"], row["window"], row["count"], row["cap"], row["expires_at"]) for row in rows]
+
+
+async def serves(connection: "Connection[Record]", request_key: UUID) -> list[ServedSlot]:
+    """The ads of a request, by slot."""
+    return [ServedSlot(**row) for row in await connection.fetch(SERVES, request_key)]
+
+
+async def beacons(connection: "Connection[Record]", request_key: UUID) -> list[CountedBeacon]:
+    """The beacons of a request's ads."""
+    return [CountedBeacon(**row) for row in await connection.fetch(BEACONS, request_key)]

@@ -1,0 +1,45 @@
+"""Pages for people: the demo, the console and the API's description. Static files; their data comes from the API."""
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+STATIC = Path(__file__).parent / "static"
+
+NOTHING_ELSE = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+OURS_ONLY = f"default-src 'self'; {NOTHING_ELSE}"
+PLAYS_ADS = (
+    "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; style-src 'self' 'unsafe-inline';"
+    f" {NOTHING_ELSE}"
+)
+"""The demo's player goes where ads lead it: their tags, media and pixels."""
+
+PAGES = {"demo": PLAYS_ADS, "console": OURS_ONLY, "docs": OURS_ONLY}
+"""Each page, and what its Content-Security-Policy lets it do."""
+
+
+class Pages:
+    """`/demo`, `/console`, `/docs`, and `/static`, where their parts are."""
+
+    def routes(self) -> list[BaseRoute]:
+        """The pages, and their static files."""
+        return [
+            *(Route(f"/{name}", _page) for name in PAGES),
+            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        ]
+
+
+async def _page(request: Request) -> Response:
+    name = request.url.path.strip("/")
+    return FileResponse(
+        STATIC / f"{name}.html",
+        headers={
+            "Content-Security-Policy": PAGES[name],
+            "Cache-Control": "no-cache",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

@@ -1,0 +1,2 @@
+// Streams and panoramas are left out: the demo plays plain files.
+export default null;
