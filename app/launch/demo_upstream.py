@@ -28,9 +28,9 @@ VAST = """<?xml version="1.0" encoding="UTF-8"?>
       <Creatives>
         <Creative id="demo-upstream">
           <Linear>
-            <Duration>00:00:05</Duration>
+            <Duration>00:00:06</Duration>
             <MediaFiles>
-              <MediaFile delivery="progressive" type="video/mp4" width="320" height="180">
+              <MediaFile delivery="progressive" type="video/mp4" width="640" height="360">
                 <![CDATA[{base}/ad.mp4]]>
               </MediaFile>
             </MediaFiles>
