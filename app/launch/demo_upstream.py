@@ -52,7 +52,8 @@ def application(base: str) -> Starlette:
         return Response(document, media_type="application/xml")
 
     async def video(_request: Request) -> Response:
-        return Response(VIDEO.read_bytes(), media_type="video/mp4")
+        # Some players fetch the file by script before they show it.
+        return Response(VIDEO.read_bytes(), media_type="video/mp4", headers={"Access-Control-Allow-Origin": "*"})
 
     async def beacon(_request: Request) -> Response:
         return Response(status_code=204)
