@@ -92,7 +92,7 @@ class Worker:
         )
         self._stack.push_async_callback(upstreams.aclose)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
-        ads = UpstreamAds(upstreams.chain, settings.upstream_deadline_ms / 1000)
+        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
         adserver = AdServer(store, catalogs, ads, upstreams.rates, metrics, hash_key(secrets[0]), _limits(settings))
         adserver.start()
         self._stack.push_async_callback(adserver.stop)

@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from app.domain import Upstream
+from app.errors import UnusableVast, UpstreamFailed
 from app.serving.tickets import FetchedAd, Ticket
 from app.upstreams.chain import UpstreamChain
-from app.vast.macros import MacroContext, cache_key, expand
+from app.upstreams.failures import FailureKind
+from app.upstreams.fetched import Fetched
+from app.upstreams.unwrapping import Unwrapper
+from app.vast.macros import MacroContext, cache_key, expand, expand_stranger
 
 ANSWERING_S = 0.05
 """What is left of a request's deadline for paying and answering once its ad is here."""
@@ -38,6 +43,14 @@ class TicketValues:
         """The URL to ask, its macros replaced."""
         return expand(template, self._macros, {"tmax": str(remaining_ms)})
 
+    def stranger_url(self, template: str, remaining_ms: int) -> str:
+        """The URL that a Wrapper points to, its macros replaced."""
+        return expand_stranger(template, self._macros, {"tmax": str(remaining_ms)})
+
+    def error_url(self, template: str, code: int) -> str:
+        """The Error URL of a Wrapper, its macros replaced."""
+        return expand_stranger(template, self._macros, {"ERRORCODE": str(code)})
+
     def cache_key(self, template: str) -> str:
         """The URL without what changes with every request."""
         return cache_key(template, self._macros)
@@ -54,20 +67,61 @@ class TicketValues:
 class UpstreamAds:
     """Serving's source of the ads that are not its own."""
 
-    def __init__(self, chain: UpstreamChain, upstream_deadline_s: float) -> None:
+    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, upstream_deadline_s: float) -> None:
         self._chain = chain
+        self._unwrapper = unwrapper
         self._deadline_s = upstream_deadline_s
 
     async def fetch(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd:
-        """The first ad that an upstream of the list has in time; raises UpstreamFailed."""
+        """The first ad that an upstream of the list has in time, and that suits the request; raises UpstreamFailed."""
+        values = TicketValues(ticket)
         now = asyncio.get_running_loop().time()
         deadline = min(ticket.deadline - ANSWERING_S, now + self._deadline_s)
-        return await self._chain.fetch(upstreams, TicketValues(ticket), deadline)
+        left = list(upstreams)
+        while True:
+            fetched = await self._chain.fetch(left, values, deadline)
+            while (upstream := left.pop(0)).id != fetched.upstream_id:
+                pass
+            if _suits(fetched, ticket):
+                return fetched
+            try:
+                return await self._made_to_suit(fetched, upstream, values, _share(deadline, len(left)))
+            except UpstreamFailed:
+                if not left:
+                    raise
+
+    async def _made_to_suit(
+        self, fetched: Fetched, upstream: Upstream, values: TicketValues, deadline: float
+    ) -> FetchedAd:
+        """The same ad unwrapped; the chain is followed for a cached body too, because it leads elsewhere every time."""
+        if not fetched.document.fits_pods:
+            raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, "VAST 1 has no place in a later document")
+        body = await self._unwrapper.unwrap(upstream, fetched.body, values, deadline)
+        try:
+            document = self._chain.restore(upstream.id, body).document
+        except UnusableVast as error:
+            raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
+        return replace(fetched, body=body, document=document)
 
     def in_hand(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd | None:
-        """The ad, if it is in the cache."""
-        return self._chain.in_hand(upstreams, TicketValues(ticket))
+        """The ad, if it is in the cache and need not be unwrapped."""
+        fetched = self._chain.in_hand(upstreams, TicketValues(ticket))
+        return fetched if fetched is not None and _suits(fetched, ticket) else None
 
     def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
         """The ad of a document that was served before."""
         return self._chain.restore(upstream_id, document)
+
+
+def _suits(fetched: Fetched, ticket: Ticket) -> bool:
+    """Whether the document can be handed out as it is."""
+    document = fetched.document
+    if document.has_wrapper and ticket.request.values.get("unwrap") == "1":
+        return False
+    return document.fits_pods or ticket.request.pod_size == 1
+
+
+def _share(deadline: float, others: int) -> float:
+    """Until when one upstream's chain may be followed, so that it leaves time for the upstreams after it."""
+    now = asyncio.get_running_loop().time()
+    return now + (deadline - now) / (others + 1)

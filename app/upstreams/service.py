@@ -13,6 +13,7 @@ from app.upstreams.client import UpstreamClient
 from app.upstreams.fetched import Documents, UpstreamObserver
 from app.upstreams.latencies import Latencies
 from app.upstreams.quota import QuotaLease, RateLimit
+from app.upstreams.unwrapping import Unwrapper
 
 
 class Upstreams:
@@ -36,6 +37,7 @@ class Upstreams:
         self._asker = Asker(self.client, documents, observer, self._may_send, Latencies(clock))
         self.cache = BodyCache(self._asker, observer, clock)
         self.chain = UpstreamChain(self._asker, self.cache, documents)
+        self.unwrapper = Unwrapper(self.client)
 
     def _may_send(self, upstream: Upstream) -> bool:
         return upstream.max_qps is None or self.rates.allow(f"upstream:{upstream.id}", upstream.max_qps)
@@ -54,5 +56,6 @@ class Upstreams:
         """Ends what is under way, gives back what was leased, and closes every connection."""
         await self.chain.aclose()
         await self.cache.aclose()
+        await self.unwrapper.aclose()
         await self.rates.aclose()
         await self.client.aclose()

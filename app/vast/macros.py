@@ -44,6 +44,18 @@ def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) 
     return "".join(parts)
 
 
+def expand_stranger(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
+    """The same for a URL that came in somebody's document: only the macros of the list are replaced.
+
+    What braces name is between the operator and the upstreams that were set up; no stranger is to ask for it.
+    """
+    parts = list(_compile(url))
+    for at in range(1, len(parts), 2):
+        if parts[at][0] == "[":
+            parts[at] = _value(parts[at], context, also)
+    return "".join(parts)
+
+
 def cache_key(url: str, context: MacroContext) -> str:
     """The URL without what changes with every request: two requests with the same key may share an answer."""
     parts = list(_compile(url))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import cast
 
 from lxml import etree
@@ -16,6 +17,8 @@ from app.vast.tree import Element, children, descendants, ensure, insert, place
 NODES_MAX = 50_000
 """Elements and comments of a merged document."""
 
+_NONE: Mapping[Ad, Ad] = MappingProxyType({})
+
 
 def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) -> Parsed:
     """Those InLine `ads` of the answer, each with what the Wrapper of `document` adds to it.
@@ -24,10 +27,11 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
     the InLine's own. Of what an ad has only once, the one nearest to the InLine stays (VAST 4.2 section 2.3.5.2): so
     the innermost Wrapper is merged first. The result is of the later of the two versions. In 2.0 and 3.0 an Ad then
     has several Errors, for which their schemas have no room: better so than an ad server that never hears of its error.
-    Raises UnusableVast for VAST 1.
+    Raises UnusableVast for VAST 1, and when the two together are too much.
     """
     if document.schema is V1_0:
         raise UnusableVast("VAST 1 cannot be unwrapped")
+    _check_size(wrapper, answer)
     merged = convert(answer, max(document.version, answer.version))
     for before, (ad, inline) in zip(answer.ads, contents(merged.tree.getroot()), strict=True):
         if before in ads and not before.is_wrapper:
@@ -39,43 +43,60 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
     return _examine_clean(merged.tree)
 
 
-def splice(document: Parsed, unwrapped: Mapping[Ad, Parsed]) -> Parsed:
-    """The document with merged answers in the places of its Wrappers; a Wrapper that has none is left out.
+def splice(
+    document: Parsed, ads: Collection[Ad], unwrapped: Mapping[Ad, Parsed], substitutes: Mapping[Ad, Ad] = _NONE
+) -> Parsed:
+    """Those `ads` of the document, with merged answers in the places of its Wrappers; one that has none is left out.
 
-    The Ads of a pod are numbered anew. Raises UnusableVast for VAST 1.
+    A Wrapper that failed is replaced by its substitute, which then leaves its own place. The Ads of a pod are numbered
+    anew. Raises UnusableVast for VAST 1.
     """
     spliced = convert(document, max((document.version, *(answer.version for answer in unwrapped.values()))))
-    pod: list[tuple[int, Element]] = []
-    for before, (ad, _) in zip(document.ads, contents(spliced.tree.getroot()), strict=True):
-        in_place = [ad]
-        if before.is_wrapper:
-            in_place = _in_place_of(ad, unwrapped.get(before), spliced)
-        if before.sequence is not None:
-            pod += ((before.sequence, element) for element in in_place)
-    for number, (_, ad) in enumerate(sorted(pod, key=lambda numbered: numbered[0]), start=1):
+    found = dict(zip(document.ads, (ad for ad, _ in contents(spliced.tree.getroot())), strict=True))
+    playing = {before: _playing(before, ad, unwrapped, spliced) for before, ad in found.items() if before in ads}
+    for failed, substitute in substitutes.items():
+        playing[failed] = playing.pop(substitute, []) or _playing(substitute, found[substitute], unwrapped, spliced)
+    for before in found.keys() - playing.keys():
+        _remove(found[before])
+    for before, in_its_place in playing.items():
+        _replace(found[before], in_its_place)
+    pod = sorted((before.sequence, no) for no, before in enumerate(playing) if before.sequence is not None)
+    order = list(playing.values())
+    for number, ad in enumerate((ad for _, no in pod for ad in order[no]), start=1):
         ad.set("sequence", str(number))
     return _examine_clean(spliced.tree)
 
 
-def _in_place_of(ad: Element, answer: Parsed | None, spliced: Parsed) -> list[Element]:
-    """Puts copies of the answer's Ads, in the order they play in, where the Wrapper's Ad stood."""
-    replacing: list[Element] = []
-    if answer is not None:
-        found = convert(answer, spliced.version)
-        ads = zip(found.ads, contents(found.tree.getroot()), strict=True)
-        replacing = [deepcopy(other) for _, (other, _) in sorted(ads, key=lambda pair: pair[0].sequence or 0)]
+def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, Parsed], spliced: Parsed) -> list[Element]:
+    """An InLine's own Ad; of a Wrapper, copies of the Ads that it led to, in the order they play in."""
+    if not before.is_wrapper:
+        return [ad]
+    if before not in unwrapped:
+        return []
+    answer = convert(unwrapped[before], spliced.version)
+    ads = zip(answer.ads, contents(answer.tree.getroot()), strict=True)
+    return [deepcopy(other) for _, (other, _) in sorted(ads, key=lambda pair: pair[0].sequence or 0)]
+
+
+def _replace(ad: Element, others: list[Element]) -> None:
     parent = cast(Element, ad.getparent())
     at = parent.index(ad)
-    parent[at : at + 1] = replacing
-    return replacing
+    parent[at : at + 1] = others
 
 
 def _remove(element: Element) -> None:
     cast(Element, element.getparent()).remove(element)
 
 
-def _examine_clean(tree: etree._ElementTree) -> Parsed:
+def _check_size(wrapper: Ad, answer: Parsed) -> None:
     """A Wrapper's trackers count for every creative of its answer: small documents can make a huge one together."""
+    creatives = sum(1 for ad in answer.ads for _ in descendants(ad.element, "Creatives", "Creative"))
+    added = sum(1 for _ in wrapper.element.iter())
+    if added * max(1, creatives) > NODES_MAX:
+        raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")
+
+
+def _examine_clean(tree: etree._ElementTree) -> Parsed:
     etree.cleanup_namespaces(tree)
     if sum(1 for _ in tree.iter()) > NODES_MAX:
         raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")

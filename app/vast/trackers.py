@@ -12,7 +12,7 @@ from app.vast.parse import Parsed, contents
 from app.vast.schema import NONLINEAR_EVENTS, SCHEMAS, V1_0, Schema
 from app.vast.template import Template, gap
 from app.vast.trackers_1 import add_to_vast_1
-from app.vast.tree import Element, children, descendants, ensure, place
+from app.vast.tree import Element, children, descendants, ensure, place, serialized
 
 
 def with_trackers(parsed: Parsed, base_url: str) -> Template:
@@ -21,7 +21,7 @@ def with_trackers(parsed: Parsed, base_url: str) -> Template:
     VAST 2.0 and 3.0 have room for one Error in an Ad: where there is one already, ours stays out.
     """
     tree = _tracked(parsed, base_url)
-    return Template.compile(etree.tostring(tree, encoding="UTF-8", xml_declaration=True))
+    return Template.compile(serialized(tree))
 
 
 def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = None) -> list[Template]:

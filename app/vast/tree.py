@@ -71,3 +71,8 @@ def ensure(parent: Element, name: str, schema: Schema) -> Element:
     """The first child of that name, made if there is none."""
     found = parent.find(qualified(parent, name))
     return found if found is not None else place(parent, name, schema)
+
+
+def serialized(tree: etree._ElementTree) -> bytes:
+    """The document in UTF-8."""
+    return bytes(etree.tostring(tree, encoding="UTF-8", xml_declaration=True))

@@ -128,20 +128,20 @@ def test_merged_answers_take_the_places_of_their_wrappers_and_a_pod_is_numbered_
     document = pod_of(ad("a", "Wrapper", 2), ad("b", "InLine", 1), ad("c", "Wrapper", 3), ad("d", "InLine", 4))
     answer = pod_of(ad("x", "InLine", 2), ad("y", "InLine", 1))
     merged = merge(document, document.ads[0], answer, answer.ads)
-    spliced = splice(document, {document.ads[0]: merged})
+    spliced = splice(document, document.ads, {document.ads[0]: merged})
     assert sorted((found.sequence or 0, found.id) for found in spliced.ads) == [(1, "b"), (2, "y"), (3, "x"), (4, "d")]
 
 
 def test_a_stand_alone_wrapper_becomes_the_pod_that_it_led_to():
     document = pod_of(ad("a", "Wrapper"), ad("b", "InLine"))
     answer = pod_of(ad("x", "InLine", 1), ad("y", "InLine", 2))
-    spliced = splice(document, {document.ads[0]: merge(document, document.ads[0], answer, answer.ads)})
+    spliced = splice(document, document.ads, {document.ads[0]: merge(document, document.ads[0], answer, answer.ads)})
     assert [(found.id, found.sequence) for found in spliced.ads] == [("x", 1), ("y", 2), ("b", None)]
 
 
 def test_without_any_answer_there_is_no_ad():
     document = pod_of(ad("a", "Wrapper"))
-    assert splice(document, {}).has_ad is False
+    assert splice(document, document.ads, {}).has_ad is False
 
 
 def test_merging_leaves_what_was_parsed_alone():
@@ -180,7 +180,9 @@ INLINES = {name: parsed for name, parsed in PARSED.items() if not parsed.ads[0].
 @pytest.mark.parametrize(("outer", "inner"), list(itertools.product(WRAPPERS, INLINES)))
 def test_every_sample_in_every_wrapper_stays_valid_but_for_the_errors_of_2_0_and_3_0(outer, inner):
     merged = chain(WRAPPERS[outer], INLINES[inner])
-    answer = with_trackers(splice(WRAPPERS[outer], {WRAPPERS[outer].ads[0]: merged}), BASE_URL).render(VALUES)
+    answer = with_trackers(
+        splice(WRAPPERS[outer], WRAPPERS[outer].ads, {WRAPPERS[outer].ads[0]: merged}), BASE_URL
+    ).render(VALUES)
     faults = [fault for fault in schema_faults(answer) if "'Error': This element is not expected" not in fault]
     assert merged.version >= VastVersion.V4_0 or len(texts(answer, "Error")) <= 2
     assert unless_4_0_knows_no_better(faults) == []

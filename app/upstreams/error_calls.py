@@ -1,0 +1,35 @@
+"""Telling ad servers of errors in the background: nobody waits for it, and it is bounded in number and time."""
+
+import asyncio
+
+from app.errors import UpstreamFailed
+from app.upstreams.client import Limits, UpstreamClient
+
+CALLS_MAX = 200
+"""Calls under way; more than these are not made, because an ad is worth more than the word that there was none."""
+LIMITS = Limits(within_s=2.0, max_body_bytes=4096, max_redirects=3)
+
+
+class ErrorCalls:
+    """GETs of Error URLs that came in documents, as the client's `stranger`."""
+
+    def __init__(self, client: UpstreamClient) -> None:
+        self._client = client
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def call(self, url: str) -> None:
+        """Calls the URL when it can; whether that succeeds is its owner's business."""
+        if len(self._under_way) < CALLS_MAX:
+            task = asyncio.create_task(self._call(url))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _call(self, url: str) -> None:
+        try:
+            await self._client.stranger("error", url, {}, LIMITS)
+        except UpstreamFailed:
+            return
+
+    async def aclose(self) -> None:
+        """Waits for the calls under way, which takes no longer than one may take."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
