@@ -1,0 +1,43 @@
+"""Frequency caps of many viewers, as if each had been counted before: how large the table has grown."""
+
+from uuid import UUID
+
+from app.serving.keys import hash_key, user_key
+from bench.books import connected
+from bench.scale import CAMPAIGNS
+
+WINDOWS = 2
+"""The windows of each campaign's caps."""
+
+DROP_KEY = "ALTER TABLE frequency_caps DROP CONSTRAINT frequency_caps_pkey"
+
+FILL = """
+INSERT INTO frequency_caps (user_key, campaign_id, "window", window_start, count, cap, expires_at)
+SELECT v.user_key, c.id, w."window", window_start(w."window", adserver_clock(), c.timezone), 0, w.impressions,
+       window_end(w."window", window_start(w."window", adserver_clock(), c.timezone), c.timezone)
+FROM unnest($1::uuid[]) AS v (user_key)
+CROSS JOIN campaigns c JOIN campaign_caps w ON w.campaign_id = c.id
+WHERE c.id LIKE 'c%'
+ORDER BY v.user_key, c.id, w."window"
+"""
+"""A row for every viewer, campaign and window, with nothing counted yet, so that the books agree."""
+
+ADD_KEY = 'ALTER TABLE frequency_caps ADD PRIMARY KEY (user_key, campaign_id, "window", window_start)'
+
+
+def viewers_of(rows: int) -> int:
+    """How many viewers have so many rows, one for each campaign and window."""
+    return rows // (CAMPAIGNS * WINDOWS)
+
+
+async def fill(database_url: str, secret: str, rows: int) -> None:
+    """Makes the rows of viewers u1, u2, ...; the index is made at the end, which takes a tenth of the time."""
+    key = hash_key(secret)
+    viewers: list[UUID] = [user_key(key, f"u{number}") for number in range(1, viewers_of(rows) + 1)]
+    async with connected(database_url) as connection:
+        await connection.execute("SET maintenance_work_mem = '1GB'")
+        await connection.execute(DROP_KEY)
+        await connection.execute(FILL, viewers)
+        await connection.execute(ADD_KEY)
+        await connection.execute("VACUUM (ANALYZE) frequency_caps")
+        await connection.execute("CHECKPOINT")

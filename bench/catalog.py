@@ -1,0 +1,55 @@
+"""The campaign file of the bench: what the server serves while it is measured."""
+
+from bench.scale import CAMPAIGNS
+
+# Room for every ad of the bench, because only ads that were paid for count.
+TERMS = """
+advertiser = "Acme"
+status = "active"
+currency = "USD"
+starts_at = 2026-01-01T00:00:00Z
+ends_at = 2036-01-01T00:00:00Z
+cpm = "2.500"
+budgets = { day = "1000000.00", lifetime = "100000000.00" }
+"""
+CAPS = 'frequency_caps = [ { impressions = 100000, per = "day" }, { impressions = 500000, per = "week" } ]'
+
+
+def campaign_file(upstream_url: str) -> str:
+    """Campaigns c1 to c100 with own creatives; seen1 to seen100, billed by impression; and fetched1, an upstream's."""
+    numbers = range(1, CAMPAIGNS + 1)
+    return "\n".join(
+        [
+            *(_campaign(f"c{number}", CAPS) + _creative(f"c{number}") for number in numbers),
+            *(_campaign(f"seen{number}", 'billing = "impression"') + _creative(f"seen{number}") for number in numbers),
+            _campaign("fetched1", CAPS + '\nupstreams = ["bench"]'),
+            _upstream(upstream_url),
+        ]
+    )
+
+
+def _campaign(campaign_id: str, more: str) -> str:
+    return f'[[campaigns]]\nid = "{campaign_id}"{TERMS}{more}\n'
+
+
+def _creative(campaign_id: str) -> str:
+    return f"""
+[[creatives]]
+id = "creative-of-{campaign_id}"
+campaign_id = "{campaign_id}"
+title = "Acme"
+duration_s = 15
+click_through = "https://acme.example/"
+media_files = [ {{ url = "https://cdn.example/acme.mp4", type = "video/mp4", width = 1280, height = 720 }} ]
+"""
+
+
+def _upstream(url: str) -> str:
+    return f"""
+[[upstreams]]
+id = "bench"
+tag_url = "{url}/vast?cb=[CACHEBUSTING]"
+timeout_ms = 800
+cache_ttl_s = 0
+max_in_flight = 1000
+"""
