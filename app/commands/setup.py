@@ -8,20 +8,27 @@ from typing import Annotated
 
 import typer
 
-from app.campaign_file.applying import Applied, apply_in
+from app.assembly.explaining import Explanation
+from app.assembly.explaining import explain as explain_request
+from app.campaign_file.applying import Applied
+from app.campaign_file.applying import apply as apply_draft
 from app.campaign_file.reading import read_file
 from app.campaign_file.writing import toml
 from app.launch.configuring import settings_from_environment
-from app.launch.databases import database_in_use
+from app.launch.databases import command_store, database_in_use
+from app.launch.keys import kept_secret_key
 from app.launch.migrating import require_schema
+from app.privacy.identification import identification_allowed
+from app.serving.keys import hash_key
 from app.store import catalog
-from app.store.connections import connect
+from app.web.query import ad_request, read_query
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(apply)
     app.command()(export)
+    app.command()(explain)
 
 
 @contextmanager
@@ -37,8 +44,8 @@ def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.
     draft = read_file(file)
 
     async def run(url: str) -> Applied:
-        async with connect(url) as connection, connection.transaction():
-            return await apply_in(connection, draft)
+        async with command_store(url) as store:
+            return await apply_draft(store, draft)
 
     with _ready_database() as url:
         applied = asyncio.run(run(url))
@@ -57,8 +64,32 @@ def export() -> None:
     """Print everything that is set up as a campaign file."""
 
     async def run(url: str) -> str:
-        async with connect(url) as connection:
+        async with command_store(url) as store, store.connection() as connection:
             return toml(await catalog.load(connection))
 
     with _ready_database() as url:
         typer.echo(asyncio.run(run(url)), nl=False)
+
+
+def explain(
+    request: Annotated[
+        str, typer.Argument(help="The tag URL that was asked, or its query: 'placement_id=preroll&user_id=u1'.")
+    ],
+) -> None:
+    """Tell for each campaign of an ad request whether it may serve now, and with which numbers. Changes nothing."""
+    values = read_query(request.partition("?")[2].encode() if "?" in request else request.encode())
+    asked = ad_request(values, identifiable=identification_allowed(values))
+    settings = settings_from_environment()
+    secret = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
+
+    async def run(url: str) -> Explanation:
+        async with command_store(url) as store, store.connection() as connection:
+            return await explain_request(connection, asked, hash_key(secret))
+
+    with _ready_database() as url:
+        explanation = asyncio.run(run(url))
+    typer.echo(f"at {explanation.at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}")
+    for no, verdict in enumerate(explanation.verdicts, start=1):
+        typer.echo(f"{no}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
+        for fact in verdict.facts:
+            typer.echo(f"   {fact}")

@@ -1,0 +1,74 @@
+"""The numbers behind the decision about a campaign: what caps have counted and what budgets have left, now."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+CAP_COUNTS = """
+SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
+       coalesce(f.count, 0) AS count, window_end(w."window", k.window_start, c.timezone) AS ends_at
+FROM campaigns c JOIN campaign_caps w ON w.campaign_id = c.id
+CROSS JOIN LATERAL (
+    SELECT CASE w."window" WHEN 'session' THEN $3::uuid ELSE $2::uuid END AS user_key,
+           window_start(w."window", adserver_clock(), c.timezone) AS window_start
+) AS k
+LEFT JOIN frequency_caps f ON f.user_key = k.user_key AND f.campaign_id = w.campaign_id AND f."window" = w."window"
+    AND f.window_start = k.window_start
+WHERE c.id = ANY ($1)
+ORDER BY w.campaign_id, w."window"
+"""
+"""What each cap of the campaigns has counted for one user and session in its present window."""
+
+BUDGET_ROOM = """
+SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, l."limit",
+       budget_pace(l."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone) AS by_now
+FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
+JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
+    AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
+CROSS JOIN LATERAL (SELECT least(t."limit", b."limit") AS "limit") AS l
+WHERE c.id = ANY ($1)
+ORDER BY b.campaign_id, b.period
+"""
+"""The running budget periods of the campaigns, and how much of each may be spent by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapCount:
+    """One cap for one user; `countable` when there is somebody to count, `ends_at` when its window never ends None."""
+
+    campaign_id: str
+    window: str
+    cap: int
+    countable: bool
+    count: int
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRoom:
+    """One running budget period; `price` is one ad's, `by_now` what pacing lets be spent by now."""
+
+    campaign_id: str
+    period: str
+    currency: str
+    price: Decimal
+    spent: Decimal
+    held: Decimal
+    limit: Decimal
+    by_now: Decimal
+
+
+async def cap_counts(
+    connection: "Connection[Record]", campaign_ids: Sequence[str], user_key: UUID | None, session_id: UUID | None
+) -> list[CapCount]:
+    """Every cap of the campaigns."""
+    return [CapCount(**dict(row)) for row in await connection.fetch(CAP_COUNTS, campaign_ids, user_key, session_id)]
+
+
+async def budget_room(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[BudgetRoom]:
+    """Every running budget period of the campaigns that has a row."""
+    return [BudgetRoom(**dict(row)) for row in await connection.fetch(BUDGET_ROOM, campaign_ids)]

@@ -1,0 +1,147 @@
+"""What each key of a campaign file must be, and what is said of a value that is not."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from tests.unit.campaign_file.examples import faults_of, spoiled
+
+AMOUNT = 'must be an amount such as "12.50"'
+URL = "must be a whole URL that begins with http:// or https://"
+CONTROL = "must not have control characters"
+MOMENT = "must be a date and time such as 2026-01-31T00:00:00Z"
+
+FAULTS = [
+    ("campaigns[0].id", "", "must not be empty"),
+    ("campaigns[0].id", "x" * 129, "must not be longer than 128 characters"),
+    ("campaigns[0].id", "a\x00b", CONTROL),
+    ("campaigns[0].id", "a/b", "must not have a slash"),
+    ("campaigns[0].id", " a", "must not begin or end with a space"),
+    ("campaigns[0].id", 7, "must be text"),
+    ("campaigns[0].id", ..., "must be there"),
+    ("campaigns[0].advertiser", "A\x9fB", CONTROL),
+    ("campaigns[0].advertiser", "A\ud800", CONTROL),
+    ("campaigns[0].advertiser", "x" * 257, "must not be longer than 256 characters"),
+    ("campaigns[0].status", "running", "must be 'active', 'paused' or 'ended'"),
+    ("campaigns[0].currency", "XXX", "is not a currency of ISO 4217"),
+    ("campaigns[0].currency", "usd", "is not a currency of ISO 4217"),
+    ("campaigns[0].currency", "DEM", "is not a currency of ISO 4217"),
+    ("campaigns[0].timezone", "Mars/Base", "is not a timezone of the IANA database, such as Europe/Berlin"),
+    ("campaigns[0].timezone", "utc+2", "is not a timezone of the IANA database, such as Europe/Berlin"),
+    ("campaigns[0].starts_at", datetime(2026, 1, 1), "must have a UTC offset, such as Z"),
+    ("campaigns[0].starts_at", date(2026, 1, 1), MOMENT),
+    ("campaigns[0].starts_at", "tomorrow", MOMENT),
+    ("campaigns[0].starts_at", 1_767_225_600, MOMENT),
+    ("campaigns[0].starts_at", datetime(1, 1, 1, tzinfo=UTC), "must be in the years 1970 to 2999"),
+    ("campaigns[0].ends_at", datetime(2026, 1, 1, tzinfo=UTC), "must be after starts_at"),
+    ("campaigns[0].ends_at", datetime(2025, 1, 1, tzinfo=UTC), "must be after starts_at"),
+    ("campaigns[0].cpm", "-0.01", "must not be negative"),
+    ("campaigns[0].cpm", Decimal(-1), "must not be negative"),
+    ("campaigns[0].cpm", "1.0001", "must have at most three decimals"),
+    ("campaigns[0].cpm", Decimal("1.0001"), "must have at most three decimals"),
+    ("campaigns[0].cpm", Decimal("1E+999999999"), "must be less than 1,000,000,000,000"),
+    ("campaigns[0].cpm", 10**12, "must be less than 1,000,000,000,000"),
+    ("campaigns[0].cpm", 1.5, AMOUNT),
+    ("campaigns[0].cpm", Decimal("NaN"), AMOUNT),
+    ("campaigns[0].cpm", Decimal("Infinity"), AMOUNT),
+    ("campaigns[0].cpm", True, AMOUNT),
+    ("campaigns[0].cpm", "2,50", AMOUNT),
+    ("campaigns[0].cpm", "1e3", AMOUNT),
+    ("campaigns[0].cpm", "", AMOUNT),
+    ("campaigns[0].budgets.day", "-100.00", "must not be negative"),
+    ("campaigns[0].budgets.day", "0.0000001", "must have at most six decimals"),
+    ("campaigns[0].budgets.week", "100.00", "is not a known key"),
+    ("campaigns[0].budgets", "100.00", "must be a table"),
+    ("campaigns[0].frequency_caps[0].impressions", 0, "must be at least 1"),
+    ("campaigns[0].frequency_caps[0].impressions", True, "must be a whole number"),
+    ("campaigns[0].frequency_caps[0].impressions", "3", "must be a whole number"),
+    (
+        "campaigns[0].frequency_caps[0].per",
+        "year",
+        "must be 'minute', 'hour', 'day', 'week', 'month', 'lifetime' or 'session'",
+    ),
+    (
+        "campaigns[0].frequency_caps",
+        [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "day"}],
+        "must not have two caps per day",
+    ),
+    ("campaigns[0].frequency_caps", "3", "must be a list"),
+    ("campaigns[0].billing", "click", "must be 'serve' or 'impression'"),
+    ("campaigns[0].hold_ttl_s", 0, "must be at least 1"),
+    ("campaigns[0].colour", "red", "is not a known key"),
+    ("campaigns[0].targeting", {"countries": ["Germany"]}, ...),
+    ("campaigns[1].upstreams", ["primary", "primary"], "must not have primary twice"),
+    ("upstreams[0].tag_url", "ftp://ads.example/vast", URL),
+    ("upstreams[0].tag_url", "//ads.example/vast", URL),
+    ("upstreams[0].tag_url", "http://", URL),
+    ("upstreams[0].tag_url", "http://ads.example:99999/vast", URL),
+    ("upstreams[0].tag_url", "http://ads.example/a b", URL),
+    ("upstreams[0].tag_url", "http://ads.example/\n", CONTROL),
+    ("upstreams[0].tag_url", "http://[::1/vast", URL),
+    ("upstreams[0].timeout_ms", 0, "must be at least 1"),
+    ("upstreams[0].timeout_ms", 30_001, "must be at most 30000"),
+    ("upstreams[0].max_qps", 0, "must be at least 1"),
+    ("upstreams[0].cache_ttl_s", -1, "must be at least 0"),
+    ("upstreams[0].hedge", "yes", "must be true or false"),
+    ("creatives[0].title", "", "must not be empty"),
+    ("creatives[0].title", "a\ufffeb", CONTROL),
+    ("creatives[0].duration_s", 0, "must be at least 1"),
+    ("creatives[0].skip_offset_s", 16, "must not be more than duration_s"),
+    ("creatives[0].media_files", [], "must not be empty"),
+    ("creatives[0].media_files[0].type", "mp4", "must be a media type such as video/mp4"),
+    ("creatives[0].media_files[0].width", 0, "must be at least 1"),
+    ("creatives[0].media_files[0].delivery", "carrier", "must be 'progressive' or 'streaming'"),
+    ("creatives[0].click_through", "javascript:alert(1)", URL),
+    ("placements[0].campaigns", [], "must not be empty"),
+    ("placements[0].campaigns", ["spring", "spring"], "must not have spring twice"),
+    ("placements[0].ad_breaks[0].time_offset", "00:00:61", "must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n"),
+    ("placements[0].ad_breaks[0].pod_size", 21, "must be at most 20"),
+    (
+        "placements[0].ad_breaks",
+        [{"id": "pre", "time_offset": "start"}, {"id": "pre", "time_offset": "end"}],
+        "must not have two breaks with the id pre",
+    ),
+    ("publishers[0].requests_per_s", 0, "must be at least 1"),
+    ("publishers[0].requests_per_s", ..., ...),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"), [(key, value, reason) for key, value, reason in FAULTS if reason is not ...]
+)
+def test_a_fault_is_told_with_its_key_and_reason(key: str, value: object, reason: str) -> None:
+    assert [(fault.key, fault.reason) for fault in faults_of(spoiled(key, value))] == [(key, reason)]
+
+
+def test_a_burst_needs_a_rate() -> None:
+    (fault,) = faults_of(spoiled("publishers[0].requests_per_s", ...))
+    assert (fault.key, fault.reason) == ("publishers[0].burst", "needs requests_per_s beside it")
+
+
+def test_a_country_is_a_code() -> None:
+    (fault,) = faults_of(spoiled("campaigns[0].targeting", {"countries": ["de", "Germany"]}))
+    assert fault.key == "campaigns[0].targeting.countries[1]"
+    assert fault.reason == "must be a country code of two or three letters"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("campaigns[0].cpm", "0"),
+        ("campaigns[0].cpm", 0),
+        ("campaigns[0].cpm", Decimal("2500.125")),
+        ("campaigns[0].cpm", "999999999999.999"),
+        ("campaigns[0].budgets.day", "0.000001"),
+        ("campaigns[0].budgets", {}),
+        ("campaigns[0].starts_at", "2026-01-01T00:00:00+02:00"),
+        ("campaigns[0].id", "x" * 128),
+        ("campaigns[0].id", "Kampagne Frühling 🌷"),
+        ("creatives[0].title", 'Tom & "Jerry" <b>]]></b>'),
+        ("creatives[0].skip_offset_s", 15),
+        ("upstreams[0].max_qps", 1),
+        ("placements[0].ad_breaks[0].time_offset", "50%"),
+    ],
+)
+def test_a_value_at_the_edge_is_fine(key: str, value: object) -> None:
+    assert not faults_of(spoiled(key, value))
