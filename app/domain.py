@@ -266,3 +266,5 @@ class AdRequest:
     """Every known parameter as it was sent, for macros and for telling a retry from another request."""
     identifiable: bool = True
     """Whether the privacy signals allow that the user is told from others."""
+    stitched: bool = False
+    """Whether a server asks, ahead of when its viewers will see the ad."""

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from app.domain import Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
-from app.serving.tickets import Choice, Ticket
+from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
+from app.serving.tickets import Choice, Ticket, UpstreamDocument
 
 
 def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
@@ -36,6 +36,55 @@ def fitting_creatives(ticket: Ticket, creatives: Sequence[Creative], room_s: int
         if (longest is None or creative.duration_s <= longest)
         and (request.min_duration_s is None or creative.duration_s >= request.min_duration_s)
     ]
+
+
+def misfits(choices: Sequence[Choice]) -> list[Choice]:
+    """Of a ticket's choices, in the order of their slots, those whose fetched ad does not go with the others.
+
+    It is too long or too short for the request, does not fit in what is left of the pod, cannot stand in a pod, or has
+    an advertiser or a creative that another slot has.
+    """
+    found: list[Choice] = []
+    advertisers = {choice.campaign.advertiser for choice in choices if choice.fetched is None}
+    creative_ids: set[str] = set()
+    room_s: float | None = choices[0].ticket.request.pod_duration_s if choices else None
+    for choice in choices:
+        duration_s = _duration_s(choice)
+        if choice.fetched is not None and (
+            not _lasts_as_asked(choice.ticket.request, duration_s, room_s)
+            or (choice.ticket.request.pod_size > 1 and _repeats(choice.fetched.document, advertisers, creative_ids))
+        ):
+            found.append(choice)
+            continue
+        advertisers.add(choice.campaign.advertiser)
+        if choice.fetched is not None:
+            advertisers |= choice.fetched.document.advertisers
+            creative_ids |= choice.fetched.document.creative_ids
+        if room_s is not None:
+            room_s -= duration_s or 0
+    return found
+
+
+def _duration_s(choice: Choice) -> float | None:
+    if choice.fetched is not None:
+        return choice.fetched.document.duration_s
+    return choice.creative.duration_s if choice.creative is not None else None
+
+
+def _lasts_as_asked(request: AdRequest, duration_s: float | None, room_s: float | None) -> bool:
+    """A Wrapper does not say how long its ad is: then nothing speaks against it."""
+    if duration_s is None:
+        return True
+    longest = min((limit for limit in (request.max_duration_s, room_s) if limit is not None), default=duration_s)
+    return (request.min_duration_s or 0) <= duration_s <= longest
+
+
+def _repeats(document: UpstreamDocument, advertisers: Collection[str], creative_ids: Collection[str]) -> bool:
+    return (
+        not document.fits_pods
+        or not document.advertisers.isdisjoint(advertisers)
+        or not document.creative_ids.isdisjoint(creative_ids)
+    )
 
 
 class Chooser:

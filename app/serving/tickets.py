@@ -23,6 +23,22 @@ class UpstreamDocument(Protocol):
     def whole(self) -> Template:
         """The document as a whole."""
 
+    @property
+    def fits_pods(self) -> bool:
+        """Whether its Ads can stand beside others."""
+
+    @property
+    def advertisers(self) -> frozenset[str]:
+        """Who advertises in it, as far as it says."""
+
+    @property
+    def creative_ids(self) -> frozenset[str]:
+        """What tells its creatives from others."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it plays; None if it does not know."""
+
     def ads(self, version: VastVersion) -> Sequence[Template]:
         """Its Ads one by one, for a pod of that version, which is not earlier than its own."""
 

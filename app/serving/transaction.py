@@ -326,6 +326,7 @@ def _payment(choice: Choice) -> budgets.Payment:
         user_key=ticket.user_key,
         session_id=ticket.request.session_id,
         fingerprint=ticket.fingerprint,
+        waits_long=ticket.request.stitched or ticket.request.pod_size > 1,
     )
 
 

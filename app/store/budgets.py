@@ -13,9 +13,9 @@ SPEND = """
 WITH asked AS MATERIALIZED (
     SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
     FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                $7::uuid[], $8::uuid[], $9::bigint[]) WITH ORDINALITY
+                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[]) WITH ORDINALITY
         AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-              user_key, session_id, fingerprint, no)
+              user_key, session_id, fingerprint, waits_long, no)
 ), priced AS MATERIALIZED (
     SELECT c.id AS campaign_id, count(*) AS wanted, c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
            c.pacing, c.starts_at, c.ends_at, c.timezone,
@@ -25,13 +25,13 @@ WITH asked AS MATERIALIZED (
     WHERE c.status = 'active' AND adserver_clock() >= c.starts_at AND adserver_clock() < c.ends_at
     GROUP BY c.id
 ), due AS MATERIALIZED (
-    SELECT p.*, b.period,
+    SELECT p.*, b.period, b."limit" AS wanted_limit,
            CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
     FROM priced p JOIN campaign_budgets b USING (campaign_id)
 ), locked AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, t."limit" - t.spent - t.held AS room,
-           budget_pace(t."limit", t.period, t.period_start, d.pacing, d.starts_at, d.ends_at, d.timezone)
-               - t.spent - t.held AS room_by_now
+    SELECT t.campaign_id, t.period, least(t."limit", d.wanted_limit) - t.spent - t.held AS room,
+           budget_pace(least(t."limit", d.wanted_limit), t.period, t.period_start,
+                       d.pacing, d.starts_at, d.ends_at, d.timezone) - t.spent - t.held AS room_by_now
     FROM budget_tracking t JOIN due d USING (campaign_id, period, period_start)
     ORDER BY t.campaign_id, t.period
     FOR UPDATE OF t
@@ -43,7 +43,8 @@ WITH asked AS MATERIALIZED (
 ), granted AS MATERIALIZED (
     SELECT p.*, r.unopened, r.amount, CASE
         WHEN r.unopened THEN 0
-        ELSE least(p.wanted, coalesce(greatest(0, floor(r.amount_by_now / nullif(p.price, 0))), p.wanted))
+        WHEN r.amount_by_now < 0 THEN 0
+        ELSE least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))
     END AS units
     FROM priced p LEFT JOIN room r USING (campaign_id)
 ), charged AS (
@@ -68,7 +69,8 @@ WITH asked AS MATERIALIZED (
 ), held AS (
     INSERT INTO holds (request_key, slot, served_on, campaign_id, price, currency, hour_start, day_start, expires_at)
     SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, campaign_id, price, currency, hour_start,
-           day_start, adserver_clock() + make_interval(secs => hold_ttl_s)
+           day_start, adserver_clock() + make_interval(secs => CASE WHEN waits_long
+               THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
     FROM paid WHERE billing = 'impression' ORDER BY request_key, slot
 ), booked AS (
     INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
@@ -79,15 +81,18 @@ WITH asked AS MATERIALIZED (
          - (SELECT count(*) FROM charged) AS rows
 )
 SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, a.no, CASE
-    WHEN g.campaign_id IS NULL THEN 'paused'
+    WHEN g.campaign_id IS NULL THEN (
+        SELECT CASE c.status WHEN 'active' THEN 'flight' ELSE 'paused' END FROM campaigns c WHERE c.id = a.campaign_id)
     WHEN g.unopened THEN 'unopened'
     WHEN a.nth * g.price > g.amount THEN 'budget'
     ELSE 'pacing' END AS reason
-FROM short CROSS JOIN catalog LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
+FROM short CROSS JOIN catalog
+LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
 """
-"""Locks the budgets in the order of campaign and period, grants as many ads as all of them have room for, first
-come first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for, and in
-every row the catalog's revision and the database's clock. `unopened` is as in `candidates.LOOK`."""
+"""Locks the budgets in the order of campaign and period, grants as many ads as all of them have room for, first come
+first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for, and in
+every row the catalog's revision and the database's clock. A limit that was lowered is what was wanted, even where a
+row's own is higher for the sake of what it holds. `unopened` is as in `candidates.LOOK`."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
@@ -130,6 +135,8 @@ class Payment(NamedTuple):
     user_key: UUID | None
     session_id: UUID | None
     fingerprint: int
+    waits_long: bool = False
+    """Whether its impression may come late, six hours at the most: in a pod, or through a stitcher."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ WITH asked AS (
         ELSE (
             SELECT CASE
                 WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
-                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > t."limit") THEN 'budget'
+                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > least(t."limit", b."limit")) THEN 'budget'
                 WHEN bool_or(t.spent + t.held + c.cpm / 1000 > budget_pace(
-                    t."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)) THEN 'pacing'
+                    least(t."limit", b."limit"), t.period, t.period_start,
+                    c.pacing, c.starts_at, c.ends_at, c.timezone)) THEN 'pacing'
             END
             FROM campaign_budgets b
             LEFT JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period

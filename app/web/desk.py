@@ -38,12 +38,14 @@ class AdDesk:
         request_id: str,
         client: tuple[str | None, str | None],
         cookies: Mapping[str, str] = NO_COOKIES,
+        *,
+        stitched: bool = False,
     ) -> Answered:
         """Serves an ad for checked values; `client` is the viewer's address and user agent.
 
         Raises InvalidRequest, NotFound, Gone and Conflict, as `AdServer.serve` does.
         """
-        request = ad_request(values, identifiable=self._may_identify(values))
+        request = ad_request(values, identifiable=self._may_identify(values), stitched=stitched)
         with open_context(request_id, cookies, *client) as context:
             outcome = await self._adserver.serve(request, context)
         if isinstance(outcome, NoFill):

@@ -141,8 +141,10 @@ def check(values: Mapping[str, str]) -> None:
             raise InvalidRequest(name, wrong)
 
 
-def ad_request(values: Mapping[str, str], *, identifiable: bool = True) -> AdRequest:
+def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched: bool = False) -> AdRequest:
     """The request that checked values amount to; where the user is not `identifiable`, it has nobody's id.
+
+    `stitched` says that it came from a server, as does a request to unwrap.
 
     Raises InvalidRequest for values that do not go together.
     """
@@ -173,6 +175,7 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True) -> AdReq
         max_duration_s=longest,
         values=values,
         identifiable=identifiable,
+        stitched=stitched or values.get("unwrap") == "1",
     )
 
 

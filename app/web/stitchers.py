@@ -53,7 +53,7 @@ class Stitchers:
         request_id = given if isinstance(given, str) and given else str(new_request_key())
         line: dict[str, object] = {"request_id": request_id, "index": no}
         try:
-            answered = await self._desk.answer(_values(one), request_id, client)
+            answered = await self._desk.answer(_values(one), request_id, client, stitched=True)
         except AdServerError as error:
             line |= _problem(error)
         else:
