@@ -1,0 +1,57 @@
+"""Campaign files for tests of the whole server: short to write, applied as operators apply theirs."""
+
+import tomllib
+from decimal import Decimal
+
+from app.campaign_file.applying import apply
+from app.campaign_file.reading import read_draft
+from app.launch.databases import command_store
+
+
+async def set_up(database_url: str, *parts: str) -> None:
+    """Applies the parts as one campaign file."""
+    draft = read_draft("test.toml", tomllib.loads("\n".join(parts), parse_float=Decimal))
+    async with command_store(database_url) as store:
+        await apply(store, draft)
+
+
+def upstream(upstream_id: str, url: str, **limits: object) -> str:
+    """An upstream; `limits` as in the file, such as timeout_ms=300."""
+    return _table("upstreams", id=upstream_id, tag_url=url, **limits)
+
+
+def campaign(campaign_id: str, **values: object) -> str:
+    """An active campaign that costs nothing, unless `values` say otherwise."""
+    flight = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"}
+    return _table("campaigns", id=campaign_id, advertiser="Acme", currency="USD", cpm="0", **flight, **values)
+
+
+def own_campaign(campaign_id: str, **values: object) -> str:
+    """A campaign with a creative of its own."""
+    media_file = '{ url = "https://cdn.example/a.mp4", type = "video/mp4", width = 640, height = 360 }'
+    creative = _table("creatives", id=f"{campaign_id}-15s", campaign_id=campaign_id, title="Acme", duration_s=15)
+    return f"{campaign(campaign_id, **values)}\n{creative}media_files = [ {media_file} ]\n"
+
+
+def placement(placement_id: str, *campaigns: str, publisher_id: str = "publisher1") -> str:
+    """A placement; its campaigns in priority order."""
+    return _table("placements", id=placement_id, publisher_id=publisher_id, campaigns=list(campaigns))
+
+
+def publisher(publisher_id: str, **limits: object) -> str:
+    """A publisher; `limits` as in the file."""
+    return _table("publishers", id=publisher_id, **limits)
+
+
+def _table(kind: str, **values: object) -> str:
+    return f"\n[[{kind}]]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in values.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    return str(value) if isinstance(value, int) else f'"{value}"'
