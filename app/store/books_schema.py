@@ -102,3 +102,12 @@ retention = Table(
     PrimaryKeyConstraint("parent"),
     comment="What maintenance has dropped, so that reconciliation does not miss it",
 )
+
+maintenance = Table(
+    "maintenance",
+    metadata,
+    _must("task", Text, "What is done"),
+    _must("begun_at", Moment, "When a server last began with it; the others leave it until its time comes again"),
+    PrimaryKeyConstraint("task"),
+    comment="When each task of maintenance was last begun, over all servers",
+)

@@ -57,6 +57,14 @@ ORDER BY 1, 2 LIMIT $1
 has counted only the serves since then, and of a long window retention may have dropped serves that were counted."""
 
 
+QUICK = """
+SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
+WHERE t.spent + t.held > t."limit" OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
+"""
+"""Budgets that are exceeded, and lifetime counters that are not the sums of the rollups, the newest entries and the
+open holds: what can be had without reading the whole ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """Two things in the database that should be equal and are not."""
@@ -94,3 +102,9 @@ async def disagreements(connection: "Connection[Record]", rule: str, limit: int)
         )
         for row in rows
     ]
+
+
+async def quick_disagreements(connection: "Connection[Record]") -> int:
+    """How many budget periods are wrong as far as a quick look shows: for an alert, not for a proof."""
+    count: int = await connection.fetchval(QUICK)
+    return count
