@@ -16,6 +16,7 @@ from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.assembly.upstream_health import UpstreamStatuses
 from app.books.beacon_lane import BeaconLane
+from app.books.maintenance import Maintenance
 from app.errors import AdServerError
 from app.observing.logs import LineWriter, RequestLog, configure
 from app.observing.metrics import Metrics
@@ -97,6 +98,9 @@ class Worker:
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
         beacon_lane = self._beacon_lane(store, metrics)
+        maintenance = Maintenance(store, settings.retention_days)
+        maintenance.start()
+        self._stack.push_async_callback(maintenance.stop)
         metrics.start(Gauges(metrics, log, adserver, store, upstreams).sample)
         statuses = UpstreamStatuses(metrics, catalogs)
         statuses.start()

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         3000, ge=10, le=60_000, description="Postgres ends a serving connection that is idle in transaction"
     )
 
+    retention_days: int = Field(400, ge=35, le=3650, description="Days for which serves and beacons are kept")
+
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body accepted")
     batch_max: int = Field(1000, ge=1, le=10_000, description="Requests in one POST /v1/ads")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged")
