@@ -13,7 +13,7 @@ from dataclasses import asdict
 from bench import memory, plot, report
 from bench.loads import generator
 from bench.machine import machine
-from bench.ratios import MEMORY, RATIOS, REDIS_KEYS, Ratio, ratio_of, run_rounds, sides_of
+from bench.ratios import MEMORY, RATIOS, REDIS_KEYS, Ratio, ratio_of, run_turns, sides_of
 from bench.redis_server import is_installed
 from bench.scale import FULL, SMALL
 from bench.sides import Sides
@@ -46,10 +46,10 @@ async def bench(keys: list[str], *, small: bool) -> None:
     print(f"The load comes from {generator()}. Everything runs on this machine.", flush=True)
     async with set_up(SMALL if small else FULL) as stage:
         sides = Sides(stage)
-        figures = await run_rounds(
+        figures = await run_turns(
             sides.by_name,
             sides_of(keys),
-            stage.scale.rounds,
+            stage.scale.turns,
             lambda name, figure: print(f"{time.monotonic() - began:6.0f} s  {name:16} {figure:12,.3f}", flush=True),
         )
         ratios = {key: ratio_of(key, figures) for key in keys if key in RATIOS}

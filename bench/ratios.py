@@ -41,7 +41,7 @@ ORDER = (
         "wal",
     ),
 )
-"""In which sides are run, each near what it is compared with; and then in reverse."""
+"""In which sides are run, each near what it is compared with."""
 
 MEMORY = "memory"
 REDIS_KEYS = ("redis", "redis_64")
@@ -49,7 +49,7 @@ REDIS_KEYS = ("redis", "redis_64")
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Over all rounds."""
+    """Over all turns."""
 
     median: float
     min: float
@@ -57,18 +57,18 @@ class Ratio:
 
 
 def sides_of(keys: Iterable[str]) -> list[str]:
-    """The sides that these ratios need, in the order of a round's first half."""
+    """The sides that these ratios need, in the order of the first turn."""
     needed = {side for key in keys if key in RATIOS for side in RATIOS[key]}
     return [side for side in ORDER if side in needed]
 
 
-async def run_rounds(
-    sides: Mapping[str, Side], names: Sequence[str], rounds: int, report: Callable[[str, float], None]
+async def run_turns(
+    sides: Mapping[str, Side], names: Sequence[str], turns: int, report: Callable[[str, float], None]
 ) -> dict[str, list[float]]:
-    """Every side's figures: two a round, the sides in order and then in reverse."""
+    """Every side's figures, one of each turn; every other turn goes backwards."""
     figures: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in (*names, *reversed(names)):
+    for turn in range(turns):
+        for name in reversed(names) if turn % 2 else names:
             figure = await sides[name]()
             figures[name].append(figure)
             report(name, figure)

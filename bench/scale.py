@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Scale:
     """Durations in seconds, and sizes. `warm_s` and `measured_s` lie within `load_s`."""
 
-    rounds: int
-    """How often A B B A is run."""
+    turns: int
+    """How often each side is run: A B, then B A, and so on, so that six turns are A B B A three times."""
     load_s: int
     warm_s: float
     measured_s: float
@@ -24,7 +24,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=3,
+    turns=6,
     load_s=2,
     warm_s=0.4,
     measured_s=1.5,
@@ -37,7 +37,7 @@ FULL = Scale(
 )
 
 SMALL = Scale(
-    rounds=1,
+    turns=1,
     load_s=1,
     warm_s=0.2,
     measured_s=0.7,

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,11 +134,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def set_up(scale: Scale) -> AsyncIterator[Stage]:
-    """The stage of one bench, which leaves nothing behind."""
+async def set_up(scale: Scale, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stage]:
+    """The stage of one bench, which leaves nothing behind; `settings` of Postgres override the embedded one's."""
     folder = _open_folder()
     try:
-        with EmbeddedPostgres(folder / "var") as postgres:
+        with EmbeddedPostgres(folder / "var", settings) as postgres:
             async with AsyncExitStack() as stack:
                 stage = Stage(stack, scale, postgres, folder)
                 await stage.prepare()
