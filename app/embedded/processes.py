@@ -40,7 +40,7 @@ def hold_lock(root: Path) -> IO[str]:
 
 
 def stop_leftovers(data: Path) -> None:
-    """Leaves no process and no postmaster.pid; the launcher's lock says that there is no other launcher.
+    """Leaves no process and none of their lock files; the launcher's lock says that there is no other launcher.
 
     Raises StoreUnavailable if a process will not end.
     """
@@ -56,7 +56,9 @@ def stop_leftovers(data: Path) -> None:
     _, alive = psutil.wait_procs(left, timeout=DEATH_S)
     if alive:
         raise StoreUnavailable(f"process {alive[0].pid} of an earlier Postgres on {data} does not end")
-    (data / "postmaster.pid").unlink(missing_ok=True)
+    # A killed process whose parent does not ask after it keeps its number, and Postgres takes that for a life sign.
+    for lock in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
+        lock.unlink(missing_ok=True)
 
 
 def is_running(data: Path) -> bool:

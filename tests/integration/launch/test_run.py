@@ -20,11 +20,12 @@ from tests.launched import Launched, adserver, environment, eventually, free_por
 from tests.postgres import PREFIX, TEMPORARY
 
 AD = "<Ad "
-REQUESTS = ("01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058")
+SERVING = "Stop it with Ctrl-C"
+REQUEST = {"placement_id": "preroll", "user_id": "viewer", "request_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
 
 
 @pytest.fixture(scope="module")
-def kept_folder() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """A data directory that the tests of this module share, so that it is made once."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
     folder.chmod(0o755)
@@ -32,115 +33,106 @@ def kept_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Launched]:
+    """The first run, which goes on until a test stops it."""
+    with launched(folder) as server:
+        server.wait_for(SERVING)
+        yield server
+
+
 def launched(folder: Path, port: int | None = None) -> Launched:
-    return Launched("run", port=port, DATA_DIR=str(folder))
+    # Beacons carry the public URL, and answers are compared.
+    return Launched("run", port=port, DATA_DIR=str(folder), PUBLIC_URL="http://ads.example")
 
 
-def running(folder: Path) -> Launched:
-    server = launched(folder)
-    server.wait_for("Stop it with Ctrl-C")
-    return server
+def printed(server: Launched, name: str) -> str:
+    """What the server printed under this name."""
+    line = next(line for line in server.output if line.startswith(f"{name}:"))
+    return line.removeprefix(f"{name}:").strip()
 
 
-def test_a_first_run_serves_the_tag_that_it_prints(kept_folder: Path) -> None:
-    with launched(kept_folder) as server:
-        tag = server.wait_for("Ad tag:").split()[-1]
-        answer = server.get(tag.removeprefix(server.url))
-        assert answer.status_code == 200
-        assert AD in answer.text
-        assert server.stop() == 0
-    assert any("demo campaigns" in line for line in server.output)
+def test_a_first_run_serves_the_tag_that_it_prints(server: Launched) -> None:
+    assert any("loaded the demo campaigns" in line for line in server.output)
+    tag = printed(server, "Ad tag").removeprefix("http://ads.example")
+    answer = server.get(tag)
+    assert answer.status_code == 200
+    assert AD in answer.text
 
 
-def test_a_run_after_a_stop_finds_its_data_and_migrates_nothing(kept_folder: Path) -> None:
-    with running(kept_folder) as server:
-        first = server.get("/vast", placement_id="preroll", user_id="u1", request_id=REQUESTS[0])
-        assert server.stop() == 0
-    with running(kept_folder) as server:
-        again = server.get("/vast", placement_id="preroll", user_id="u1", request_id=REQUESTS[0])
-        assert AD in first.text
-        assert again.text == first.text
-        assert not any("Migrated" in line or "demo campaigns" in line for line in server.output)
+@pytest.mark.parametrize(("name", "user"), [("Finance", "adserver_finance"), ("DBA", "postgres")])
+def test_the_printed_psql_lines_let_finance_and_the_dba_in(
+    name: str, user: str, server: Launched, folder: Path
+) -> None:
+    command = f"{printed(server, name)} --no-psqlrc -At -c 'SELECT current_user'"
+    shell = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment(DATA_DIR=str(folder)), capture_output=True, text=True, check=False
+    )
+    assert shell.stderr == ""
+    assert shell.stdout.splitlines()[-1] == user
 
 
-def test_a_run_after_everything_was_killed_finds_its_data(kept_folder: Path) -> None:
-    with running(kept_folder) as server:
-        first = server.get("/vast", placement_id="preroll", user_id="u2", request_id=REQUESTS[1])
-        for process in processes_of(home_root(kept_folder) / "postgres"):
-            process.kill()
-        server.kill_group()
-    with running(kept_folder) as server:
-        again = server.get("/vast", placement_id="preroll", user_id="u2", request_id=REQUESTS[1])
-        assert AD in first.text
-        assert again.text == first.text
+def test_the_secret_key_is_for_our_eyes_alone(server: Launched, folder: Path) -> None:
+    assert server
+    assert stat.S_IMODE((folder / KEY_FILE).stat().st_mode) == 0o600
 
 
-def test_workers_end_with_a_launcher_that_was_killed_and_the_next_run_takes_its_place(kept_folder: Path) -> None:
-    with running(kept_folder) as server:
+def test_a_second_launcher_on_one_data_directory_is_refused_in_one_line(server: Launched, folder: Path) -> None:
+    refused = adserver("run", DATA_DIR=str(folder), PORT=str(free_port()))
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"adserver: ADSERVER_DATA_DIR: process {server.process.pid} already runs Postgres in {folder}\n"
+    )
+
+
+def test_commands_find_the_running_database_and_start_a_stopped_one(server: Launched, folder: Path) -> None:
+    while_running = adserver("export", DATA_DIR=str(folder))
+    family = psutil.Process(server.process.pid).children(recursive=True)
+    assert server.stop_group(signal.SIGINT) == 0
+    assert family
+    assert not any(alive(process) for process in family)
+    assert running_dsn(folder) is None
+    stopped = adserver("export", DATA_DIR=str(folder))
+    assert "[[campaigns]]" in stopped.stdout
+    assert stopped.stdout == while_running.stdout
+    assert running_dsn(folder) is None
+
+
+def test_data_and_key_outlive_a_stop_and_kill_9_of_everything(folder: Path) -> None:
+    answers = []
+    for end in ("stop", "kill", "stop"):
+        with launched(folder) as server:
+            server.wait_for(SERVING)
+            answers.append(server.get("/vast", **REQUEST).text)
+            assert not any("Migrated" in line or "demo campaigns" in line for line in server.output)
+            if end == "stop":
+                assert server.stop() == 0
+            else:
+                for process in processes_of(home_root(folder) / "postgres"):
+                    process.kill()
+                server.kill_group()
+    assert AD in answers[0]
+    assert answers[1:] == answers[:1] * 2
+
+
+def test_workers_end_with_a_launcher_that_was_killed_and_the_next_run_takes_its_place(folder: Path) -> None:
+    with launched(folder) as server:
+        server.wait_for(SERVING)
         workers = server.workers()
         server.process.kill()
         server.process.wait()
         assert workers
         assert eventually(lambda: not any(alive(worker) for worker in workers))
-        with launched(kept_folder, server.port) as next_server:
-            next_server.wait_for("Stop it with Ctrl-C")
+        with launched(folder, server.port) as next_server:
+            next_server.wait_for(SERVING)
             assert next_server.get("/healthz").status_code == 200
 
 
-def test_a_stop_leaves_no_process_behind(kept_folder: Path) -> None:
-    with running(kept_folder) as server:
-        family = psutil.Process(server.process.pid).children(recursive=True)
-        assert server.stop_group(signal.SIGINT) == 0
-    assert family
-    assert not any(alive(process) for process in family)
-    assert running_dsn(kept_folder) is None
-
-
-def test_a_signal_ends_a_start_too(kept_folder: Path) -> None:
-    with launched(kept_folder) as server:
-        assert eventually(lambda: processes_of(home_root(kept_folder) / "postgres"))
+def test_a_signal_ends_a_start_too(folder: Path) -> None:
+    with launched(folder) as server:
+        assert eventually(lambda: processes_of(home_root(folder) / "postgres"))
         assert server.stop() in (0, 128 + signal.SIGTERM)
-    assert eventually(lambda: running_dsn(kept_folder) is None)
-
-
-def test_the_printed_psql_lines_let_finance_and_the_dba_in(kept_folder: Path) -> None:
-    with launched(kept_folder) as server:
-        finance = server.wait_for("Finance:").removeprefix("Finance:").strip()
-        dba = server.wait_for("DBA:").removeprefix("DBA:").strip()
-        for line, user in ((finance, "adserver_finance"), (dba, "postgres")):
-            command = f"{line} --no-psqlrc -At -c 'SELECT current_user'"
-            done = subprocess.run(
-                ["/bin/sh", "-c", command], env=environment(DATA_DIR=str(kept_folder)), capture_output=True, text=True
-            )
-            assert done.stderr == ""
-            assert done.stdout.splitlines()[-1] == user
-
-
-def test_the_secret_key_is_made_once_and_for_our_eyes_alone(kept_folder: Path) -> None:
-    with running(kept_folder):
-        file = kept_folder / KEY_FILE
-        key = file.read_text()
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    with running(kept_folder):
-        assert file.read_text() == key
-
-
-def test_a_second_launcher_on_one_data_directory_is_refused_in_one_line(kept_folder: Path) -> None:
-    with running(kept_folder) as server:
-        refused = adserver("run", DATA_DIR=str(kept_folder), PORT=str(free_port()))
-        assert refused.returncode == 2
-        assert refused.stderr == (
-            f"adserver: ADSERVER_DATA_DIR: process {server.process.pid} already runs Postgres in {kept_folder}\n"
-        )
-
-
-def test_commands_find_the_running_database_and_start_a_stopped_one(kept_folder: Path) -> None:
-    with running(kept_folder):
-        while_running = adserver("export", DATA_DIR=str(kept_folder))
-    stopped = adserver("export", DATA_DIR=str(kept_folder))
-    assert "[[campaigns]]" in stopped.stdout
-    assert stopped.stdout == while_running.stdout
-    assert running_dsn(kept_folder) is None
+    assert running_dsn(folder) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres has to live elsewhere")
@@ -149,9 +141,9 @@ def test_root_in_a_folder_that_nobody_else_can_enter_is_told_where_the_data_are(
     folder = tmp_path / "var"
     try:
         with launched(folder) as server:
-            place = server.wait_for("Database:").split()[-1]
-            assert Path(place) == home_root(folder)
+            server.wait_for(SERVING)
             assert not home_root(folder).is_relative_to(tmp_path)
+            assert printed(server, "Database").endswith(str(home_root(folder)))
             assert AD in server.get("/vast", placement_id="preroll").text
             assert server.stop() == 0
     finally:
