@@ -27,6 +27,9 @@ RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 EXPIRY_INTERVAL_S = 0.02
 """How often requests past their deadline, and groups that are held up, are looked for: what either may be late by."""
 
+DRAIN_S = 5.0
+"""How long a lane that is being stopped waits for its groups."""
+
 ATTEMPTS_MAX = 5
 """How often a request is put back because its group failed, before it is answered `busy`."""
 
@@ -60,22 +63,29 @@ class Lane:
         self._queue: deque[Ticket] = deque()
         self._in_flight: set[Ticket] = set()
         self._arrived = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._expiry: asyncio.Task[None] | None = None
         self._clock = asyncio.get_running_loop().time
 
     def start(self) -> None:
         """Opens the lane."""
-        self._tasks = [asyncio.create_task(self._work(), name=f"{self.name}-{no}") for no in range(self._connections)]
-        self._tasks.append(asyncio.create_task(self._expire(), name=f"{self.name}-deadlines"))
+        self._workers = [asyncio.create_task(self._work(), name=f"{self.name}-{no}") for no in range(self._connections)]
+        self._expiry = asyncio.create_task(self._expire(), name=f"{self.name}-deadlines")
 
     async def stop(self) -> None:
-        """Answers what waits as `busy`, and closes the lane."""
+        """Answers what waits as `busy`, lets groups under way end, for `DRAIN_S` at the most, and closes the lane."""
+        self._stopping = True
         for ticket in self._queue:
             ticket.settle(NoFill(NoFillReason.BUSY))
         self._queue.clear()
-        for task in self._tasks:
+        self._arrived.set()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=DRAIN_S)
+        tasks = [*self._workers, *([self._expiry] if self._expiry is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def waiting(self) -> int:
@@ -84,7 +94,7 @@ class Lane:
 
     def put(self, ticket: Ticket) -> None:
         """Queues a request, or answers `busy` at once when the queue is full."""
-        if len(self._queue) >= self._queue_max:
+        if len(self._queue) >= self._queue_max or self._stopping:
             ticket.settle(NoFill(NoFillReason.BUSY))
             return
         ticket.queued_at = self._clock()
@@ -93,6 +103,10 @@ class Lane:
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Puts requests back in front: they have waited already."""
+        if self._stopping:
+            for ticket in tickets:
+                ticket.settle(NoFill(NoFillReason.BUSY))
+            return
         now = self._clock()
         for ticket in tickets:
             ticket.queued_at = now
@@ -100,11 +114,11 @@ class Lane:
         self._arrived.set()
 
     async def _work(self) -> None:
-        """One connection's worker, for ever."""
-        while True:
+        """One connection's worker, until the lane stops."""
+        while not self._stopping:
             try:
                 async with self._store.serving_connection() as connection:
-                    while True:
+                    while not self._stopping:
                         await self._serve_next(connection)
             except StoreUnavailable as error:
                 log.warning("serving connection lost", lane=self.name, error=str(error))
@@ -112,6 +126,8 @@ class Lane:
 
     async def _serve_next(self, connection: "Connection[Record]") -> None:
         while not self._may_begin():
+            if self._stopping:
+                return
             self._arrived.clear()
             await self._arrived.wait()
         group = self._next_group()
@@ -131,7 +147,7 @@ class Lane:
                 self._retry(group, named=True)
                 raise
             log.exception("group failed", lane=self.name, size=len(group))
-            self._retry(group, alone=True)
+            self._retry(group, named=True, alone=True)
         finally:
             self._in_flight.difference_update(group)
             self._arrived.set()
@@ -146,9 +162,9 @@ class Lane:
 
     def _next_group(self) -> list[Ticket]:
         """Everything that waits, up to the maximum; a request that is to be alone goes alone."""
-        if self._queue[0].alone:
-            return [self._queue.popleft()]
-        together = len(list(takewhile(lambda ticket: not ticket.alone, self._first(self._group_max))))
+        together = 1
+        if not self._queue[0].alone:
+            together = len(list(takewhile(lambda ticket: not ticket.alone, self._first(self._group_max))))
         group = [self._queue.popleft() for _ in range(together)]
         return [ticket for ticket in group if not ticket.outcome.done()]
 
