@@ -1,4 +1,7 @@
-"""An upstream for the demo, in a process of its own: `python -P -m app.launch.demo_upstream HOST PORT`."""
+"""An upstream for the demo, in a process of its own: `python -P -m app.launch.demo_upstream HOST PORT [URL]`.
+
+URL is what players reach it by, where that is not its address.
+"""
 
 import signal
 import sys
@@ -7,7 +10,7 @@ from importlib.resources import files
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from app.launch.launched import LaunchedServer
@@ -61,11 +64,11 @@ def application(base: str) -> Starlette:
     return Starlette(routes=[Route("/vast", vast), Route("/ad.mp4", video), Route("/beacon", beacon)])
 
 
-def main(host: str, port: int) -> None:
+def main(host: str, port: int, base: str) -> None:
     """Serves until SIGTERM or until the launcher is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = uvicorn.Config(
-        application(f"http://{host}:{port}"),
+        application(base),
         ws="none",
         log_config=None,
         access_log=False,
@@ -75,4 +78,5 @@ def main(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    address, number, *public = sys.argv[1:]
+    main(address, int(number), public[0] if public else f"http://{address}:{number}")

@@ -1,8 +1,9 @@
-"""An HTTP server in a process of its own, whose standard input is a socket to its launcher."""
+"""An HTTP server in a process of its own; its standard input is a socket to its launcher, if it has one."""
 
 import asyncio
 import os
 import socket
+import stat
 
 import uvicorn
 
@@ -15,9 +16,12 @@ class LaunchedServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Opens the application and the sockets, as uvicorn does."""
-        asyncio.get_running_loop().add_reader(LAUNCHER, self._launcher_gone)
+        launched = stat.S_ISSOCK(os.fstat(LAUNCHER).st_mode)
+        if launched:
+            asyncio.get_running_loop().add_reader(LAUNCHER, self._launcher_gone)
         await super().startup(sockets)
-        os.write(LAUNCHER, READY)
+        if launched:
+            os.write(LAUNCHER, READY)
 
     def _launcher_gone(self) -> None:
         """The launcher never writes: what can be read is the end."""

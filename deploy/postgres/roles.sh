@@ -1,0 +1,8 @@
+#!/bin/sh
+# The postgres image runs this once, on an empty volume: the roles with their passwords, before the first migration.
+set -eu
+psql --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" \
+    --set=app="$ADSERVER_APP_PASSWORD" --set=finance="$ADSERVER_FINANCE_PASSWORD" <<'SQL'
+CREATE ROLE adserver_app LOGIN PASSWORD :'app';
+CREATE ROLE adserver_finance LOGIN PASSWORD :'finance';
+SQL
