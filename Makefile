@@ -43,6 +43,7 @@ demo-player: ## Bundle the player of the demo page (needs npm)
 
 docs: $(STAMPS)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.settings_page >docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(BIN)/python -m docs.macros_page >docs/macros.md.new && mv docs/macros.md.new docs/macros.md
 
 lock: $(STAMPS)/dev ## Write the newest versions that fit into the lock files
 	$(PIP) install --quiet uv
