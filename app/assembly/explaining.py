@@ -7,6 +7,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from app.campaign_file.writing import money
 from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, Creative, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving import keys
@@ -179,10 +180,10 @@ def _cap(count: CapCount, campaign: Campaign) -> str:
 
 
 def _budget(room: BudgetRoom) -> str:
-    pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.6f} may be spent by now"
+    pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.2f} may be spent by now"
     return (
-        f"{room.period} budget: {room.spent} spent and {room.held} held of {room.limit} {room.currency}{pace}; "
-        f"an ad costs {room.price:.6f}"
+        f"{room.period} budget: {money(room.spent)} spent and {money(room.held)} held of {money(room.limit)} "
+        f"{room.currency}{pace}; an ad costs {money(room.price)}"
     )
 
 

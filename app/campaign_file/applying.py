@@ -7,6 +7,7 @@ from asyncpg import Connection, Record
 
 from app.campaign_file.checking import Known, faults, missing_publishers
 from app.campaign_file.reading import Draft
+from app.campaign_file.writing import money
 from app.domain import Campaign
 from app.errors import FileFault, InvalidFile
 from app.store import budgets, catalog, counters, running_budgets, setup
@@ -92,7 +93,7 @@ class _Change:
         overdrawn = await running_budgets.follow(self._connection, sorted(before))
         await budgets.open_periods(self._connection, sorted(of.id for of in campaigns))
         return [
-            f"campaign {of.campaign_id}: its {of.period} budget of {of.wanted} is below the {of.used} "
+            f"campaign {of.campaign_id}: its {of.period} budget of {money(of.wanted)} is below the {money(of.used)} "
             "that is spent and held already; it stops there"
             for of in sorted(overdrawn, key=lambda of: (of.campaign_id, of.period))
         ]

@@ -44,7 +44,7 @@ def _plain(value: Any) -> Any:
         case list() | tuple():
             return [_plain(inner) for inner in value]
         case Decimal():
-            return _amount(value)
+            return money(value)
         case datetime():
             return value.astimezone(UTC)
         case str():
@@ -53,6 +53,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _amount(amount: Decimal) -> str:
+def money(amount: Decimal) -> str:
+    """An exact amount as people write it: with two decimals, and more only where there are more."""
     whole, _, fraction = f"{amount:f}".partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(DECIMALS_SHOWN, '0')}"

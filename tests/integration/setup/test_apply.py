@@ -1,0 +1,163 @@
+"""Applying a campaign file: all of it or nothing, and nothing the second time."""
+
+import asyncio
+
+import pytest
+
+from app.domain import Catalog
+from app.errors import InvalidFile
+from app.store import catalog, setup
+from app.store.connections import Store
+from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
+from tests.unit.campaign_file.examples import document
+
+
+async def loaded(store: Store) -> Catalog:
+    async with store.connection() as connection:
+        return await catalog.load(connection)
+
+
+async def faults_of(store: Store, wrong: Document) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidFile) as refused:
+        await apply_document(store, wrong)
+    return [(fault.key, fault.reason) for fault in refused.value.faults]
+
+
+async def test_applying_a_file_twice_changes_nothing_the_second_time(store: Store) -> None:
+    first = await apply_document(store, document())
+    before = await loaded(store)
+    second = await apply_document(store, document())
+    assert first.created == (
+        "publisher tv",
+        "upstream primary",
+        "campaign spring",
+        "campaign network",
+        "creative spring-15s",
+        "placement preroll",
+    )
+    assert (first.revision, second.revision) == (1, 1)
+    assert (second.created, second.updated, second.unchanged) == ((), (), first.created)
+    assert await loaded(store) == before
+
+
+async def test_what_a_file_does_not_name_stays_as_it_is(store: Store) -> None:
+    await apply_document(store, document())
+    before = await loaded(store)
+    changed = await apply_document(store, {"campaigns": [campaign("network", upstreams=["primary"], cpm="3.00")]})
+    assert (changed.created, changed.updated, changed.revision) == ((), ("campaign network",), 2)
+    after = await loaded(store)
+    assert after.campaigns["spring"] == before.campaigns["spring"]
+    assert after.placements == before.placements
+    assert after.creatives == before.creatives
+
+
+async def test_what_a_file_names_is_replaced_as_a_whole(store: Store) -> None:
+    await apply_document(store, document())
+    await apply_document(store, {"campaigns": [campaign(timezone="America/New_York")]})
+    spring = (await loaded(store)).campaigns["spring"]
+    assert (spring.budgets, spring.frequency_caps) == ({}, ())
+
+
+async def test_one_fault_and_nothing_is_applied(store: Store) -> None:
+    wrong = document()
+    wrong["placements"][0]["campaigns"].append("nowhere")
+    assert await faults_of(store, wrong) == [("placements[0].campaigns[2]", "there is no campaign nowhere")]
+    empty = await loaded(store)
+    assert (empty.revision, empty.campaigns, empty.publishers) == (0, {}, {})
+
+
+async def test_references_lead_to_the_file_or_to_the_database(store: Store) -> None:
+    await apply_document(store, document())
+    await apply_document(store, {"placements": [{"id": "p2", "publisher_id": "tv", "campaigns": ["spring"]}]})
+    wrong = {
+        "campaigns": [campaign("c2", upstreams=["primary", "secondary"])],
+        "creatives": [creative("k", "nowhere")],
+        "placements": [{"id": "p3", "publisher_id": "tv", "campaigns": ["c2", "c3"]}],
+    }
+    assert await faults_of(store, wrong) == [
+        ("campaigns[0].upstreams[1]", "there is no upstream secondary"),
+        ("creatives[0].campaign_id", "there is no campaign nowhere"),
+        ("placements[0].campaigns[1]", "there is no campaign c3"),
+    ]
+
+
+async def test_a_thing_with_a_fault_is_not_missed_by_those_that_refer_to_it(store: Store) -> None:
+    wrong = document()
+    wrong["upstreams"][0]["timeout_ms"] = 0
+    wrong["campaigns"][0]["cpm"] = "-1"
+    wrong["creatives"][0]["duration_s"] = 0
+    assert [key for key, _ in await faults_of(store, wrong)] == [
+        "upstreams[0].timeout_ms",
+        "campaigns[0].cpm",
+        "creatives[0].duration_s",
+    ]
+
+
+async def test_a_publisher_that_only_a_placement_names_begins_without_limits(store: Store) -> None:
+    without = document()
+    del without["publishers"]
+    applied = await apply_document(store, without)
+    assert applied.created[0] == "publisher tv"
+    assert (await loaded(store)).publishers["tv"].requests_per_s is None
+    again = await apply_document(store, document())
+    assert again.updated == ("publisher tv",)
+    assert (await apply_document(store, without)).updated == ()
+    assert (await loaded(store)).publishers["tv"].requests_per_s == 100
+
+
+async def test_an_active_campaign_has_creatives_or_upstreams_and_not_both(store: Store) -> None:
+    assert await faults_of(store, {"campaigns": [campaign()]}) == [
+        ("campaigns[0].upstreams", "or creatives must be there while the campaign is active")
+    ]
+    await apply_document(store, {"campaigns": [campaign(status="paused")]})
+    await apply_document(store, owned())
+    upstream = {"id": "u", "tag_url": "http://ads.example/vast"}
+    both = {"upstreams": [upstream], "campaigns": [campaign(upstreams=["u"])]}
+    assert await faults_of(store, both) == [
+        ("campaigns[0].upstreams", "must be empty, because the campaign has creatives")
+    ]
+    await apply_document(store, {"upstreams": [upstream], "campaigns": [campaign("network", upstreams=["u"])]})
+    assert await faults_of(store, {"creatives": [creative("k", "network")]}) == [
+        ("creatives[0].campaign_id", "must not be network, which gets its ads from upstreams")
+    ]
+
+
+async def test_a_campaign_that_has_ended_does_not_come_back(store: Store) -> None:
+    await apply_document(store, owned(status="ended"))
+    for status in ("active", "paused"):
+        assert await faults_of(store, owned(status=status)) == [
+            ("campaigns[0].status", "must stay ended: a campaign that has ended does not come back")
+        ]
+    assert (await apply_document(store, owned(status="ended", cpm="1"))).updated == ("campaign spring",)
+
+
+async def test_a_creative_does_not_change_its_campaign(store: Store) -> None:
+    await apply_document(store, owned("spring"))
+    await apply_document(store, owned("summer"))
+    assert await faults_of(store, {"creatives": [creative("spring-15s", "summer")]}) == [
+        ("creatives[0].campaign_id", "must stay spring: a creative does not change its campaign")
+    ]
+
+
+async def test_changes_at_once_come_one_after_the_other(store: Store) -> None:
+    await asyncio.gather(*(apply_document(store, owned(f"campaign{no}")) for no in range(5)))
+    after = await loaded(store)
+    assert (len(after.campaigns), after.revision) == (5, 5)
+
+
+async def test_two_who_create_the_same_thing_at_once_create_it_once(store: Store) -> None:
+    applied = await asyncio.gather(*(apply_document(store, owned()) for _ in range(5)))
+    assert sorted(len(one.created) for one in applied) == [0, 0, 0, 0, 2]
+
+
+async def test_the_database_is_asked_which_timezones_it_knows(store: Store) -> None:
+    async with store.connection() as connection:
+        unknown = await setup.unknown_timezones(connection, {"Europe/Berlin", "UTC", "Nowhere/Land"})
+    assert unknown == {"Nowhere/Land"}
+
+
+async def test_the_first_request_finds_its_budget_periods(store: Store) -> None:
+    await apply_document(store, owned(budgets={"hour": "10", "day": "20", "lifetime": "30"}))
+    async with store.connection() as connection:
+        rows = await connection.fetch('SELECT period, "limit" FROM budget_tracking ORDER BY "limit"')
+    assert [(row["period"], int(row["limit"])) for row in rows] == [("hour", 10), ("day", 20), ("lifetime", 30)]

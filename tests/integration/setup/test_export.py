@@ -1,0 +1,154 @@
+"""What `export` writes is what is set up: applied again it changes nothing, and elsewhere it makes the same."""
+
+import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.campaign_file.applying import apply
+from app.campaign_file.fields import CURRENCIES, TIMEZONES
+from app.campaign_file.reading import Draft, read_draft
+from app.campaign_file.writing import money, toml
+from app.domain import BudgetPeriod, CapWindow, Catalog
+from app.embedded import EmbeddedPostgres
+from app.store import catalog
+from app.store.connections import Store
+from tests.integration.serves import open_store
+from tests.integration.setup.files import Document, apply_document, creative
+from tests.postgres import cloned_database
+from tests.unit.campaign_file.examples import document
+
+words = st.text(
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\ufffe\uffff"), min_size=1, max_size=20
+)
+ids = words.map(str.strip).filter(lambda text: text and "/" not in text)
+cpms = st.decimals(0, 99_999, places=3)
+amounts = st.decimals(0, 999_999_999, places=6)
+moments = st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC))
+urls = words.map(lambda text: f"https://ads.example/{text.replace(' ', '')}")
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A key that may be left out: None takes it away below."""
+    return st.none() | strategy
+
+
+@st.composite
+def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document:
+    starts_at = draw(moments)
+    windows = draw(st.lists(st.sampled_from(CapWindow), unique=True))
+    return {
+        "id": campaign_id,
+        "advertiser": draw(words),
+        "status": draw(st.sampled_from(["paused", "ended"] if not upstream_ids else ["active", "paused", "ended"])),
+        "currency": draw(st.sampled_from(sorted(CURRENCIES))),
+        "timezone": draw(st.sampled_from(sorted(TIMEZONES))),
+        "starts_at": starts_at,
+        "ends_at": starts_at + draw(st.timedeltas(timedelta(microseconds=1), timedelta(days=300))),
+        "cpm": str(draw(cpms)),
+        "billing": draw(some(st.sampled_from(["serve", "impression"]))),
+        "pacing": draw(some(st.sampled_from(["asap", "even"]))),
+        "budgets": {str(period): str(draw(amounts)) for period in draw(st.sets(st.sampled_from(BudgetPeriod)))},
+        "frequency_caps": [{"impressions": draw(st.integers(1, 1000)), "per": str(window)} for window in windows],
+        "upstreams": upstream_ids,
+        "without_user": draw(some(st.sampled_from(["skip", "serve"]))),
+        "hold_ttl_s": draw(some(st.integers(1, 604_800))),
+        "targeting": {"countries": draw(st.lists(st.sampled_from(["de", "US", "fra"]), unique=True))},
+    }
+
+
+@st.composite
+def documents(draw: Draw) -> Document:
+    """A file with everything in it."""
+    upstream_ids, campaign_ids, placement_ids = (draw(st.lists(ids, unique=True, max_size=3)) for _ in range(3))
+    chains = {
+        of: draw(st.lists(st.sampled_from(upstream_ids), unique=True)) if upstream_ids else [] for of in campaign_ids
+    }
+    owners = [of for of in campaign_ids if not chains[of]]
+    built: Document = {
+        "publishers": [{"id": draw(ids), "requests_per_s": draw(some(st.integers(1, 9)))}],
+        "upstreams": [
+            {
+                "id": of,
+                "tag_url": draw(urls),
+                "max_qps": draw(some(st.integers(1, 99))),
+                "hedge": draw(some(st.booleans())),
+            }
+            for of in upstream_ids
+        ],
+        "campaigns": [draw(campaigns(of, chains[of])) for of in campaign_ids],
+        "creatives": [
+            creative(of, draw(st.sampled_from(owners)), title=draw(words), description=draw(some(words)))
+            for of in (draw(st.lists(ids, unique=True, max_size=3)) if owners else [])
+        ],
+        "placements": [
+            {
+                "id": of,
+                "publisher_id": draw(ids),
+                "campaigns": draw(st.permutations(campaign_ids)),
+                "ad_breaks": [
+                    {"id": draw(ids), "time_offset": "25%", "pod_duration_s": draw(some(st.integers(1, 60)))}
+                ],
+            }
+            for of in (placement_ids if campaign_ids else [])
+        ],
+    }
+    return {kind: [_without_none(entry) for entry in entries] for kind, entries in built.items()}
+
+
+def _without_none(entry: Document) -> Document:
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+async def exported(store: Store) -> tuple[Catalog, Draft]:
+    async with store.connection() as connection:
+        loaded = await catalog.load(connection)
+    return loaded, read_draft("export", tomllib.loads(toml(loaded), parse_float=Decimal))
+
+
+async def test_an_export_that_is_applied_again_changes_nothing(store: Store) -> None:
+    await apply_document(store, document())
+    before, export = await exported(store)
+    applied = await apply(store, export)
+    assert (applied.created, applied.updated, applied.revision) == ((), (), before.revision)
+    assert len(applied.unchanged) == 6
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(wanted=documents())
+async def test_whatever_is_set_up_comes_back_from_its_export(
+    postgres: EmbeddedPostgres, migrated_template: str, wanted: Document
+) -> None:
+    async with cloned_database(postgres, migrated_template) as url:
+        store = open_store(url)
+        await apply_document(store, wanted)
+        before, export = await exported(store)
+        assert not export.faults
+        again = await apply(store, export)
+        assert (again.created, again.updated, again.revision) == ((), (), before.revision)
+        async with store.transaction() as connection:
+            await connection.execute(
+                "TRUNCATE budget_tracking, campaign_budgets, campaign_caps, campaign_upstreams, creatives, "
+                "placement_campaigns, placements, campaigns, upstreams, publishers CASCADE"
+            )
+        await apply(store, export)
+        after, _ = await exported(store)
+        await store.close()
+    for kind in ("publishers", "upstreams", "campaigns", "creatives", "placements"):
+        assert getattr(after, kind) == getattr(before, kind)
+
+
+def test_money_is_written_exactly_and_with_two_decimals_at_least() -> None:
+    assert [money(Decimal(text)) for text in ("2500", "2500.000", "0.125000", "0", "1E+3", "0.000001")] == [
+        "2500.00",
+        "2500.00",
+        "0.125",
+        "0.00",
+        "1000.00",
+        "0.000001",
+    ]
