@@ -20,11 +20,14 @@ from app.books.maintenance import Maintenance
 from app.errors import AdServerError
 from app.observing.logs import LineWriter, RequestLog, configure
 from app.observing.metrics import Metrics
+from app.observing.tracing import Tracing
+from app.observing.tracing import is_configured as tracing_is_configured
 from app.privacy import identification_allowed
 from app.serving.adserver import AdServer, Limits
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
+from app.serving.spans import NO_SPANS
 from app.serving.tokens import TokenSigner
 from app.serving.viewing import ViewingSessions
 from app.settings import Settings
@@ -35,7 +38,7 @@ from app.web.admin import Admin
 from app.web.beacons import Beacons
 from app.web.clients import ClientReader
 from app.web.demo import Demo
-from app.web.desk import AdDesk
+from app.web.desk import AdDesk, ObservedDesk
 from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
 from app.web.pages import Pages
@@ -51,18 +54,21 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application of one worker, by default with the settings of the environment."""
-    worker = Worker(settings or Settings())
+    tracing = Tracing() if tracing_is_configured() else None
+    worker = Worker(settings or Settings(), tracing)
     router = Starlette(
         lifespan=worker.lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error}
     )
-    return HotPaths(router, worker.exact, worker.prefixed)
+    app = HotPaths(router, worker.exact, worker.prefixed)
+    return app if tracing is None else tracing.around(app)
 
 
 class Worker:
     """One server process: opens everything in the running event loop, and closes it in reverse."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None) -> None:
         self._settings = settings
+        self._tracing = tracing
         self._stack = AsyncExitStack()
         self.exact: dict[str, ASGIApp] = {}
         self.prefixed: dict[str, tuple[str, ASGIApp]] = {}
@@ -92,9 +98,19 @@ class Worker:
             allowed_networks=settings.allowed_networks,
         )
         self._stack.push_async_callback(upstreams.aclose)
+        self._trace(upstreams)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
-        adserver = AdServer(store, catalogs, ads, upstreams.rates, metrics, hash_key(secrets[0]), _limits(settings))
+        adserver = AdServer(
+            store,
+            catalogs,
+            ads,
+            upstreams.rates,
+            metrics,
+            hash_key(secrets[0]),
+            _limits(settings),
+            self._tracing or NO_SPANS,
+        )
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
         beacon_lane = self._beacon_lane(store, metrics)
@@ -107,9 +123,11 @@ class Worker:
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
-        desk = AdDesk(adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
+        requests = RequestLog(log, settings.log_level, metrics)
+        parts = (adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
+        desk = ObservedDesk(*parts, requests)
         clients = ClientReader(settings.trusted_proxies)
-        players = TagUrl(desk, clients, RequestLog(log, settings.log_level, metrics))
+        players = TagUrl(AdDesk(*parts), clients, requests)
         beacons = Beacons(signer, beacon_lane, metrics)
         self.exact["/vast"] = players
         self.prefixed["/event/"] = ("event", beacons.event)
@@ -126,6 +144,11 @@ class Worker:
             *Demo(store, hash_key(secrets[0])).routes(),
             *Pages().routes(),
         ]
+
+    def _trace(self, upstreams: Upstreams) -> None:
+        if self._tracing is not None:
+            self._stack.callback(self._tracing.close)
+            self._tracing.clients(upstreams.client.clients)
 
     def _beacon_lane(self, store: Store, metrics: Metrics) -> BeaconLane:
         settings = self._settings

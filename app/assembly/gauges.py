@@ -23,6 +23,8 @@ class Gauges:
         """Sets every gauge; costs about as much as one request."""
         self._metrics.log_lines_dropped(self._log.take_dropped())
         self._metrics.lanes(self._adserver.waiting)
+        for lane, (busy, connections) in self._adserver.connections.items():
+            self._metrics.pool(lane, busy, connections)
         self._metrics.pool("other", *self._store.pool_in_use)
         self._metrics.in_flight(self._upstreams.in_flight)
         self._metrics.quotas(self._upstreams.rates.rates_per_s)

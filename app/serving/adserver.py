@@ -1,6 +1,7 @@
 """The ad server without HTTP: a request goes in, and its outcome comes out."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,8 @@ from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
 from app.serving.doubts import Doubts
 from app.serving.lanes import Lane
+from app.serving.patience import Patience
+from app.serving.spans import NO_SPANS, Spans
 from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
 from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
 from app.store import budgets
@@ -81,6 +84,7 @@ class AdServer:
         observer: ServingObserver,
         hash_key: bytes,
         limits: Limits,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._store = store
         self.catalogs = catalogs
@@ -89,7 +93,10 @@ class AdServer:
         self._observer = observer
         self._hash_key = hash_key
         self._limits = limits
+        self._spans = spans
         self._doubts = Doubts(asyncio.get_running_loop().time)
+        self._patience = Patience(limits.group_patience_s, limits.fetch_connections)
+        self._groups: Counter[str] = Counter()
         self._fetching: set[asyncio.Task[None]] = set()
         self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S)
         # A group that fetches is always held up.
@@ -126,6 +133,14 @@ class AdServer:
     def waiting(self) -> Mapping[str, int]:
         """Requests waiting, by lane."""
         return {lane.name: lane.waiting for lane in (self._in_hand, self._fetch)}
+
+    @property
+    def connections(self) -> Mapping[str, tuple[int, int]]:
+        """Connections with a group under way, and how many there are, by lane."""
+        return {
+            self._in_hand.name: (self._groups[self._in_hand.name], self._limits.lane_connections),
+            self._fetch.name: (self._groups[self._fetch.name], self._limits.fetch_connections),
+        }
 
     async def serve(self, request: AdRequest, context: SessionContext) -> Outcome:
         """Answers within the request's deadline.
@@ -175,6 +190,7 @@ class AdServer:
             deadline=loop.time() + self._limits.request_deadline_s,
             outcome=loop.create_future(),
             may_be_served=named,
+            trace=self._spans.request(),
         )
 
     def _user_key(self, request: AdRequest) -> UUID | None:
@@ -225,11 +241,11 @@ class AdServer:
         started = asyncio.get_running_loop().time()
         self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
         catalog = self.catalogs.current
-        transaction = GroupTransaction(
-            connection, catalog, self._doubts, self._fetch_ad, self._recall, self._limits.group_patience_s
-        )
+        transaction = GroupTransaction(connection, catalog, self._doubts, self._fetch_ad, self._recall, self._patience)
+        self._groups[lane] += 1
         try:
-            group = await transaction.serve(tickets)
+            with self._spans.group(lane, [ticket.trace for ticket in tickets]) as steps:
+                group = await transaction.serve(tickets, steps)
         except CatalogMovedError:
             await self.catalogs.reload(catalog)
             self._start_again(tickets)
@@ -239,6 +255,8 @@ class AdServer:
             self._start_again(tickets)
         else:
             self._tell(group)
+        finally:
+            self._groups[lane] -= 1
         self._observer.group(lane, len(tickets), asyncio.get_running_loop().time() - started)
 
     def _start_again(self, tickets: list[Ticket]) -> None:
@@ -271,7 +289,8 @@ class AdServer:
         self._send(choice.ticket, back=True)
 
     async def _fetch_ad(self, ticket: Ticket, campaign: Campaign) -> FetchedAd:
-        return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
+        with self._spans.fetch(ticket.trace):
+            return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
 
     def _recall(self, serve: EarlierServe) -> ServedAd:
         fetched = None

@@ -25,7 +25,7 @@ class Spans(Protocol):
         """To be entered for what is asked of upstreams for a request, with what `request` gave for it."""
 
 
-class NoSpans:
+class _NoSpans:
     """Nobody listens."""
 
     def request(self) -> object:
@@ -43,3 +43,6 @@ class NoSpans:
     def step(self, _name: str) -> AbstractContextManager[object]:
         """Nothing to enter."""
         return nullcontext()
+
+
+NO_SPANS: Spans = _NoSpans()

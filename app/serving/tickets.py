@@ -108,6 +108,8 @@ class Ticket:
     refusals: dict[str, NoFillReason] = field(default_factory=dict)
     in_hand: dict[str, FetchedAd] = field(default_factory=dict)
     """Upstream ads that are already here, by campaign."""
+    trace: object = None
+    """What ties it to its trace, if somebody traces."""
     run: tuple[str, ...] = ()
     """The candidates that the present lane may try."""
     repeats_allowed: bool = False

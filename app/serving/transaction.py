@@ -2,7 +2,7 @@
 
     look        where there is a choice or a doubt: which candidates may serve at all; no locks
     take        count the ad in every cap window; locks rows of frequency_caps, sorted
-    fetch       ads that are not in hand come from their upstreams, all at once, for `patience_s` at the most
+    fetch       ads that are not in hand come from their upstreams, all at once, for as long as patience lasts
     spend       lock the budgets, sorted, and pay for as many ads as they have room for; book the serves
     give back   ads that were not paid for are not counted
 
@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +21,10 @@ from asyncpg import Connection, Record
 
 from app.domain import Campaign, Catalog, NoFillReason
 from app.errors import Conflict, Gone, NotFound, UpstreamFailed
-from app.serving.decision import Chooser
+from app.serving.decision import Chooser, misfits
 from app.serving.doubts import CAMPAIGN_S, USER_S, Doubts
+from app.serving.patience import Patience
+from app.serving.spans import Steps
 from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
 from app.store import budgets, candidates, caps, serves, sessions
 from app.store.serves import EarlierServe
@@ -74,31 +77,35 @@ class GroupTransaction:
         doubts: Doubts,
         fetch: Fetch,
         recall: Recall,
-        patience_s: float,
+        patience: Patience,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._doubts = doubts
         self._fetch = fetch
         self._recall = recall
-        self._patience_s = patience_s
+        self._patience = patience
         self._played: dict[object, tuple[str, ...]] = {}
         self._group = Group()
         self._at = BEFORE_ANYTHING
 
-    async def serve(self, tickets: Sequence[Ticket]) -> Group:
+    async def serve(self, tickets: Sequence[Ticket], steps: Steps) -> Group:
         """The one code path, for one request and for many."""
         known = [ticket.refusals.copy() for ticket in tickets]
         late: list[Late] = []
         try:
             async with self._connection.transaction():
-                asking = await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
-                await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
-                choices = self._choose(asking)
-                await self._take(choices)
-                late = await self._fetch_missing(choices)
-                await self._spend(choices)
-                await self._give_back(choices)
+                with steps.step("cap check"):
+                    asking = await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
+                    await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
+                    choices = self._choose(asking)
+                    await self._take(choices)
+                with steps.step("fetch"):
+                    late = await self._fetch_missing(choices)
+                    _refuse_misfits(choices)
+                with steps.step("spend"):
+                    await self._spend(choices)
+                    await self._give_back(choices)
         except BaseException:
             for _, task in late:
                 task.cancel()
@@ -235,17 +242,24 @@ class GroupTransaction:
         if not tasks:
             return []
         try:
-            done, pending = await asyncio.wait(tasks, timeout=self._patience_s)
+            with self._patience.waiting({_first_upstream(choice) for choice in tasks.values()}) as patient:
+                awaited = [task for task, choice in tasks.items() if _first_upstream(choice) in patient]
+                if awaited:
+                    await asyncio.wait(awaited, timeout=self._patience.seconds)
         except BaseException:
             for task in tasks:
                 task.cancel()
             raise
-        for task in done:
+        late: list[Late] = []
+        for task, choice in tasks.items():
+            if not task.done():
+                late.append((choice, task))
+                continue
             try:
-                tasks[task].fetched = task.result()
+                choice.fetched = task.result()
             except UpstreamFailed:
-                tasks[task].refuse(NoFillReason.UPSTREAM)
-        return [(tasks[task], task) for task in pending]
+                choice.refuse(NoFillReason.UPSTREAM)
+        return late
 
     async def _spend(self, choices: list[Choice]) -> None:
         """Pays for the ads in hand, first come first served."""
@@ -312,6 +326,19 @@ class GroupTransaction:
                 task.cancel()
             else:
                 self._group.late.append((choice, task))
+
+
+def _first_upstream(choice: Choice) -> str:
+    return choice.campaign.upstreams[0]
+
+
+def _refuse_misfits(choices: list[Choice]) -> None:
+    """What a fetched ad is like is not known before it is here."""
+    for _, of_ticket in groupby(choices, key=lambda choice: choice.ticket):
+        in_hand = [choice for choice in of_ticket if choice.in_hand and not choice.full_windows]
+        for choice in misfits(in_hand):
+            choice.refuse(NoFillReason.NO_CANDIDATE)
+            choice.fetched = None
 
 
 def _payment(choice: Choice) -> budgets.Payment:

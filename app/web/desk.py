@@ -1,12 +1,16 @@
 """From checked parameters to a rendered answer: what the tag URL, the stitchers' batches and VMAP have in common."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
+from app.errors import AdServerError
 from app.serving.adserver import AdServer
 from app.serving.answers import Answers
 from app.serving.context import open_context
 from app.serving.tickets import NoFill
+from app.web.problems import status_of
 from app.web.query import ad_request
 
 IdentityCheck = Callable[[Mapping[str, str]], bool]
@@ -22,6 +26,18 @@ class Answered:
     body: bytes
     reason: str | None
     repeat: bool
+
+    @property
+    def outcome(self) -> str:
+        """The answer in a word, as metrics and logs have it."""
+        return self.reason or ("repeat" if self.repeat else "served")
+
+
+class RequestObserver(Protocol):
+    """Who counts and logs requests."""
+
+    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+        """A request was answered; `outcome` is `served`, `repeat`, a no-fill reason, or `error`."""
 
 
 class AdDesk:
@@ -52,3 +68,32 @@ class AdDesk:
             return Answered(self._answers.no_fill(request.vast_version), outcome.reason.value, repeat=False)
         body = self._answers.vast(outcome, request.vast_version, self._adserver.catalogs.current)
         return Answered(body, None, outcome.repeat)
+
+
+class ObservedDesk(AdDesk):
+    """Tells of each request by itself, for those of which many come in one HTTP request."""
+
+    def __init__(
+        self, adserver: AdServer, answers: Answers, may_identify: IdentityCheck, observer: RequestObserver
+    ) -> None:
+        super().__init__(adserver, answers, may_identify)
+        self._observer = observer
+
+    async def answer(
+        self,
+        values: Mapping[str, str],
+        request_id: str,
+        client: tuple[str | None, str | None],
+        cookies: Mapping[str, str] = NO_COOKIES,
+        *,
+        stitched: bool = False,
+    ) -> Answered:
+        """As of AdDesk."""
+        started = time.perf_counter()
+        try:
+            answered = await super().answer(values, request_id, client, cookies, stitched=stitched)
+        except AdServerError as error:
+            self._observer.request(request_id, status_of(error), "error", time.perf_counter() - started)
+            raise
+        self._observer.request(request_id, 200, answered.outcome, time.perf_counter() - started)
+        return answered

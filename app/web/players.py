@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -12,7 +11,7 @@ from app.serving.keys import new_request_key
 from app.web.clients import ClientReader, Headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import cors_headers, preflight_headers
-from app.web.desk import AdDesk
+from app.web.desk import AdDesk, RequestObserver
 from app.web.problems import problem, problem_of
 from app.web.query import check, read_query
 
@@ -25,13 +24,6 @@ TIMING: Header = (b"timing-allow-origin", b"*")
 
 COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
 """Cookie, and the parameter that it stands in for where the query has none."""
-
-
-class RequestObserver(Protocol):
-    """Who counts and logs requests."""
-
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered; `outcome` is `served`, `repeat`, a no-fill reason, or `error`."""
 
 
 class TagUrl:
@@ -94,12 +86,11 @@ class TagUrl:
         answer = [XML, NO_STORE]
         if answered.reason is not None:
             answer.append((b"x-no-fill-reason", answered.reason.encode()))
-            return 200, answer, answered.body, answered.reason
-        outcome = "repeat" if answered.repeat else "served"
+            return 200, answer, answered.body, answered.outcome
         packed = compressed(answered.body, headers)
         if packed is not None:
-            return 200, [*answer, GZIPPED, VARIES], packed, outcome
-        return 200, answer, answered.body, outcome
+            return 200, [*answer, GZIPPED, VARIES], packed, answered.outcome
+        return 200, answer, answered.body, answered.outcome
 
 
 def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:

@@ -31,6 +31,11 @@ STATUS_OF: dict[type[Exception], int] = {
 }
 
 
+def status_of(error: Exception) -> int:
+    """The HTTP status that an error which was raised on purpose means."""
+    return next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
+
+
 def problem(status: int, detail: str, *, field: str | None = None, **more: object) -> Response:
     """A problem document; `field` names the parameter or key that was wrong, `detail` is one sentence."""
     body: dict[str, object] = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
@@ -42,7 +47,7 @@ def problem(status: int, detail: str, *, field: str | None = None, **more: objec
 
 def problem_of(error: Exception) -> Response:
     """The problem document of an error that was raised on purpose."""
-    status = next(status for kind, status in STATUS_OF.items() if isinstance(error, kind))
+    status = status_of(error)
     if isinstance(error, errors.InvalidFile):
         faults = [{"field": fault.key, "reason": fault.reason} for fault in error.faults]
         return problem(status, error.reason, field=error.field, faults=faults)

@@ -14,7 +14,7 @@ from app.serving.keys import new_request_key
 from app.web.bodies import read_json
 from app.web.clients import ClientReader
 from app.web.desk import AdDesk, Answered
-from app.web.problems import STATUS_OF
+from app.web.problems import status_of
 from app.web.query import PARAMETERS, check
 
 NDJSON = "application/x-ndjson"
@@ -98,7 +98,7 @@ def _ad(answered: Answered) -> dict[str, object]:
 
 
 def _problem(error: AdServerError) -> dict[str, object]:
-    status = next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
+    status = status_of(error)
     if isinstance(error, InvalidRequest):
         return {"status": status, "field": error.field, "reason": error.reason}
     return {"status": status, "reason": str(error)}
