@@ -76,7 +76,11 @@ def random_paths(crowd: Crowd) -> list[str]:
 
 async def _wrk(url: str, count: int, seconds: int, script: str, *arguments: str) -> Loaded:
     options = ["-t1", f"-c{count}", f"-d{seconds}s", "--timeout=5s", "--latency", "-s", str(FOLDER / script)]
-    printed = await output_of("wrk", *options, url, "--", *arguments)
+    return read_wrk(await output_of("wrk", *options, url, "--", *arguments))
+
+
+def read_wrk(printed: str) -> Loaded:
+    """What wrk saw, from what it prints. Raises RuntimeError if it prints something else than expected."""
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", printed)
     return Loaded(

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 READY_S = 60
 STOP_S = 20
+COMPLAINT_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,14 @@ async def python_process(
         try:
             async with asyncio.timeout(READY_S):
                 if not await asyncio.get_running_loop().sock_recv(ours, 1):
-                    raise RuntimeError(f"{module} {' '.join(arguments)} does not start: {_last_line(log)}")
+                    raise RuntimeError(f"{module} {' '.join(arguments)} does not start: {_complaint(log)}")
             yield process.pid
         finally:
             await stop(process)
 
 
-def _last_line(log: Path) -> str:
-    return (log.read_text(errors="replace").splitlines() or ["it says nothing"])[-1]
+def _complaint(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-COMPLAINT_LINES:]) or "it says nothing"
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
