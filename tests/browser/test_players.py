@@ -2,7 +2,9 @@
 
 import asyncio
 from collections import Counter
+from decimal import Decimal
 
+import asyncpg
 import pytest
 from playwright.async_api import Browser
 
@@ -12,6 +14,15 @@ from tests.browser.watching import AD_PLAYS, CONTENT_PLAYS, WHOLE_AD, watching
 WHOLE = sorted((0, event) for event in WHOLE_AD)
 
 both = pytest.mark.parametrize("player", ["fluid", "client"])
+
+
+async def held_and_spent(world: World, campaign_id: str) -> tuple[Decimal, Decimal]:
+    connection = await asyncpg.connect(world.database)
+    try:
+        row = await connection.fetchrow("SELECT held, spent FROM budget_tracking WHERE campaign_id = $1", campaign_id)
+    finally:
+        await connection.close()
+    return row["held"], row["spent"]
 
 
 async def play_whole(browser: Browser, world: World, player: str, name: str, **parameters: str) -> None:
@@ -106,7 +117,15 @@ async def test_an_ad_that_cannot_be_played_is_reported_with_its_code_and_not_cha
     async with watching(browser, world, "client", campaign_id="broken") as watched:
         await watched.wait_for(CONTENT_PLAYS)
         assert await watched.counted(1) == [(0, "error")]
+        assert await held_and_spent(world, "broken") == (0, 0)
         assert watched.sent == {"error": 1}
+
+
+async def test_an_ad_that_is_billed_when_seen_is_charged_by_its_impression(browser: Browser, world: World) -> None:
+    async with watching(browser, world, "client", campaign_id="seen") as watched:
+        await watched.wait_for(AD_PLAYS)
+        assert (0, "impression") in await watched.counted(1)
+        assert await held_and_spent(world, "seen") == (0, Decimal("2.5"))
 
 
 async def test_a_click_opens_what_was_advertised_and_counts_once(browser: Browser, world: World) -> None:

@@ -55,7 +55,7 @@ async function showAnswer(url) {
   byId("document").textContent = await response.text();
   byId("outcome").className = response.ok && !reason ? "" : "warm";
   if (isProblem) byId("outcome").textContent = JSON.parse(byId("document").textContent).detail;
-  else byId("outcome").textContent = reason ? `No ad: ${reason}` : `Request ${response.headers.get("X-Request-Id") ?? ""}`;
+  else byId("outcome").textContent = reason ? `No ad: ${reason}` : `Answered: request ${shown.requestIds.join(", ")}`;
 }
 
 async function refresh() {

@@ -1,6 +1,6 @@
 // A player of our own around vast-client, which expands macros and reports errors: ads before a piece of content.
 
-const MEDIA_ERROR = 405; // VAST 4.2 section 2.3.6.3: the media file cannot be displayed
+const MEDIA_ERROR = "405"; // VAST 4.2 section 2.3.6.3: the media file cannot be displayed
 
 export async function playWithClient(stage, tagUrl, contentUrl) {
   const video = document.createElement("video");
@@ -30,7 +30,7 @@ async function playAd(video, client, ad) {
     video.ontimeupdate = () => tracker.setProgress(video.currentTime);
     video.onvolumechange = () => tracker.setMuted(video.muted);
     video.onended = () => { tracker.complete(); done(); };
-    video.onerror = () => { tracker.errorWithCode(MEDIA_ERROR); done(); };
+    video.onerror = () => { tracker.error({ ERRORCODE: MEDIA_ERROR }); done(); };
     video.src = file.fileURL;
     video.play().catch(() => {});
   });
