@@ -76,36 +76,19 @@ def test_a_placement_without_breaks_is_an_empty_list():
     assert len(etree.fromstring(vmap([], VastVersion.V4_2))) == 0
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("start", "end", "00:00:00", "00:10:00", "99:59:59.999", "01:02:03.4", "0%", "7%", "50%", "100%", "#1", "#12"),
-    ],
+RIGHT = ("start", "end", "00:00:00", "00:10:00", "99:59:59.999", "0%", "7%", "50%", "100%", "#1", "#12")
+WRONG = (
+    *("", "Start", "preroll", "10", "10s", "0:10:00", "00:60:00", "00:00:60", "01:02:03.4", "00:00:00.5000", "101%"),
+    *("-1%", "5.5%", "#0", "#", "#-1", "#01", "start ", "50 %", "\u0665\u0660%", "00:00:00\n"),
 )
+
+
+@pytest.mark.parametrize("text", RIGHT)
 def test_time_offsets_of_the_standard_are_taken(text):
-    assert valid_time_offset(text) == (text != "01:02:03.4")
+    assert valid_time_offset(text)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "",
-            "Start",
-            "preroll",
-            "10",
-            "10s",
-            "0:10:00",
-            "00:60:00",
-            "00:00:60",
-            "00:00:00.5000",
-            "101%",
-            "-1%",
-            "5.5%",
-        ),
-        *("#0", "#", "#-1", "#01", "start ", "50 %", "٥٠%", "00:00:00\n"),
-    ],
-)
+@pytest.mark.parametrize("text", WRONG)
 def test_others_are_not(text):
     assert not valid_time_offset(text)
 
