@@ -71,6 +71,8 @@ def migrate_offline() -> None:
     """Prints the SQL for `alembic upgrade head --sql`."""
     context.configure(
         dialect_name="postgresql",
+        # With the default style every % would be printed twice.
+        dialect_opts={"paramstyle": "named"},
         target_metadata=metadata,
         literal_binds=True,
         on_version_apply=after_each_revision,

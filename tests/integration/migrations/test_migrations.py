@@ -1,0 +1,151 @@
+"""The chain of migrations: up, down and up again, online and offline, and what it leaves behind."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+from contextlib import redirect_stdout
+
+import pytest
+from alembic import command
+from pytest_alembic.config import Config
+from pytest_alembic.runner import MigrationContext, runner
+from pytest_alembic.tests import (
+    test_model_definitions_match_ddl,  # noqa: F401  The tests of the package are collected here.
+    test_single_head_revision,  # noqa: F401
+    test_up_down_consistency,  # noqa: F401
+    test_upgrade,  # noqa: F401
+)
+
+from app.embedded import EmbeddedPostgres
+from app.errors import MisconfiguredServer, StoreUnavailable
+from app.launch.migrating import migrate, require_schema
+from app.store.connections import connect
+from app.store.revision import alembic_config, current_revision, needed_revision, revisions
+from tests.launched import adserver
+from tests.postgres import cloned_database
+
+UNDESCRIBED = """
+SELECT c.relname || coalesce('.' || a.attname, '')
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname IN ('public', 'finance')
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname <> 'alembic_version'
+    AND (obj_description(c.oid) IS NULL OR col_description(c.oid, a.attnum) IS NULL)
+"""
+UNNAMED_RULES = """
+SELECT conrelid::regclass || '.' || conname FROM pg_constraint
+WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conname LIKE conrelid::regclass || '%_check%'
+"""
+MONEY = """
+SELECT table_name || '.' || column_name FROM information_schema.columns
+WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'limit', 'amount')
+    AND (data_type, numeric_precision, numeric_scale) <> ('numeric', 18, 6)
+    AND table_name NOT LIKE ALL (ARRAY['%_2%', '%_default'])
+"""
+
+SHAPE = """
+SELECT table_schema || '.' || table_name || '.' || column_name,
+       concat_ws(' ', data_type, is_nullable, column_default, collation_name, is_identity)
+FROM information_schema.columns WHERE table_schema IN ('public', 'finance')
+UNION ALL
+SELECT conrelid::regclass || '.' || conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace
+UNION ALL
+SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+UNION ALL
+SELECT oid::regprocedure::text, md5(prosrc) FROM pg_proc
+WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
+UNION ALL
+SELECT oid::regclass::text, concat_ws(' ', relkind, pg_get_userbyid(relowner), relacl, reloptions) FROM pg_class
+WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
+ORDER BY 1, 2
+"""
+
+
+@pytest.fixture
+async def empty_database(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    async with cloned_database(postgres, "template1") as url:
+        yield url
+
+
+@pytest.fixture
+def alembic_runner(empty_database: str) -> Iterator[MigrationContext]:
+    config = alembic_config()
+    config.attributes["database_url"] = empty_database
+    # Without an engine here, env.py makes its own, asynchronous one, as it does for people.
+    with runner(config=Config(alembic_config=config), engine=None) as context:
+        yield context
+
+
+def test_the_whole_chain_goes_up_down_and_up_again(empty_database: str) -> None:
+    config = alembic_config()
+    config.attributes["database_url"] = empty_database
+    for target in (command.upgrade, "head"), (command.downgrade, "base"), (command.upgrade, "head"):
+        target[0](config, target[1])
+    command.check(config)
+    require_schema(empty_database)
+
+
+def test_migrating_twice_changes_nothing(empty_database: str) -> None:
+    reported: list[str] = []
+    migrate(empty_database, reported.append)
+    assert reported == list(reversed(revisions()))
+    migrate(empty_database, reported.append)
+    assert reported == list(reversed(revisions()))
+
+
+async def test_the_sql_that_is_printed_offline_makes_the_same_schema(empty_database: str, database: str) -> None:
+    with redirect_stdout(io.StringIO()) as printed:
+        config = alembic_config()
+        config.output_buffer = printed
+        command.upgrade(config, "head", sql=True)
+    async with connect(empty_database) as offline, connect(database) as online:
+        await offline.execute(printed.getvalue())
+        assert await current_revision(offline) == needed_revision()
+        assert await offline.fetch(SHAPE) == await online.fetch(SHAPE)
+
+
+def test_a_schema_behind_the_code_is_refused(empty_database: str) -> None:
+    config = alembic_config()
+    config.attributes["database_url"] = empty_database
+    command.upgrade(config, revisions()[1])
+    with pytest.raises(MisconfiguredServer, match=f"is at {revisions()[1]}, and {revisions()[0]} is needed"):
+        require_schema(empty_database)
+
+
+async def test_a_newer_schema_lets_the_server_before_it_serve_but_not_migrate(database: str) -> None:
+    async with connect(database) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await asyncio.to_thread(require_schema, database)
+    with pytest.raises(MisconfiguredServer, match=r"cannot migrate .*9999"):
+        await asyncio.to_thread(migrate, database)
+
+
+async def test_a_migration_that_cannot_have_its_lock_gives_up_and_says_so(database: str) -> None:
+    async with connect(database) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE alembic_version")
+        with pytest.raises(StoreUnavailable, match=r"cannot migrate .*lock timeout"):
+            await asyncio.to_thread(migrate, database)
+
+
+async def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> None:
+    commands = [asyncio.to_thread(adserver, "migrate", DATABASE_URL=empty_database) for _ in range(2)]
+    done = await asyncio.gather(*commands)
+    assert [command.stderr for command in done] == ["", ""]
+    lines = [line for command in done for line in command.stdout.splitlines()]
+    assert lines == [f"Migrated to {revision}." for revision in reversed(revisions())]
+
+
+async def test_every_table_view_and_column_is_described(database: str) -> None:
+    async with connect(database) as connection:
+        assert [row[0] for row in await connection.fetch(UNDESCRIBED)] == []
+
+
+async def test_every_rule_has_a_name_of_its_own(database: str) -> None:
+    async with connect(database) as connection:
+        assert [row[0] for row in await connection.fetch(UNNAMED_RULES)] == []
+
+
+async def test_money_is_numeric_with_six_decimals_everywhere(database: str) -> None:
+    async with connect(database) as connection:
+        assert [row[0] for row in await connection.fetch(MONEY)] == []
