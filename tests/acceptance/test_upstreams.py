@@ -1,0 +1,89 @@
+"""Campaigns whose ads come from upstreams, over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.campaigns import campaign, own_campaign, placement, publisher, set_up, upstream
+from tests.faults import upstream_server as faults
+from tests.faults.upstream_server import UpstreamServer, answer, inline
+from tests.launched import Launched
+
+READY = "Serving on"
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[UpstreamServer]:
+    async with UpstreamServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def quick() -> AsyncIterator[UpstreamServer]:
+    async with UpstreamServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def campaigns(database: str, slow: UpstreamServer, quick: UpstreamServer) -> None:
+    await set_up(
+        database,
+        publisher("publisher1"),
+        upstream("slow", slow.url, timeout_ms=5000),
+        upstream("quick", quick.url, timeout_ms=5000),
+        campaign("slow", upstreams=["slow"]),
+        campaign("quick", upstreams=["quick"]),
+        campaign("capped", upstreams=["quick"], frequency_caps=[{"impressions": 1, "per": "day"}]),
+        own_campaign("own"),
+        placement("preroll", "quick", "own"),
+    )
+
+
+async def test_an_upstream_that_hangs_does_not_take_the_last_fetching_connection(
+    app_database: str, campaigns: None, slow: UpstreamServer
+) -> None:
+    """Patience is long here, so that whoever has to wait for it is seen to."""
+    limits = {"FETCH_CONNECTIONS": "2", "GROUP_PATIENCE_MS": "3000", "UPSTREAM_DEADLINE_MS": "3000"}
+    limits |= {"REQUEST_DEADLINE_MS": "5000", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "9000"}
+    gate = slow.behaviour = faults.Gate(answer(inline()))
+    settings = {"DATABASE_URL": app_database, "SECRET_KEY": "secret", "WORKERS": "1", **limits}
+    with Launched("serve", **settings) as server:
+        server.wait_for(READY)
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as player:
+            waiting = []
+            for times in (1, 2, 3):
+                waiting.append(asyncio.create_task(player.get("/vast", params={"campaign_id": "slow"})))
+                await slow.asked(times)
+            answered = await player.get("/vast", params={"campaign_id": "quick"})
+            assert "<Ad" in answered.text
+            assert answered.elapsed.total_seconds() < 1
+            assert not any(task.done() for task in waiting)
+            gate.opened.set()
+            assert all("<Ad" in answered.text for answered in await asyncio.gather(*waiting))
+
+
+async def test_an_ad_that_turns_out_too_long_is_not_paid_for_and_the_next_is_tried(
+    app_database: str, database: str, campaigns: None
+) -> None:
+    """The upstream's ad takes 15 s, as does the own creative."""
+    with Launched("serve", DATABASE_URL=app_database, SECRET_KEY="secret", WORKERS="1") as server:
+        server.wait_for(READY)
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as player:
+
+            async def ask(**parameters: str) -> str | None:
+                answered = await player.get("/vast", params=parameters)
+                assert ("<Ad" in answered.text) == ("x-no-fill-reason" not in answered.headers)
+                return answered.headers.get("x-no-fill-reason")
+
+            assert await ask(campaign_id="capped", user_id="a", max_duration_s="14") == "no_candidate"
+            assert await ask(campaign_id="capped", user_id="a", min_duration_s="16") == "no_candidate"
+            assert await ask(campaign_id="capped", user_id="a", max_duration_s="15") is None
+            assert await ask(campaign_id="capped", user_id="a", max_duration_s="15") == "frequency_cap"
+            assert await ask(placement_id="preroll", pod_size="2", pod_duration_s="20") is None
+    connection = await asyncpg.connect(database)
+    served = dict(await connection.fetch("SELECT campaign_id = 'capped', count(*) FROM ad_serves GROUP BY 1"))
+    await connection.close()
+    assert served == {True: 1, False: 1}, "of a pod of 20 s only one ad of 15 s"

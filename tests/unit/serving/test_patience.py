@@ -1,0 +1,26 @@
+import pytest
+
+from app.serving.patience import Patience
+
+
+def test_the_last_connection_waits_for_nobody_that_all_others_wait_for() -> None:
+    patience = Patience(0.06, connections=3)
+    with patience.waiting({"slow"}) as first, patience.waiting({"slow"}) as second:
+        assert (first, second) == ({"slow"}, {"slow"})
+        with patience.waiting({"slow", "quick"}) as third:
+            assert third == {"quick"}
+    with patience.waiting({"slow"}) as again:
+        assert again == {"slow"}
+
+
+def test_an_error_ends_the_waiting() -> None:
+    patience = Patience(0.06, connections=2)
+    with pytest.raises(TimeoutError), patience.waiting({"slow"}):
+        raise TimeoutError
+    with patience.waiting({"slow"}) as patient:
+        assert patient == {"slow"}
+
+
+def test_a_single_connection_may_wait() -> None:
+    with Patience(0.06, connections=1).waiting({"slow"}) as patient:
+        assert patient == {"slow"}
