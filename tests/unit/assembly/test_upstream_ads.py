@@ -1,0 +1,160 @@
+"""Ads from upstreams over real HTTP, as a ticket gets them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from uuid import UUID
+
+import pytest
+
+from app.assembly.upstream_ads import UpstreamAds
+from app.assembly.upstream_documents import UpstreamDocuments
+from app.domain import AdRequest, Upstream
+from app.errors import UpstreamFailed
+from app.serving.context import open_context
+from app.serving.tickets import FetchedAd, Ticket
+from app.upstreams.service import Upstreams
+from tests.faults import upstream_server as faults
+from tests.faults.upstream_server import UpstreamServer
+from tests.unit.vast.conftest import BASE_URL, VALUES, texts
+
+ID = UUID("0199f3a0-0000-7000-8000-000000000001")
+VAST_1 = b"<VideoAdServingTemplate><Ad id='1'><InLine/></Ad></VideoAdServingTemplate>"
+
+
+class NoLimits:
+    async def lease(self, name: str, rate_per_s: int, capacity: int, want: int, owed: int) -> tuple[int, float]:
+        raise AssertionError("no upstream here has a rate limit")
+
+
+class Nobody:
+    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None: ...
+    def cache(self, upstream_id: str, outcome: str) -> None: ...
+    def breaker(self, upstream_id: str, old: str, new: str) -> None: ...
+    def quota(self, name: str, outcome: str) -> None: ...
+
+
+@dataclass
+class Rig:
+    """Two upstreams, and where the first one's Wrappers lead to."""
+
+    ads: UpstreamAds
+    primary: UpstreamServer
+    fallback: UpstreamServer
+    target: UpstreamServer
+    cache_ttl_s: int = 0
+
+    @property
+    def upstreams(self) -> list[Upstream]:
+        servers = {"primary": self.primary, "fallback": self.fallback}
+        return [
+            Upstream(name, f"{server.url}/?u={{user_id}}&ip=[DEVICEIP]", timeout_ms=2000, cache_ttl_s=self.cache_ttl_s)
+            for name, server in servers.items()
+        ]
+
+    def ticket(self, *, identifiable: bool = True, pod_size: int = 1, within_s: float = 2.0, **values: str) -> Ticket:
+        loop = asyncio.get_running_loop()
+        return Ticket(
+            request=AdRequest(campaign_id="c", pod_size=pod_size, values=values, identifiable=identifiable),
+            context=open_context(str(ID), {}, "203.0.113.9", "TV/1.0"),
+            request_key=ID,
+            user_key=None,
+            fingerprint=0,
+            correlator="42",
+            candidates=("c",),
+            deadline=loop.time() + within_s,
+            outcome=loop.create_future(),
+            may_be_served=False,
+        )
+
+    async def fetch(self, **values: str) -> FetchedAd:
+        return await self.ads.fetch(self.ticket(**values), self.upstreams)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    upstreams = Upstreams(
+        NoLimits(), UpstreamDocuments(BASE_URL), Nobody(), allowed_networks=[ip_network("127.0.0.0/8")]
+    )
+    async with UpstreamServer() as primary, UpstreamServer() as fallback, UpstreamServer() as target:
+        primary.behaviour = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
+        fallback.behaviour = faults.answer(faults.inline("from the fallback"))
+        target.behaviour = faults.answer(faults.inline("wrapped"))
+        yield Rig(UpstreamAds(upstreams.chain, upstreams.unwrapper, 2.0), primary, fallback, target)
+        await upstreams.aclose()
+
+
+def handed_out(fetched: FetchedAd) -> bytes:
+    return fetched.document.whole.render(VALUES)
+
+
+async def test_a_wrapper_is_passed_on_to_a_player_that_follows_it_itself(rig: Rig):
+    answer = handed_out(await rig.fetch(user_id="u"))
+    assert texts(answer, "VASTAdTagURI") == [f"{rig.target.url}/x?b={{user_id}}&ip=[DEVICEIP]"]
+    assert rig.target.requests == []
+
+
+async def test_with_unwrap_the_player_gets_the_ad_and_everybody_hears_of_its_impression(rig: Rig):
+    fetched = await rig.fetch(unwrap="1")
+    answer = handed_out(fetched)
+    assert texts(answer, "VASTAdTagURI") == []
+    assert texts(answer, "AdTitle") == ["wrapped"]
+    assert texts(answer, "Impression") == [
+        *("http://127.0.0.1:9/imp", "http://127.0.0.1:9/imp?of=wrapper"),
+        f"{BASE_URL}/event/impression?t={VALUES['impression']}",
+    ]
+    again = rig.ads.restore("primary", fetched.body)
+    assert handed_out(again) == answer
+
+
+async def test_the_operators_upstream_hears_who_watches_and_a_stranger_does_not(rig: Rig):
+    await rig.fetch(unwrap="1", user_id="u/1")
+    assert [request.target for request in rig.primary.requests] == ["/?u=u%2F1&ip=203.0.113.9"]
+    assert [request.target for request in rig.target.requests] == ["/x?b={user_id}&ip=203.0.113.9"]
+
+
+async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):
+    await rig.ads.fetch(rig.ticket(identifiable=False, unwrap="1", user_id="u"), rig.upstreams)
+    assert [request.target for request in rig.primary.requests] == ["/?u=-2&ip=-2"]
+    assert [request.target for request in rig.target.requests] == ["/x?b={user_id}&ip=-2"]
+    for request in (*rig.primary.requests, *rig.target.requests):
+        assert "x-device-ip" not in request.headers
+        assert request.headers["x-device-user-agent"] == "TV/1.0"
+
+
+@pytest.mark.parametrize("behaviour", [faults.answer(faults.EMPTY), faults.answer(faults.HTML), faults.hang])
+async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(rig: Rig, behaviour: faults.Behaviour):
+    rig.target.behaviour = behaviour
+    started = asyncio.get_running_loop().time()
+    fetched = await rig.ads.fetch(rig.ticket(unwrap="1", within_s=0.6), rig.upstreams)
+    assert texts(handed_out(fetched), "AdTitle") == ["from the fallback"]
+    assert fetched.upstream_id == "fallback"
+    assert asyncio.get_running_loop().time() - started < 0.6
+
+
+async def test_when_no_chain_leads_to_an_ad_there_is_none(rig: Rig):
+    rig.target.behaviour = faults.answer(faults.EMPTY)
+    rig.fallback.behaviour = rig.primary.behaviour
+    with pytest.raises(UpstreamFailed, match="no_ad"):
+        await rig.fetch(unwrap="1")
+
+
+async def test_a_cached_wrapper_is_followed_anew_for_every_request(rig: Rig):
+    rig.cache_ttl_s = 60
+    await rig.fetch()
+    assert rig.ads.in_hand(rig.ticket(), rig.upstreams) is not None
+    assert rig.ads.in_hand(rig.ticket(unwrap="1"), rig.upstreams) is None
+    for _ in range(2):
+        assert texts(handed_out(await rig.fetch(unwrap="1")), "AdTitle") == ["wrapped"]
+    assert (len(rig.primary.requests), len(rig.target.requests)) == (1, 2)
+    assert texts(handed_out(await rig.fetch()), "VASTAdTagURI") != []
+
+
+async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Rig):
+    rig.cache_ttl_s = 60
+    rig.primary.behaviour = faults.answer(VAST_1)
+    assert b"VideoAdServingTemplate" in handed_out(await rig.fetch(unwrap="1"))
+    in_pod = rig.ticket(pod_size=2)
+    assert rig.ads.in_hand(in_pod, rig.upstreams) is None
+    assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
