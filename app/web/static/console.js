@@ -1,0 +1,129 @@
+// The console: what operators look at, read only. The admin token stays in a variable of this page.
+
+import { bar, element, fill, getJson, row } from "./elements.js";
+
+const REFRESH_MS = 2000;
+const byId = (id) => document.getElementById(id);
+const PAGE = 100;
+const shown = { token: null, pages: 1 };
+const whole = new Intl.NumberFormat();
+const part = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
+
+async function refresh() {
+  await Promise.all([showStats(), showMetrics(), showReadiness(), showUpstreams()]);
+  if (shown.token) await showCampaigns();
+  byId("trouble").hidden = true;
+}
+
+async function showStats() {
+  const stats = await getJson("/v1/stats");
+  fill(byId("stats"), [
+    row("Requests", whole.format(stats.total)),
+    row("Answered with an ad", `${whole.format(stats.success)} (${part.format(stats.success_rate)})`),
+    row("Refused by a frequency cap", whole.format(stats.capped)),
+    row("Without an ad for another reason", whole.format(stats.failed)),
+    row("Average time to answer", `${stats.avg_latency.toFixed(1)} ms`),
+  ]);
+}
+
+async function showMetrics() {
+  const text = await (await fetch("/metrics")).text();
+  const reasons = counts(text, "adserver_requests_total", ({ outcome, reason }) =>
+    (outcome === "error" ? `error ${reason}` : reason));
+  const most = Math.max(...reasons.values());
+  fill(byId("reasons"), sorted(reasons).map(([reason, count]) => row(reason, whole.format(count), bar(count, most))));
+  const beacons = counts(text, "adserver_beacons_total", ({ outcome }) => outcome);
+  fill(byId("beacons"), sorted(beacons).map(([outcome, count]) => row(outcome, whole.format(count))));
+}
+
+// The samples of one metric (Prometheus text format), added up by what `nameOf` makes of their labels.
+function counts(text, metric, nameOf) {
+  const found = new Map();
+  for (const [, labels, value] of text.matchAll(new RegExp(`^${metric}\\{(.*)\\} (\\S+)$`, "gm"))) {
+    const name = nameOf(Object.fromEntries([...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, text]) => [key, text])));
+    if (name) found.set(name, (found.get(name) ?? 0) + Number(value));
+  }
+  return found;
+}
+
+function sorted(found) {
+  return [...found].filter(([, count]) => count > 0).sort(([, one], [, other]) => other - one);
+}
+
+async function showReadiness() {
+  const look = await (await fetch("/readyz")).json();
+  fill(byId("ready"), [
+    row("Ready", look.ready ? "yes" : element("span", { className: "warm" }, "no")),
+    row("Database", String(look.database)),
+    row("Schema", `${look.schema} (this version needs ${look.schema_needed})`),
+  ]);
+}
+
+async function showUpstreams() {
+  const { upstreams } = await getJson("/v1/upstreams/status");
+  const ms = (value) => `${Math.round(value)} ms`;
+  fill(byId("upstreams"), upstreams.map(({ id, state, last_minutes: last, max_qps, quota_used }) => row(
+    id, element("span", { className: state === "closed" ? "" : "warm" }, state), known(last.requests_per_s, (rate) => rate.toFixed(1)),
+    known(last.p50_ms, ms), known(last.p95_ms, ms), known(last.error_rate, part.format), known(last.fill_rate, part.format),
+    max_qps === null ? "no limit" : `${known(quota_used, part.format)} of ${whole.format(max_qps)}/s`,
+  )));
+}
+
+async function showCampaigns() {
+  const campaigns = await readCampaigns();
+  const budgets = await Promise.all(campaigns.map(({ id }) => getJson(`/v1/campaigns/${encodeURIComponent(id)}/budget`)));
+  fill(byId("campaigns"), campaigns.flatMap((campaign, no) => rowsOf(campaign, budgets[no])));
+}
+
+async function readCampaigns() {
+  const headers = { Authorization: `Bearer ${shown.token}` };
+  const found = [];
+  for (let after = "", page = 0; page < shown.pages && after !== null; page += 1) {
+    const answer = await getJson(`/v1/campaigns?${new URLSearchParams({ limit: PAGE, after })}`, { headers });
+    found.push(...answer.campaigns);
+    after = answer.campaigns.length < PAGE ? null : answer.next_after;
+    byId("more").hidden = after === null;
+  }
+  return found;
+}
+
+function rowsOf(campaign, { currency, spent, held, periods }) {
+  const status = element("span", { className: campaign.status === "active" ? "" : "warm" }, campaign.status);
+  if (!periods.length) {
+    return [row(campaign.id, campaign.advertiser, status, "no budget", money(spent, currency), money(held, currency), "", "", "",
+      "")];
+  }
+  return periods.map((budget, no) => row(
+    ...(no ? ["", "", ""] : [campaign.id, campaign.advertiser, status]), budget.period,
+    money(budget.spent, currency), money(budget.held, currency), money(budget.limit, currency),
+    bar(Number(budget.spent) + Number(budget.held), budget.limit), `${budget.percentage_spent} %`,
+    whole.format(budget.impressions),
+  ));
+}
+
+function money(amount, currency) {
+  return `${Number(amount).toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} ${currency}`;
+}
+
+function showTrouble(error) {
+  byId("trouble").hidden = false;
+  byId("trouble").textContent = error.message;
+}
+
+byId("token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  Object.assign(shown, { token: event.target.elements.token.value, pages: 1 });
+  event.target.reset();
+  showCampaigns().catch((error) => {
+    shown.token = null;
+    showTrouble(error);
+  });
+});
+byId("more").addEventListener("click", () => {
+  shown.pages += 1;
+  showCampaigns().catch(showTrouble);
+});
+
+const keepFresh = () => refresh().catch(showTrouble).finally(() => setTimeout(keepFresh, REFRESH_MS));
+keepFresh();
