@@ -15,6 +15,6 @@ def test_every_setting_says_what_it_sets() -> None:
 
 
 def test_a_number_of_a_setting_has_a_unit_or_counts_something() -> None:
-    units = ("_ms", "_s", "_bytes", "_max", "_connections", "port", "workers")
+    units = ("_ms", "_s", "_bytes", "_max", "_connections", "_days", "port", "workers")
     numbers = [name for name, field in Settings.model_fields.items() if field.annotation is int]
     assert [name for name in numbers if not name.endswith(units)] == []
