@@ -1,0 +1,163 @@
+"""What players, stitchers and their pages ask for."""
+
+from app.domain import Event
+from app.web.description.ad_requests import NO_FILL, QUERY
+from app.web.description.schemas import (
+    FLAG,
+    MOMENT,
+    TEXT,
+    UUID,
+    WHOLE,
+    Json,
+    answer,
+    json_answer,
+    listed,
+    nullable,
+    parameter,
+    problems,
+    ref,
+    thing,
+)
+from app.web.sessions import TTL_DEFAULT_S, TTL_MAX_S
+
+_TOKEN = parameter("t", "Signed token from a document of this server")
+_SESSION_ID = parameter("id", "Session id", UUID, place="path", required=True)
+
+SESSION: Json = thing(
+    id=UUID,
+    correlator=TEXT,
+    publisher_id=nullable(TEXT),
+    created_at=MOMENT,
+    expires_at=MOMENT,
+    played=listed(TEXT),
+)
+
+NEW_SESSION: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "user_id": {"type": "string", "maxLength": 128},
+        "device_id": {"type": "string", "maxLength": 128},
+        "publisher_id": {"type": "string", "maxLength": 128},
+        "ttl_s": WHOLE | {"minimum": 1, "maximum": TTL_MAX_S, "default": TTL_DEFAULT_S},
+    },
+}
+
+DECIDED: Json = {
+    "type": "object",
+    "description": "A line of the answer, in the order in which requests are decided",
+    "required": ["request_id", "index", "status"],
+    "properties": {
+        "request_id": TEXT,
+        "index": WHOLE | {"description": "Position in what was asked, from 0"},
+        "status": WHOLE,
+        "filled": FLAG,
+        "no_fill_reason": nullable(TEXT),
+        "vast": TEXT,
+        "field": TEXT,
+        "reason": TEXT,
+    },
+}
+
+PATHS: Json = {
+    "/vast": {
+        "get": {
+            "summary": "An ad, or the empty document that says there is none",
+            "tags": ["players"],
+            "parameters": QUERY,
+            "responses": {
+                "200": answer("VAST", "application/xml", X_No_Fill_Reason=NO_FILL, X_Request_Id="The request's id"),
+                **problems(
+                    _400="Malformed, or of an unknown campaign or placement",
+                    _404="The session does not exist",
+                    _409="The request_id was used with other parameters",
+                    _410="The session has ended",
+                ),
+            },
+        }
+    },
+    "/vmap": {
+        "get": {
+            "summary": "The ad breaks of a placement",
+            "tags": ["players"],
+            "parameters": [*QUERY, parameter("embed", "1 to have the breaks' ads in the document, served now")],
+            "responses": {
+                "200": answer("VMAP 1.0.1", "application/xml"),
+                **problems(
+                    _400="Malformed, or of an unknown placement",
+                    _404="The session does not exist",
+                    _409="The request_id was used with other parameters",
+                    _410="The session has ended",
+                ),
+            },
+        }
+    },
+    "/v1/ads": {
+        "post": {
+            "summary": "Many ad requests in one call, answered as they are decided",
+            "tags": ["players"],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": thing(requests=listed(ref("AdRequest")))}},
+            },
+            "responses": {
+                "200": answer("A line of JSON for each request", "application/x-ndjson", ref("Decided")),
+                **problems(_400="Not such a list, or too long"),
+            },
+        }
+    },
+    "/event/{event}": {
+        "get": {
+            "summary": "A beacon; counts once for each ad and event",
+            "tags": ["players"],
+            "parameters": [
+                parameter("event", f"One of {', '.join(Event)}", place="path", required=True),
+                _TOKEN,
+                parameter("code", "VAST error code, for error"),
+            ],
+            "responses": {"200": answer("A transparent pixel, whether it counted or not", "image/gif")},
+        }
+    },
+    "/click": {
+        "get": {
+            "summary": "Counts a click and leads to what was advertised",
+            "tags": ["players"],
+            "parameters": [_TOKEN],
+            "responses": {
+                "302": answer("To the destination that was signed", Location="The destination"),
+                **problems(_400="No token, an altered or an expired one"),
+            },
+        }
+    },
+    "/v1/sessions": {
+        "post": {
+            "summary": "Begin a viewing session",
+            "tags": ["sessions"],
+            "requestBody": {"content": {"application/json": {"schema": ref("NewSession")}}},
+            "responses": {
+                "201": json_answer("The session", ref("Session"), Location="Where it is"),
+                **problems(_400="A value that cannot be"),
+            },
+        }
+    },
+    "/v1/sessions/{id}": {
+        "get": {
+            "summary": "A viewing session while it lasts",
+            "tags": ["sessions"],
+            "parameters": [_SESSION_ID],
+            "responses": {
+                "200": json_answer("The session", ref("Session")),
+                **problems(_404="There never was one", _410="It has ended"),
+            },
+        },
+        "delete": {
+            "summary": "End a viewing session",
+            "tags": ["sessions"],
+            "parameters": [_SESSION_ID],
+            "responses": {
+                "204": answer("It has ended now"),
+                **problems(_404="There never was one", _410="It had ended before"),
+            },
+        },
+    },
+}
