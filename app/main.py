@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from app.assembly.books_watch import BooksWatch
 from app.assembly.gauges import Gauges
 from app.assembly.readiness import Readiness
 from app.assembly.setup_desk import SetupDesk
@@ -38,6 +39,7 @@ from app.web.admin import Admin
 from app.web.beacons import Beacons
 from app.web.clients import ClientReader
 from app.web.demo import Demo
+from app.web.description import Description
 from app.web.desk import AdDesk, ObservedDesk
 from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
@@ -118,6 +120,9 @@ class Worker:
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
         metrics.start(Gauges(metrics, log, adserver, store, upstreams).sample)
+        watch = BooksWatch(store, metrics)
+        watch.start()
+        self._stack.push_async_callback(watch.stop)
         statuses = UpstreamStatuses(metrics, catalogs)
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
@@ -142,6 +147,7 @@ class Worker:
             ).routes(),
             *Sessions(ViewingSessions(store, hash_key(secrets[0]))).routes(),
             *Demo(store, hash_key(secrets[0])).routes(),
+            *Description().routes(),
             *Pages().routes(),
         ]
 

@@ -72,10 +72,16 @@ class Families:
             "campaign_held", "Held, in the campaign's currency", "mostrecent", "campaign_id", "currency"
         )
         self.books_disagreements = self._gauge(
-            "books_disagreements", "Rows of finance.reconciliation: 0 when the books agree", "mostrecent"
+            "books_disagreements", "Budgets that are exceeded or not the sum of their entries", "mostrecent"
         )
-        self.partitions_missing = self._gauge(
-            "partitions_missing", "Partitions that ought to be there for the days ahead", "mostrecent"
+        self.books_watched = self._gauge(
+            "books_watched_timestamp_seconds", "When that was last looked at, since 1970", "mostrecent"
+        )
+        self.partitions_ahead = self._gauge(
+            "partitions_ahead_days", "Days after today that have all their partitions; -1 without today's", "mostrecent"
+        )
+        self.misplaced_rows = self._gauge(
+            "misplaced_rows", "1 when rows are in a default partition because theirs was missing", "mostrecent"
         )
 
     def _counter(self, name: str, help_text: str, *labels: str) -> BatchedCounter:

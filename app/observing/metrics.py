@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -158,10 +159,12 @@ class Metrics:
         self._families.campaign_spent.labels(campaign_id, currency).set(spent)
         self._families.campaign_held.labels(campaign_id, currency).set(held)
 
-    def books(self, disagreements: int, partitions_missing: int) -> None:
-        """What the look after the books found."""
+    def books(self, disagreements: int, partitions_ahead_days: int, *, misplaced: bool) -> None:
+        """What a look after the books found."""
         self._families.books_disagreements.set(disagreements)
-        self._families.partitions_missing.set(partitions_missing)
+        self._families.partitions_ahead.set(partitions_ahead_days)
+        self._families.misplaced_rows.set(misplaced)
+        self._families.books_watched.set(time.time())
 
     async def collect(self) -> list[Metric]:
         """The metrics of all workers; read in a thread, because it takes milliseconds."""
