@@ -10,7 +10,7 @@ COMPILED := pyproject.toml --upgrade --generate-hashes --no-emit-index-url --no-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check bench demo-player docs lock clean
+.PHONY: help run install test test-slow check bench fuzz demo-player docs lock clean
 
 help: ## List what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(STAMPS)/dev ## Format, lint, types, import contracts, safety of migrati
 
 bench: $(STAMPS)/dev ## Measure the server beside its references
 	$(BIN)/python -m bench
+
+fuzz: $(STAMPS)/dev ## Send random documents at what reads them (SECONDS=60)
+	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)
 
 demo-player: ## Bundle the player of the demo page (needs npm)
 	$(MAKE) -C demo-player
