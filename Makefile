@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Exact versions with hashes. A wheel of the project is not built: the checkout itself is what runs.
 LOCKED := install --require-hashes --no-deps --progress-bar on -r
-COMPILED := pyproject.toml --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
+COMPILED := pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,8 @@ docs: $(STAMPS)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.settings_page >docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python -m docs.macros_page >docs/macros.md.new && mv docs/macros.md.new docs/macros.md
 
-lock: $(STAMPS)/dev ## Write the newest versions that fit into the lock files
+# Versions stay what they are; remove a lock file first to have the newest.
+lock: $(STAMPS)/dev ## Write into the lock files what pyproject.toml asks for
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile $(COMPILED) -o requirements.lock
 	$(BIN)/uv pip compile $(COMPILED) --all-extras -o requirements-dev.lock
