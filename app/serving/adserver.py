@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+import structlog
 from asyncpg import Connection, Record
 
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
@@ -24,6 +25,8 @@ from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, 
 from app.store import budgets
 from app.store.connections import Store
 from app.store.serves import EarlierServe
+
+log = structlog.get_logger()
 
 HELD_UP_S = 0.02
 """A transaction that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
@@ -211,7 +214,7 @@ class AdServer:
     def _send(self, ticket: Ticket, *, back: bool = False) -> None:
         """Puts the request in the lane of its next candidates, or ends it when none is left."""
         remaining = ticket.remaining
-        if not remaining:
+        if not remaining and ticket.heard:
             ticket.give_up()
             return
         ready = self._ready(ticket, remaining)
@@ -248,6 +251,7 @@ class AdServer:
                 group = await transaction.serve(tickets, steps)
         except CatalogMovedError:
             await self.catalogs.reload(catalog)
+            self._decide_anew(tickets)
             self._start_again(tickets)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
@@ -258,6 +262,13 @@ class AdServer:
         finally:
             self._groups[lane] -= 1
         self._observer.group(lane, len(tickets), asyncio.get_running_loop().time() - started)
+
+    def _decide_anew(self, tickets: list[Ticket]) -> None:
+        """Forgets what followed from a catalog that is no longer the current one."""
+        for ticket in tickets:
+            ticket.candidates = _find_candidates(self.catalogs.current, ticket.request) or ()
+            ticket.refusals = {}
+            self._refuse_by_targeting(ticket)
 
     def _start_again(self, tickets: list[Ticket]) -> None:
         for ticket in reversed(tickets):
@@ -274,26 +285,30 @@ class AdServer:
                 # Nothing was refused: its session has seen the creatives of this run, so the others go first.
                 ticket.candidates = (*(c for c in ticket.candidates if c not in ticket.run), *ticket.run)
             self._send(ticket, back=True)
-        for late in group.late:
-            task = asyncio.create_task(self._finish_late(late))
+        for ticket, late in group.late.items():
+            task = asyncio.create_task(self._finish_late(ticket, late))
             self._fetching.add(task)
             task.add_done_callback(self._fetching.discard)
 
-    async def _finish_late(self, late: Late) -> None:
-        """Waits for an ad whose group would not; with the ad in hand the request passes through the first lane."""
-        choice, fetching = late
-        try:
-            choice.ticket.in_hand[choice.campaign.id] = await fetching
-        except UpstreamFailed:
-            choice.refuse(NoFillReason.UPSTREAM)
-        self._send(choice.ticket, back=True)
+    async def _finish_late(self, ticket: Ticket, late: list[Late]) -> None:
+        """Waits for ads whose group would not; with them in hand the request passes through the first lane."""
+        for choice, fetching in late:
+            try:
+                ticket.in_hand[choice.campaign.id] = await fetching
+            except UpstreamFailed:
+                choice.refuse(NoFillReason.UPSTREAM)
+            except Exception:
+                log.exception("fetch failed", campaign_id=choice.campaign.id)
+                choice.refuse(NoFillReason.UPSTREAM)
+        self._send(ticket, back=True)
 
     async def _fetch_ad(self, ticket: Ticket, campaign: Campaign) -> FetchedAd:
         with self._spans.fetch(ticket.trace):
             return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
 
-    def _recall(self, serve: EarlierServe) -> ServedAd:
-        fetched = None
+    def _recall(self, ticket: Ticket, serve: EarlierServe) -> ServedAd:
+        """The document is kept for requests with a name only; others still have in hand what was fetched for them."""
+        fetched = ticket.in_hand.get(serve.campaign_id)
         if serve.upstream_id is not None and serve.document is not None:
             fetched = self._source.restore(serve.upstream_id, serve.document)
         creative = _creative(self.catalogs.current, serve.campaign_id, serve.creative_id)

@@ -17,6 +17,9 @@ class CatalogHolder:
     def __init__(self, store: Store, current: Catalog) -> None:
         self._store = store
         self._reloading = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
+        self._looked_at = self._clock()
+        """When the last look at the database's revision began."""
         self.current = current
 
     @classmethod
@@ -26,10 +29,13 @@ class CatalogHolder:
             return cls(store, await catalog.load(connection))
 
     async def reload(self, seen: Catalog) -> None:
-        """Loads the catalog again, unless somebody has since `seen` was current."""
+        """Loads the catalog again, unless somebody has since `seen` was current, or has just looked in vain."""
+        asked_at = self._clock()
         async with self._reloading:
-            if self.current is not seen:
+            if self.current is not seen or self._looked_at > asked_at:
                 return
+            looked_at = self._clock()
             async with self._store.connection() as connection:
                 if await catalog.revision(connection) != seen.revision:
                     self.current = await catalog.load(connection)
+            self._looked_at = looked_at

@@ -93,12 +93,13 @@ class Chooser:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._counted: set[tuple[UUID | None, str]] = set()
+        self._sessions: set[UUID] = set()
 
     def choose(self, ticket: Ticket, played: Collection[str]) -> list[Choice] | None:
         """The choices for the ticket's slots, none if every candidate is refused.
 
-        None means that the group already counts one of these campaigns for the same user: one statement cannot
-        touch a row twice, so the ticket waits for the next group.
+        None means that the ticket waits for the next group, because this one already counts one of these campaigns for
+        the same user, and one statement cannot touch a row twice; or plays something in the same session.
         """
         choices = self._fill(ticket, played)
         if not choices and ticket.repeats_allowed:
@@ -110,9 +111,12 @@ class Chooser:
             for key in (ticket.user_key, ticket.request.session_id)
             if key is not None
         ]
-        if any(key in self._counted for key in keys):
+        session_id = ticket.request.session_id
+        if any(key in self._counted for key in keys) or (choices and session_id in self._sessions):
             return None
         self._counted.update(keys)
+        if choices and session_id is not None:
+            self._sessions.add(session_id)
         return choices
 
     def _fill(self, ticket: Ticket, played: Collection[str]) -> list[Choice]:
@@ -146,10 +150,13 @@ class Chooser:
             return None
         if campaign.upstreams:
             return Choice(ticket, slot, campaign, None, ticket.in_hand.get(campaign.id), counted)
-        fitting = fitting_creatives(ticket, self._catalog.creatives.get(campaign.id, ()), room_s)
-        if not fitting:
+        suitable = fitting_creatives(
+            ticket, self._catalog.creatives.get(campaign.id, ()), ticket.request.pod_duration_s
+        )
+        if not suitable:
             ticket.refusals[campaign.id] = NoFillReason.NO_CANDIDATE
             return None
+        fitting = fitting_creatives(ticket, suitable, room_s)
         unplayed = [creative for creative in fitting if creative.id not in played]
         if not unplayed:
             return None

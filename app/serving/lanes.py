@@ -27,6 +27,12 @@ RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 EXPIRY_INTERVAL_S = 0.02
 """How often requests past their deadline, and groups that are held up, are looked for: what either may be late by."""
 
+GATHER_FROM = 8
+"""Size of a group after which the next one is gathered."""
+
+GATHER_PART, GATHER_MAX_S = 0.25, 0.005
+"""How long that may take: a part of the time that the last group took, and this at the most."""
+
 DRAIN_S = 5.0
 """How long a lane that is being stopped waits for its groups."""
 
@@ -63,6 +69,8 @@ class Lane:
         self._queue: deque[Ticket] = deque()
         self._in_flight: set[Ticket] = set()
         self._arrived = asyncio.Event()
+        self._gathering = False
+        self._last_size, self._last_s = 0, 0.0
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
         self._expiry: asyncio.Task[None] | None = None
@@ -130,6 +138,7 @@ class Lane:
                 return
             self._arrived.clear()
             await self._arrived.wait()
+        await self._gather()
         group = self._next_group()
         if not group:
             return
@@ -139,8 +148,8 @@ class Lane:
             await self._serve_group(connection, group)
         except (asyncpg.UniqueViolationError, asyncpg.InvalidCachedStatementError):
             # The same request was served elsewhere meanwhile, or a migration changed a table under a prepared
-            # statement; nothing was committed.
-            self._retry(group, named=True)
+            # statement; nothing was committed. Whoever is at fault a second time is told from the others.
+            self._retry(group, named=True, alone=any(ticket.attempts for ticket in group))
         except Exception as error:
             if is_lost_connection(error):
                 # Whether COMMIT arrived is not known, so the next attempt looks for an earlier serve first.
@@ -150,11 +159,25 @@ class Lane:
             self._retry(group, named=True, alone=True)
         finally:
             self._in_flight.difference_update(group)
+            self._last_size, self._last_s = len(group), self._clock() - self._began
             self._arrived.set()
+
+    async def _gather(self) -> None:
+        """Under load, lets those come again who were just answered: a larger group costs less for each of its ads.
+
+        It is worth a part of the time that the last group took. After a small group nobody waits.
+        """
+        if self._last_size < GATHER_FROM or len(self._queue) >= self._group_max:
+            return
+        self._gathering = True
+        try:
+            await asyncio.sleep(min(GATHER_MAX_S, GATHER_PART * self._last_s))
+        finally:
+            self._gathering = False
 
     def _may_begin(self) -> bool:
         """Whether what waits is to go now, or to grow while another group is under way."""
-        if not self._queue:
+        if not self._queue or self._gathering:
             return False
         return (
             not self._in_flight or len(self._queue) >= self._group_max or self._clock() - self._began >= self._held_up_s
@@ -162,6 +185,8 @@ class Lane:
 
     def _next_group(self) -> list[Ticket]:
         """Everything that waits, up to the maximum; a request that is to be alone goes alone."""
+        if not self._queue:
+            return []
         together = 1
         if not self._queue[0].alone:
             together = len(list(takewhile(lambda ticket: not ticket.alone, self._first(self._group_max))))

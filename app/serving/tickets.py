@@ -116,6 +116,8 @@ class Ticket:
     """Whether a creative that its session has seen may be served again, nothing else being left."""
     queued_at: float = 0.0
     """When it last began to wait, by the event loop's clock, in seconds."""
+    heard: bool = False
+    """Whether the database has said by which catalog it was decided: only then is a refusal final."""
     attempts: int = 0
     alone: bool = False
     """Whether it is to be served in a group of its own, because its group failed."""

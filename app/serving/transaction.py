@@ -10,6 +10,7 @@ Only when COMMIT has returned does anybody hear of an ad. Raised errors roll eve
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+import structlog
 from asyncpg import Connection, Record
 
 from app.domain import Campaign, Catalog, NoFillReason
@@ -29,13 +31,15 @@ from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
 from app.store import budgets, candidates, caps, serves, sessions
 from app.store.serves import EarlierServe
 
+log = structlog.get_logger()
+
 Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
 """Gets an upstream's ad for a campaign; raises UpstreamFailed."""
 
 Late = tuple[Choice, "asyncio.Task[FetchedAd]"]
 """A choice whose ad was still on its way when patience ran out."""
 
-Recall = Callable[[EarlierServe], ServedAd]
+Recall = Callable[[Ticket, EarlierServe], ServedAd]
 """Makes the ad of an earlier serve again."""
 
 MIDNIGHT_MARGIN = timedelta(minutes=1)
@@ -62,9 +66,9 @@ class Group:
     failed: list[tuple[Ticket, Exception]] = field(default_factory=list)
     undecided: list[Ticket] = field(default_factory=list)
     """To be tried again, with what was learned in their `refusals`."""
-    late: list[Late] = field(default_factory=list)
+    late: dict[Ticket, list[Late]] = field(default_factory=dict)
     again: list[Ticket] = field(default_factory=list)
-    """Not touched: the same request stood in the group twice."""
+    """Not touched: their request, user or session stood in the group already."""
 
 
 class GroupTransaction:
@@ -98,7 +102,7 @@ class GroupTransaction:
                 with steps.step("cap check"):
                     asking = await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
                     await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
-                    choices = self._choose(asking)
+                    asking, choices = self._choose(asking)
                     await self._take(choices)
                 with steps.step("fetch"):
                     late = await self._fetch_missing(choices)
@@ -138,7 +142,7 @@ class GroupTransaction:
         if found[0].fingerprint != ticket.fingerprint:
             self._group.failed.append((ticket, Conflict("request_id was used before with other parameters")))
             return
-        ads = tuple(self._recall(serve) for serve in found)
+        ads = tuple(self._recall(ticket, serve) for serve in found)
         self._group.served.append((ticket, Served(ticket.request_key, found[0].served_at, ads, repeat=True)))
 
     async def _join_sessions(self, tickets: list[Ticket]) -> list[Ticket]:
@@ -209,12 +213,19 @@ class GroupTransaction:
         else:
             self._doubts.add(campaign_id, CAMPAIGN_S)
 
-    def _choose(self, tickets: list[Ticket]) -> list[Choice]:
+    def _choose(self, tickets: list[Ticket]) -> tuple[list[Ticket], list[Choice]]:
+        """The tickets that need not wait for the next group, and what was chosen for them."""
         chooser = Chooser(self._catalog)
+        deciding: list[Ticket] = []
         choices: list[Choice] = []
         for ticket in tickets:
-            choices += chooser.choose(ticket, self._played.get(ticket.request.session_id, ())) or ()
-        return choices
+            chosen = chooser.choose(ticket, self._played.get(ticket.request.session_id, ()))
+            if chosen is None:
+                self._group.again.append(ticket)
+            else:
+                deciding.append(ticket)
+                choices += chosen
+        return deciding, choices
 
     async def _take(self, choices: list[Choice]) -> None:
         """Counts the ads; refuses the choices for which a cap has no room."""
@@ -256,14 +267,21 @@ class GroupTransaction:
                 late.append((choice, task))
                 continue
             try:
-                choice.fetched = task.result()
+                choice.fetched = choice.ticket.in_hand[choice.campaign.id] = task.result()
             except UpstreamFailed:
+                choice.refuse(NoFillReason.UPSTREAM)
+            except Exception:
+                log.exception("fetch failed", campaign_id=choice.campaign.id)
                 choice.refuse(NoFillReason.UPSTREAM)
         return late
 
     async def _spend(self, choices: list[Choice]) -> None:
-        """Pays for the ads in hand, first come first served."""
-        payable = [choice for choice in choices if choice.in_hand and not choice.full_windows]
+        """Pays for the ads in hand, first come first served; not for requests whose deadline has passed already."""
+        payable = [
+            choice
+            for choice in choices
+            if choice.in_hand and not choice.full_windows and not choice.ticket.outcome.done()
+        ]
         if not payable:
             return
         spent = await budgets.spend(self._connection, [_payment(choice) for choice in payable])
@@ -273,7 +291,9 @@ class GroupTransaction:
                 self._refuse(choice.ticket, choice.campaign.id, reason)
             else:
                 choice.paid = True
-        await self._remember([choice for choice in payable if choice.paid])
+        paid = [choice for choice in payable if choice.paid]
+        _number_slots(paid)
+        await self._remember(paid)
 
     async def _remember(self, paid: list[Choice]) -> None:
         """Writes what makes a request answerable again, and what its session has now played."""
@@ -317,6 +337,7 @@ class GroupTransaction:
                 ads.setdefault(choice.ticket, []).append(ad)
         waiting = {choice.ticket for choice, _ in late}
         for ticket in asking:
+            ticket.heard = ticket.heard or self._at is not BEFORE_ANYTHING
             if ticket in ads:
                 self._group.served.append((ticket, Served(ticket.request_key, self._at, tuple(ads[ticket]))))
             elif ticket not in waiting:
@@ -325,7 +346,7 @@ class GroupTransaction:
             if choice.ticket in ads:
                 task.cancel()
             else:
-                self._group.late.append((choice, task))
+                self._group.late.setdefault(choice.ticket, []).append((choice, task))
 
 
 def _first_upstream(choice: Choice) -> str:
@@ -339,6 +360,14 @@ def _refuse_misfits(choices: list[Choice]) -> None:
         for choice in misfits(in_hand):
             choice.refuse(NoFillReason.NO_CANDIDATE)
             choice.fetched = None
+
+
+def _number_slots(paid: list[Choice]) -> None:
+    """The slots of each request without holes, as the statement that paid for them has numbered them."""
+    used: Counter[Ticket] = Counter()
+    for choice in paid:
+        choice.slot = used[choice.ticket]
+        used[choice.ticket] += 1
 
 
 def _payment(choice: Choice) -> budgets.Payment:

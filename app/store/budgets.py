@@ -57,7 +57,9 @@ WITH asked AS MATERIALIZED (
         AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
     RETURNING t.campaign_id
 ), paid AS MATERIALIZED (
-    SELECT a.*, g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start
+    SELECT a.request_key, (row_number() OVER (PARTITION BY a.request_key ORDER BY a.slot) - 1)::smallint AS slot,
+           campaign_id, a.creative_id, a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint,
+           a.waits_long, a.no, g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start
     FROM asked a JOIN granted g USING (campaign_id)
     WHERE a.nth <= g.units
 ), served AS (

@@ -13,6 +13,7 @@ import asyncpg
 from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -21,6 +22,7 @@ from app.errors import StoreUnavailable
 UNAVAILABLE = (
     OSError,
     TimeoutError,
+    PoolTimeoutError,
     DBAPIError,
     asyncpg.InterfaceError,
     # What asyncpg says of a connection that Postgres ended between two statements.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from asyncpg import Connection, Record
+from asyncpg import Connection, Record, UniqueViolationError
 
 FIND_SERVES = """
 SELECT s.request_key, s.slot, s.served_at, s.campaign_id, s.creative_id, s.upstream_id, s.fingerprint, d.document
@@ -28,8 +28,12 @@ ORDER BY request_key, slot
 CLAIM_MIDNIGHT = """
 INSERT INTO midnight_requests (request_key, claimed_at)
 SELECT request_key, adserver_clock() FROM unnest($1::uuid[]) AS r (request_key) ORDER BY request_key
+ON CONFLICT (request_key) DO UPDATE SET claimed_at = excluded.claimed_at
+    WHERE midnight_requests.claimed_at <= adserver_clock() - interval '1 day'
+RETURNING request_key
 """
-"""Makes a request unique over both sides of midnight UTC, which the day partitions of ad_serves cannot."""
+"""Makes a request unique over both sides of midnight UTC, which the day partitions of ad_serves cannot; a claim lasts
+as long as an answer does, a day. Returns those that were claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +68,5 @@ async def keep_documents(connection: "Connection[Record]", documents: Sequence[t
 
 async def claim_midnight(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> None:
     """Claims these requests; raises asyncpg's UniqueViolationError if one was claimed on the other side."""
-    await connection.execute(CLAIM_MIDNIGHT, request_keys)
+    if len(await connection.fetch(CLAIM_MIDNIGHT, request_keys)) < len(request_keys):
+        raise UniqueViolationError("a request was claimed on the other side of midnight")
