@@ -1,0 +1,143 @@
+"""What a group decides where requests, definitions and upstreams meet."""
+
+import asyncio
+
+import pytest
+
+from app.domain import NoFillReason
+from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
+from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
+from tests.invariants.world import running, somebody_waits
+from tests.players import connected, disagreements
+
+CAP_1 = [{"impressions": 1, "per": "day"}]
+CAP_9 = [{"impressions": 9, "per": "day"}]
+
+
+async def test_a_new_order_of_campaigns_goes_for_the_next_request(database: str) -> None:
+    await set_up(database, own_campaign("old"), own_campaign("new"), placement("preroll", "old"))
+    async with running(database) as server:
+        assert await server.campaign(placement_id="preroll") == "old"
+        await set_up(database, placement("preroll", "new"))
+        assert await server.campaign(placement_id="preroll") == "new"
+
+
+async def test_a_campaign_that_is_aimed_at_others_is_served_to_them_by_a_server_that_refused_before(
+    database: str,
+) -> None:
+    await set_up(database, own_campaign("aimed", targeting={"countries": ["FR"]}))
+    async with running(database) as server:
+        assert await server.reason(campaign_id="aimed", country="DE") is NoFillReason.TARGETING
+        await set_up(database, own_campaign("aimed", targeting={"countries": ["DE"]}))
+        assert await server.campaign(campaign_id="aimed", country="DE") == "aimed"
+
+
+async def test_a_campaign_that_no_longer_skips_the_unknown_serves_them(database: str) -> None:
+    await set_up(database, own_campaign("capped", frequency_caps=CAP_1))
+    async with running(database) as server:
+        assert await server.reason(campaign_id="capped") is NoFillReason.NO_USER
+        await set_up(database, own_campaign("capped", frequency_caps=CAP_1, without_user="serve"))
+        assert await server.campaign(campaign_id="capped") == "capped"
+
+
+async def test_a_users_second_request_of_a_group_keeps_the_order_of_its_campaigns(database: str) -> None:
+    async with UpstreamServer() as network:
+        await set_up(
+            database,
+            upstream("network", network.url),
+            own_campaign("first", frequency_caps=CAP_9),
+            campaign("second", upstreams=["network"]),
+            placement("preroll", "first", "second"),
+        )
+        async with running(database) as server:
+            asked = [server.campaign(placement_id="preroll", user_id="u") for _ in range(3)]
+            assert await asyncio.gather(*asked) == ["first", "first", "first"]
+
+
+async def test_two_requests_of_one_session_in_one_group_get_different_creatives(database: str) -> None:
+    media = '[ { url = "https://cdn.example/a.mp4", type = "video/mp4", width = 640, height = 360 } ]'
+    second = f'\n[[creatives]]\nid = "b"\ncampaign_id = "two"\ntitle = "B"\nduration_s = 15\nmedia_files = {media}\n'
+    await set_up(database, own_campaign("two"), second)
+    async with running(database) as server, connected(database) as connection:
+        for _ in range(5):
+            session_id = await connection.fetchval(
+                "INSERT INTO sessions (id, correlator, created_at, expires_at) "
+                "VALUES (gen_random_uuid(), '1', now(), now() + interval '1 hour') RETURNING id"
+            )
+            asked = [server.served(campaign_id="two", session_id=str(session_id)) for _ in range(2)]
+            creatives = [served.ads[0].creative for served in await asyncio.gather(*asked)]
+            assert {creative.id for creative in creatives if creative} == {"two-15s", "b"}
+
+
+async def test_a_creative_that_did_not_fit_beside_another_serves_when_the_other_does_not(database: str) -> None:
+    await set_up(
+        database,
+        own_campaign("long", cpm="1000", budgets={"lifetime": "1"}),
+        own_campaign("short", advertiser="Other"),
+        placement("preroll", "long", "short"),
+    )
+    async with running(database) as server:
+        # Both are looked at before either is paid for, and both choose what there is money for once.
+        asked = [server.served(placement_id="preroll", pod_size="2", pod_duration_s="20") for _ in range(2)]
+        assert [[ad.campaign_id for ad in served.ads] for served in await asyncio.gather(*asked)] == [
+            ["long"],
+            ["short"],
+        ]
+
+
+async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
+    async with UpstreamServer() as one, UpstreamServer() as two:
+        gates = [Gate(answer(inline())), Gate(answer(inline()))]
+        one.behaviour, two.behaviour = gates
+        await set_up(
+            database,
+            upstream("one", one.url, timeout_ms=2000),
+            upstream("two", two.url, timeout_ms=2000),
+            campaign("a", upstreams=["one"]),
+            campaign("b", upstreams=["two"], advertiser="Other"),
+            placement("preroll", "a", "b"),
+        )
+        async with running(database, group_patience_s=0.01) as server:
+            asking = asyncio.create_task(server.served(placement_id="preroll", pod_size="2"))
+            await one.asked(1)
+            await two.asked(1)
+            await asyncio.sleep(0.1)
+            gates[0].opened.set()
+            await asyncio.sleep(0.1)
+            gates[1].opened.set()
+            assert [ad.campaign_id for ad in (await asking).ads] == ["a", "b"]
+            assert (len(one.requests), len(two.requests)) == (1, 1)
+
+
+async def test_a_request_that_two_workers_would_fill_differently_is_paid_once(database: str) -> None:
+    async with UpstreamServer() as network:
+        gate = network.behaviour = Gate(answer(b"", "500 Oops"))
+        await set_up(
+            database,
+            upstream("network", network.url, timeout_ms=2000),
+            campaign("a", upstreams=["network"]),
+            own_campaign("b", frequency_caps=CAP_1, advertiser="Other"),
+            placement("preroll", "a", "b"),
+        )
+        asked = {"placement_id": "preroll", "user_id": "u", "pod_size": "2", "request_id": "r1"}
+        async with running(database, group_patience_s=2) as one, running(database, group_patience_s=2) as two:
+            first = asyncio.create_task(one.served(**asked))
+            await network.asked(1)
+            # The other worker has found no answer yet, and waits for the user's count.
+            second = asyncio.create_task(two.served(**asked))
+            await somebody_waits(database)
+            network.behaviour = answer(inline())
+            gate.opened.set()
+            answers = [[ad.campaign_id for ad in served.ads] for served in (await first, await second)]
+            assert answers == [["b"], ["b"]]
+    assert await disagreements(database) == []
+
+
+@pytest.mark.parametrize("requests", [50])
+async def test_unknown_ids_do_not_wait_for_each_other(database: str, requests: int) -> None:
+    await set_up(database, own_campaign("known"))
+    async with running(database) as server:
+        outcomes = await asyncio.gather(
+            *(server.ask(campaign_id=f"unknown{no}") for no in range(requests)), return_exceptions=True
+        )
+        assert {type(outcome).__name__ for outcome in outcomes} == {"InvalidRequest"}

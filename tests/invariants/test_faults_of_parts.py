@@ -1,0 +1,65 @@
+"""What a worker does when a part of it fails in a way that nobody thought of."""
+
+import asyncio
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from app.domain import NoFillReason
+from app.embedded import EmbeddedPostgres
+from app.errors import StoreUnavailable
+from app.serving.tickets import FetchedAd, Ticket
+from tests.campaigns import campaign, own_campaign, set_up, upstream
+from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
+from tests.invariants.world import running
+from tests.postgres import administering
+
+
+async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with UpstreamServer() as network:
+        gate = network.behaviour = Gate(answer(inline()))
+        await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("a", upstreams=["network"]))
+        async with running(database, group_patience_s=0.01) as server:
+            source = server.adserver._source
+            fetch = source.fetch
+
+            async def break_after_fetching(ticket: Ticket, upstreams: list) -> FetchedAd:  # type: ignore[type-arg]
+                await fetch(ticket, upstreams)
+                raise ZeroDivisionError
+
+            monkeypatch.setattr(source, "fetch", break_after_fetching)
+            asked = asyncio.create_task(server.reason(campaign_id="a"))
+            await network.asked(1)
+            await asyncio.sleep(0.1)
+            gate.opened.set()
+            async with asyncio.timeout(10):
+                assert await asked in (NoFillReason.UPSTREAM, NoFillReason.BUSY)
+
+
+async def test_a_pool_that_has_no_connection_left_is_a_store_that_is_unavailable(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(database, own_campaign("own"))
+    async with running(database) as server:
+        monkeypatch.setattr(server.store._others.pool, "_timeout", 0.05)
+        async with (
+            server.store.connection(),
+            server.store.connection(),
+            server.store.connection(),
+            server.store.connection(),
+        ):
+            with pytest.raises(StoreUnavailable):
+                async with server.store.connection():
+                    pass
+
+
+async def test_a_lane_outlives_every_refusal_of_the_database(postgres: EmbeddedPostgres, database: str) -> None:
+    await set_up(database, own_campaign("own"))
+    name = make_url(database).database
+    async with running(database, request_deadline_s=1) as server, administering(postgres) as operator:
+        # Not one of the errors by which a database says that it is down.
+        await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        assert await server.reason(campaign_id="own") is NoFillReason.BUSY
+        await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        assert await server.campaign(campaign_id="own") == "own"

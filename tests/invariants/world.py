@@ -1,0 +1,98 @@
+"""The ad server without HTTP, on a real database and with real upstreams, for tests of what it decides."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from app.assembly.upstream_ads import UpstreamAds
+from app.assembly.upstream_documents import UpstreamDocuments
+from app.domain import NoFillReason
+from app.observing.metrics import Metrics
+from app.serving.adserver import AdServer, Limits
+from app.serving.catalogs import CatalogHolder
+from app.serving.context import open_context
+from app.serving.keys import hash_key, new_request_key
+from app.serving.tickets import NoFill, Served
+from app.store.connections import Store, Timeouts
+from app.store.quotas import Quotas
+from app.upstreams.service import Upstreams
+from app.web.query import ad_request, check
+from tests.players import becomes, connected
+
+SECRET = "a secret for tests"
+LIMITS = Limits(
+    request_deadline_s=5,
+    upstream_deadline_s=3,
+    group_patience_s=0.06,
+    group_max=128,
+    queue_max=10_000,
+    lane_connections=2,
+    fetch_connections=4,
+)
+
+
+class Server:
+    """One worker's ad server; `served` and `reason` ask it as a player would."""
+
+    def __init__(self, adserver: AdServer, store: Store) -> None:
+        self.adserver = adserver
+        self.store = store
+
+    async def ask(self, **values: str) -> Served | NoFill:
+        """The outcome of one request; `values` are the tag URL's parameters."""
+        check(values)
+        request = ad_request(values)
+        with open_context(values.get("request_id") or str(new_request_key()), {}) as context:
+            return await self.adserver.serve(request, context)
+
+    async def served(self, **values: str) -> Served:
+        """The ads; fails if there are none."""
+        outcome = await self.ask(**values)
+        assert isinstance(outcome, Served), outcome
+        return outcome
+
+    async def campaign(self, **values: str) -> str:
+        """The campaign of the only ad."""
+        (ad,) = (await self.served(**values)).ads
+        return ad.campaign_id
+
+    async def reason(self, **values: str) -> NoFillReason:
+        """Why there is no ad; fails if there is one."""
+        outcome = await self.ask(**values)
+        assert isinstance(outcome, NoFill), outcome
+        return outcome.reason
+
+
+@asynccontextmanager
+async def running(url: str, *, lock_ms: int = 5000, **limits: float) -> AsyncIterator[Server]:
+    """A worker while the block lasts; `limits` as in `Limits`."""
+    bounds = replace(LIMITS, **limits)  # type: ignore[arg-type]
+    connections = bounds.lane_connections + bounds.fetch_connections
+    timeouts = Timeouts(lock_ms=lock_ms, statement_ms=10_000, idle_in_transaction_ms=10_000)
+    store = Store(url, serving_connections=connections, other_connections=4, timeouts=timeouts)
+    upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
+    source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds.upstream_deadline_s)
+    adserver = AdServer(
+        store, await CatalogHolder.open(store), source, upstreams.rates, Metrics(), hash_key(SECRET), bounds
+    )
+    adserver.start()
+    try:
+        yield Server(adserver, store)
+    finally:
+        await adserver.stop()
+        await upstreams.aclose()
+        await store.close()
+
+
+WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def somebody_waits(url: str, number: int = 1) -> None:
+    """Returns when so many sessions of the database wait for a lock."""
+    async with connected(url) as connection:
+
+        async def waiting() -> bool:
+            waiters: int = await connection.fetchval(WAITERS)
+            return waiters >= number
+
+        await becomes(waiting)
