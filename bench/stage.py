@@ -64,6 +64,8 @@ class Stage:
         file = self._folder / "bench.toml"
         file.write_text(campaign_file(self.upstream_url))
         await self.adserver(url, "apply", str(file))
+        async with connected(url) as connection:
+            await connection.execute("ANALYZE")
 
     async def adserver(self, database_url: str, *arguments: str) -> str:
         """What the `adserver` command prints. Raises RuntimeError with its complaint if it fails."""

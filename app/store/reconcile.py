@@ -18,15 +18,16 @@ WHERE rule = $1 ORDER BY campaign_id, subject LIMIT $2
 
 CAPS = """
 WITH served AS (
-    SELECT a.campaign_id, w."window", CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
+    SELECT a.campaign_id, c.timezone, w."window",
+           CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
            window_start(w."window", a.served_at, c.timezone) AS window_start, a.served_at,
            a.served_at > w.counts_from + interval '1 minute' AS for_sure
     FROM ad_serves a JOIN campaigns c ON c.id = a.campaign_id JOIN campaign_caps w ON w.campaign_id = a.campaign_id
 ), seen AS (
-    SELECT campaign_id, "window", user_key, window_start, count(*) AS ads,
+    SELECT campaign_id, timezone, "window", user_key, window_start, count(*) AS ads,
            count(*) FILTER (WHERE for_sure) AS ads_for_sure, min(served_at) AS first_at
     FROM served WHERE user_key IS NOT NULL
-    GROUP BY campaign_id, "window", user_key, window_start
+    GROUP BY campaign_id, timezone, "window", user_key, window_start
 ), counted AS (
     SELECT f.* FROM frequency_caps f JOIN campaign_caps w USING (campaign_id, "window")
 ), dropped AS (
@@ -43,13 +44,12 @@ SELECT coalesce(s.campaign_id, f.campaign_id) AS campaign_id,
            ELSE 'more ads were counted than the user was served'
        END AS explanation
 FROM seen s FULL JOIN counted f USING (campaign_id, "window", user_key, window_start)
-JOIN campaigns c ON c.id = coalesce(s.campaign_id, f.campaign_id)
 CROSS JOIN dropped
 WHERE f.count > f.cap
     OR (f.user_key IS NOT NULL AND coalesce(s.ads_for_sure, 0) > f.count)
     OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.before)
     OR (f.user_key IS NULL AND s.ads_for_sure > 0 AND adserver_clock() < coalesce(
-        window_end(s."window", s.window_start, c.timezone),
+        window_end(s."window", s.window_start, s.timezone),
         CASE s."window" WHEN 'session' THEN s.first_at + interval '1 day' ELSE 'infinity' END))
 ORDER BY 1, 2 LIMIT $1
 """
