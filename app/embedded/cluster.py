@@ -81,7 +81,8 @@ def _run(home: Home, program: str, arguments: Sequence[str], *, script: str = ""
         **home.credentials,
     )
     if done.returncode != 0:
-        complaints = [line for line in done.stderr.splitlines() if "error:" in line.lower()] or ["it says nothing"]
+        lines = done.stderr.splitlines()
+        complaints = [line for line in lines if "error:" in line.lower()] or lines or ["it says nothing"]
         raise StoreUnavailable(f"{program} fails: {complaints[0]}")
 
 

