@@ -10,7 +10,7 @@ from importlib.resources import files
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from app.launch.launched import LaunchedServer

@@ -18,7 +18,8 @@ gone AS (
     RETURNING h.*, e.settles, e.cause
 ), due AS MATERIALIZED (
     SELECT g.campaign_id, p.period, p.period_start, sum(g.price) AS freed,
-           coalesce(sum(g.price) FILTER (WHERE g.settles), 0) AS settled, count(*) FILTER (WHERE NOT g.settles) AS unseen
+           coalesce(sum(g.price) FILTER (WHERE g.settles), 0) AS settled,
+           count(*) FILTER (WHERE NOT g.settles) AS unseen
     FROM gone g CROSS JOIN LATERAL (
         VALUES ('hour', g.hour_start), ('day', g.day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
     GROUP BY g.campaign_id, p.period, p.period_start
