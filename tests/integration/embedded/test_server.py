@@ -1,0 +1,73 @@
+"""The embedded Postgres: it comes back by itself, lets nobody in beside it, and goes where its user can reach it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.embedded import EmbeddedPostgres, home, running_dsn
+from app.embedded.processes import processes_of
+from app.errors import MisconfiguredServer
+from app.store.connections import connect
+from tests.postgres import temporary_postgres
+
+
+async def test_a_killed_postmaster_is_started_again_with_every_committed_row() -> None:
+    with temporary_postgres() as server:
+        async with connect(server.dsn) as connection:
+            await connection.execute("CREATE TABLE kept (n int)")
+            await connection.execute("INSERT INTO kept VALUES (7)")
+        server.kill()
+        server.wait_until_ready()
+        async with connect(server.dsn) as connection:
+            assert await connection.fetchval("SELECT n FROM kept") == 7
+            names = ("fsync", "synchronous_commit", "full_page_writes")
+            assert [await connection.fetchval(f"SHOW {name}") for name in names] == ["on", "on", "on"]
+
+
+def test_a_stopped_server_leaves_no_process_and_is_not_found(tmp_path: Path) -> None:
+    with temporary_postgres() as server:
+        root = server.root
+        assert running_dsn(root) == server.tcp_dsn
+    assert processes_of(root / "postgres") == []
+    assert running_dsn(root) is None
+
+
+def test_a_second_starter_on_the_same_folder_is_refused() -> None:
+    with temporary_postgres() as server:
+        with pytest.raises(MisconfiguredServer, match=f"process {os.getpid()} already runs Postgres"):
+            EmbeddedPostgres(server.root).start()
+        assert running_dsn(server.root) == server.tcp_dsn
+
+
+def test_a_file_that_says_how_to_reach_the_server_is_for_our_eyes_alone() -> None:
+    with temporary_postgres() as server:
+        assert (server.root / "postgres.json").stat().st_mode & 0o077 == 0
+        assert server.log_path.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_of_somebody_else_s_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with pytest.raises(MisconfiguredServer, match=r"has data, but .*postgres\.json is missing"):
+        EmbeddedPostgres(tmp_path).start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres runs as somebody else")
+def test_programs_that_the_unprivileged_user_cannot_reach_run_from_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home, "is_open_to_all", lambda path: home.PACKAGE.replace("-", "_") not in str(path))
+    with temporary_postgres() as server:
+        assert server.programs.is_relative_to(server.root)
+        # Without the package's folder: a copy that leans on it would fail where that is closed.
+        for program in ("postgres", "psql", "pg_dump", "initdb"):
+            linked = subprocess.run(
+                ["ldd", server.programs / program], capture_output=True, text=True, check=True
+            ).stdout
+            assert "not found" not in linked
+            assert "site-packages" not in linked
+
+
+def test_a_data_directory_below_a_closed_folder_lives_elsewhere_for_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    place = home.home_root(tmp_path / "var")
+    assert place.is_relative_to(home.ELSEWHERE if os.geteuid() == 0 else tmp_path)
