@@ -31,7 +31,9 @@ class Workers:
 
 
 @asynccontextmanager
-async def workers(factory: str, environment: Mapping[str, str], log: Path) -> AsyncIterator[Workers]:
+async def workers(
+    factory: str, environment: Mapping[str, str], log: Path, count: int = WORKERS
+) -> AsyncIterator[Workers]:
     """The workers of an ASGI factory such as "app.main:create_app", as `adserver serve` runs them."""
     port = free_port()
     address = {"ADSERVER_HOST": HOST, "ADSERVER_PORT": str(port)}
@@ -40,7 +42,7 @@ async def workers(factory: str, environment: Mapping[str, str], log: Path) -> As
             await stack.enter_async_context(
                 python_process("app.launch.worker", [factory], {**address, **environment}, log)
             )
-            for _ in range(WORKERS)
+            for _ in range(count)
         ]
         yield Workers(f"http://{HOST}:{port}", tuple(pids), mib(pids))
 

@@ -19,7 +19,7 @@ from bench.books import connected, snapshot_held
 from bench.cap_rows import fill
 from bench.catalog import campaign_file
 from bench.processes import HOST, Workers, free_port, output_of, python_process, workers
-from bench.scale import Scale
+from bench.scale import WORKERS, Scale
 
 TEMPLATE = "template_bench"
 # Not below a folder that the user whom Postgres runs as, when root runs the bench, may not enter.
@@ -80,7 +80,7 @@ class Stage:
             self._databases[name] = self.postgres.url(name)
         return self._databases[name]
 
-    async def instance(self, name: str) -> Instance:
+    async def instance(self, name: str, workers_count: int = WORKERS) -> Instance:
         """The server on the database of that name."""
         if name not in self._instances:
             database_url = await self.database(name)
@@ -92,7 +92,9 @@ class Stage:
                 "ADSERVER_METRICS_DIR": str(metrics),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             }
-            served = await self._stack.enter_async_context(workers("app.main:create_app", environment, self._log(name)))
+            served = await self._stack.enter_async_context(
+                workers("app.main:create_app", environment, self._log(name), workers_count)
+            )
             self._instances[name] = Instance(served, database_url)
         return self._instances[name]
 

@@ -23,7 +23,8 @@ def upstream(upstream_id: str, url: str, **limits: object) -> str:
 def campaign(campaign_id: str, **values: object) -> str:
     """An active campaign that costs nothing, unless `values` say otherwise."""
     flight = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"}
-    return _table("campaigns", id=campaign_id, advertiser="Acme", currency="USD", cpm="0", **flight, **values)
+    free = {"id": campaign_id, "advertiser": "Acme", "currency": "USD", "cpm": "0"}
+    return _table("campaigns", **{**free, **flight, **values})
 
 
 def own_campaign(campaign_id: str, **values: object) -> str:

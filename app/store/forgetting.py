@@ -1,0 +1,54 @@
+"""Removing what there is of a viewer: serves stay, because they were paid for, and are nobody's any more."""
+
+from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
+
+from asyncpg import Connection, Record
+
+from app.store.maintenance import affected
+
+SESSIONS = "SELECT id FROM sessions WHERE user_key = ANY ($1)"
+"""The viewing sessions of these keys."""
+
+SERVED_DAYS = "SELECT DISTINCT served_on FROM ad_serves WHERE user_key = ANY ($1) OR session_id = ANY ($2)"
+"""The days on which ads were served to them."""
+
+FORGET_SERVES = """
+UPDATE ad_serves SET user_key = NULL, session_id = NULL
+WHERE served_on = $3 AND (user_key = ANY ($1) OR session_id = ANY ($2))
+"""
+"""Makes the serves of one day nobody's."""
+
+FORGET_COUNTS = "DELETE FROM frequency_caps WHERE user_key = ANY ($1) OR user_key = ANY ($2)"
+"""Removes their counts, those of their sessions too."""
+
+FORGET_SESSIONS = "DELETE FROM sessions WHERE id = ANY ($1)"
+"""Removes their sessions."""
+
+
+async def sessions_of(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> list[UUID]:
+    """Ids of the viewing sessions of these keys."""
+    return [row["id"] for row in await connection.fetch(SESSIONS, user_keys)]
+
+
+async def served_days(
+    connection: "Connection[Record]", user_keys: Sequence[UUID], session_ids: Sequence[UUID]
+) -> list[date]:
+    """The UTC days on which they were served ads; reads every serve that is kept."""
+    return [row["served_on"] for row in await connection.fetch(SERVED_DAYS, user_keys, session_ids)]
+
+
+async def forget_serves(
+    connection: "Connection[Record]", user_keys: Sequence[UUID], session_ids: Sequence[UUID], day: date
+) -> int:
+    """Takes their keys off the serves of a day; returns of how many. Only the owner may."""
+    return affected(await connection.execute(FORGET_SERVES, user_keys, session_ids, day))
+
+
+async def forget_counts_and_sessions(
+    connection: "Connection[Record]", user_keys: Sequence[UUID], session_ids: Sequence[UUID]
+) -> tuple[int, int]:
+    """Removes their counts and sessions; returns how many of each."""
+    counts = affected(await connection.execute(FORGET_COUNTS, user_keys, session_ids))
+    return counts, affected(await connection.execute(FORGET_SESSIONS, session_ids))

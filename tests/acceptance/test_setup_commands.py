@@ -1,0 +1,170 @@
+"""apply, export and explain as people call them, beside a server that serves."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
+from tests.launched import Launched, adserver
+
+SECRET = "a-secret-for-tests"
+NO_CONSENT = {"gdpr": "1"}
+
+ASKED: list[tuple[str, dict[str, str]]] = [
+    ("plain", {"user_id": "u1"}),
+    ("paused", {"user_id": "u1"}),
+    ("over", {"user_id": "u1"}),
+    ("early", {"user_id": "u1"}),
+    ("poor", {"user_id": "u1"}),
+    ("paced", {"user_id": "u1"}),
+    ("capped", {"user_id": "u1"}),
+    ("capped", {"user_id": "u2"}),
+    ("capped", {"device_id": "u1"}),
+    ("capped", {}),
+    ("capped", {"user_id": "u1"} | NO_CONSENT),
+    ("anyone", NO_CONSENT),
+    ("by-session", {"user_id": "u1"}),
+    ("german", {"country": "fr"}),
+    ("german", {"country": "DE"}),
+    ("german", {}),
+    ("plain", {"max_duration_s": "10"}),
+    ("network", {"user_id": "u1"}),
+]
+CAP = [{"impressions": 1, "per": "day"}]
+CAMPAIGNS = (
+    own_campaign("plain"),
+    own_campaign("paused", status="paused"),
+    own_campaign("over", starts_at="2020-01-01T00:00:00Z", ends_at="2021-01-01T00:00:00Z"),
+    own_campaign("early", starts_at="2090-01-01T00:00:00Z"),
+    own_campaign("poor", cpm="1000", budgets={"day": "0.5", "lifetime": "10"}),
+    own_campaign("paced", cpm="1000", pacing="even", starts_at="2026-01-01T00:00:00Z", budgets={"lifetime": "0.9"}),
+    own_campaign("capped", cpm="1000", budgets={"hour": "100"}, frequency_caps=CAP),
+    own_campaign("anyone", without_user="serve", frequency_caps=CAP),
+    own_campaign("by-session", frequency_caps=[{"impressions": 1, "per": "session"}]),
+    own_campaign("german", targeting={"countries": ["DE"]}),
+    upstream("primary", "http://ads.example/vast"),
+    campaign("network", upstreams=["primary"], status="paused"),
+    placement("preroll", "paused", "capped", "plain"),
+)
+
+
+@pytest.fixture
+async def set_up_database(database: str) -> str:
+    await set_up(database, *CAMPAIGNS)
+    return database
+
+
+@pytest.fixture
+def server(app_database: str, set_up_database: str) -> Iterator[Launched]:
+    with Launched("serve", DATABASE_URL=app_database, WORKERS="1", SECRET_KEY=SECRET) as launched:
+        launched.wait_for("Serving on")
+        yield launched
+
+
+def explained(database: str, **asked: str) -> str:
+    told = adserver("explain", str(httpx.QueryParams(asked)), DATABASE_URL=database, SECRET_KEY=SECRET)
+    assert (told.returncode, told.stderr) == (0, "")
+    return told.stdout
+
+
+def test_explain_says_what_the_server_does(server: Launched, set_up_database: str) -> None:
+    assert not server.get("/vast", campaign_id="capped", user_id="u1").headers.get("x-no-fill-reason")
+    for campaign_id, asked in ASKED:
+        told = explained(set_up_database, campaign_id=campaign_id, **asked)
+        answer = server.get("/vast", campaign_id=campaign_id, **asked)
+        reason = answer.headers.get("x-no-fill-reason")
+        assert f"1. {campaign_id}: {f'no, {reason}' if reason else 'may serve'}\n" in told, (asked, told)
+
+
+def test_explain_shows_the_numbers_behind_every_candidate(server: Launched, set_up_database: str) -> None:
+    server.get("/vast", campaign_id="capped", user_id="u1")
+    told = explained(set_up_database, placement_id="preroll", user_id="u1", country="de")
+    assert re.search(
+        r"1\. paused: no, paused\n   status: is paused, its flight runs until 2100-01-01T00:00:00Z\n", told
+    )
+    assert re.search(r"2\. capped: no, frequency_cap\n", told)
+    assert re.search(r"   cap per day: 1 of 1 counted, until \d{4}-\d\d-\d\dT00:00:00Z\n", told)
+    assert "   hour budget: 1.00 spent and 0.00 held of 100.00 USD; an ad costs 1.00\n" in told
+    assert "3. plain: may serve\n" in told
+    paced = explained(set_up_database, campaign_id="paced")
+    assert re.search(r"0\.00 held of 0\.90 USD, of which 0\.\d\d may be spent by now; an ad costs 1\.00\n", paced)
+    german = explained(set_up_database, campaign_id="german", country="fr")
+    assert "   targeting: country must be one of de; the request says fr\n" in german
+
+
+def test_explain_counts_the_user_of_a_viewing_session(server: Launched, set_up_database: str) -> None:
+    with httpx.Client(base_url=server.url) as player:
+        session_id = player.post("/v1/sessions", json={"user_id": "u1"}).json()["id"]
+    for campaign_id in ("capped", "by-session"):
+        told = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
+        assert f"1. {campaign_id}: may serve\n" in told
+        server.get("/vast", campaign_id=campaign_id, session_id=session_id)
+        told = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
+        assert f"1. {campaign_id}: no, frequency_cap\n" in told
+
+
+def test_explain_changes_nothing(set_up_database: str) -> None:
+    before = adserver("export", DATABASE_URL=set_up_database).stdout
+    for _ in range(2):
+        assert "cap per day: 0 of 1 counted" in explained(set_up_database, campaign_id="capped", user_id="u1")
+    assert adserver("export", DATABASE_URL=set_up_database).stdout == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("user_id=u1", "adserver: campaign_id: or placement_id must be there"),
+        ("campaign_id=nowhere", "adserver: campaign_id: is not known"),
+        ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: is not known"),
+        ("campaign_id=plain&session_id=1", "adserver: session_id: must be a UUID"),
+    ],
+)
+def test_explain_refuses_what_the_server_refuses(set_up_database: str, asked: str, line: str) -> None:
+    told = adserver("explain", asked, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
+    assert (told.returncode, told.stdout, told.stderr) == (2, "", f"{line}\n")
+
+
+def test_apply_says_what_it_did_and_the_second_time_that_it_did_nothing(tmp_path: Path, database: str) -> None:
+    file = tmp_path / "campaigns.toml"
+    file.write_text("\n".join([own_campaign("spring"), placement("preroll", "spring")]))
+    first = adserver("apply", str(file), DATABASE_URL=database)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.splitlines() == [
+        "created  publisher publisher1",
+        "created  campaign spring",
+        "created  creative spring-15s",
+        "created  placement preroll",
+        "4 created, 0 updated, 0 unchanged; the catalog is at revision 1",
+    ]
+    second = adserver("apply", str(file), DATABASE_URL=database)
+    assert second.stdout == "0 created, 0 updated, 3 unchanged; the catalog is at revision 1\n"
+    file.write_text(adserver("export", DATABASE_URL=database).stdout)
+    third = adserver("apply", str(file), DATABASE_URL=database)
+    assert third.stdout == "0 created, 0 updated, 4 unchanged; the catalog is at revision 1\n"
+
+
+def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, database: str) -> None:
+    file = tmp_path / "campaigns.toml"
+    file.write_text(own_campaign("spring", currency="XXX") + placement("preroll") + "\n[colours]\n")
+    told = adserver("apply", str(file), DATABASE_URL=database)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.splitlines() == [
+        f"adserver: {file}: colours: is not a known key",
+        f"adserver: {file}: campaigns[0].currency: is not a currency of ISO 4217",
+        f"adserver: {file}: placements[0].campaigns: must not be empty",
+    ]
+    assert adserver("export", DATABASE_URL=database).stdout == ""
+
+
+def test_a_campaign_that_is_applied_serves_without_a_restart(server: Launched, tmp_path: Path, database: str) -> None:
+    assert server.get("/vast", campaign_id="spring").status_code == 400
+    file = tmp_path / "campaigns.toml"
+    file.write_text(own_campaign("spring"))
+    adserver("apply", str(file), DATABASE_URL=database)
+    assert "<Ad " in server.get("/vast", campaign_id="spring").text
+    file.write_text(own_campaign("spring", status="paused"))
+    adserver("apply", str(file), DATABASE_URL=database)
+    assert server.get("/vast", campaign_id="spring").headers["x-no-fill-reason"] == "paused"
