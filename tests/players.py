@@ -122,6 +122,15 @@ async def idle_in_transaction(url: str) -> int:
     return count
 
 
+LANE_CONNECTIONS = 8
+"""Of one worker, by the settings' defaults: two for ads in hand, four that fetch, two for beacons."""
+
+
+async def all_lanes_connected(url: str, workers: int) -> bool:
+    """Whether every lane of so many workers has all its connections, and none besides."""
+    return await connections(url) == workers * LANE_CONNECTIONS
+
+
 async def connections(url: str) -> int:
     """Connections of the lanes; the pool beside them grows and shrinks with what there is to do."""
     async with connected(url) as connection:
