@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     group_patience_ms: int = Field(60, ge=1, le=5000, description="How long a group waits for its fetches")
     queue_max: int = Field(2000, ge=1, le=100_000, description="Requests waiting in a lane before busy")
     lane_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")
-    fetch_connections: int = Field(4, ge=1, le=64, description="Connections of the fetching lane, each worker")
+    fetch_connections: int = Field(8, ge=1, le=64, description="Connections of the fetching lane, each worker")
     beacon_connections: int = Field(2, ge=1, le=32, description="Connections that count beacons, each worker")
     beacon_queue_max: int = Field(10_000, ge=1, le=1_000_000, description="Beacons waiting before they are dropped")
     beacon_group_max: int = Field(512, ge=1, le=5000, description="Beacons counted in one transaction at the most")

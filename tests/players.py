@@ -122,8 +122,8 @@ async def idle_in_transaction(url: str) -> int:
     return count
 
 
-LANE_CONNECTIONS = 8
-"""Of one worker, by the settings' defaults: two for ads in hand, four that fetch, two for beacons."""
+LANE_CONNECTIONS = 12
+"""Of one worker, by the settings' defaults: two for ads in hand, eight that fetch, two for beacons."""
 
 
 async def all_lanes_connected(url: str, workers: int) -> bool:

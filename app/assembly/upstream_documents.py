@@ -1,6 +1,7 @@
 """Upstream bodies as serving hands them out: compiled once, whole for a single ad, in Ads for a pod."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from app.domain import VastVersion
 from app.errors import NoAd
@@ -8,6 +9,10 @@ from app.vast.parse import Parsed, parse
 from app.vast.schema import V1_0
 from app.vast.template import Template
 from app.vast.trackers import ad_fragments, with_trackers
+
+KEPT_MAX = 512
+KEPT_BODY_BYTES_MAX = 32_768
+"""Many upstreams send the same document again and again: so many of the small ones are kept compiled."""
 
 
 class CompiledDocument:
@@ -44,9 +49,13 @@ class UpstreamDocuments:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
+        self._kept = lru_cache(KEPT_MAX)(self._compile)
 
     def compile(self, body: bytes) -> CompiledDocument:
         """The document of a body; raises UnusableVast, and its subclass NoAd for one without an Ad."""
+        return self._kept(body) if len(body) <= KEPT_BODY_BYTES_MAX else self._compile(body)
+
+    def _compile(self, body: bytes) -> CompiledDocument:
         parsed = parse(body)
         if not parsed.has_ad:
             raise NoAd("no Ad in the document")

@@ -35,14 +35,6 @@ class Verdict:
     fault: str
 
 
-def parse_month(text: str) -> date:
-    """The first day of `2026-10`. Raises InvalidEntry."""
-    try:
-        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
-    except ValueError:
-        raise InvalidEntry("month", f"must be like 2026-10, not {text!r}") from None
-
-
 async def close(
     connection: "Connection[Record]", month: date, progress: Progress = lambda _done, _all: None
 ) -> ClosedMonth:

@@ -1,8 +1,6 @@
 """Commands of ad operations: what campaigns there are, and why one did not serve."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +12,8 @@ from app.campaign_file.applying import Applied
 from app.campaign_file.applying import apply as apply_draft
 from app.campaign_file.reading import read_file
 from app.campaign_file.writing import toml
-from app.launch.configuring import settings_from_environment
-from app.launch.databases import command_store, database_in_use
-from app.launch.keys import kept_secret_key
-from app.launch.migrating import require_schema
+from app.commands.in_use import ready_database, secret_in_use
+from app.launch.databases import command_store
 from app.privacy.identification import identification_allowed
 from app.serving.keys import hash_key
 from app.store import catalog
@@ -31,14 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command()(explain)
 
 
-@contextmanager
-def _ready_database() -> Iterator[str]:
-    """The connection URL of the database in use, whose schema is what this code needs."""
-    with database_in_use(settings_from_environment()) as url:
-        require_schema(url)
-        yield url
-
-
 def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.")]) -> None:
     """Create and update campaigns and all that belongs to them from a file: all of it, or nothing."""
     draft = read_file(file)
@@ -47,7 +35,7 @@ def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.
         async with command_store(url) as store:
             return await apply_draft(store, draft)
 
-    with _ready_database() as url:
+    with ready_database() as url:
         applied = asyncio.run(run(url))
     for verb, names in (("created", applied.created), ("updated", applied.updated)):
         for name in names:
@@ -67,7 +55,7 @@ def export() -> None:
         async with command_store(url) as store, store.connection() as connection:
             return toml(await catalog.load(connection))
 
-    with _ready_database() as url:
+    with ready_database() as url:
         typer.echo(asyncio.run(run(url)), nl=False)
 
 
@@ -79,14 +67,12 @@ def explain(
     """Tell for each campaign of an ad request whether it may serve now, and with which numbers. Changes nothing."""
     values = read_query(request.partition("?")[2].encode() if "?" in request else request.encode())
     asked = ad_request(values, identifiable=identification_allowed(values))
-    settings = settings_from_environment()
-    secret = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
 
     async def run(url: str) -> Explanation:
         async with command_store(url) as store, store.connection() as connection:
-            return await explain_request(connection, asked, hash_key(secret))
+            return await explain_request(connection, asked, hash_key(secret_in_use()))
 
-    with _ready_database() as url:
+    with ready_database() as url:
         explanation = asyncio.run(run(url))
     typer.echo(f"at {explanation.at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}")
     for no, verdict in enumerate(explanation.verdicts, start=1):

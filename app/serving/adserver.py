@@ -32,6 +32,10 @@ HELD_UP_S = 0.02
 """A transaction that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
 
 
+SPACING_MAX_S = 0.01
+"""Between two groups that fetch: so long one waits at the most for others to join it."""
+
+
 class AdSource(Protocol):
     """Where the ads of campaigns with upstreams come from."""
 
@@ -102,8 +106,9 @@ class AdServer:
         self._groups: Counter[str] = Counter()
         self._fetching: set[asyncio.Task[None]] = set()
         self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S)
-        # A group that fetches is always held up.
-        self._fetch = self._lane("fetch", limits.fetch_connections, 0.0)
+        # A group that fetches is always held up: its connections set out one after the other while the first waits.
+        spacing_s = min(SPACING_MAX_S, limits.group_patience_s / limits.fetch_connections)
+        self._fetch = self._lane("fetch", limits.fetch_connections, spacing_s)
 
     def _lane(self, name: str, connections: int, held_up_s: float) -> Lane:
         async def serve_group(connection: "Connection[Record]", tickets: list[Ticket]) -> None:

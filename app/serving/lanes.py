@@ -25,7 +25,7 @@ RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 """How long a connection's worker waits, at random between these, before it asks for another connection."""
 
 EXPIRY_INTERVAL_S = 0.02
-"""How often requests past their deadline, and groups that are held up, are looked for: what either may be late by."""
+"""How often requests past their deadline are looked for: what a deadline may be late by."""
 
 GATHER_FROM = 8
 """Size of a group after which the next one is gathered."""
@@ -143,6 +143,7 @@ class Lane:
         if not group:
             return
         self._began = self._clock()
+        asyncio.get_running_loop().call_later(self._held_up_s, self._arrived.set)
         self._in_flight.update(group)
         try:
             await self._serve_group(connection, group)
@@ -219,5 +220,3 @@ class Lane:
             for ticket in self._in_flight:
                 if ticket.deadline <= now:
                     ticket.settle(NoFill(NoFillReason.BUSY))
-            if self._queue:
-                self._arrived.set()

@@ -19,6 +19,8 @@ _VARIES: Header = (b"vary", b"Origin")
 _EXPOSED: Header = (b"access-control-expose-headers", b"X-Request-Id, X-No-Fill-Reason")
 _CREDENTIALS: Header = (b"access-control-allow-credentials", b"true")
 _ANYBODY = ((b"access-control-allow-origin", b"*"), _EXPOSED, _VARIES)
+_NOBODY = ((b"access-control-allow-origin", b"*"), _VARIES)
+"""For who is no page: apps and servers send no Origin, and read no other header of this kind."""
 _METHODS: Header = (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS")
 _HEADERS: Header = (b"access-control-allow-headers", b"Accept, Content-Type, X-Requested-With")
 _MAX_AGE: Header = (b"access-control-max-age", str(PREFLIGHT_MAX_AGE_S).encode())
@@ -26,7 +28,9 @@ _MAX_AGE: Header = (b"access-control-max-age", str(PREFLIGHT_MAX_AGE_S).encode()
 
 def cors_headers(origin: bytes | None) -> tuple[Header, ...]:
     """What an answer says to a page of this `Origin`; None and `null` are anybody's, without cookies."""
-    if origin is None or origin == b"null" or not 0 < len(origin) <= ORIGIN_BYTES_MAX:
+    if origin is None:
+        return _NOBODY
+    if origin == b"null" or not 0 < len(origin) <= ORIGIN_BYTES_MAX:
         return _ANYBODY
     return (b"access-control-allow-origin", origin), _CREDENTIALS, _EXPOSED, _VARIES
 

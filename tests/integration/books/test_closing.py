@@ -10,8 +10,9 @@ import pytest
 from asyncpg import Connection, Record
 
 from app.books import closing as closing_module
-from app.books.closing import Verdict, close, parse_month, verify
+from app.books.closing import Verdict, close, verify
 from app.books.corrections import Adjustment, Reversal, adjust, reverse
+from app.books.dates import parse_month
 from app.books.maintenance import Maintenance
 from app.errors import AdServerError, InvalidEntry
 from app.store.connections import Store
