@@ -24,6 +24,9 @@ log = structlog.get_logger()
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 """How long a connection's worker waits, at random between these, before it asks for another connection."""
 
+TIMER_SLACK_S = 0.001
+"""Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
+
 EXPIRY_INTERVAL_S = 0.02
 """How often requests past their deadline are looked for: what a deadline may be late by."""
 
@@ -143,7 +146,7 @@ class Lane:
         if not group:
             return
         self._began = self._clock()
-        asyncio.get_running_loop().call_later(self._held_up_s, self._arrived.set)
+        asyncio.get_running_loop().call_later(self._held_up_s + TIMER_SLACK_S, self._arrived.set)
         self._in_flight.update(group)
         try:
             await self._serve_group(connection, group)
