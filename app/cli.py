@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from app.commands import books, serving, setup
+from app.commands import books, ledger, reports, serving, setup, users
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
 
 BAD_INPUT = 2
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for audience in (serving, setup, books):
+for audience in (serving, setup, books, ledger, reports, users):
     audience.register(app)
 
 

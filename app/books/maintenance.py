@@ -77,6 +77,17 @@ class Maintenance:
                     await self._run_claimed(name, task)
             await asyncio.sleep(TICK_S)
 
+    async def run_all(self) -> Mapping[str, int | None]:
+        """Does every task at once, whoever has just done it; returns how much each had to do, None if it failed."""
+        done: dict[str, int | None] = {}
+        for name, task in self.tasks.items():
+            try:
+                done[name] = await task.run()
+            except (StoreUnavailable, asyncpg.PostgresError) as error:
+                log.warning("maintenance_failed", task=name, reason=str(error))
+                done[name] = None
+        return done
+
     async def _run_claimed(self, name: str, task: Task) -> None:
         try:
             async with self._store.connection() as connection:

@@ -1,35 +1,103 @@
 """Commands of finance and of DBAs: the books, their proof, and their upkeep."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
-from app.books import reconciling
+from app.books import closing, reconciling
+from app.books.closing import Verdict
+from app.books.dates import parse_month
+from app.books.maintenance import Maintenance
+from app.commands.in_use import connected, progress, ready_database
+from app.errors import AdServerError
 from app.launch.configuring import settings_from_environment
-from app.launch.databases import database_in_use
-from app.store.connections import connect
+from app.launch.databases import command_store
+from app.store.closing import ClosedMonth
 from app.store.reconcile import RULES, Disagreement
 
 DISAGREE = 1
+
+books = typer.Typer(name="books", help="Close months, and prove what they were.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(reconcile)
+    app.command()(maintain)
+    app.add_typer(books)
 
 
 def reconcile() -> None:
     """Check that counters, serves, caps and ledger agree; print every disagreement, and exit with 1 if there is one."""
 
     async def run(url: str) -> int:
-        async with connect(url) as connection:
+        async with connected(url) as connection:
             return await reconciling.reconcile(connection, _print_rule)
 
-    with database_in_use(settings_from_environment()) as url:
+    with ready_database() as url:
         found = asyncio.run(run(url))
     if found:
         raise typer.Exit(DISAGREE)
     typer.echo("the books agree")
+
+
+def maintain() -> None:
+    """Do now what every server does by itself from time to time: make and drop partitions, sweep, roll up."""
+    retention_days = settings_from_environment().retention_days
+
+    async def run(url: str) -> Mapping[str, int | None]:
+        async with command_store(url) as store:
+            return await Maintenance(store, retention_days).run_all()
+
+    with ready_database() as url:
+        done = asyncio.run(run(url))
+    for task, count in done.items():
+        if count is not None:
+            typer.echo(f"{task}: {count}")
+    failed = [task for task, count in done.items() if count is None]
+    if failed:
+        raise AdServerError(f"not done, and to be tried again: {', '.join(failed)}")
+
+
+@books.command()
+def close(month: Annotated[str, typer.Argument(help="A UTC month that is over, such as 2026-10.")]) -> None:
+    """Let no entry carry a date in that month any more, and keep a hash over those that do."""
+    first_day = parse_month(month)
+
+    async def run(url: str) -> ClosedMonth:
+        with progress("entries") as show:
+            async with connected(url) as connection:
+                return await closing.close(connection, first_day, show)
+
+    with ready_database() as url:
+        typer.echo(_month_line(asyncio.run(run(url))))
+
+
+@books.command()
+def verify() -> None:
+    """Hash every closed month again; exit with 1 if one is not what it was when it was closed."""
+    verdicts: list[Verdict] = []
+
+    async def run(url: str) -> int:
+        with progress("entries") as show:
+            async with connected(url) as connection:
+                return await closing.verify(connection, verdicts.append, show)
+
+    with ready_database() as url:
+        faults = asyncio.run(run(url))
+    for verdict in verdicts:
+        typer.echo(f"{_month_line(verdict.month)}: {f'WRONG, {verdict.fault}' if verdict.fault else 'ok'}")
+    if faults:
+        raise typer.Exit(DISAGREE)
+
+
+def _month_line(closed: ClosedMonth) -> str:
+    return (
+        f"{closed.month:%Y-%m} closed at {closed.closed_at.isoformat(timespec='seconds')} by {closed.closed_by}, "
+        f"{closed.entries} entries, hash {closed.hash.hex()}"
+    )
 
 
 def _print_rule(rule: str, wrong: list[Disagreement], seconds: float) -> None:

@@ -42,10 +42,17 @@ def secret_in_use() -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows on a terminal, beside what is printed, how many of how many are done; of an unknown number: how many."""
+def progress(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Shows on a terminal how many of how many are done; of an unknown number: how many. Print nothing meanwhile."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    bar = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=hidden or not sys.stderr.isatty(),
+    )
     with bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

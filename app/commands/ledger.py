@@ -1,0 +1,69 @@
+"""`adserver ledger`: entries by hand, each once and with a reason."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+from asyncpg import Connection, Record
+
+from app.books import corrections
+from app.books.corrections import Adjustment, Booked, Reversal, parse_amount
+from app.books.dates import parse_day
+from app.commands.in_use import connected, ready_database
+
+Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]
+Key = Annotated[str, typer.Option(help="Idempotency key: the same one again books nothing, and tells what it booked.")]
+
+ledger = typer.Typer(name="ledger", help="Correct the ledger by entries of its own.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(ledger)
+
+
+@ledger.command()
+def adjust(
+    campaign_id: Annotated[str, typer.Argument(help="The campaign.")],
+    amount: Annotated[str, typer.Option(help="What is added to what was spent: -5.25 is a credit.")],
+    reason: Reason,
+    key: Key,
+    currency: Annotated[str | None, typer.Option(help="Refuse unless it is the campaign's.")] = None,
+    date: Annotated[str | None, typer.Option(help="Day in the campaign's timezone that it is booked on; now.")] = None,
+) -> None:
+    """Add an amount to what a campaign has spent, or take it off; its lifetime budget follows."""
+    adjustment = Adjustment(
+        campaign_id=campaign_id,
+        amount=parse_amount(amount),
+        reason=reason,
+        key=key,
+        currency=currency,
+        day=None if date is None else parse_day("date", date),
+    )
+    _book(lambda connection: corrections.adjust(connection, adjustment))
+
+
+@ledger.command()
+def reverse(
+    entry_id: Annotated[int, typer.Argument(help="The entry, as `finance.invoice_lines` names it.")],
+    reason: Reason,
+    key: Key,
+) -> None:
+    """Take one entry back, whole; every budget that it counted in follows."""
+    reversal = Reversal(entry_id, reason, key)
+    _book(lambda connection: corrections.reverse(connection, reversal))
+
+
+def _book(book: "Callable[[Connection[Record]], Awaitable[Booked]]") -> None:
+    async def run(url: str) -> Booked:
+        async with connected(url) as connection:
+            return await book(connection)
+
+    with ready_database() as url:
+        booked = asyncio.run(run(url))
+    verb = "was booked before" if booked.repeat else "booked"
+    typer.echo(
+        f"entry {booked.entry_id} {verb}: {booked.campaign_id} {booked.amount:+.6f} {booked.currency}, "
+        f"dated {booked.booked_at.isoformat(timespec='seconds')}"
+    )

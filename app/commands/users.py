@@ -1,0 +1,37 @@
+"""`adserver users`: what there is of a viewer, and how it goes."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from app.books import forgetting
+from app.books.forgetting import Forgotten
+from app.commands.in_use import connected, ready_database, secret_in_use
+from app.serving.keys import device_key, hash_key, user_key
+
+users = typer.Typer(name="users", help="What is kept of viewers.", no_args_is_help=True)
+
+
+@users.callback()
+def _users() -> None:
+    """Makes `forget` a command of its own, though it is the only one."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.add_typer(users)
+
+
+@users.command()
+def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id as players send it.")]) -> None:
+    """Make the serves of a user nobody's, and remove the user's counts and sessions; what was spent stays."""
+    key = hash_key(secret_in_use())
+
+    async def run(url: str) -> Forgotten:
+        async with connected(url) as connection:
+            return await forgetting.forget(connection, [user_key(key, user_id), device_key(key, user_id)])
+
+    with ready_database() as url:
+        forgotten = asyncio.run(run(url))
+    typer.echo(f"forgotten: {forgotten.serves} serves, {forgotten.counts} counts, {forgotten.sessions} sessions")

@@ -1,0 +1,206 @@
+"""The commands of finance and of DBAs as people call them: what they do, and what they refuse on one line."""
+
+import asyncio
+import csv
+import io
+import subprocess
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow.parquet
+import pytest
+
+from app.serving.keys import hash_key, user_key
+from app.store.connections import Store
+from tests.integration.books.world import (
+    PRICE,
+    balance,
+    campaign,
+    connected,
+    open_store,
+    payment,
+    serve,
+    serve_many,
+    set_clock,
+    set_up,
+)
+from tests.launched import adserver
+
+SECRET = "a-secret-for-tests"
+TODAY = datetime.now(UTC).date()
+YESTERDAY, TOMORROW = TODAY - timedelta(days=1), TODAY + timedelta(days=1)
+CREDIT = ("--reason", "credit", "--key", "k1")
+
+
+@pytest.fixture
+async def store(app_database: str) -> AsyncIterator[Store]:
+    """Ten ads of 2.50 USD, charged when they are served, and two of 2.50 EUR, held until they are seen."""
+    store = open_store(app_database)
+    await set_up(
+        store,
+        campaign("spring", billing="serve", frequency_caps=[{"impressions": 5, "per": "day"}]),
+        campaign("italy", advertiser="Bella", currency="EUR"),
+    )
+    await serve_many(store, "spring", 10)
+    await serve_many(store, "italy", 2)
+    yield store
+    await store.close()
+
+
+async def told(database: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return await asyncio.to_thread(adserver, *arguments, DATABASE_URL=database, SECRET_KEY=SECRET)
+
+
+async def printed(database: str, *arguments: str) -> str:
+    """What a command prints that does what it should."""
+    done = await told(database, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+async def first_entry(database: str) -> int:
+    async with connected(database) as connection:
+        entry: int = await connection.fetchval("SELECT min(entry_id) FROM spend_ledger")
+    return entry
+
+
+@pytest.mark.usefixtures("store")
+async def test_an_entry_is_adjusted_and_taken_back_each_once(database: str) -> None:
+    adjusted = await printed(database, "ledger", "adjust", "spring", "--amount", "-5.25", *CREDIT)
+    again = await printed(database, "ledger", "adjust", "spring", "--amount", "-5.25", *CREDIT)
+    assert " booked: spring -5.250000 USD, dated " in adjusted
+    assert again == adjusted.replace(" booked: ", " was booked before: ")
+    reversal = ("ledger", "reverse", str(await first_entry(database)), "--reason", "fraud", "--key", "k2")
+    assert " booked: spring -2.500000 USD, dated " in await printed(database, *reversal)
+    assert (await balance(database, "spring"))[0] == 10 * PRICE - Decimal("5.25") - PRICE
+    assert (await printed(database, "reconcile")).endswith("the books agree\n")
+
+
+@pytest.mark.usefixtures("store")
+async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -> None:
+    month = f"{TODAY:%Y-%m}"
+    await printed(database, "ledger", "adjust", "spring", "--amount", "-1", *CREDIT)
+    for line, *arguments in [
+        ("campaign: there is no campaign nobody", "ledger", "adjust", "nobody", "--amount", "1", *CREDIT[:3], "k2"),
+        ("currency: spring is in USD", "ledger", "adjust", "spring", "--amount", "1", "--currency", "EUR", *CREDIT),
+        ("amount: must have at most 6 decimals", "ledger", "adjust", "spring", "--amount", "1.0000001", *CREDIT),
+        ("amount: must be a number, not '1,50'", "ledger", "adjust", "spring", "--amount", "1,50", *CREDIT),
+        ("key: k1 was used before, for entry ", "ledger", "adjust", "spring", "--amount", "-2", *CREDIT),
+        (f"date: {TODAY + timedelta(days=9)} has not begun", "ledger", "adjust", "spring", "--amount", "1",
+         "--date", str(TODAY + timedelta(days=9)), *CREDIT[:3], "k2"),
+        ("date: must be like 2026-10-31, not 'today'", "ledger", "adjust", "spring", "--amount", "1",
+         "--date", "today", *CREDIT),
+        ("entry: there is no entry 999999", "ledger", "reverse", "999999", "--reason", "fraud", "--key", "k2"),
+        (f"month: {month} is not over", "books", "close", month),
+        ("month: must be like 2026-10, not 'october'", "books", "close", "october"),
+        (f"from: {TODAY} is after {YESTERDAY}", "report", "spend", "--from", str(TODAY), "--to", str(YESTERDAY)),
+        ("by: must be some of advertiser, campaign, day, month, with commas, not 'colour'",
+         "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--by", "colour"),
+        ("output: parquet is written to a file; name one",
+         "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--format", "parquet"),
+    ]:  # fmt: skip
+        refused = await told(database, *arguments)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused
+        assert refused.stderr.startswith(f"adserver: {line}")
+    async with connected(database) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM spend_ledger") == 11
+        assert await connection.fetchval("SELECT count(*) FROM closed_months") == 0
+
+
+async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: str) -> None:
+    next_month = (TODAY.replace(day=1) + timedelta(days=32)).replace(day=1)
+    await set_clock(database, f"timestamptz '{next_month} 12:00Z'")
+    month = f"{TODAY:%Y-%m}"
+    refused = await told(database, "books", "close", month)
+    assert refused.stderr == f"adserver: month: {month} has 2 open holds, or months before it have\n"
+    assert refused.returncode == 2
+    await printed(database, "maintain")
+    closed = await printed(database, "books", "close", month)
+    assert closed.startswith(f"{month} closed at ")
+    assert ", 10 entries, hash " in closed
+    assert await printed(database, "books", "close", month) == closed
+    assert await printed(database, "books", "verify") == closed.replace("\n", ": ok\n")
+    late = await told(
+        database, "ledger", "adjust", "spring", "--amount", "-1", "--date", str(TODAY.replace(day=1)), *CREDIT
+    )
+    assert (late.returncode, late.stderr) == (2, f"adserver: date: the books of {month} are closed\n")
+    async with connected(database) as connection:
+        await connection.execute("ALTER TABLE spend_ledger DISABLE TRIGGER ALL")
+        await connection.execute(f"ALTER TABLE spend_ledger_{TODAY:%Y%m} DISABLE TRIGGER ALL")
+        await connection.execute(
+            "UPDATE spend_ledger SET amount = 2.4 WHERE entry_id = $1", await first_entry(database)
+        )
+    verdict = await told(database, "books", "verify")
+    assert verdict.returncode == 1
+    assert verdict.stdout == closed.replace("\n", ": WRONG, an entry was changed\n")
+
+
+async def test_the_server_may_not_close_a_month_and_is_told_so(store: Store, database: str, app_database: str) -> None:
+    await set_clock(database, f"timestamptz '{TODAY + timedelta(days=40)} 12:00Z'")
+    await printed(app_database, "maintain")
+    refused = await told(app_database, "books", "close", f"{TODAY:%Y-%m}")
+    assert (refused.returncode, refused.stderr) == (1, "adserver: only the owner of the database may close a month\n")
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_report_is_the_same_for_people_sheets_and_machines(
+    database: str, finance_database: str, tmp_path: Path
+) -> None:
+    await printed(database, "ledger", "adjust", "spring", "--amount", "-1", *CREDIT)
+    span = ("report", "spend", "--from", str(YESTERDAY), "--to", str(TOMORROW), "--by", "advertiser,day")
+    table = await printed(database, *span)
+    assert [line.split() for line in table.splitlines()] == [
+        ["advertiser", "day", "currency", "delivered", "corrected", "spent", "impressions"],
+        ["Acme", str(TODAY), "USD", "25.000000", "-1.000000", "24.000000", "10"],
+    ]
+    sheet = await printed(finance_database, *span, "--format", "csv")
+    lines = [line.split() for line in table.splitlines()]
+    assert list(csv.reader(io.StringIO(sheet))) == lines
+    file = tmp_path / "spend.parquet"
+    await printed(database, *span, "--format", "parquet", "--output", str(file))
+    columns = pyarrow.parquet.read_table(file).to_pydict()
+    assert [columns["day"], columns["spent"]] == [[TODAY], [Decimal(24)]]
+    assert names(tmp_path) == [file.name]
+    lost = await told(database, *span, "--output", str(tmp_path / "nowhere" / "spend.txt"))
+    assert (lost.returncode, lost.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.usefixtures("store")
+async def test_maintain_says_what_it_did_and_may_run_many_times_at_once(database: str) -> None:
+    await set_clock(database, "transaction_timestamp() + interval '2 days'")
+    outputs = await asyncio.gather(*(printed(database, "maintain") for _ in range(3)))
+    counts = [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
+    assert sum(int(one["holds released"]) for one in counts) == 2
+    assert sum(int(one["counts removed"]) for one in counts) == 10
+    assert sum(int(one["partitions made"]) for one in counts) > 0
+    assert (await printed(database, "reconcile")).endswith("the books agree\n")
+
+
+async def test_a_user_is_forgotten_and_the_books_stay(store: Store, database: str) -> None:
+    viewer = user_key(hash_key(SECRET), "anna@example.com")
+    async with store.serving_connection() as connection:
+        for _ in range(3):
+            await serve(connection, [payment("spring", viewer)])
+    assert await printed(database, "users", "forget", "nobody") == "forgotten: 0 serves, 0 counts, 0 sessions\n"
+    forgotten = await printed(database, "users", "forget", "anna@example.com")
+    assert forgotten == "forgotten: 3 serves, 1 counts, 0 sessions\n"
+    assert not await traces_of(database, viewer)
+    assert (await balance(database, "spring"))[0] == 13 * PRICE
+    assert (await printed(database, "reconcile")).endswith("the books agree\n")
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def traces_of(database: str, viewer: UUID) -> int:
+    async with connected(database) as connection:
+        rows: int = await connection.fetchval(
+            "SELECT (SELECT count(*) FROM ad_serves WHERE user_key = $1) "
+            "+ (SELECT count(*) FROM frequency_caps WHERE user_key = $1)",
+            viewer,
+        )
+    return rows
