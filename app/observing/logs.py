@@ -154,6 +154,10 @@ def configure(level: str, writer: LineWriter) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
+    # Where uvicorn was started with a logging of its own, its lines are JSON all the same.
+    uvicorn = logging.getLogger("uvicorn")
+    uvicorn.handlers.clear()
+    uvicorn.propagate = True
     for library in QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(number, logging.WARNING))
 

@@ -1,11 +1,13 @@
 import json
 import logging
+import logging.config
 import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 import structlog
+import uvicorn.config
 
 from app.observing import logs
 from app.observing.logs import LineWriter, RequestLog, configure
@@ -105,6 +107,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(reader: Reader, monkeypatch
 def test_the_programs_own_lines_and_those_of_libraries_are_json(reader: Reader, configured: None) -> None:
     reader.start()
     writer = LineWriter(reader.descriptor)
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)  # as `uvicorn` itself has it
     configure("info", writer)
     structlog.get_logger().warning("breaker changed", upstream_id="primary")
     structlog.get_logger().debug("not this")
