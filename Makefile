@@ -47,6 +47,7 @@ demo-player: ## Bundle the player of the demo page (needs npm)
 docs: $(STAMPS)/dev ## Write the pages that are made from the code
 	$(BIN)/python -m docs.settings_page >docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python -m docs.macros_page >docs/macros.md.new && mv docs/macros.md.new docs/macros.md
+	$(BIN)/python -m docs.finance_page >docs/finance.md.new && mv docs/finance.md.new docs/finance.md
 
 # Versions stay what they are; remove a lock file first to have the newest.
 lock: $(STAMPS)/dev ## Write into the lock files what pyproject.toml asks for

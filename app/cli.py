@@ -2,6 +2,7 @@
 
 import sys
 
+import structlog
 import typer
 
 from app.commands import books, ledger, reports, serving, setup, users
@@ -25,6 +26,8 @@ for audience in (serving, setup, books, ledger, reports, users):
 
 def main() -> None:
     """Runs the command; exits with 2 for bad input or settings, with 1 for any other failure."""
+    # What a command prints is for its caller alone; a server sets its log up anew.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
     except AdServerError as error:

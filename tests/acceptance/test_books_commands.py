@@ -140,7 +140,10 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
 
 async def test_the_server_may_not_close_a_month_and_is_told_so(store: Store, database: str, app_database: str) -> None:
     await set_clock(database, f"timestamptz '{TODAY + timedelta(days=40)} 12:00Z'")
-    await printed(app_database, "maintain")
+    maintained = await told(app_database, "maintain")
+    assert "partitions made: " in maintained.stdout
+    assert "partition_dropped" not in maintained.stdout
+    assert "partition_dropped" in maintained.stderr
     refused = await told(app_database, "books", "close", f"{TODAY:%Y-%m}")
     assert (refused.returncode, refused.stderr) == (1, "adserver: only the owner of the database may close a month\n")
 

@@ -1,0 +1,155 @@
+"""The books that docs/finance.md asks: seven weeks of three campaigns, the same to the last digit every time.
+
+They are booked by the code that serves and settles, in a database whose clock is set back.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from uuid import UUID
+
+import asyncpg
+from asyncpg import Connection, Record
+
+from app.books.closing import close
+from app.books.corrections import Adjustment, Reversal, adjust, reverse
+from app.books.maintenance import Maintenance
+from app.books.settlement import settle
+from app.campaign_file.applying import apply
+from app.campaign_file.reading import read_draft
+from app.launch.databases import command_store
+from app.store import budgets
+from app.store.budgets import Payment
+from app.store.connections import Store
+from app.store.holds import Beacon
+
+BEGINS = datetime(2026, 10, 1, 16, tzinfo=UTC)
+ENDS = datetime(2026, 11, 20, 16, tzinfo=UTC)
+STEP = timedelta(days=3, hours=6)
+RETENTION_DAYS = 400
+
+ADS = {"acme-autumn": 90, "acme-launch": 60, "bella-dolci": 40}
+"""How many are asked for at a time."""
+SEEN, FAILED = 0.8, 0.03
+"""Shares of the ads that are charged when they are seen."""
+
+FLIGHT = {"starts_at": datetime(2026, 10, 1, tzinfo=UTC), "ends_at": datetime(2027, 1, 1, tzinfo=UTC)}
+CAMPAIGNS = (
+    {
+        "id": "acme-autumn",
+        "advertiser": "Acme",
+        "currency": "USD",
+        "timezone": "America/New_York",
+        "cpm": "12.50",
+        "billing": "serve",
+        "budgets": {"lifetime": "16.50", "day": "2.00"},
+    },
+    {
+        "id": "acme-launch",
+        "advertiser": "Acme",
+        "currency": "USD",
+        "timezone": "America/Los_Angeles",
+        "cpm": "20.00",
+        "billing": "impression",
+        "budgets": {"lifetime": "50.00"},
+    },
+    {
+        "id": "bella-dolci",
+        "advertiser": "Bella",
+        "currency": "EUR",
+        "timezone": "Europe/Rome",
+        "cpm": "25.00",
+        "billing": "impression",
+        "budgets": {"lifetime": "40.00"},
+    },
+)
+
+CLOCK = "CREATE OR REPLACE FUNCTION adserver_clock() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE RETURN {}"
+"""Sets the time of every rule of this database."""
+
+FIRST_ENTRY = "SELECT min(entry_id) FROM spend_ledger WHERE campaign_id = $1 AND booked_at >= $2"
+"""The first entry of a campaign since a moment."""
+
+
+async def make_books(owner_url: str) -> None:
+    """Fills an empty, migrated database; its clock stands still at the end."""
+    random = Random(20)  # noqa: S311 - the same books every time
+    owner = await asyncpg.connect(owner_url)
+    try:
+        async with command_store(owner_url) as store:
+            await _set_up(store)
+            at = BEGINS
+            while at < ENDS:
+                await _set_clock(owner, at)
+                await _trade(store, random, at.date())
+                at += STEP
+            await _set_clock(owner, ENDS)
+            await _trade(store, random, ENDS.date())
+        await _correct(owner)
+        await close(owner, date(2026, 10, 1))
+    finally:
+        await owner.close()
+
+
+async def _set_up(store: Store) -> None:
+    media_files = [{"url": "https://cdn.example/a.mp4", "type": "video/mp4", "width": 640, "height": 360}]
+    draft = {
+        "campaigns": [{**values, **FLIGHT} for values in CAMPAIGNS],
+        "creatives": [
+            {
+                "id": f"{values['id']}-15s",
+                "campaign_id": values["id"],
+                "title": "Demo",
+                "duration_s": 15,
+                "media_files": media_files,
+            }
+            for values in CAMPAIGNS
+        ],
+        "placements": [
+            {"id": "preroll", "publisher_id": "publisher1", "campaigns": ["acme-autumn", "acme-launch"]},
+            {"id": "midroll", "publisher_id": "publisher1", "campaigns": ["bella-dolci"]},
+        ],
+    }
+    await apply(store, read_draft("demo", draft))
+
+
+async def _set_clock(owner: "Connection[Record]", at: datetime) -> None:
+    await owner.execute(CLOCK.format(f"timestamptz '{at.isoformat()}'"))
+
+
+async def _trade(store: Store, random: Random, day: date) -> None:
+    """Releases what was never seen, serves, and settles most of what is charged when it is seen."""
+    upkeep = Maintenance(store, RETENTION_DAYS)
+    for task in ("partitions made", "holds released", "days rolled up"):
+        await upkeep.tasks[task].run()
+    async with store.serving_connection() as connection:
+        await budgets.open_periods(connection, list(ADS))
+        for campaign_id, count in ADS.items():
+            asked = [_payment(random, campaign_id) for _ in range(count)]
+            async with connection.transaction():
+                refusals = (await budgets.spend(connection, asked)).refusals
+            served = [one for no, one in enumerate(asked) if no not in refusals]
+            await settle(connection, _beacons(random, served, day))
+
+
+def _payment(random: Random, campaign_id: str) -> Payment:
+    placement = "midroll" if campaign_id == "bella-dolci" else "preroll"
+    key = UUID(int=random.getrandbits(128), version=4)
+    return Payment(key, 0, campaign_id, f"{campaign_id}-15s", None, placement, None, None, 0)
+
+
+def _beacons(random: Random, served: Sequence[Payment], day: date) -> list[Beacon]:
+    beacons = []
+    for one in served:
+        chance = random.random()
+        event = "impression" if chance < SEEN else "error" if chance < SEEN + FAILED else None
+        if event is not None:
+            beacons.append(Beacon(one.request_key, one.slot, day, one.campaign_id, event))
+    return beacons
+
+
+async def _correct(owner: "Connection[Record]") -> None:
+    await adjust(owner, Adjustment("acme-autumn", Decimal("-1.50"), "make-good for 2026-10-14", "credit-2026-117"))
+    entry = await owner.fetchval(FIRST_ENTRY, "acme-launch", datetime(2026, 11, 1, tzinfo=UTC))
+    await reverse(owner, Reversal(entry, "the viewer was a monitor", "fraud-2026-031"))
