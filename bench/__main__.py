@@ -24,6 +24,9 @@ ALL = (*RATIOS, MEMORY)
 
 def main() -> int:
     """Returns the exit status."""
+    if len(sys.argv) > 1:
+        print(__doc__)
+        return 0 if sys.argv[1] in ("-h", "--help") else 2
     keys = [key for key in os.environ.get("ONLY", "").split(",") if key] or list(ALL)
     unknown = [key for key in keys if key not in ALL]
     if unknown:

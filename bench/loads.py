@@ -15,6 +15,7 @@ from bench.scale import CAMPAIGNS, VIEWERS
 
 FOLDER = Path(__file__).parent
 OWN_CLIENT = "bench.client"
+PACING_RUNS = 2
 PATHS = 20_000
 """Requests that the own client chooses at random beforehand, and then repeats."""
 
@@ -61,8 +62,22 @@ async def senders(url: str, count: int, seconds: int, paths: Sequence[str]) -> L
 
 
 async def paced(url: str, count: int, seconds: int, rate: float) -> Loaded:
-    """So many requests a second over `count` connections; always the own client, because wrk keeps no rate."""
-    return await _own("paced", url, count, seconds, random_paths(Crowd()), str(rate))
+    """So many requests a second by `count` players, who think in between for a time of their own.
+
+    With wrk a first run shows how long players wait for their ads; they think for so much less in the second.
+    """
+    crowd = Crowd()
+    if generator() != "wrk":
+        return await _own("paced", url, count, seconds, random_paths(crowd), str(rate))
+    cycle_ms = 1000 * count / rate
+    thinking_ms = cycle_ms
+    for _ in range(PACING_RUNS):
+        seen = await _wrk(
+            *(url, count, seconds, "paced.lua", crowd.prefix),
+            *(str(crowd.campaigns), str(crowd.viewers), f"{thinking_ms:.3f}"),
+        )
+        thinking_ms = max(0.0, thinking_ms - (1000 * count / seen.requests_per_s - cycle_ms))
+    return seen
 
 
 def random_paths(crowd: Crowd) -> list[str]:
