@@ -1,4 +1,4 @@
-"""Runs the migrations: one transaction a revision, behind an advisory lock, with short lock waits."""
+"""Runs the migrations: one transaction a revision, behind an advisory lock, with the shortest of lock waits."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -16,8 +16,9 @@ from app.store.schema import is_managed, metadata
 
 # Two migrations at once would race; the second waits here, and then finds nothing left to do.
 MIGRATION_LOCK = 0x61647376
-# A migration that cannot have its lock soon gives up rather than queue everybody behind it.
-LOCK_TIMEOUT = "2s"
+# Whoever wants what a migration waits for queues behind it. So it waits less than a player does, gives up, and is
+# tried again by `adserver migrate`.
+LOCK_TIMEOUT = "100ms"
 STATEMENT_TIMEOUT = "15min"
 
 # From 0004 on everything belongs to one role, whoever migrates: the functions that run with their owner's rights

@@ -4,8 +4,8 @@ Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 
 Before this runs on a live system:
-- It takes no lock that blocks serving for longer than a moment: lock_timeout is 2 s, and a lock that
-  rewrites a table (a new column with a volatile default, a change of type) is not for noon.
+- It takes no lock that blocks serving for longer than a moment: lock_timeout is 100 ms, `adserver migrate` tries again
+  for a minute, and what rewrites a table (a new column with a volatile default, a change of type) is not for noon.
 - Indexes on big tables are made CONCURRENTLY, in an autocommit block, in a revision of their own.
 - Constraints on big tables are added NOT VALID first, and validated in the next revision.
 - Expand, then contract: the servers of the release before and of this one must both work on the result.

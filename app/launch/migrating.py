@@ -1,6 +1,8 @@
 """Brings a database's schema to the head of the migrations, and refuses one that is not there."""
 
 import asyncio
+import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +17,25 @@ from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
 from app.store.revision import alembic_config, current_revision, needed_revision, revisions
 
+PATIENCE_S = 60.0
+"""How long a migration tries to have its locks before it gives up."""
 
-def migrate(database_url: str, report: Callable[[str], None] = lambda _: None) -> None:
+RETRY_MIN_S, RETRY_MAX_S = 0.2, 1.0
+"""How long it lets everybody else go on, at random between these, before it tries again."""
+
+NOT_NOW = ("55P03", "40P01")
+"""lock_not_available and deadlock_detected, see "PostgreSQL Error Codes" in the Postgres manual."""
+
+
+def migrate(
+    database_url: str, report: Callable[[str], None] = lambda _: None, *, patience_s: float = PATIENCE_S
+) -> None:
     """Runs every revision that is missing, and reports each by its name when it is committed.
 
+    A revision that cannot have a lock at once is rolled back and tried again, so that nobody queues behind it.
     Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if it cannot be reached
-    or a revision cannot have its lock; revisions that were reported stay. Raises MisconfiguredServer if the schema
-    is newer than this code.
+    or a revision cannot have its lock in all that time; revisions that were reported stay. Raises
+    MisconfiguredServer if the schema is newer than this code.
     """
 
     def on_version_apply(*, step: MigrationInfo, **_: Any) -> None:
@@ -30,12 +44,18 @@ def migrate(database_url: str, report: Callable[[str], None] = lambda _: None) -
     config = alembic_config()
     config.attributes["database_url"] = database_url
     config.attributes["on_version_apply"] = on_version_apply
-    try:
-        command.upgrade(config, "head")
-    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
-    except CommandError as error:
-        raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            command.upgrade(config, "head")
+        except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if not _is_not_now(error) or time.monotonic() >= deadline:
+                raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+            time.sleep(random.uniform(RETRY_MIN_S, RETRY_MAX_S))  # noqa: S311 - jitter
+        except CommandError as error:
+            raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+        else:
+            return
 
 
 def require_schema(database_url: str) -> None:
@@ -59,6 +79,11 @@ def require_schema(database_url: str) -> None:
 def without_password(database_url: str) -> str:
     """The URL as people may see it."""
     return make_url(database_url).render_as_string(hide_password=True)
+
+
+def _is_not_now(error: Exception) -> bool:
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(driver_error, "sqlstate", None) in NOT_NOW
 
 
 def _reason(error: Exception) -> str:

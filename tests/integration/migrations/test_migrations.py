@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import redirect_stdout
 
+import asyncpg
 import pytest
 from alembic import command
 from pytest_alembic.config import Config
@@ -41,6 +42,10 @@ SELECT table_name || '.' || column_name FROM information_schema.columns
 WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'limit', 'amount')
     AND (data_type, numeric_precision, numeric_scale) <> ('numeric', 18, 6)
     AND table_name NOT LIKE ALL (ARRAY['%_2%', '%_default'])
+"""
+
+WAITING = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
 """
 
 SHAPE = """
@@ -125,7 +130,32 @@ async def test_a_migration_that_cannot_have_its_lock_gives_up_and_says_so(databa
     async with connect(database) as connection, connection.transaction():
         await connection.execute("LOCK TABLE alembic_version")
         with pytest.raises(StoreUnavailable, match=r"cannot migrate .*lock timeout"):
-            await asyncio.to_thread(migrate, database)
+            await asyncio.to_thread(migrate, database, patience_s=0)
+
+
+async def test_a_migration_that_cannot_have_its_lock_lets_others_pass_and_tries_again(empty_database: str) -> None:
+    config = alembic_config()
+    config.attributes["database_url"] = empty_database
+    await asyncio.to_thread(command.upgrade, config, revisions()[1])
+    async with connect(empty_database) as finance, connect(empty_database) as player:
+        reading = finance.transaction()
+        await reading.start()
+        await finance.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database))
+        for _ in range(2):
+            await waits_for_lock(player, waits=True)
+            await waits_for_lock(player, waits=False)
+        assert not migrating.done()
+        await reading.rollback()
+        await migrating
+        assert await current_revision(player) == needed_revision()
+
+
+async def waits_for_lock(connection: "asyncpg.Connection[asyncpg.Record]", *, waits: bool) -> None:
+    """Returns when somebody in this database waits for a lock, or nobody does."""
+    async with asyncio.timeout(20):
+        while await connection.fetchval(WAITING) != waits:
+            pass
 
 
 async def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> None:
