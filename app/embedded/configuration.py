@@ -5,11 +5,22 @@ Durability is not for sale: fsync, full_page_writes and synchronous_commit keep 
 
 from collections.abc import Mapping
 
+import psutil
+
+MIB = 2**20
+SHARED_BUFFERS_MAX_MIB = 2048
+
+
+def shared_buffers_mib(memory_bytes: int) -> int:
+    """A quarter of the machine's memory, as the manual advises (section 19.4.1), within bounds."""
+    return max(128, min(SHARED_BUFFERS_MAX_MIB, memory_bytes // 4 // MIB))
+
+
 SETTINGS: Mapping[str, str] = {
     # Several workers with eleven connections each, a pool for reports, and the DBA's own.
     "max_connections": "200",
-    # The hot rows, their indexes and today's partitions stay in memory.
-    "shared_buffers": "256MB",
+    # The hot rows, the counters' index and today's partitions stay in memory.
+    "shared_buffers": f"{shared_buffers_mib(psutil.virtual_memory().total)}MB",
     # Checkpoints come by time rather than by volume, so that under load fewer pages are logged in full.
     "max_wal_size": "2GB",
     # Data lies on solid state disks nowadays; the default of 4 makes the planner avoid indexes.
