@@ -1,0 +1,118 @@
+"""What is wrong with a request is said with its field and its reason, and never served."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import Databases
+from tests.campaigns import own_campaign, placement, set_up
+from tests.players import connected, serving
+
+KNOWN = "campaign_id=known"
+
+
+@pytest.fixture(scope="module")
+async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
+    await set_up(of_module.owner, own_campaign("known"), placement("preroll", "known"))
+    async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "reason"),
+    [
+        ("", "campaign_id", "or placement_id must be there"),
+        ("user_id=u", "campaign_id", "or placement_id must be there"),
+        ("campaign_id=", "campaign_id", "or placement_id must be there"),
+        ("campaign_id=known&placement_id=preroll", "campaign_id", "and placement_id must not both be there"),
+        ("campaign_id=other", "campaign_id", "is not known"),
+        ("placement_id=other", "placement_id", "is not known"),
+        ("placement_id=known", "placement_id", "is not known"),
+        ("campaign_id=KNOWN", "campaign_id", "is not known"),
+        (f"campaign_id={'x' * 129}", "campaign_id", "must not be longer than 128 characters"),
+        (f"{KNOWN}&user_id={'x' * 129}", "user_id", "must not be longer than 128 characters"),
+        (f"{KNOWN}&page_url={'x' * 4097}", "page_url", "must not be longer than 4096 characters"),
+        (f"{KNOWN}&x={'x' * 16_384}", "query", "must not be longer than 16384 bytes"),
+        (f"{KNOWN}&user_id=a%00b", "user_id", "must not have control characters"),
+        (f"{KNOWN}&user_id=a%0Ab", "user_id", "must not have control characters"),
+        (f"{KNOWN}&device_id=%C2%9F", "device_id", "must not have control characters"),
+        (f"{KNOWN}&user_id=%FF", "user_id", "must be UTF-8"),
+        (f"{KNOWN}&user_id=%ED%A0%80", "user_id", "must be UTF-8"),
+        (f"{KNOWN}&user_id=a&user_id=a", "user_id", "must not be there twice"),
+        (f"{KNOWN}&user_id=a&%75ser_id=b", "user_id", "must not be there twice"),
+        (f"{KNOWN}&{KNOWN}", "campaign_id", "must not be there twice"),
+        (f"{KNOWN}&request_id=a%20b", "request_id", "must be 1 to 128 letters"),
+        (f"{KNOWN}&request_id=%C3%A4", "request_id", "must be 1 to 128 letters"),
+        (f"{KNOWN}&request_id={'x' * 129}", "request_id", "must not be longer than 128 characters"),
+        (f"{KNOWN}&session_id=s", "session_id", "must be a UUID"),
+        (f"{KNOWN}&ip=1.2.3", "ip", "must be an IP address"),
+        (f"{KNOWN}&lmt=2", "lmt", "must be one of 0, 1"),
+        (f"{KNOWN}&gdpr=2", "gdpr", "must be one of 0, 1"),
+        (f"{KNOWN}&country=D1", "country", "must be a country code"),
+        (f"{KNOWN}&max_duration_s=0", "max_duration_s", "must be a whole number from 1 to 21600"),
+        (f"{KNOWN}&max_duration_s=-1", "max_duration_s", "must be a whole number from 1 to 21600"),
+        (f"{KNOWN}&max_duration_s=1.5", "max_duration_s", "must be a whole number from 1 to 21600"),
+        (f"{KNOWN}&min_duration_s=%D9%A3", "min_duration_s", "must be a whole number from 1 to 21600"),
+        (f"{KNOWN}&min_duration_s=9&max_duration_s=8", "min_duration_s", "must not be more than max_duration_s"),
+        (f"{KNOWN}&pod_size=21", "pod_size", "must be a whole number from 1 to 20"),
+        (f"{KNOWN}&vast_version=5.0", "vast_version", "must be one of 2.0, 3.0, 4.0, 4.1, 4.2"),
+    ],
+)
+async def test_a_bad_request_hears_which_field_is_wrong_and_why(
+    player: httpx.AsyncClient, query: str, field: str, reason: str
+) -> None:
+    answer = await player.get(f"/vast?{query}")
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
+    problem = answer.json()
+    assert problem["field"] == field
+    assert problem["reason"].startswith(reason)
+
+
+async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.AsyncClient, of_module: Databases) -> None:
+    named = {"campaign_id": "known", "request_id": "again", "user_id": "u"}
+    assert (await player.get("/vast", params=named | {"lmt": "yes"})).status_code == 400
+    answer = await player.get("/vast", params=named)
+    assert answer.status_code == 200
+    assert "<Ad" in answer.text
+    async with connected(of_module.owner) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM ad_serves") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        ("{", "body", "must be JSON in UTF-8"),
+        ("[]", "requests", "must be 1 to 1000 requests"),
+        ("{}", "requests", "must be a list of objects"),
+        ("[1]", "requests", "must be a list of objects"),
+        (f"[{','.join(['{}'] * 1001)}]", "requests", "must be 1 to 1000 requests"),
+        (" " * 1_048_577, "body", "must not be longer than 1048576 bytes"),
+    ],
+)
+async def test_a_batch_that_is_none_is_refused_as_a_whole(
+    player: httpx.AsyncClient, body: str, field: str, reason: str
+) -> None:
+    answer = await player.post("/v1/ads", content=body)
+    assert answer.status_code == 400
+    assert (answer.json()["field"], answer.json()["reason"]) == (field, reason)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ('{"ttl_s": 0}', "ttl_s"),
+        ('{"ttl_s": 86401}', "ttl_s"),
+        ('{"ttl_s": true}', "ttl_s"),
+        ('{"user_id": 1}', "user_id"),
+        ('{"user_id": "a\\u0000"}', "user_id"),
+        ('{"user": "u"}', "user"),
+        ("[]", "body"),
+    ],
+)
+async def test_a_bad_session_hears_which_field_is_wrong(player: httpx.AsyncClient, body: str, field: str) -> None:
+    answer = await player.post("/v1/sessions", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["field"] == field
