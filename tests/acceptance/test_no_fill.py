@@ -88,7 +88,7 @@ async def test_the_house_campaign_serves_where_all_before_it_cannot(player: http
 
 
 async def test_the_reason_is_that_of_the_first_campaign(player: httpx.AsyncClient) -> None:
-    first, last = list(REASONS.values())[0], list(REASONS.values())[-1]
+    first, *_, last = REASONS.values()
     assert (await ask(player, placement_id="none")).headers["x-no-fill-reason"] == first
     assert (await ask(player, placement_id="none-reversed")).headers["x-no-fill-reason"] == last
 
