@@ -17,8 +17,9 @@ class Interruption:
     def __init__(self) -> None:
         self._react: Callable[[int], object] = sys.exit
         for number in SIGNALS:
-            # Whoever starts us with nohup wants us to outlive the terminal.
-            if signal.getsignal(number) != signal.SIG_IGN:
+            # Whoever starts us with nohup wants us to outlive the terminal. SIGINT is ignored in what a script runs in
+            # the background, and whoever sends it to that wants it to stop all the same.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     async def wait(self) -> None:
