@@ -28,9 +28,9 @@ APP_GRANTS = {
         "frequency_caps",
         "holds",
         "hold_releases",
+        "midnight_requests",
         "quotas",
     ),
-    "SELECT, INSERT, DELETE": ("midnight_requests",),
     "SELECT, INSERT": ("ad_serves", "served_documents", "spend_ledger", "ad_events"),
     "SELECT": ("alembic_version",),
 }
