@@ -1,0 +1,92 @@
+"""docs/campaign-file.md names every key with its default and bounds; its example is right as it stands there."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import annotated_types
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from app.campaign_file import models
+from app.campaign_file.models import TABLES
+from app.campaign_file.reading import read_draft
+
+PAGE = (Path(__file__).parents[3] / "docs" / "campaign-file.md").read_text()
+EXAMPLE = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+INNER = {
+    "budgets": models.BudgetsTable,
+    "frequency_caps": models.CapTable,
+    "targeting": models.TargetingTable,
+    "media_files": models.MediaFileTable,
+    "ad_breaks": models.AdBreakTable,
+}
+SECTIONS: dict[str, type[BaseModel]] = {f"## `[[{name}]]`": model for name, model in TABLES.items()}
+SECTIONS |= {f"### `{name}`": model for name, model in INNER.items()}
+ROW = re.compile(r"^\| `(\w+)` \| (.*?) ?\| (.*) \|$", re.MULTILINE)
+
+section = pytest.mark.parametrize("heading", SECTIONS)
+
+
+@section
+def test_every_key_is_named_with_its_default(heading: str) -> None:
+    named = {key: default for key, default, _ in rows(heading)}
+    assert named == {key: default_of(field) for key, field in SECTIONS[heading].model_fields.items()}
+
+
+@section
+def test_a_key_with_bounds_names_them(heading: str) -> None:
+    rules = {key: rule for key, _, rule in rows(heading)}
+    bounds = {key: list(bounds_of(field)) for key, field in SECTIONS[heading].model_fields.items()}
+    assert [(key, bound) for key, of_key in bounds.items() for bound in of_key if f"{bound:,}" not in rules[key]] == []
+
+
+def test_every_table_that_is_headed_is_one() -> None:
+    assert set(re.findall(r"^###? `.*`$", PAGE, re.MULTILINE)) == set(SECTIONS)
+
+
+def test_the_example_has_no_fault_and_names_every_kind() -> None:
+    assert EXAMPLE
+    document = tomllib.loads(EXAMPLE[1], parse_float=Decimal)
+    assert read_draft("example", document).faults == ()
+    assert document.keys() == TABLES.keys()
+
+
+def rows(heading: str) -> list[tuple[str, str, str]]:
+    text = re.split(r"^##", PAGE.partition(f"\n{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    return [(key, default.strip(), rule) for key, default, rule in ROW.findall(text)]
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    match field.default:
+        case None:
+            return ""
+        case BaseModel():
+            return "`{}`"
+        case default:
+            return f"`{json.dumps(default)}`"
+
+
+def bounds_of(field: FieldInfo) -> Iterator[int]:
+    yield from bounds_in(field.metadata or metadata_of_optional(field))
+
+
+def metadata_of_optional(field: FieldInfo) -> list[object]:
+    """Those of `Annotated[int, Field(...)] | None`, which lie one deeper."""
+    arguments = getattr(field.annotation, "__args__", ())
+    inner = [info for argument in arguments for info in getattr(argument, "__metadata__", ())]
+    return [limit for info in inner for limit in (info.metadata if isinstance(info, FieldInfo) else [info])]
+
+
+def bounds_in(metadata: list[object]) -> Iterator[int]:
+    for limit in metadata:
+        if isinstance(limit, annotated_types.Ge):
+            yield int(str(limit.ge))
+        if isinstance(limit, annotated_types.Le):
+            yield int(str(limit.le))
