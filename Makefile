@@ -10,10 +10,10 @@ COMPILED := pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check bench fuzz demo-player docs lock clean
+.PHONY: help run install test test-slow check bench prove-migrations bloat fuzz demo-player docs lock clean
 
 help: ## List what there is to do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 run: $(STAMPS)/run ## Start a database, migrate it, load demo content, serve
 	@exec $(BIN)/adserver run
@@ -37,6 +37,12 @@ check: $(STAMPS)/dev ## Format, lint, types, import contracts, safety of migrati
 
 bench: $(STAMPS)/dev ## Measure the server beside its references
 	$(BIN)/python -m bench
+
+prove-migrations: $(STAMPS)/dev ## Migrate under full load, with ROWS=1000000 ads served before
+	$(BIN)/python -m bench.live_migration $(or $(ROWS),1000000)
+
+bloat: $(STAMPS)/dev ## Watch the hottest table grow under load (SECONDS=15, twice)
+	$(BIN)/python -m bench.bloat $(or $(SECONDS),15)
 
 fuzz: $(STAMPS)/dev ## Send random documents at what reads them (SECONDS=60)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)

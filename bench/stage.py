@@ -41,7 +41,7 @@ class Stage:
         self._stack = stack
         self.scale = scale
         self.postgres = postgres
-        self._folder = folder
+        self.folder = folder
         self.secret = secrets.token_hex(32)
         self.upstream_url = f"http://{HOST}:{free_port()}"
         self._databases: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Stage:
         async with connected(url) as connection:
             await let_in(connection, APP, self.postgres.password_of(APP))
             await connection.execute("SELECT make_partitions(2)")
-        file = self._folder / "bench.toml"
+        file = self.folder / "bench.toml"
         file.write_text(campaign_file(self.upstream_url))
         await self.adserver(url, "apply", str(file))
         async with connected(url) as connection:
@@ -84,7 +84,7 @@ class Stage:
         """The server on the database of that name."""
         if name not in self._instances:
             database_url = await self.database(name)
-            metrics = self._folder / f"metrics-{name}"
+            metrics = self.folder / f"metrics-{name}"
             metrics.mkdir()
             environment = {
                 "ADSERVER_DATABASE_URL": self.postgres.url(name, APP),
@@ -130,7 +130,7 @@ class Stage:
         return self._redis
 
     def _log(self, name: str) -> Path:
-        return self._folder / f"{name}.log"
+        return self.folder / f"{name}.log"
 
     async def _answer(self) -> str:
         served = (await self.instance("main")).workers

@@ -20,6 +20,10 @@ MIGRATION_LOCK = 0x61647376
 # tried again by `adserver migrate`.
 LOCK_TIMEOUT = "100ms"
 STATEMENT_TIMEOUT = "15min"
+# Autovacuum makes way for whoever has waited for this long, which has to be less than the lock's time-out.
+END_AUTOVACUUM = """
+SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
+"""
 
 # From 0004 on everything belongs to one role, whoever migrates: the functions that run with their owner's rights
 # shall not have a superuser's. What an extension brought stays with whoever installed it.
@@ -90,6 +94,7 @@ def migrate(connection: Connection) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    connection.execute(text(END_AUTOVACUUM))
     connection.commit()
     context.configure(
         connection=connection,

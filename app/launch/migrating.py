@@ -44,16 +44,24 @@ def migrate(
     config = alembic_config()
     config.attributes["database_url"] = database_url
     config.attributes["on_version_apply"] = on_version_apply
+    try:
+        patiently(lambda: command.upgrade(config, "head"), patience_s)
+    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+    except CommandError as error:
+        raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+
+
+def patiently(run: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
+    """Runs a migration again and again until it has its locks; raises the driver's error when patience is over."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            command.upgrade(config, "head")
-        except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            run()
+        except (DBAPIError, asyncpg.PostgresError) as error:
             if not _is_not_now(error) or time.monotonic() >= deadline:
-                raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+                raise
             time.sleep(random.uniform(RETRY_MIN_S, RETRY_MAX_S))  # noqa: S311 - jitter
-        except CommandError as error:
-            raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
         else:
             return
 
