@@ -1,5 +1,8 @@
 """The beacons' lane: a bounded queue of groups, and a few connections that each count the next one.
 
+What comes while a group is under way waits for the next; another connection takes over when a whole group waits, or
+when the one under way is held up.
+
 Counting is safe to repeat, so a group whose connection broke is simply counted again. Whoever sent a beacon hears
 that it arrived when it is committed, or when patience runs out; then it still is counted, as soon as it can be.
 """
@@ -29,6 +32,12 @@ PATIENCE_CHECK_INTERVAL_S = 0.05
 
 RETRY_MIN_S, RETRY_MAX_S = 0.05, 0.5
 """How long a worker waits, at random between these, after a group could not be counted for now."""
+
+HELD_UP_S = 0.02
+"""A group that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
+
+TIMER_SLACK_S = 0.001
+"""Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
 
 DRAIN_S = 5.0
 """How long a lane that is being stopped goes on counting what waits."""
@@ -71,6 +80,8 @@ class BeaconLane:
         self._queue: deque[_Batch] = deque()
         self._in_flight: set[_Batch] = set()
         self._waiting = 0
+        self._began = 0.0
+        """When the last group began, by the event loop's clock, in seconds."""
         self._arrived = asyncio.Event()
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
@@ -136,11 +147,14 @@ class BeaconLane:
 
     async def _count_next(self, connection: "Connection[Record]") -> bool:
         """Counts the next batch; False when the lane has stopped and nothing is left."""
-        while not self._queue:
-            if self._stopping:
+        while not self._may_begin():
+            if self._stopping and not self._queue:
                 return False
             self._arrived.clear()
             await self._arrived.wait()
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        loop.call_later(HELD_UP_S + TIMER_SLACK_S, self._arrived.set)
         batch = self._queue.popleft()
         self._waiting -= len(batch.beacons)
         self._in_flight.add(batch)
@@ -151,7 +165,19 @@ class BeaconLane:
             raise
         finally:
             self._in_flight.discard(batch)
+            self._arrived.set()
         return True
+
+    def _may_begin(self) -> bool:
+        """Whether what waits is to go now, or to grow while another group is under way."""
+        if not self._queue:
+            return False
+        return (
+            not self._in_flight
+            or self._stopping
+            or len(self._queue[0].beacons) >= self._group_max
+            or asyncio.get_running_loop().time() - self._began >= HELD_UP_S
+        )
 
     async def _count(self, connection: "Connection[Record]", batch: _Batch) -> None:
         """Raises what the driver raises of a lost connection."""
