@@ -235,18 +235,6 @@ class Catalog:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewingSession:
-    """A viewing session as the database holds it."""
-
-    id: UUID
-    user_key: UUID | None
-    correlator: str
-    created_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class AdRequest:
     """What a player asked for, after validation; exactly one of `campaign_id` and `placement_id` is set."""
 

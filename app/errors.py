@@ -13,7 +13,6 @@ AdServerError
 ├── UnusableVast            a document that is not VAST, or not safe to parse
 │   └── NoAd                it is VAST, and has no Ad: an upstream's way of saying so
 ├── StoreUnavailable        the database cannot be reached or will not answer in time
-├── OutcomeUnknown          the connection broke around COMMIT: ask again with the request_id
 └── MisconfiguredServer     a setting that cannot work; the server refuses to start
 """
 
@@ -99,10 +98,6 @@ class NoAd(UnusableVast):
 
 class StoreUnavailable(AdServerError):
     """The database cannot be reached, or a lock or statement timed out."""
-
-
-class OutcomeUnknown(AdServerError):
-    """The connection broke while COMMIT was under way; only the request_id can tell what happened."""
 
 
 class MisconfiguredServer(AdServerError):

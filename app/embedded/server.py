@@ -126,11 +126,6 @@ class EmbeddedPostgres:
         """Kills the postmaster as a crash would; `wait_until_ready` returns once it has recovered."""
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Stops it in an orderly way, and returns when it accepts connections again."""
-        self._end(FAST_SHUTDOWN)
-        self.wait_until_ready()
-
     def wait_until_ready(self, timeout_s: float = READY_S) -> None:
         """Returns when connections are accepted; raises StoreUnavailable after `timeout_s`."""
         if not self._ready.wait(timeout_s):

@@ -160,6 +160,7 @@ class AdServer:
         if not self._admits(request):
             return NoFill(NoFillReason.RATE_LIMIT)
         ticket = self._ticket(request, context, candidates)
+        context.on_close(ticket.abandon)
         self._refuse_by_targeting(ticket)
         self._send(ticket)
         return await ticket.outcome

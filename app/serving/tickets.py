@@ -137,6 +137,10 @@ class Ticket:
         if not self.outcome.done():
             self.outcome.set_exception(error)
 
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more: what was not paid for by now is not."""
+        self.outcome.cancel()
+
     def give_up(self) -> None:
         """Ends the request with the reason of the first candidate, or `no_candidate`."""
         reasons = [self.refusals[campaign_id] for campaign_id in self.candidates if campaign_id in self.refusals]
