@@ -14,7 +14,8 @@ from asyncpg import Connection, Record
 
 END_HOLDS = """
 gone AS (
-    DELETE FROM holds h USING ending e WHERE h.request_key = e.request_key AND h.slot = e.slot
+    DELETE FROM holds h USING ending e
+    WHERE h.request_key = e.request_key AND h.slot = e.slot AND h.served_on = e.served_on
     RETURNING h.*, e.settles, e.cause
 ), due AS MATERIALIZED (
     SELECT g.campaign_id, p.period, p.period_start, sum(g.price) AS freed,
@@ -55,13 +56,13 @@ WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[], $5::text[], $6::smallint[])
         WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, no)
 ), verdict AS MATERIALIZED (
-    SELECT DISTINCT ON (request_key, slot) request_key, slot, event
+    SELECT DISTINCT ON (request_key, slot, served_on) request_key, slot, served_on, event
     FROM beacon WHERE event IN ('impression', 'error')
-    ORDER BY request_key, slot, no
+    ORDER BY request_key, slot, served_on, no
 ), ending AS MATERIALIZED (
-    SELECT h.request_key, h.slot, v.event = 'impression' AS settles, 'error' AS cause
-    FROM holds h JOIN verdict v USING (request_key, slot)
-    ORDER BY h.request_key, h.slot
+    SELECT h.request_key, h.slot, h.served_on, v.event = 'impression' AS settles, 'error' AS cause
+    FROM holds h JOIN verdict v USING (request_key, slot, served_on)
+    ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
 ), {END_HOLDS}, first AS (
     INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
@@ -77,7 +78,7 @@ SELECT b.no, f.event IS NOT NULL AS is_first, g.settles,
 FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
       ORDER BY request_key, slot, served_on, event, no) AS b
 LEFT JOIN first f USING (request_key, slot, served_on, event)
-LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot
+LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot AND g.served_on = b.served_on
     AND b.event = CASE WHEN g.settles THEN 'impression' ELSE 'error' END
 LEFT JOIN campaigns c ON c.id = b.campaign_id
 WHERE f.event IS NOT NULL OR g.settles IS NOT NULL OR (b.event = 'impression' AND c.late_impressions = 'charge')
@@ -89,7 +90,7 @@ of their kind, and the impressions that found no hold but may be charged late.""
 
 RELEASE_EXPIRED = f"""
 WITH ending AS MATERIALIZED (
-    SELECT request_key, slot, false AS settles, 'expiry' AS cause
+    SELECT request_key, slot, served_on, false AS settles, 'expiry' AS cause
     FROM holds WHERE expires_at <= adserver_clock()
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED

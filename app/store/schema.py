@@ -312,7 +312,7 @@ holds = Table(
     metadata,
     _key("request_key", Uuid, "The serve's request"),
     _key("slot", SmallInteger, "The serve's slot"),
-    _must("served_on", Date, "The serve's day"),
+    _key("served_on", Date, "The serve's day"),
     _must("campaign_id", Identifier, "Campaign"),
     _must("price", Money, "What is held"),
     _must("currency", String(3), "Currency of the price"),

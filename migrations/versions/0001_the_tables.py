@@ -183,7 +183,7 @@ def upgrade() -> None:
         "holds",
         sa.Column("request_key", sa.Uuid(), autoincrement=False, nullable=False, comment="The serve's request"),
         sa.Column("slot", sa.SmallInteger(), autoincrement=False, nullable=False, comment="The serve's slot"),
-        sa.Column("served_on", sa.Date(), nullable=False, comment="The serve's day"),
+        sa.Column("served_on", sa.Date(), autoincrement=False, nullable=False, comment="The serve's day"),
         sa.Column("campaign_id", sa.String(collation="C"), nullable=False, comment="Campaign"),
         sa.Column("price", sa.Numeric(precision=18, scale=6), nullable=False, comment="What is held"),
         sa.Column("currency", sa.String(length=3), nullable=False, comment="Currency of the price"),
@@ -201,7 +201,7 @@ def upgrade() -> None:
         ),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False, comment="When the sweeper releases it"),
         sa.CheckConstraint("price >= 0", name=op.f("hold_is_not_negative")),
-        sa.PrimaryKeyConstraint("request_key", "slot", name=op.f("holds_pkey")),
+        sa.PrimaryKeyConstraint("request_key", "slot", "served_on", name=op.f("holds_pkey")),
         comment="Open holds; whoever deletes the row settles or releases it, so that it happens once",
     )
     op.create_index(op.f("holds_expires_at_idx"), "holds", ["expires_at"], unique=False)
