@@ -17,11 +17,12 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
 from app.serving.doubts import Doubts
+from app.serving.group import Group, Late
 from app.serving.lanes import Lane
 from app.serving.patience import Patience
 from app.serving.spans import NO_SPANS, Spans
 from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
-from app.serving.transaction import CatalogMovedError, Group, GroupTransaction, Late, PeriodsUnopenedError
+from app.serving.transaction import CatalogMovedError, GroupTransaction, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
 from app.store.serves import EarlierServe

@@ -12,35 +12,28 @@ Only when COMMIT has returned does anybody hear of an ad. Raised errors roll eve
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
-from uuid import UUID
 
 import structlog
 from asyncpg import Connection, Record
 
 from app.domain import Campaign, Catalog, NoFillReason
-from app.errors import Conflict, Gone, NotFound, UpstreamFailed
+from app.errors import UpstreamFailed
+from app.serving.arrivals import Arrivals, Recall
 from app.serving.decision import Chooser, misfits
 from app.serving.doubts import CAMPAIGN_S, USER_S, Doubts
+from app.serving.group import Group, Late
 from app.serving.patience import Patience
 from app.serving.spans import Steps
 from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
 from app.store import budgets, candidates, caps, serves, sessions
-from app.store.serves import EarlierServe
 
 log = structlog.get_logger()
 
 Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
 """Gets an upstream's ad for a campaign; raises UpstreamFailed."""
-
-Late = tuple[Choice, "asyncio.Task[FetchedAd]"]
-"""A choice whose ad was still on its way when patience ran out."""
-
-Recall = Callable[[Ticket, EarlierServe], ServedAd]
-"""Makes the ad of an earlier serve again."""
 
 MIDNIGHT_MARGIN = timedelta(minutes=1)
 """Longer than any serving transaction may take."""
@@ -56,19 +49,6 @@ class CatalogMovedError(Exception):
 
 class PeriodsUnopenedError(Exception):
     """A budget period has begun for which there is no row yet: make them and start the group again."""
-
-
-@dataclass(slots=True)
-class Group:
-    """What became of a group, to be told after COMMIT."""
-
-    served: list[tuple[Ticket, Served]] = field(default_factory=list)
-    failed: list[tuple[Ticket, Exception]] = field(default_factory=list)
-    undecided: list[Ticket] = field(default_factory=list)
-    """To be tried again, with what was learned in their `refusals`."""
-    late: dict[Ticket, list[Late]] = field(default_factory=dict)
-    again: list[Ticket] = field(default_factory=list)
-    """Not touched: their request, user or session stood in the group already."""
 
 
 class GroupTransaction:
@@ -87,10 +67,9 @@ class GroupTransaction:
         self._catalog = catalog
         self._doubts = doubts
         self._fetch = fetch
-        self._recall = recall
         self._patience = patience
-        self._played: dict[object, tuple[str, ...]] = {}
         self._group = Group()
+        self._arrivals = Arrivals(connection, self._group, recall)
         self._at = BEFORE_ANYTHING
 
     async def serve(self, tickets: Sequence[Ticket], steps: Steps) -> Group:
@@ -100,7 +79,7 @@ class GroupTransaction:
         try:
             async with self._connection.transaction():
                 with steps.step("cap check"):
-                    asking = await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
+                    asking = await self._arrivals.admit(tickets)
                     await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
                     asking, choices = self._choose(asking)
                     await self._take(choices)
@@ -118,56 +97,6 @@ class GroupTransaction:
             raise
         self._report(asking, choices, late)
         return self._group
-
-    def _each_once(self, tickets: Sequence[Ticket]) -> list[Ticket]:
-        """The tickets without those whose request is in the group already; these find its answer in the next group."""
-        first: dict[UUID, Ticket] = {}
-        for ticket in tickets:
-            if first.setdefault(ticket.request_key, ticket) is not ticket:
-                self._group.again.append(ticket)
-        return list(first.values())
-
-    async def _answer_repeats(self, tickets: Sequence[Ticket]) -> list[Ticket]:
-        """Gives requests that were served before their first answer; returns the others."""
-        keys = [ticket.request_key for ticket in tickets if ticket.may_be_served]
-        if not keys:
-            return list(tickets)
-        earlier = await serves.find_serves(self._connection, keys)
-        for ticket in tickets:
-            if found := earlier.get(ticket.request_key):
-                self._answer_again(ticket, found)
-        return [ticket for ticket in tickets if ticket.request_key not in earlier]
-
-    def _answer_again(self, ticket: Ticket, found: list[EarlierServe]) -> None:
-        if found[0].fingerprint != ticket.fingerprint:
-            self._group.failed.append((ticket, Conflict("request_id was used before with other parameters")))
-            return
-        ads = tuple(self._recall(ticket, serve) for serve in found)
-        self._group.served.append((ticket, Served(ticket.request_key, found[0].served_at, ads, repeat=True)))
-
-    async def _join_sessions(self, tickets: list[Ticket]) -> list[Ticket]:
-        """Locks the viewing sessions of the group; returns the tickets whose session, if any, runs."""
-        wanted = {ticket.request.session_id for ticket in tickets if ticket.request.session_id is not None}
-        if not wanted:
-            return tickets
-        rows = await sessions.lock(self._connection, list(wanted))
-        running: list[Ticket] = []
-        for ticket in tickets:
-            session_id = ticket.request.session_id
-            row = None if session_id is None else rows.get(session_id)
-            if session_id is None:
-                running.append(ticket)
-            elif row is None:
-                self._group.failed.append((ticket, NotFound(f"session {session_id} does not exist")))
-            elif row.over:
-                self._group.failed.append((ticket, Gone(f"session {session_id} has ended")))
-            else:
-                if ticket.request.identifiable:
-                    ticket.user_key = ticket.user_key or row.user_key
-                ticket.correlator = row.correlator
-                self._played[session_id] = row.played
-                running.append(ticket)
-        return running
 
     def _is_open_question(self, ticket: Ticket) -> bool:
         """Whether to look first: there is a choice, an ad would have to be fetched, or it was refused a moment ago."""
@@ -219,7 +148,7 @@ class GroupTransaction:
         deciding: list[Ticket] = []
         choices: list[Choice] = []
         for ticket in tickets:
-            chosen = chooser.choose(ticket, self._played.get(ticket.request.session_id, ()))
+            chosen = chooser.choose(ticket, self._arrivals.played.get(ticket.request.session_id, ()))
             if chosen is None:
                 self._group.again.append(ticket)
             else:
