@@ -154,6 +154,10 @@ class Lane:
             # The same request was served elsewhere meanwhile, or a migration changed a table under a prepared
             # statement; nothing was committed. Whoever is at fault a second time is told from the others.
             self._retry(group, named=True, alone=any(ticket.attempts for ticket in group))
+        except asyncpg.LockNotAvailableError:
+            # Somebody holds a row that one of them needs: the others are not to wait for it a second time.
+            log.warning("row held too long", lane=self.name, size=len(group))
+            self._retry(group, alone=True)
         except Exception as error:
             if is_lost_connection(error):
                 # Whether COMMIT arrived is not known, so the next attempt looks for an earlier serve first.
