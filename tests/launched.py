@@ -89,9 +89,7 @@ class Launched:
 
     def workers(self) -> list[psutil.Process]:
         """The server processes that are up."""
-        return [
-            child for child in psutil.Process(self.process.pid).children() if "app.launch.worker" in child.cmdline()
-        ]
+        return [child for child in psutil.Process(self.process.pid).children() if is_worker(child)]
 
     def _read(self) -> None:
         assert self.process.stdout
@@ -99,6 +97,14 @@ class Launched:
             self.output.append(line)
             self._lines.put(line)
         self._lines.put(OUTPUT_ENDS)
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Whether it is a server process that has not ended."""
+    try:
+        return "app.launch.worker" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def environment(**settings: str) -> dict[str, str]:
