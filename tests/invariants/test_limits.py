@@ -1,0 +1,121 @@
+"""I1, I2 and I5: each rule has guards behind each other, and each of them holds alone."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.serving.tickets import NoFill, Served
+from app.store import budgets, caps
+from app.store.budgets import Payment
+from tests.campaigns import own_campaign, set_up
+from tests.invariants.world import running
+from tests.players import connected, disagreements
+
+CAPS = [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "week"}]
+SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
+GRANT = "least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))"
+UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
+COUNT_GUARD = "WHERE f.count < excluded.cap"
+
+
+async def reasons(asked: Iterable[Awaitable[Served | NoFill]]) -> Counter[str | None]:
+    """How often there was an ad, under None, and how often there was none for each reason."""
+    outcomes = await asyncio.gather(*asked)
+    return Counter(outcome.reason.value if isinstance(outcome, NoFill) else None for outcome in outcomes)
+
+
+def without(statement: str, guard: str, instead: str = "") -> str:
+    """The statement as it would be without that guard."""
+    assert statement.count(guard) == 1
+    return statement.replace(guard, instead)
+
+
+@pytest.mark.parametrize("billing", ["serve", "impression"])
+async def test_as_many_ads_are_served_as_the_budget_has_room_for(database: str, billing: str) -> None:
+    await set_up(database, own_campaign("tight", billing=billing, **SEVEN))
+    async with running(database) as one, running(database) as two:
+        asked = [server.ask(campaign_id="tight", user_id=f"u{no}") for no in range(30) for server in (one, two)]
+        assert await reasons(asked) == {None: 7, "budget": 53}
+    assert await disagreements(database) == []
+
+
+async def test_a_user_sees_as_many_ads_as_every_cap_allows(database: str) -> None:
+    await set_up(database, own_campaign("capped", frequency_caps=CAPS))
+    async with running(database) as one, running(database) as two:
+        asked = [server.ask(campaign_id="capped", user_id="u") for _ in range(20) for server in (one, two)]
+        assert await reasons(asked) == {None: 3, "frequency_cap": 37}
+    assert await disagreements(database) == []
+
+
+async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
+    """The first campaign is full in one window and not in the other: neither count may move."""
+    await set_up(database, own_campaign("capped", frequency_caps=CAPS))
+    user = uuid4()
+    async with connected(database) as connection:
+        taken = await caps.take(connection, ["capped"], [user], [None])
+        await connection.execute("UPDATE frequency_caps SET count = cap WHERE \"window\" = 'day'")
+        taken = await caps.take(connection, ["capped"], [user], [None])
+        assert taken.uncounted == [(0, "day")]
+        await caps.give_back(connection, ["capped"], [user], [None], taken.uncounted)
+        counts = dict(await connection.fetch('SELECT "window", count FROM frequency_caps'))
+    assert counts == {"day": 3, "week": 1}
+
+
+async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Spends more than there is, in one group."""
+    payments = [Payment(uuid4(), 0, "tight", "tight-15s", None, None, None, None, 0) for _ in range(8)]
+    await budgets.open_periods(connection, ["tight"])
+    await budgets.spend(connection, payments)
+
+
+async def test_the_update_refuses_what_was_granted_by_mistake(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_up(database, own_campaign("tight", **SEVEN))
+    monkeypatch.setattr(budgets, "SPEND", without(budgets.SPEND, GRANT, "p.wanted"))
+    async with connected(database) as connection:
+        with pytest.raises(budgets.UnchargedError):
+            await paying(connection)
+
+
+async def test_the_schema_refuses_what_the_statements_let_through(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
+    spend = without(without(budgets.SPEND, GRANT, "p.wanted"), UPDATE_GUARD)
+    monkeypatch.setattr(budgets, "SPEND", spend)
+    monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD))
+    user = uuid4()
+    async with connected(database) as connection:
+        with pytest.raises(asyncpg.CheckViolationError, match="spend_within_budget"):
+            await paying(connection)
+        for _ in range(3):
+            await caps.take(connection, ["tight"], [user], [None])
+        with pytest.raises(asyncpg.CheckViolationError, match="count_within_cap"):
+            await caps.take(connection, ["tight"], [user], [None])
+
+
+@pytest.mark.parametrize(
+    ("rule", "breakage"),
+    [
+        ("spend_within_budget", 'UPDATE budget_tracking SET spent = "limit" + 0.000001'),
+        ("spend_within_budget", 'UPDATE budget_tracking SET held = "limit" - spent + 0.000001'),
+        ("spend_within_budget", 'UPDATE budget_tracking SET "limit" = spent + held - 0.000001'),
+        ("spend_is_not_negative", "UPDATE budget_tracking SET held = -0.000001"),
+        ("spend_is_not_negative", "UPDATE budget_tracking SET impressions = -1"),
+        ("count_within_cap", "UPDATE frequency_caps SET count = cap + 1"),
+        ("count_within_cap", "UPDATE frequency_caps SET count = -1"),
+        ("frequency_caps_pkey", "INSERT INTO frequency_caps TABLE frequency_caps"),
+        ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
+        (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
+    ],
+)
+async def test_not_even_the_owner_can_break_a_rule_by_hand(database: str, rule: str, breakage: str) -> None:
+    await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
+    async with running(database) as server:
+        await server.served(campaign_id="tight", user_id="u")
+    async with connected(database) as connection:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=rule):
+            await connection.execute(breakage)
