@@ -4,7 +4,8 @@ FROM python:3.11-slim-bookworm AS installed
 WORKDIR /adserver
 COPY requirements-build.lock requirements.lock ./
 RUN python -m venv .venv \
-    && .venv/bin/pip install --no-cache-dir --require-hashes --no-deps -r requirements-build.lock -r requirements.lock
+    && .venv/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
+       -r requirements-build.lock -r requirements.lock
 COPY pyproject.toml README.md ./
 COPY app app
 COPY migrations migrations
