@@ -1,0 +1,83 @@
+"""I7: whatever goes wrong on a connection, the next to use it finds a clean one; and what is stuck is ended."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from app.errors import StoreUnavailable
+from app.store.connections import Store, Timeouts
+from tests.campaigns import own_campaign, set_up
+from tests.invariants.world import running
+from tests.players import becomes, connected, idle_in_transaction
+
+SHORT_MS = 200
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    timeouts = Timeouts(lock_ms=SHORT_MS, statement_ms=2 * SHORT_MS, idle_in_transaction_ms=SHORT_MS)
+    store = Store(database, serving_connections=1, other_connections=1, timeouts=timeouts)
+    yield store
+    await store.close()
+
+
+async def nobody_is_in_a_transaction(url: str) -> bool:
+    return await idle_in_transaction(url) == 0
+
+
+async def test_a_transaction_that_was_cut_off_is_not_what_the_next_one_finds(store: Store, database: str) -> None:
+    async def cut_off(cause: BaseException) -> None:
+        async with store.serving_connection() as connection:
+            await connection.execute("BEGIN; CREATE TABLE left_behind ()")
+            raise cause
+
+    for cause in (ZeroDivisionError(), asyncio.CancelledError()):
+        with pytest.raises(type(cause)):
+            await cut_off(cause)
+        async with store.serving_connection() as connection:
+            assert not connection.is_in_transaction()
+            assert await connection.fetchval("SELECT to_regclass('left_behind') IS NULL")
+    await becomes(lambda: nobody_is_in_a_transaction(database))
+
+
+async def test_postgres_ends_a_transaction_that_nobody_goes_on_with(store: Store, database: str) -> None:
+    async def forget() -> None:
+        async with store.serving_connection() as connection:
+            await connection.execute("BEGIN; SELECT FROM campaigns")
+            await becomes(lambda: nobody_is_in_a_transaction(database))
+            await connection.execute("COMMIT")
+
+    with pytest.raises((asyncpg.IdleInTransactionSessionTimeoutError, StoreUnavailable)):
+        await forget()
+
+
+async def test_a_lock_and_a_statement_take_no_longer_than_they_may(store: Store, database: str) -> None:
+    await set_up(database, own_campaign("own"))
+    async with connected(database) as owner, owner.transaction():
+        await owner.execute("SELECT FROM campaigns FOR UPDATE")
+        async with store.serving_connection() as connection:
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await connection.execute("SELECT FROM campaigns FOR UPDATE")
+            with pytest.raises(asyncpg.QueryCanceledError):
+                await connection.execute("SELECT pg_sleep(60)")
+
+
+async def test_a_lane_whose_connections_were_ended_has_as_many_again(database: str) -> None:
+    await set_up(database, own_campaign("own"))
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+    async with running(database) as server, connected(database) as owner:
+
+        async def all_are_there() -> bool:
+            return await owner.fetchval(sessions, "adserver-serving") == 6
+
+        await becomes(all_are_there)
+        for _ in range(2):
+            await owner.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'adserver-serving' "
+                "AND datname = current_database()"
+            )
+            assert await server.campaign(campaign_id="own") == "own"
+        await becomes(lambda: nobody_is_in_a_transaction(database))
+        assert await owner.fetchval(sessions, "adserver-serving") <= 6
