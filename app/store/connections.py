@@ -1,12 +1,13 @@
 """Connections to Postgres: two pools, and the translation of driver errors in one place.
 
 Serving connections belong to the lanes and carry the short time-outs of the serving path. The others do
-everything else. SQLAlchemy keeps both; the statements run on the driver's own connection, because a group is
-sent as arrays.
+everything else. No statement of either waits for a Postgres that vanished without a word. SQLAlchemy keeps both; the
+statements run on the driver's own connection, because a group is sent as arrays.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -44,6 +45,18 @@ TIMED_OUT = (
 
 CONNECT_TIMEOUT_S = 5
 
+SILENCE_S = 1.0
+"""Postgres ends a statement when its time is over; if it has not said so this much later, it is gone."""
+
+CLOSE_S = 3.0
+"""How long saying goodbye may take."""
+
+OTHERS_STATEMENT_S = 30
+"""How long a statement of the other connections may take, unless it is given more time."""
+
+KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+"""By which Postgres finds out within a minute that a server is gone; Linux would take two hours."""
+
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether the connection is of no more use; asyncpg's complaint about a value is an InterfaceError too."""
@@ -64,14 +77,18 @@ def sqlalchemy_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
-def _engine(url: str, connections: int, server_settings: Mapping[str, str]) -> AsyncEngine:
+def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
     return create_async_engine(
         sqlalchemy_url(url),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=False,
-        connect_args={"server_settings": dict(server_settings), "timeout": CONNECT_TIMEOUT_S},
+        connect_args={
+            "server_settings": {"timezone": "UTC", "jit": "off", **KEEPALIVES, **server_settings},
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": statement_s + SILENCE_S,
+        },
     )
 
 
@@ -101,7 +118,6 @@ class Store:
     """Both pools. Close it when the server stops."""
 
     def __init__(self, url: str, *, serving_connections: int, other_connections: int, timeouts: Timeouts) -> None:
-        common = {"timezone": "UTC", "jit": "off"}
         serving = {
             "application_name": "adserver-serving",
             "lock_timeout": f"{timeouts.lock_ms}ms",
@@ -116,11 +132,11 @@ class Store:
         others = {
             "application_name": "adserver",
             "lock_timeout": "5s",
-            "statement_timeout": "30s",
+            "statement_timeout": f"{OTHERS_STATEMENT_S}s",
             "idle_in_transaction_session_timeout": "10s",
         }
-        self._serving = _engine(url, serving_connections, common | serving)
-        self._others = _engine(url, other_connections, common | others)
+        self._serving = _engine(url, serving_connections, serving, timeouts.statement_ms / 1000)
+        self._others = _engine(url, other_connections, others, OTHERS_STATEMENT_S)
 
     @asynccontextmanager
     async def serving_connection(self) -> AsyncIterator["Connection[Record]"]:
@@ -159,6 +175,8 @@ class Store:
         return (pool.checkedout(), pool.size()) if isinstance(pool, AsyncAdaptedQueuePool) else (0, 0)
 
     async def close(self) -> None:
-        """Closes every connection."""
-        await self._serving.dispose()
-        await self._others.dispose()
+        """Closes every connection, politely while Postgres answers."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._serving.dispose()
+                await self._others.dispose()

@@ -71,6 +71,9 @@ ON CONFLICT (day, campaign_id, currency, kind, booked_on) DO UPDATE
 ROLLED_UP = "UPDATE books_state SET rolled_up_to = $1"
 """Moves the mark: from it on, entries are read from the ledger."""
 
+ROLL_UP_S = 900.0
+"""How long a statement of the roll-up may take: a day can have many millions of entries."""
+
 
 def affected(status: str) -> int:
     """The number of rows in the driver's word for what a statement did: `DELETE 5`."""
@@ -125,12 +128,12 @@ async def sweep_midnight_requests(connection: "Connection[Record]", limit: int) 
 async def roll_up(connection: "Connection[Record]") -> bool | None:
     """Rolls up one step, at most a day; returns whether there is more, None when there was nothing to do.
 
-    To be called in a transaction.
+    To be called in a transaction that has time.
     """
-    span = await connection.fetchrow(ROLL_UP_FROM)
+    span = await connection.fetchrow(ROLL_UP_FROM, timeout=ROLL_UP_S)
     if span is None:
         return None
-    await connection.execute(ROLL_UP, span["since"], span["until"])
+    await connection.execute(ROLL_UP, span["since"], span["until"], timeout=ROLL_UP_S)
     await connection.execute(ROLLED_UP, span["until"])
     more: bool = span["more"]
     return more
