@@ -1,4 +1,4 @@
-"""Months and days as people write them."""
+"""Months, days and moments as people write them."""
 
 from datetime import UTC, date, datetime
 
@@ -13,6 +13,17 @@ def parse_month(text: str) -> date:
 def parse_day(field: str, text: str) -> date:
     """The day `2026-10-31`. Raises InvalidEntry, which names the field."""
     return _parse(field, text, "%Y-%m-%d", "2026-10-31")
+
+
+def parse_moment(field: str, text: str) -> datetime:
+    """The moment `2026-10-31T23:59:59Z`. Raises InvalidEntry, which names the field."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise InvalidEntry(field, f"must be like 2026-10-31T23:59:59Z, not {text!r}")
+    return moment
 
 
 def _parse(field: str, text: str, form: str, example: str) -> date:

@@ -1,7 +1,8 @@
-"""`adserver ledger`: entries by hand, each once and with a reason."""
+"""`adserver ledger`: entries by hand, each once and with a reason, and what the balance was."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,13 +10,19 @@ from asyncpg import Connection, Record
 
 from app.books import corrections
 from app.books.corrections import Adjustment, Booked, Reversal, parse_amount
-from app.books.dates import parse_day
+from app.books.dates import parse_day, parse_moment
 from app.commands.in_use import connected, ready_database
+from app.errors import InvalidEntry
+from app.launch.configuring import settings_from_environment
+from app.launch.databases import database_in_use
+from app.store.ledger import Balance, balances_as_of
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]
 Key = Annotated[str, typer.Option(help="Idempotency key: the same one again books nothing, and tells what it booked.")]
 
-ledger = typer.Typer(name="ledger", help="Correct the ledger by entries of its own.", no_args_is_help=True)
+ledger = typer.Typer(
+    name="ledger", help="Correct the ledger by entries of its own, and ask it for balances.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -53,6 +60,26 @@ def reverse(
     """Take one entry back, whole; every budget that it counted in follows."""
     reversal = Reversal(entry_id, reason, key)
     _book(lambda connection: corrections.reverse(connection, reversal))
+
+
+@ledger.command()
+def balance(
+    campaign_id: Annotated[str | None, typer.Argument(help="The campaign; all of them without it.")] = None,
+    at: Annotated[str | None, typer.Option(help="A past moment, such as 2026-10-31T23:59:59Z; now.")] = None,
+) -> None:
+    """What a campaign had spent at a past moment, by the dates that the entries carry; also for the finance role."""
+    moment = datetime.now(UTC) if at is None else parse_moment("at", at)
+
+    async def run(url: str) -> Sequence[Balance]:
+        async with connected(url) as connection:
+            return await balances_as_of(connection, moment, campaign_id)
+
+    with database_in_use(settings_from_environment()) as url:
+        balances = asyncio.run(run(url))
+    if campaign_id is not None and not balances:
+        raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
+    for one in balances:
+        typer.echo(f"{one.campaign_id} {one.spent:.6f} {one.currency}")
 
 
 def _book(book: "Callable[[Connection[Record]], Awaitable[Booked]]") -> None:

@@ -81,8 +81,13 @@ ON CONFLICT (day, campaign_id, currency, kind, booked_on) DO UPDATE
 """
 """Adds an entry whose date lies before the mark: the roll-up does not come by there again."""
 
-BALANCE_AS_OF = "SELECT campaign_id, advertiser, currency, spent FROM finance.balance_as_of($1)"
-"""What every campaign had spent at a moment."""
+BALANCES_AS_OF = """
+SELECT s.campaign_id, s.currency, coalesce(b.spent, 0) AS spent
+FROM finance.campaign_spend s LEFT JOIN finance.balance_as_of($1) b USING (campaign_id, currency)
+WHERE $2::text IS NULL OR s.campaign_id = $2
+ORDER BY s.campaign_id
+"""
+"""What every campaign, or one, had spent at a moment; finance's role may ask it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,6 @@ class Balance:
     """What a campaign had spent; amounts of different currencies are never added."""
 
     campaign_id: str
-    advertiser: str
     currency: str
     spent: Decimal
 
@@ -208,6 +212,8 @@ async def book(connection: "Connection[Record]", entry: Entry, timezone: str) ->
     return entry_id
 
 
-async def balances_as_of(connection: "Connection[Record]", at: datetime) -> Sequence[Balance]:
-    """What every campaign had spent at that moment, by the dates that the entries carry."""
-    return [Balance(**row) for row in await connection.fetch(BALANCE_AS_OF, at)]
+async def balances_as_of(
+    connection: "Connection[Record]", at: datetime, campaign_id: str | None = None
+) -> Sequence[Balance]:
+    """What every campaign, or one, had spent at that moment, by the dates that the entries carry."""
+    return [Balance(**row) for row in await connection.fetch(BALANCES_AS_OF, at, campaign_id)]

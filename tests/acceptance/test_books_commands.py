@@ -80,6 +80,16 @@ async def test_an_entry_is_adjusted_and_taken_back_each_once(database: str) -> N
 
 
 @pytest.mark.usefixtures("store")
+async def test_the_balance_of_a_past_moment_is_told_to_finance_too(database: str, finance_database: str) -> None:
+    async with connected(database) as connection:
+        before = await connection.fetchval("SELECT clock_timestamp()")
+    await printed(database, "ledger", "adjust", "spring", "--amount", "-5.25", *CREDIT)
+    assert await printed(finance_database, "ledger", "balance") == "italy 0.000000 EUR\nspring 19.750000 USD\n"
+    balance_then = ("ledger", "balance", "spring", "--at", before.isoformat())
+    assert await printed(finance_database, *balance_then) == "spring 25.000000 USD\n"
+
+
+@pytest.mark.usefixtures("store")
 async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -> None:
     month = f"{TODAY:%Y-%m}"
     await printed(database, "ledger", "adjust", "spring", "--amount", "-1", *CREDIT)
@@ -94,6 +104,8 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
         ("date: must be like 2026-10-31, not 'today'", "ledger", "adjust", "spring", "--amount", "1",
          "--date", "today", *CREDIT),
         ("entry: there is no entry 999999", "ledger", "reverse", "999999", "--reason", "fraud", "--key", "k2"),
+        ("at: must be like 2026-10-31T23:59:59Z, not '2026-10-31'", "ledger", "balance", "--at", "2026-10-31"),
+        ("campaign: there is no campaign nobody", "ledger", "balance", "nobody"),
         (f"month: {month} is not over", "books", "close", month),
         ("month: must be like 2026-10, not 'october'", "books", "close", "october"),
         (f"from: {TODAY} is after {YESTERDAY}", "report", "spend", "--from", str(TODAY), "--to", str(YESTERDAY)),
