@@ -10,7 +10,7 @@ COMPILED := pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check bench prove-migrations bloat fuzz demo-player docs lock clean
+.PHONY: help run install test test-slow check bench prove-migrations bloat upstream-table fuzz demo-player docs lock clean
 
 help: ## List what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ prove-migrations: $(STAMPS)/dev ## Migrate under full load, with ROWS=1000000 ad
 
 bloat: $(STAMPS)/dev ## Watch the hottest table grow under load (SECONDS=15, twice)
 	$(BIN)/python -m bench.bloat $(or $(SECONDS),15)
+
+upstream-table: $(STAMPS)/dev ## Measure what players get while an upstream misbehaves
+	$(BIN)/python -m bench.upstreams
 
 fuzz: $(STAMPS)/dev ## Send random documents at what reads them (SECONDS=60)
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),60)

@@ -20,8 +20,8 @@ def campaign_file(upstream_url: str) -> str:
     numbers = range(1, CAMPAIGNS + 1)
     return "\n".join(
         [
-            *(_campaign(f"c{number}", CAPS) + _creative(f"c{number}") for number in numbers),
-            *(_campaign(f"seen{number}", 'billing = "impression"') + _creative(f"seen{number}") for number in numbers),
+            *(_campaign(f"c{number}", CAPS) + creative(f"c{number}") for number in numbers),
+            *(_campaign(f"seen{number}", 'billing = "impression"') + creative(f"seen{number}") for number in numbers),
             _campaign("fetched1", CAPS + '\nupstreams = ["bench"]'),
             _upstream(upstream_url),
         ]
@@ -32,7 +32,8 @@ def _campaign(campaign_id: str, more: str) -> str:
     return f'[[campaigns]]\nid = "{campaign_id}"{TERMS}{more}\n'
 
 
-def _creative(campaign_id: str) -> str:
+def creative(campaign_id: str) -> str:
+    """The creative of a campaign."""
     return f"""
 [[creatives]]
 id = "creative-of-{campaign_id}"

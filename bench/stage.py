@@ -80,7 +80,7 @@ class Stage:
             self._databases[name] = self.postgres.url(name)
         return self._databases[name]
 
-    async def instance(self, name: str, workers_count: int = WORKERS) -> Instance:
+    async def instance(self, name: str, workers_count: int = WORKERS, factory: str = "app.main:create_app") -> Instance:
         """The server on the database of that name."""
         if name not in self._instances:
             database_url = await self.database(name)
@@ -93,7 +93,7 @@ class Stage:
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             }
             served = await self._stack.enter_async_context(
-                workers("app.main:create_app", environment, self._log(name), workers_count)
+                workers(factory, environment, self._log(name), workers_count)
             )
             self._instances[name] = Instance(served, database_url)
         return self._instances[name]

@@ -1,0 +1,1 @@
+"""`make upstream-table`: what players get while an upstream misbehaves, and how fast with one that works."""
