@@ -1,0 +1,78 @@
+"""What somebody in finance forgets to close stops neither ads nor upkeep, and no DDL for long."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from app.books.maintenance import Maintenance
+from app.books.settlement import settle
+from app.errors import StoreUnavailable
+from app.launch.migrating import patiently
+from app.store import maintenance
+from app.store.connections import Store
+from tests.integration.books.world import (
+    PRICE,
+    balance,
+    beacon,
+    campaign,
+    connected,
+    disagreements,
+    serve_many,
+    set_clock,
+    set_up,
+)
+
+VIEWS = "SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = 'finance'"
+BECOMES_IMPATIENT = "ALTER ROLE adserver_finance IN DATABASE {} SET idle_in_transaction_session_timeout = '100ms'"
+DDL = "SET lock_timeout = '100ms'; ALTER TABLE budget_tracking ADD COLUMN remark text"
+
+
+async def read_everything(finance: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Keeps a snapshot, and the strongest lock that reading takes, on everything that finance reads."""
+    for (view,) in await finance.fetch(VIEWS):
+        await finance.fetch(f"SELECT * FROM {view}")
+    for table in ("budget_tracking", "spend_ledger"):
+        await finance.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+
+
+async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: str, finance_database: str) -> None:
+    await set_up(store, campaign("seen"), campaign("served", billing="serve"))
+    await serve_many(store, "seen", 1)
+    upkeep = Maintenance(store, 35)
+    async with connected(finance_database) as finance, finance.transaction(isolation="repeatable_read"):
+        await read_everything(finance)
+        await set_up(store, campaign("seen", budgets={"lifetime": "1000", "day": "500"}))
+        seen = await serve_many(store, "seen", 10)
+        await serve_many(store, "served", 10)
+        async with store.serving_connection() as connection:
+            assert len((await settle(connection, [beacon(one) for one in seen])).settled) == 10
+        await set_clock(database, "transaction_timestamp() + interval '40 days'")
+        for task in ("holds released", "sessions removed", "counts removed", "days rolled up"):
+            await upkeep.tasks[task].run()
+        # A partition cannot be attached beside a default one that somebody reads: its rows go there, and move later.
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await upkeep.tasks["partitions made"].run()
+        await serve_many(store, "served", 10)
+    await upkeep.tasks["partitions made"].run()
+    async with store.connection() as connection:
+        assert not await maintenance.has_misplaced_rows(connection)
+    assert await balance(database, "seen") == (10 * PRICE, 0, 10)
+    assert await balance(database, "served") == (20 * PRICE, 0, 20)
+    assert await disagreements(database) == []
+
+
+async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str, finance_database: str) -> None:
+    async with connected(database) as owner:
+        name = await owner.fetchval("SELECT quote_ident(current_database())")
+        await owner.execute(BECOMES_IMPATIENT.format(name))
+    async with connected(finance_database) as finance:
+        await finance.execute("BEGIN")
+        await read_everything(finance)
+
+        async def change() -> None:
+            async with connected(database) as owner:
+                await owner.execute(DDL)
+
+        await asyncio.to_thread(patiently, lambda: asyncio.run(change()))
+        assert finance.is_closed()
