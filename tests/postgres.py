@@ -10,10 +10,13 @@ from itertools import count
 from pathlib import Path
 
 import asyncpg
+from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
 from app.embedded.processes import hold_lock, stop_leftovers
+from app.embedded.state import State
 from app.errors import MisconfiguredServer
+from app.store.roles import APP
 
 TEMPLATE = "template_migrated"
 # Not below pytest's own folder, which is closed to the user that Postgres runs as when root runs the tests.
@@ -56,6 +59,15 @@ async def cloned_database(server: EmbeddedPostgres, template: str) -> AsyncItera
     yield server.url(name)
     async with administering(server) as connection:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def as_server(url: str) -> str:
+    """The same database for the role that the server runs as."""
+    ours = make_url(url)
+    if ours.username == APP:
+        return url
+    password = State(ours.port or 0, ours.password or "", None).password_of(APP)
+    return ours.set(username=APP, password=password).render_as_string(hide_password=False)
 
 
 @asynccontextmanager

@@ -32,8 +32,8 @@ class Observed:
 
 
 @pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    store = open_store(database)
+async def store(app_database: str) -> AsyncIterator[Store]:
+    store = open_store(app_database)
     yield store
     await store.close()
 

@@ -31,8 +31,8 @@ class Observed:
 
 
 @pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    store = open_store(database)
+async def store(app_database: str) -> AsyncIterator[Store]:
+    store = open_store(app_database)
     await add_campaigns(store, ["a"])
     yield store
     await store.close()

@@ -19,8 +19,8 @@ HASH_KEY = hash_key("secret")
 
 
 @pytest.fixture
-async def page(database: str) -> AsyncIterator[httpx.AsyncClient]:
-    store = open_store(database)
+async def page(app_database: str) -> AsyncIterator[httpx.AsyncClient]:
+    store = open_store(app_database)
     app = Starlette(
         routes=Sessions(ViewingSessions(store, HASH_KEY)).routes(), exception_handlers={AdServerError: on_error}
     )

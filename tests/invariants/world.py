@@ -18,6 +18,7 @@ from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
 from app.web.query import ad_request, check
 from tests.players import becomes, connected
+from tests.postgres import as_server
 
 SECRET = "a secret for tests"
 LIMITS = Limits(
@@ -67,11 +68,11 @@ class Server:
 async def running(
     url: str, *, lock_ms: int = 5000, statement_ms: int = 10_000, **limits: float
 ) -> AsyncIterator[Server]:
-    """A worker while the block lasts; `limits` as in `Limits`."""
+    """A worker while the block lasts, in the server's role whosever URL it is; `limits` as in `Limits`."""
     bounds = replace(LIMITS, **limits)  # type: ignore[arg-type]
     connections = bounds.lane_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
-    store = Store(url, serving_connections=connections, other_connections=4, timeouts=timeouts)
+    store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
     upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
     source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds.upstream_deadline_s)
     adserver = AdServer(
