@@ -10,7 +10,7 @@ COMPILED := pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow check bench prove-migrations bloat upstream-table fuzz demo-player docs lock clean
+.PHONY: help run install test test-slow guards check bench prove-migrations bloat upstream-table fuzz demo-player docs lock clean
 
 help: ## List what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: $(STAMPS)/dev ## Run all tests but the slow ones
 
 test-slow: $(STAMPS)/dev ## Run the long proofs
 	$(BIN)/pytest -m slow
+
+guards: $(STAMPS)/dev ## Take out each guard of each invariant in turn, and see a test go red
+	$(BIN)/python -m tests.invariants.without_guards
 
 check: $(STAMPS)/dev ## Format, lint, types, import contracts, safety of migrations
 	$(BIN)/ruff format --check

@@ -20,6 +20,10 @@ SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
 GRANT = "least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))"
 UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
 COUNT_GUARD = "WHERE f.count < excluded.cap"
+CORRECTIONS = """
+INSERT INTO ledger_corrections
+SELECT {key}, '{kind}', 'tight', 1, 'USD', 'why', {reverses}, no, now(), now(), 'me' FROM generate_series(1, 2) AS no
+"""
 
 
 async def reasons(asked: Iterable[Awaitable[Served | NoFill]]) -> Counter[str | None]:
@@ -69,7 +73,8 @@ async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Spends more than there is, in one group."""
     payments = [Payment(uuid4(), 0, "tight", "tight-15s", None, None, None, None, 0) for _ in range(8)]
     await budgets.open_periods(connection, ["tight"])
-    await budgets.spend(connection, payments)
+    async with connection.transaction():
+        await budgets.spend(connection, payments)
 
 
 async def test_the_update_refuses_what_was_granted_by_mistake(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +115,8 @@ async def test_the_schema_refuses_what_the_statements_let_through(
         ("frequency_caps_pkey", "INSERT INTO frequency_caps TABLE frequency_caps"),
         ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
+        ("ledger_corrections_pkey", CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL")),
+        ("an_entry_is_reversed_once", CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1")),
     ],
 )
 async def test_not_even_the_owner_can_break_a_rule_by_hand(database: str, rule: str, breakage: str) -> None:

@@ -11,7 +11,7 @@ from app.errors import Conflict
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.clock import set_clock
 from tests.faults.upstream_server import Gate, Request, UpstreamServer, answer, inline
-from tests.invariants.world import running
+from tests.invariants.world import running, somebody_waits
 from tests.players import connected, disagreements
 
 CAPS = [{"impressions": 9, "per": "day"}]
@@ -115,6 +115,20 @@ async def test_two_workers_that_decide_one_request_at_once_pay_for_it_once(
             assert second.served_at == first.served_at
     assert await served_and_counted(database) == (1, 1, 0)
     assert await disagreements(database) == []
+
+
+async def test_two_workers_that_wait_for_one_budget_pay_for_a_request_once(database: str) -> None:
+    """Neither has found an answer yet, and both are about to pay."""
+    await set_up(database, own_campaign("own", cpm="1000", budgets={"lifetime": "100"}))
+    async with running(database) as one, running(database) as two:
+        async with connected(database) as holder, holder.transaction():
+            await holder.execute("SELECT FROM budget_tracking FOR UPDATE")
+            asked = {"campaign_id": "own", "request_id": "r1"}
+            asking = [asyncio.create_task(server.served(**asked)) for server in (one, two)]
+            await somebody_waits(database, 2)
+        answers = await asyncio.gather(*asking)
+        assert sorted(served.repeat for served in answers) == [False, True]
+    assert await served_and_counted(database) == (1, 1, 0)
 
 
 async def test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it(database: str) -> None:

@@ -1,0 +1,339 @@
+"""What guards each invariant, how to take that out, and the test that goes red without it."""
+
+from dataclasses import dataclass
+
+TABLES = "migrations/versions/0001_the_tables.py"
+ROLES = "migrations/versions/0004_roles.py"
+BOOKS = "migrations/versions/0005_the_books.py"
+CLOSING = "migrations/versions/0008_closing.py"
+BUDGETS = "app/store/budgets.py"
+CAPS = "app/store/caps.py"
+HOLDS = "app/store/holds.py"
+TRANSACTION = "app/serving/transaction.py"
+ARRIVALS = "app/serving/arrivals.py"
+TOKENS = "app/serving/tokens.py"
+LANES = "app/serving/lanes.py"
+CONNECTIONS = "app/store/connections.py"
+
+LIMITS_TEST = "tests/invariants/test_limits.py"
+ONCE_TEST = "tests/invariants/test_once.py"
+CONNECTIONS_TEST = "tests/invariants/test_connections.py"
+DEADLINES_TEST = "tests/invariants/test_deadlines.py"
+HOLDS_TEST = "tests/integration/books/test_holds.py"
+BEACONS_TEST = "tests/integration/test_beacon_urls.py"
+TOKENS_TEST = "tests/unit/serving/test_tokens.py"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`text` stands once in `file`; with `instead` in its place the guard is gone, and `test` fails."""
+
+    rule: str
+    name: str
+    file: str
+    text: str
+    instead: str
+    test: str
+
+
+GUARDS = [
+    Guard(
+        "I1",
+        "CHECK spend_within_budget",
+        TABLES,
+        """sa.CheckConstraint('spent + held <= "limit"',""",
+        """sa.CheckConstraint('true',""",
+        f"{LIMITS_TEST}::test_the_schema_refuses_what_the_statements_let_through",
+    ),
+    Guard(
+        "I1",
+        "CHECK spend_is_not_negative",
+        TABLES,
+        'sa.CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0",',
+        'sa.CheckConstraint("true",',
+        f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
+    ),
+    Guard(
+        "I1",
+        "the UPDATE's own predicate",
+        BUDGETS,
+        """ AND t.spent + t.held + g.units * g.price <= t."limit\"""",
+        "",
+        f"{LIMITS_TEST}::test_the_update_refuses_what_was_granted_by_mistake",
+    ),
+    Guard(
+        "I1",
+        "as many ads are granted as there is room for",
+        BUDGETS,
+        "ELSE least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))",
+        "ELSE p.wanted",
+        f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
+    ),
+    Guard(
+        "I1",
+        "a limit that was lowered counts, whatever the period's row says",
+        BUDGETS,
+        """b.period, b."limit" AS wanted_limit""",
+        "b.period, 1e9 AS wanted_limit",
+        "tests/integration/setup/test_running_campaigns.py"
+        "::test_holds_that_end_after_a_budget_was_lowered_make_no_room_above_it",
+    ),
+    Guard(
+        "I1",
+        "a late impression is charged if there is room",
+        HOLDS,
+        "WHERE w.running <= r.amount OR r.amount IS NULL",
+        "WHERE true",
+        f"{HOLDS_TEST}::test_late_impressions_are_charged_while_the_budget_has_room",
+    ),
+    Guard(
+        "I2",
+        "one transaction for the counts, the money and the serves",
+        TRANSACTION,
+        "async with self._connection.transaction():",
+        "if True:",
+        f"{ONCE_TEST}::test_when_commit_fails_nobody_hears_of_an_ad_and_nothing_is_left",
+    ),
+    Guard(
+        "I2",
+        "what is released is not held any more",
+        HOLDS,
+        "SET held = t.held - d.freed,",
+        "SET held = t.held - d.settled,",
+        f"{HOLDS_TEST}::test_what_is_held_is_not_there_to_be_spent_and_what_is_released_is",
+    ),
+    Guard(
+        "I2",
+        "trigger entries_are_kept",
+        ROLES,
+        "CREATE TRIGGER entries_are_kept BEFORE UPDATE OR DELETE",
+        "CREATE TRIGGER entries_are_kept AFTER INSERT",
+        "tests/integration/books/test_roles.py"
+        "::test_the_trigger_keeps_entries_even_from_a_role_that_was_granted_everything",
+    ),
+    Guard(
+        "I2",
+        "trigger month_is_closed",
+        CLOSING,
+        "RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
+        "RAISE NOTICE 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
+        "tests/integration/books/test_closing.py"
+        "::test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_before",
+    ),
+    Guard(
+        "I2",
+        "a correction's key is unique",
+        BOOKS,
+        'sa.PrimaryKeyConstraint("idempotency_key", name=op.f("ledger_corrections_pkey")),',
+        "",
+        f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
+    ),
+    Guard(
+        "I2",
+        "an entry is reversed once",
+        BOOKS,
+        'sa.UniqueConstraint("reverses", name=op.f("an_entry_is_reversed_once")),',
+        "",
+        f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
+    ),
+    Guard(
+        "I3",
+        "the key of ad_serves",
+        TABLES,
+        'sa.PrimaryKeyConstraint("request_key", "slot", "served_on", name=op.f("ad_serves_pkey")),',
+        "",
+        f"{ONCE_TEST}::test_two_workers_that_wait_for_one_budget_pay_for_a_request_once",
+    ),
+    Guard(
+        "I3",
+        "whoever ends a hold takes it away",
+        HOLDS,
+        """DELETE FROM holds h USING ending e
+    WHERE h.request_key = e.request_key AND h.slot = e.slot AND h.served_on = e.served_on
+    RETURNING h.*, e.settles, e.cause""",
+        """SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e
+    ON h.request_key = e.request_key AND h.slot = e.slot AND h.served_on = e.served_on""",
+        f"{HOLDS_TEST}::test_of_an_impression_and_an_error_the_first_decides",
+    ),
+    Guard(
+        "I4",
+        "a request that may have been served is looked for",
+        ARRIVALS,
+        "keys = [ticket.request_key for ticket in tickets if ticket.may_be_served]",
+        "keys = []",
+        f"{ONCE_TEST}::test_when_the_answer_of_commit_is_lost_the_ad_is_found_again",
+    ),
+    Guard(
+        "I4",
+        "with other parameters it is a conflict",
+        ARRIVALS,
+        "if found[0].fingerprint != ticket.fingerprint:",
+        "if False:",
+        f"{ONCE_TEST}::test_asked_again_it_is_the_same_ad_and_with_other_parameters_a_conflict",
+    ),
+    Guard(
+        "I4",
+        "a request is claimed on both sides of midnight",
+        TRANSACTION,
+        "if named and _near_midnight(self._at):",
+        "if False:",
+        f"{ONCE_TEST}::test_two_workers_that_decide_one_request_at_once_pay_for_it_once",
+    ),
+    Guard(
+        "I5",
+        "CHECK count_within_cap",
+        TABLES,
+        'sa.CheckConstraint("count BETWEEN 0 AND cap",',
+        'sa.CheckConstraint("true",',
+        f"{LIMITS_TEST}::test_the_schema_refuses_what_the_statements_let_through",
+    ),
+    Guard(
+        "I5",
+        "the UPSERT's own predicate",
+        CAPS,
+        "WHERE f.count < excluded.cap",
+        "",
+        f"{LIMITS_TEST}::test_a_user_sees_as_many_ads_as_every_cap_allows",
+    ),
+    Guard(
+        "I5",
+        "if one cap has no room, none is counted",
+        TRANSACTION,
+        "counted[no].full_windows.append(window)",
+        "pass",
+        f"{LIMITS_TEST}::test_a_user_sees_as_many_ads_as_every_cap_allows",
+    ),
+    Guard(
+        "I5",
+        "only what was counted is given back",
+        CAPS,
+        """
+    AND (a.no, w."window") NOT IN (SELECT * FROM unnest($4::bigint[], $5::text[]))""",
+        "\n    AND ($4::bigint[], $5::text[]) IS NOT NULL",
+        f"{LIMITS_TEST}::test_a_full_cap_neither_counts_nor_gives_back",
+    ),
+    Guard(
+        "I6",
+        "the key of ad_events",
+        TABLES,
+        'sa.PrimaryKeyConstraint("request_key", "slot", "served_on", "event", name=op.f("ad_events_pkey")),',
+        "",
+        f"{BEACONS_TEST}::test_every_event_is_recorded_once_and_answered_with_a_pixel",
+    ),
+    Guard(
+        "I6",
+        "a token's tag",
+        TOKENS,
+        'not compare_digest(f"{_text(payload)}.{_tag(key, payload, event).hex()}", token)',
+        "False",
+        f"{BEACONS_TEST}::test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts",
+    ),
+    Guard(
+        "I6",
+        "a tag is of one event",
+        TOKENS,
+        "return digest[at * TAG_BYTES : (at + 1) * TAG_BYTES]",
+        "return digest[:TAG_BYTES]",
+        f"{TOKENS_TEST}::test_every_event_has_a_token_that_says_which_serve_it_is_of",
+    ),
+    Guard(
+        "I6",
+        "a token's expiry",
+        TOKENS,
+        "if expires_at <= now:",
+        "if False:",
+        f"{BEACONS_TEST}::test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts",
+    ),
+    Guard(
+        "I7",
+        "a connection on which anything went wrong is thrown away",
+        CONNECTIONS,
+        "await pooled.invalidate()",
+        "pass",
+        f"{CONNECTIONS_TEST}::test_a_transaction_that_was_cut_off_is_not_what_the_next_one_finds",
+    ),
+    Guard(
+        "I7",
+        "idle_in_transaction_session_timeout",
+        CONNECTIONS,
+        '"idle_in_transaction_session_timeout": f"{timeouts.idle_in_transaction_ms}ms",',
+        "",
+        f"{CONNECTIONS_TEST}::test_postgres_ends_a_transaction_that_nobody_goes_on_with",
+    ),
+    Guard(
+        "I7",
+        "who has left, or was answered, does not pay",
+        TRANSACTION,
+        "if choice.in_hand and not choice.full_windows and not choice.ticket.outcome.done()",
+        "if choice.in_hand and not choice.full_windows",
+        f"{ONCE_TEST}::test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it",
+    ),
+    Guard(
+        "I8",
+        "a request whose group is under way has a deadline",
+        LANES,
+        """                if ticket.deadline <= now:
+                    ticket.settle""",
+        """                if False:
+                    ticket.settle""",
+        f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer",
+    ),
+    Guard(
+        "I8",
+        "a request that waits has a deadline",
+        LANES,
+        "(self._queue[0].outcome.done() or self._queue[0].deadline <= now)",
+        "False",
+        f"{DEADLINES_TEST}::test_a_request_that_waits_behind_others_is_answered_by_its_deadline",
+    ),
+    Guard(
+        "I8",
+        "lock_timeout",
+        CONNECTIONS,
+        '"lock_timeout": f"{timeouts.lock_ms}ms",',
+        "",
+        f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may_take",
+    ),
+    Guard(
+        "I8",
+        "the queue has a bound",
+        LANES,
+        "if len(self._queue) >= self._queue_max or self._stopping:",
+        "if self._stopping:",
+        f"{DEADLINES_TEST}::test_past_the_bound_of_the_queue_the_answer_comes_at_once",
+    ),
+    Guard(
+        "I8",
+        "an upstream's body has a limit",
+        "app/upstreams/body.py",
+        """body += chunk
+        if len(body) > max_bytes:""",
+        """body += chunk
+        if False:""",
+        "tests/unit/upstreams/test_client.py::test_names_what_went_wrong",
+    ),
+    Guard(
+        "I8",
+        "what a body unpacks to has a limit",
+        "app/upstreams/body.py",
+        "unpacker.decompress(chunk, max_bytes - len(body) + 1)",
+        "unpacker.decompress(chunk)",
+        "tests/acceptance/test_bad_upstreams.py::test_the_fallbacks_ad_arrives_whatever_the_first_upstream_does",
+    ),
+    Guard(
+        "I8",
+        "an upstream's document has no DOCTYPE",
+        "app/vast/parse.py",
+        "if tree.docinfo.internalDTD is not None:",
+        "if False:",
+        "tests/unit/vast/test_parse.py::test_what_cannot_be_used_is_refused_at_once",
+    ),
+    Guard(
+        "I8",
+        "a CDATA section does not end early",
+        "app/vast/markup.py",
+        ".replace(']]>', ']]]]><![CDATA[>')",
+        "",
+        "tests/unit/vast/test_render.py::test_a_hostile_creative_comes_out_saying_the_same",
+    ),
+]

@@ -1,0 +1,29 @@
+"""The list of guards keeps up with the code; `make guards` shows what each of them is good for."""
+
+import re
+
+import pytest
+
+from tests.invariants.guards import GUARDS, Guard
+from tests.invariants.without_guards import ROOT, complaint, copied_tree, run_tests, taken_out
+
+NAMES = [f"{guard.rule} {guard.name}" for guard in GUARDS]
+
+
+def test_every_invariant_has_a_guard_and_no_guard_is_listed_twice() -> None:
+    assert {guard.rule for guard in GUARDS} == {f"I{no}" for no in range(1, 9)}
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=NAMES)
+def test_a_guard_stands_where_the_list_says_and_has_its_test(guard: Guard) -> None:
+    assert (ROOT / guard.file).read_text().count(guard.text) == 1
+    file, _, name = guard.test.partition("::")
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guard", GUARDS, ids=NAMES)
+def test_without_a_guard_its_test_is_red(guard: Guard) -> None:
+    with copied_tree() as tree, taken_out(tree, guard):
+        assert complaint(*run_tests(tree, [guard.test])) is None

@@ -1,0 +1,107 @@
+"""`make guards`: in a copy of the tree, takes out one guard after the other, and demands that its test fails there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.invariants.guards import GUARDS, Guard
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("app", "migrations", "tests", "pyproject.toml", "alembic.ini")
+TESTS_FAILED = 1
+"""pytest's exit status, where others mean that it could not run them."""
+NO_PROOF = (
+    "PostgresSyntaxError",
+    "IndentationError",
+    "UndefinedColumn",
+    "UndefinedTable",
+    "NameError",
+    "ImportError",
+    "AttributeError",
+)
+"""What makes a test red because the patch is wrong, and not because a guard is missing."""
+
+
+@contextmanager
+def copied_tree() -> Iterator[Path]:
+    """A copy of what the tests need, so that nothing is ever changed here."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(ROOT / name, tree / name)
+        yield tree
+
+
+@contextmanager
+def taken_out(tree: Path, guard: Guard) -> Iterator[None]:
+    """The tree is without that guard while the block lasts."""
+    file = tree / guard.file
+    whole = file.read_text()
+    if whole.count(guard.text) != 1:
+        raise ValueError(f"{guard.name}: its text does not stand in {guard.file} exactly once")
+    file.write_text(whole.replace(guard.text, guard.instead))
+    try:
+        yield
+    finally:
+        file.write_text(whole)
+
+
+def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """pytest's exit status and output for these tests of the tree."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:cacheprovider", *tests],
+        cwd=tree,
+        env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return ran.returncode, ran.stdout
+
+
+def complaint(status: int, output: str) -> str | None:
+    """Why a run without a guard proves nothing about it; None if its test is red as it should be."""
+    if status == 0:
+        return "green without it"
+    if status != TESTS_FAILED:
+        return f"could not run: {output[-500:]}"
+    return next((f"red for another reason: {word}" for word in NO_PROOF if word in output), None)
+
+
+def first_error(output: str) -> str:
+    """The first line by which pytest says what went wrong."""
+    found = re.search(r"^E\s+(.+)$", output, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def main() -> int:
+    """Prints a line for each guard; the exit status says whether every test was red without its guard."""
+    unguarded = 0
+    with copied_tree() as tree:
+        status, output = run_tests(tree, sorted({guard.test for guard in GUARDS}))
+        if status:
+            sys.stdout.write(f"red with every guard in place:\n{output}")
+            return 1
+        for guard in GUARDS:
+            with taken_out(tree, guard):
+                status, output = run_tests(tree, [guard.test])
+            fault = complaint(status, output)
+            unguarded += fault is not None
+            sys.stdout.write(f"{guard.rule}  {guard.name:66} {fault or 'red: ' + first_error(output)[:90]}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(GUARDS) - unguarded} of {len(GUARDS)} guards have a test that is red without them\n")
+    return 1 if unguarded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
