@@ -9,6 +9,28 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+LOCK = """
+WITH due AS MATERIALIZED (
+    SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+    FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
+    WHERE c.id = ANY ($1)
+    ORDER BY b.campaign_id, b.period
+), writing AS (
+    UPDATE budget_tracking SET spent = spent WHERE false
+)
+SELECT newest.place FROM due CROSS JOIN LATERAL (
+    SELECT t.ctid AS place FROM budget_tracking t
+    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
+    ORDER BY t.generation DESC LIMIT 1
+    FOR UPDATE
+) AS newest
+"""
+"""Locks the running budgets of these campaigns in the order of campaign and period, and says where the rows lie.
+
+They lie there until this transaction changes them. The newest generation is looked at first, because a long query of
+somebody else's keeps all versions of a row alive, and there may be thousands. `writing` changes nothing; it takes the
+table's lock of those who write, so that no change of budgets comes between this statement and the next."""
+
 SPEND = """
 WITH asked AS MATERIALIZED (
     SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
@@ -28,13 +50,13 @@ WITH asked AS MATERIALIZED (
     SELECT p.*, b.period, b."limit" AS wanted_limit,
            CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
     FROM priced p JOIN campaign_budgets b USING (campaign_id)
+), budget AS MATERIALIZED (
+    SELECT t.*, t.ctid AS place FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
 ), locked AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, least(t."limit", d.wanted_limit) - t.spent - t.held AS room,
+    SELECT t.place, t.campaign_id, t.period, least(t."limit", d.wanted_limit) - t.spent - t.held AS room,
            budget_pace(least(t."limit", d.wanted_limit), t.period, t.period_start,
                        d.pacing, d.starts_at, d.ends_at, d.timezone) - t.spent - t.held AS room_by_now
-    FROM budget_tracking t JOIN due d USING (campaign_id, period, period_start)
-    ORDER BY t.campaign_id, t.period
-    FOR UPDATE OF t
+    FROM budget t JOIN due d USING (campaign_id, period, period_start)
 ), room AS (
     SELECT d.campaign_id, bool_or(l.campaign_id IS NULL) AS unopened,
            min(l.room) AS amount, min(least(l.room, l.room_by_now)) AS amount_by_now
@@ -51,10 +73,10 @@ WITH asked AS MATERIALIZED (
     UPDATE budget_tracking t
     SET spent = t.spent + CASE g.billing WHEN 'serve' THEN g.units * g.price ELSE 0 END,
         held = t.held + CASE g.billing WHEN 'impression' THEN g.units * g.price ELSE 0 END,
-        impressions = t.impressions + g.units
-    FROM due d JOIN granted g USING (campaign_id)
-    WHERE t.campaign_id = d.campaign_id AND t.period = d.period AND t.period_start = d.period_start
-        AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
+        impressions = t.impressions + g.units,
+        generation = t.generation + (random() < 0.03)::integer
+    FROM locked l JOIN granted g USING (campaign_id)
+    WHERE t.ctid = l.place AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
     RETURNING t.campaign_id
 ), paid AS MATERIALIZED (
     SELECT a.request_key, (row_number() OVER (PARTITION BY a.request_key ORDER BY a.slot) - 1)::smallint AS slot,
@@ -91,10 +113,10 @@ SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, a.no, 
 FROM short CROSS JOIN catalog
 LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
 """
-"""Locks the budgets in the order of campaign and period, grants as many ads as all of them have room for, first come
-first served, charges or holds those, and writes their serve and ledger rows. Returns the ads not paid for, and in
-every row the catalog's revision and the database's clock. A limit that was lowered is what was wanted, even where a
-row's own is higher for the sake of what it holds. `unopened` is as in `candidates.LOOK`."""
+"""Grants as many ads as all of their locked budgets have room for, first come first served, charges or holds those, and
+writes their serve and ledger rows. Returns the ads not paid for, and in every row the catalog's revision and the
+database's clock. A limit that was lowered is what was wanted, even where a row's own is higher for the sake of what it
+holds. `unopened` is as in `candidates.LOOK`."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
@@ -157,9 +179,10 @@ class UnchargedError(Exception):
 async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> Spent:
     """Pays for as many as the budgets allow, and says why not for the others.
 
-    Raises UnchargedError if the lock and the guard of the same statement disagree, which would be a bug.
+    Raises UnchargedError if what was granted and the guard of the charge disagree, which would be a bug.
     """
-    rows = await connection.fetch(SPEND, *zip(*payments, strict=True))
+    locked = await connection.fetch(LOCK, list({payment.campaign_id for payment in payments}))
+    rows = await connection.fetch(SPEND, *zip(*payments, strict=True), [row["place"] for row in locked])
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Identity,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -259,10 +260,12 @@ budget_tracking = Table(
     _must("spent", Money, "Charged so far", server_default=text("0")),
     _must("held", Money, "Held for ads that were served and not yet seen", server_default=text("0")),
     _must("impressions", BigInteger, "Ads charged or held", server_default=text("0")),
+    _must("generation", Integer, "Grows with every thirtieth change or so", server_default=text("0")),
     CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
     CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
+    Index("budget_tracking_newest", "campaign_id", "period", "period_start", text("generation DESC")),
     comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
-    postgresql_with={"fillfactor": "20"},
+    postgresql_with={"fillfactor": "10"},
 )
 
 ad_serves = Table(
