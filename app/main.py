@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from app.assembly.books_watch import BooksWatch
 from app.assembly.gauges import Gauges
 from app.assembly.readiness import Readiness
+from app.assembly.request_tally import RequestTally
 from app.assembly.setup_desk import SetupDesk
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
@@ -128,7 +129,10 @@ class Worker:
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
-        requests = RequestLog(log, settings.log_level, metrics)
+        tally = RequestTally(store, metrics)
+        tally.start()
+        self._stack.push_async_callback(tally.stop)
+        requests = RequestLog(log, settings.log_level, tally)
         parts = (adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
         desk = ObservedDesk(*parts, requests)
         clients = ClientReader(settings.trusted_proxies)

@@ -3,6 +3,7 @@
 They are booked by the code that serves and settles, in a database whose clock is set back.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ from app.books.settlement import settle
 from app.campaign_file.applying import apply
 from app.campaign_file.reading import read_draft
 from app.launch.databases import command_store
-from app.store import budgets
+from app.store import budgets, requests
 from app.store.budgets import Payment
 from app.store.connections import Store
 from app.store.holds import Beacon
@@ -131,6 +132,7 @@ async def _trade(store: Store, random: Random, day: date) -> None:
                 refusals = (await budgets.spend(connection, asked)).refusals
             served = [one for no, one in enumerate(asked) if no not in refusals]
             await settle(connection, _beacons(random, served, day))
+            await requests.add(connection, Counter(refusals.get(no, "served") for no in range(count)))
 
 
 def _payment(random: Random, campaign_id: str) -> Payment:

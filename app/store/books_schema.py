@@ -111,3 +111,13 @@ maintenance = Table(
     PrimaryKeyConstraint("task"),
     comment="When each task of maintenance was last begun, over all servers",
 )
+
+requests_daily = Table(
+    "requests_daily",
+    metadata,
+    _must("requested_on", Date, "UTC day"),
+    _must("outcome", Text, "served, repeat, error, or why there was no ad"),
+    _must("requests", BigInteger, "How many"),
+    PrimaryKeyConstraint("requested_on", "outcome"),
+    comment="Ad requests by outcome, which each server adds to every few seconds: a statistic, not a book",
+)

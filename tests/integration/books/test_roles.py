@@ -10,20 +10,33 @@ TABLES = (
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
+    *("maintenance", "requests_daily", "alembic_version"),
 )
 
 SERVED_AND_BOOKED = ("ad_serves", "ad_events", "served_documents", "spend_ledger", "ledger_corrections")
 NEVER_DELETED = (
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
-    *("catalog", "spend_daily", "books_state", "closed_months", "retention"),
+    *("catalog", "spend_daily", "books_state", "closed_months", "retention", "maintenance", "requests_daily"),
+    "alembic_version",
 )
+NEVER_WRITTEN = ("closed_months", "retention", "alembic_version")
 FINANCE_READS = ("budget_tracking", "spend_ledger")
 
 COLUMNS = """
 SELECT attrelid::regclass::text, min(attname) FROM pg_attribute
 WHERE attrelid = ANY ($1::text[]::regclass[]) AND attnum > 0 GROUP BY 1
 """
+
+EVERY_TABLE = """
+SELECT relname FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+"""
+
+OWNERS_FUNCTIONS = """
+SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+"""
+MAY_CALL = "SELECT has_function_privilege('adserver_finance', $1, 'EXECUTE')"
 
 STRANGERS = """
 SELECT relname FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'finance'::regnamespace)
@@ -90,6 +103,14 @@ async def allowed(url: str, statements: Iterable[str]) -> list[str]:
     return [statement for statement in statements if not await refused(url, statement)]
 
 
+async def test_no_table_is_left_out_here(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        assert {row[0] for row in await connection.fetch(EVERY_TABLE)} == set(TABLES)
+    finally:
+        await connection.close()
+
+
 async def test_the_server_cannot_change_the_schema(app_database: str) -> None:
     assert not await allowed(app_database, DDL)
 
@@ -107,6 +128,18 @@ async def test_the_server_cannot_change_what_was_served_or_booked(database: str,
 
 async def test_the_server_cannot_delete(app_database: str) -> None:
     assert not await allowed(app_database, [f"DELETE FROM {table}" for table in NEVER_DELETED])
+
+
+async def test_the_server_cannot_write_what_only_the_owner_does(database: str, app_database: str) -> None:
+    columns = await first_columns(database, NEVER_WRITTEN)
+    assert not await allowed(
+        app_database,
+        [
+            verb.format(table=table, column=column)
+            for table, column in columns.items()
+            for verb in ("INSERT INTO {table} DEFAULT VALUES", "UPDATE {table} SET {column} = {column}")
+        ],
+    )
 
 
 async def test_the_server_has_no_right_to_a_partition_but_through_its_table(app_database: str) -> None:
@@ -143,9 +176,18 @@ async def test_finance_reads_two_tables_and_no_other(finance_database: str) -> N
     ]
 
 
-async def test_finance_cannot_call_what_runs_with_the_owners_rights(finance_database: str) -> None:
-    functions = ("make_partitions(1)", "recount_budgets('{}')", "partitions_ahead()")
+async def test_finance_cannot_call_what_runs_with_the_owners_rights(database: str, finance_database: str) -> None:
+    functions = ("make_partitions(1)", "recount_budgets('{}')", "drop_partition('ad_serves', '2020-01-01')")
     assert not await allowed(finance_database, [f"{READ_WRITE}; SELECT {function}" for function in functions])
+    connection = await asyncpg.connect(database)
+    try:
+        names = [row[0] for row in await connection.fetch(OWNERS_FUNCTIONS)]
+        callable_ones = [name for name in names if await connection.fetchval(MAY_CALL, name)]
+    finally:
+        await connection.close()
+    assert len(names) > len(functions)
+    # Postgres lets nobody call a trigger's function but through its trigger.
+    assert callable_ones == ["refuse_closed_month()"]
 
 
 async def test_finance_is_told_to_stop_in_time(finance_database: str) -> None:
