@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+from asyncpg import Connection, Record
+
 from app.store.reconcile import disagreements, take_time
 from bench.books import connected
 from bench.scale import CAMPAIGNS, FULL
@@ -46,6 +48,14 @@ SELECT * FROM finance.campaign_spend_daily WHERE day > (now() - interval '30 day
 }
 
 
+ADD_BUDGET = (
+    "DELETE FROM budget_tracking WHERE campaign_id = 'c1' AND period = 'lifetime'",
+    "INSERT INTO campaign_budgets VALUES ('c1', 'lifetime', 1000000) ON CONFLICT DO NOTHING",
+)
+RECOUNT = "SELECT recount_budgets('{c1}')"
+"""What happens when a campaign that has spent gets a budget for its lifetime; nobody is charged meanwhile."""
+
+
 async def measure(entries: int) -> None:
     """Prints a Markdown table and a plan."""
     async with set_up(FULL) as stage:
@@ -62,6 +72,7 @@ async def measure(entries: int) -> None:
             for question, sql in QUESTIONS.items():
                 times = [await _timed(lambda sql=sql: connection.fetch(sql)) for _ in range(TURNS)]
                 print(f"| {question} | {statistics.median(times) * 1000:,.1f} |")
+            print(f"| a lifetime budget that is added | {await _recount_s(connection) * 1000:,.1f} |")
             async with connection.transaction():
                 await take_time(connection)
                 began = time.monotonic()
@@ -71,6 +82,19 @@ async def measure(entries: int) -> None:
         print("\n".join(row[0] for row in plan))
         if wrong:
             raise RuntimeError(f"the rollups are wrong: {wrong[0]}")
+
+
+async def _recount_s(connection: "Connection[Record]") -> float:
+    """Seconds that charging stands still for; the budget is taken away again."""
+    times = []
+    for _ in range(TURNS):
+        transaction = connection.transaction()
+        await transaction.start()
+        for statement in ADD_BUDGET:
+            await connection.execute(statement)
+        times.append(await _timed(lambda: connection.execute(RECOUNT)))
+        await transaction.rollback()
+    return statistics.median(times)
 
 
 async def _timed(run: Callable[[], Awaitable[object]]) -> float:
