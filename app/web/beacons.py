@@ -114,7 +114,7 @@ class _ClickUrl:
             await _not_allowed(scope, receive, send)
             return
         response = await self._answer(scope["query_string"], counts=method == "GET")
-        response.raw_headers += [NO_STORE, *cors_headers(origin_of(scope["headers"]))]
+        response.raw_headers += cors_headers(origin_of(scope["headers"]))
         await response(scope, receive, send)
 
     async def _answer(self, query: bytes, *, counts: bool) -> Response:
@@ -126,7 +126,7 @@ class _ClickUrl:
             return problem(400, "leads nowhere", field="t")
         if counts:
             await self._count(_beacon(ref, Event.CLICK))
-        return RedirectResponse(ref.destination, status_code=302)
+        return RedirectResponse(ref.destination, status_code=302, headers={"Cache-Control": "no-store"})
 
     async def _count(self, beacon: Beacon) -> None:
         try:

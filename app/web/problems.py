@@ -42,7 +42,9 @@ def problem(status: int, detail: str, *, field: str | None = None, **more: objec
     if field is not None:
         body |= {"field": field, "reason": detail}
     body |= {"detail": detail if field is None else f"{field} {detail}", **more}
-    return Response(orjson.dumps(body), status_code=status, media_type=PROBLEM_TYPE)
+    # 404 and 410 are kept by caches unless they are told not to (RFC 9110 section 15.1).
+    headers = {"Cache-Control": "no-store"}
+    return Response(orjson.dumps(body), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def problem_of(error: Exception) -> Response:

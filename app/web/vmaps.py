@@ -15,8 +15,10 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.vmap import vmap
 from app.web.clients import ClientReader
+from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
+from app.web.players import NO_STORE, TIMING
 from app.web.query import ad_request, read_query
 
 EMBED = "embed"
@@ -48,7 +50,10 @@ class Vmaps:
         else:
             sources = [self._tag_url(values, ad_break) for ad_break in breaks]
         body = vmap(list(zip(breaks, sources, strict=True)), VastVersion(version))
-        return Response(body, media_type="application/xml", headers={"Cache-Control": "no-store"})
+        packed = compressed(body, dict(request.scope["headers"]))
+        response = Response(packed or body, media_type="application/xml")
+        response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
+        return response
 
     async def _breaks(self, values: Mapping[str, str]) -> tuple[AdBreak, ...]:
         placement_id = values.get("placement_id")
