@@ -122,6 +122,10 @@ async def test_a_moment_between_two_serves_can_be_had_again(folder: Path) -> Non
                 assert await serves(server.dsn) == 18
                 async with connected(url) as connection:
                     assert await answered(connection, "Bloat")
+                    async with connected(url) as reader, reader.transaction():
+                        await reader.fetch("SELECT FROM spend_ledger")
+                        (longest,) = await answered(connection, "Migrations")
+                    assert longest["query"] == "SELECT FROM spend_ledger"
                 told = await asyncio.to_thread(adserver, "reconcile", DATABASE_URL=url)
                 assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "the books agree")
             finally:
