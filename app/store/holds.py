@@ -1,8 +1,8 @@
 """holds, hold_releases and ad_events: what beacons and time do to the money that serving held.
 
 Whoever deletes a row of `holds` settles or releases it, so one hold ends once, however many beacons and sweepers
-meet at it. Locks are taken in the order of holds, budgets, events; serving takes budgets before it inserts holds,
-and nobody can wait for a hold that is not committed.
+meet at it. Locks are taken in the order of holds, events, budgets: those whose row everybody wants come last and are
+held shortest. Serving takes budgets before it inserts holds, and nobody can wait for a hold that is not committed.
 """
 
 from collections.abc import Sequence
@@ -14,42 +14,64 @@ from asyncpg import Connection, Record
 
 END_HOLDS = """
 gone AS (
-    DELETE FROM holds h USING ending e
-    WHERE h.request_key = e.request_key AND h.slot = e.slot AND h.served_on = e.served_on
+    DELETE FROM holds h USING ending e WHERE h.ctid = e.place
     RETURNING h.*, e.settles, e.cause
-), due AS MATERIALIZED (
-    SELECT g.campaign_id, p.period, p.period_start, sum(g.price) AS freed,
-           coalesce(sum(g.price) FILTER (WHERE g.settles), 0) AS settled,
-           count(*) FILTER (WHERE NOT g.settles) AS unseen
-    FROM gone g CROSS JOIN LATERAL (
-        VALUES ('hour', g.hour_start), ('day', g.day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
-    GROUP BY g.campaign_id, p.period, p.period_start
-), locked AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, t.period_start
-    FROM budget_tracking t JOIN due USING (campaign_id, period, period_start)
-    ORDER BY t.campaign_id, t.period, t.period_start
-    FOR UPDATE OF t
-), counted AS (
-    UPDATE budget_tracking t
-    SET held = t.held - d.freed, spent = t.spent + d.settled, impressions = t.impressions - d.unseen
-    FROM due d JOIN locked USING (campaign_id, period, period_start)
-    WHERE t.campaign_id = d.campaign_id AND t.period = d.period AND t.period_start = d.period_start
-    RETURNING t.campaign_id
 ), booked AS (
     INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
     SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
-    FROM gone WHERE settles AND (SELECT count(*) FROM counted) >= 0
+    FROM gone WHERE settles
     ORDER BY request_key, slot
 ), released AS (
     INSERT INTO hold_releases (request_key, slot, served_on, campaign_id, price, currency, released_at, cause)
     SELECT request_key, slot, served_on, campaign_id, price, currency, adserver_clock(), cause
-    FROM gone WHERE NOT settles AND (SELECT count(*) FROM counted) >= 0
+    FROM gone WHERE NOT settles
     ORDER BY request_key, slot
+), writing AS (
+    UPDATE budget_tracking SET spent = spent WHERE false
 )
 """
-"""The common end of the statements below: takes `ending` out of the holds and the budgets, and books or records it.
+"""The common end of the statements below: takes `ending` out of the holds, and books or records it.
 
-Asking for the count of `counted` makes the budgets' locks come before the inserts."""
+`writing` is as in `budgets.LOCK`."""
+
+LOCK_BUDGETS = """
+WITH due AS MATERIALIZED (
+    SELECT DISTINCT campaign_id, period, period_start
+    FROM unnest($1::varchar[], $2::timestamptz[], $3::timestamptz[]) AS g (campaign_id, hour_start, day_start)
+    CROSS JOIN LATERAL (
+        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
+    ORDER BY campaign_id, period, period_start
+)
+SELECT newest.place FROM due CROSS JOIN LATERAL (
+    SELECT t.ctid AS place FROM budget_tracking t
+    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
+    ORDER BY t.generation DESC LIMIT 1
+    FOR UPDATE
+) AS newest
+"""
+"""Locks the budgets that ended holds were held in, in the order of campaign, period and start, and says where the rows
+lie; see `budgets.LOCK`."""
+
+MOVE = """
+WITH ended AS MATERIALIZED (
+    SELECT campaign_id, period, period_start, sum(price) AS freed,
+           coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS unseen
+    FROM unnest($1::varchar[], $2::timestamptz[], $3::timestamptz[], $4::numeric[], $5::boolean[])
+        AS g (campaign_id, hour_start, day_start, price, settles)
+    CROSS JOIN LATERAL (
+        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
+    GROUP BY campaign_id, period, period_start
+), budget AS MATERIALIZED (
+    SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start
+    FROM budget_tracking t WHERE t.ctid = ANY ($6::tid[])
+)
+UPDATE budget_tracking t
+SET held = t.held - e.freed, spent = t.spent + e.settled, impressions = t.impressions - e.unseen,
+    generation = t.generation + (random() < 0.03)::integer
+FROM ended e JOIN budget USING (campaign_id, period, period_start)
+WHERE t.ctid = budget.place
+"""
+"""Moves the money of ended holds out of what the locked budgets hold, and into what they have spent if it settles."""
 
 COUNT_BEACONS = f"""
 WITH beacon AS MATERIALIZED (
@@ -60,7 +82,7 @@ WITH beacon AS MATERIALIZED (
     FROM beacon WHERE event IN ('impression', 'error')
     ORDER BY request_key, slot, served_on, no
 ), ending AS MATERIALIZED (
-    SELECT h.request_key, h.slot, h.served_on, v.event = 'impression' AS settles, 'error' AS cause
+    SELECT h.ctid AS place, v.event = 'impression' AS settles, 'error' AS cause
     FROM holds h JOIN verdict v USING (request_key, slot, served_on)
     ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
@@ -68,13 +90,14 @@ WITH beacon AS MATERIALIZED (
     INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
     SELECT DISTINCT ON (request_key, slot, served_on, event)
            request_key, slot, served_on, event, campaign_id, adserver_clock(), error_code
-    FROM beacon WHERE (SELECT count(*) FROM counted) >= 0
+    FROM beacon WHERE (SELECT count(*) FROM gone) >= 0
     ORDER BY request_key, slot, served_on, event, no
     ON CONFLICT DO NOTHING
     RETURNING request_key, slot, served_on, event
 )
 SELECT b.no, f.event IS NOT NULL AS is_first, g.settles,
-       g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge' AS may_be_late
+       g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge' AS may_be_late,
+       g.campaign_id, g.hour_start, g.day_start, g.price
 FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
       ORDER BY request_key, slot, served_on, event, no) AS b
 LEFT JOIN first f USING (request_key, slot, served_on, event)
@@ -85,17 +108,18 @@ WHERE f.event IS NOT NULL OR g.settles IS NOT NULL OR (b.event = 'impression' AN
 """
 """Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
 
-Of an impression and an error for one serve in one group, the first counts. Returns the beacons that were the first
-of their kind, and the impressions that found no hold but may be charged late."""
+Of an impression and an error for one serve in one group, the first counts. Asking for the count of `gone` makes the
+holds' locks come before the inserts. Returns the beacons that were the first of their kind, the holds that ended, and
+the impressions that found no hold but may be charged late."""
 
 RELEASE_EXPIRED = f"""
 WITH ending AS MATERIALIZED (
-    SELECT request_key, slot, served_on, false AS settles, 'expiry' AS cause
+    SELECT ctid AS place, false AS settles, 'expiry' AS cause
     FROM holds WHERE expires_at <= adserver_clock()
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED
 ), {END_HOLDS}
-SELECT count(*) FROM gone
+SELECT campaign_id, hour_start, day_start, price, settles FROM gone
 """
 """The sweeper: releases holds whose impression never came, oldest first. Any number may run at once, because a hold
 that somebody else is ending is passed over, not waited for."""
@@ -172,16 +196,18 @@ class Counted:
 
 
 async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Counted:
-    """Records the group, and settles and releases its holds, in one statement."""
-    rows = await connection.fetch(
-        COUNT_BEACONS,
-        [beacon.request_key for beacon in beacons],
-        [beacon.slot for beacon in beacons],
-        [beacon.served_on for beacon in beacons],
-        [beacon.campaign_id for beacon in beacons],
-        [beacon.event for beacon in beacons],
-        [beacon.error_code for beacon in beacons],
-    )
+    """Records the group, and settles and releases its holds, in one transaction."""
+    async with connection.transaction():
+        rows = await connection.fetch(
+            COUNT_BEACONS,
+            [beacon.request_key for beacon in beacons],
+            [beacon.slot for beacon in beacons],
+            [beacon.served_on for beacon in beacons],
+            [beacon.campaign_id for beacon in beacons],
+            [beacon.event for beacon in beacons],
+            [beacon.error_code for beacon in beacons],
+        )
+        await _move(connection, [row for row in rows if row["settles"] is not None])
     return Counted(
         first=frozenset(row["no"] - 1 for row in rows if row["is_first"]),
         settled=frozenset(row["no"] - 1 for row in rows if row["settles"] is True),
@@ -203,5 +229,17 @@ async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon
 
 async def release_expired(connection: "Connection[Record]", limit: int) -> int:
     """Releases at most `limit` expired holds; returns how many."""
-    count: int = await connection.fetchval(RELEASE_EXPIRED, limit)
-    return count
+    async with connection.transaction():
+        ended = await connection.fetch(RELEASE_EXPIRED, limit)
+        await _move(connection, ended)
+    return len(ended)
+
+
+async def _move(connection: "Connection[Record]", ended: Sequence[Record]) -> None:
+    """Has the budgets follow the holds that ended."""
+    if not ended:
+        return
+    of_budgets = [[row[name] for row in ended] for name in ("campaign_id", "hour_start", "day_start")]
+    locked = await connection.fetch(LOCK_BUDGETS, *of_budgets)
+    money = [[row[name] for row in ended] for name in ("price", "settles")]
+    await connection.execute(MOVE, *of_budgets, *money, [row["place"] for row in locked])
