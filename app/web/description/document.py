@@ -43,7 +43,9 @@ def document() -> dict[str, Any]:
     for kind, table in TABLES.items():
         model = table.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= model.pop("$defs", {})
-        schemas[kind.removesuffix("s").capitalize()] = model
+        name = kind.removesuffix("s").capitalize()
+        schemas[name] = model
+        schemas[operators.put_body(name)] = model | {"required": [key for key in model["required"] if key != "id"]}
     return {
         "openapi": OPENAPI_VERSION,
         "info": {

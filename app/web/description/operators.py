@@ -69,6 +69,11 @@ def _admin(summary: str, *parameters: Json, body: Json | None = None, **response
     return described
 
 
+def put_body(name: str) -> str:
+    """The schema of what replaces such a thing: its id may be left out, because it stands in the URL."""
+    return f"{name}Body"
+
+
 def _table_paths(kind: str) -> Json:
     """The operations on one of the campaign file's lists."""
     name = kind.removesuffix("s")
@@ -79,7 +84,7 @@ def _table_paths(kind: str) -> Json:
         "put": _admin(
             f"Create the {name} or replace it as a whole",
             _ID,
-            body=entry,
+            body=ref(put_body(name.capitalize())),
             _200=json_answer("Replaced", entry, X_Notes="What to know of the change, as a JSON list"),
             _201=json_answer("Created", entry),
             **faults,
