@@ -41,6 +41,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         await set_up(
             of_module.owner,
             publisher("hasty", requests_per_s=1, burst=1),
+            publisher("bursting", requests_per_s=1, burst=100),
             upstream("empty", empty.url),
             upstream("down", f"http://127.0.0.1:{free_port()}"),
             own_campaign("capped", frequency_caps=ONE_A_DAY),
@@ -61,6 +62,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
             placement("none", *REASONS),
             placement("none-reversed", *reversed(REASONS)),
             placement("hasty", "house", publisher_id="hasty"),
+            placement("bursting", "house", publisher_id="bursting"),
         )
         async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
             for used_up in ("capped", "spent"):
@@ -114,6 +116,11 @@ async def test_a_publisher_that_asks_too_fast_is_told_so(player: httpx.AsyncClie
     answers = [await ask(player, placement_id="hasty") for _ in range(10)]
     reasons = {answered.headers.get("x-no-fill-reason") for answered in answers}
     assert reasons == {None, "rate_limit"}
+
+
+async def test_a_publisher_may_ask_for_a_burst_at_once(player: httpx.AsyncClient) -> None:
+    answers = [await ask(player, placement_id="bursting") for _ in range(20)]
+    assert {answered.headers.get("x-no-fill-reason") for answered in answers} == {None}
 
 
 async def test_a_campaign_without_an_ad_counts_and_spends_nothing(
