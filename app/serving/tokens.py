@@ -51,10 +51,11 @@ class TokenSigner:
     """Signs with the newest key; verifies with any of them."""
 
     def __init__(self, secrets: Sequence[str], ttl_s: int) -> None:
-        self._keys = {
-            _key_id(secret): blake2b(secret.encode(), person=b"beacon").digest() for secret in reversed(secrets)
-        }
-        self._newest = _key_id(secrets[0])
+        self._keys: dict[int, list[bytes]] = {}
+        """By id, which is a byte: two secrets may have the same."""
+        for secret in secrets:
+            self._keys.setdefault(_key_id(secret), []).append(_key(secret))
+        self._newest, self._newest_key = _key_id(secrets[0]), _key(secrets[0])
         self._ttl = timedelta(seconds=ttl_s)
         self._stamped: datetime | None = None
         self._stamp = (0, 0)
@@ -63,7 +64,7 @@ class TokenSigner:
     def sign_all(self, request_key: UUID, slot: int, served_at: datetime, campaign_id: str) -> dict[str, str]:
         """A token for every event, by its name; the click's leads nowhere."""
         payload = self._payload(request_key, slot, served_at, campaign_id)
-        key = self._keys[self._newest]
+        key = self._newest_key
         digits = "".join([blake2b(payload, key=key, person=person).hexdigest() for person in _PERSONS])
         head = f"{_text(payload)}."
         return {event: head + digits[start:end] for event, start, end in _SPANS}
@@ -72,7 +73,7 @@ class TokenSigner:
         """A token that redirects to this destination and to nowhere else."""
         payload = self._payload(request_key, slot, served_at, f"{campaign_id}\0{destination}")
         text = _text(payload)
-        return f"{text}.{_tag(self._keys[self._newest], payload, Event.CLICK).hex()}"
+        return f"{text}.{_tag(self._newest_key, payload, Event.CLICK).hex()}"
 
     def verify(self, token: str, event: Event, now: datetime) -> ServeRef | None:
         """What the token refers to; None if it is forged, altered, for another event, or expired."""
@@ -85,9 +86,9 @@ class TokenSigner:
             subject = payload[HEAD.size :].decode()
         except (Base64Error, StructError, ValueError):
             return None
-        key = self._keys.get(key_id)
-        if key is None or not compare_digest(f"{_text(payload)}.{_tag(key, payload, event).hex()}", token):
-            # The whole token is compared, because base64 and hexadecimal have several spellings of the same bytes.
+        # The whole token is compared, because base64 and hexadecimal have several spellings of the same bytes.
+        spelled = (f"{_text(payload)}.{_tag(key, payload, event).hex()}" for key in self._keys.get(key_id, ()))
+        if not any(compare_digest(token, right) for right in spelled):
             return None
         expires_at = datetime.fromtimestamp(expires, UTC)
         if expires_at <= now:
@@ -106,6 +107,10 @@ class TokenSigner:
 
 def _text(payload: bytes) -> str:
     return urlsafe_b64encode(payload).rstrip(b"=").decode()
+
+
+def _key(secret: str) -> bytes:
+    return blake2b(secret.encode(), person=b"beacon").digest()
 
 
 def _key_id(secret: str) -> int:

@@ -1,3 +1,4 @@
+from base64 import urlsafe_b64decode
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -64,3 +65,15 @@ def test_a_token_of_another_secret_refers_to_nothing_and_of_a_retired_one_still_
     rotated = TokenSigner(["other", "secret"], TTL_S)
     assert rotated.verify(token, Event.START, SERVED_AT) is not None
     assert rotated.sign_all(REQUEST, 0, SERVED_AT, "campaign")["start"] != token
+
+
+def test_a_retired_secret_counts_although_its_key_has_the_id_of_the_newest() -> None:
+    """A key's id is one byte, so that of 257 secrets two have the same."""
+    by_id: dict[bytes, str] = {}
+    for secret in map(str, range(257)):
+        token = TokenSigner([secret], TTL_S).sign_all(REQUEST, 0, SERVED_AT, "campaign")["start"]
+        key_id = urlsafe_b64decode(token[:4])[:1]
+        if key_id in by_id:
+            break
+        by_id[key_id] = secret
+    assert TokenSigner([by_id[key_id], secret], TTL_S).verify(token, Event.START, SERVED_AT) is not None
