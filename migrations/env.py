@@ -1,6 +1,7 @@
 """Runs the migrations: one transaction a revision, behind an advisory lock, with the shortest of lock waits."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -14,8 +15,11 @@ import app.store.books_schema  # noqa: F401  Its tables join the others in `meta
 from app.settings import Settings
 from app.store.schema import is_managed, metadata
 
-# Two migrations at once would race; the second waits here, and then finds nothing left to do.
+# Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
+# to wait inside a statement, CREATE INDEX CONCURRENTLY would wait for that statement, and each for the other.
 MIGRATION_LOCK = 0x61647376
+TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
+TRY_LOCK_INTERVAL_S = 0.2
 # Whoever wants what a migration waits for queues behind it. So it waits less than a player does, gives up, and is
 # tried again by `adserver migrate`.
 LOCK_TIMEOUT = "100ms"
@@ -91,7 +95,9 @@ def migrate_offline() -> None:
 
 def migrate(connection: Connection) -> None:
     """Runs on one connection, each revision in its own transaction."""
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+    while not connection.scalar(text(TRY_LOCK), {"key": MIGRATION_LOCK}):
+        connection.commit()
+        time.sleep(TRY_LOCK_INTERVAL_S)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     connection.execute(text(END_AUTOVACUUM))
