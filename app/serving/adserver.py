@@ -32,9 +32,11 @@ log = structlog.get_logger()
 HELD_UP_S = 0.02
 """A transaction that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
 
+GATHER_MAX_S = 0.005
+"""How long a group under load waits at the most for others to join it."""
 
-SPACING_MAX_S = 0.01
-"""Between two groups that fetch: so long one waits at the most for others to join it."""
+SPACING_MAX_S, FETCH_GATHER_MAX_S = 0.01, 0.02
+"""The same for groups that fetch: between two of them, and under load, where a wait is little beside an upstream's."""
 
 
 class AdSource(Protocol):
@@ -106,12 +108,12 @@ class AdServer:
         self._patience = Patience(limits.group_patience_s, limits.fetch_connections)
         self._groups: Counter[str] = Counter()
         self._fetching: set[asyncio.Task[None]] = set()
-        self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S)
+        self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S, GATHER_MAX_S)
         # A group that fetches is always held up: its connections set out one after the other while the first waits.
         spacing_s = min(SPACING_MAX_S, limits.group_patience_s / limits.fetch_connections)
-        self._fetch = self._lane("fetch", limits.fetch_connections, spacing_s)
+        self._fetch = self._lane("fetch", limits.fetch_connections, spacing_s, FETCH_GATHER_MAX_S)
 
-    def _lane(self, name: str, connections: int, held_up_s: float) -> Lane:
+    def _lane(self, name: str, connections: int, held_up_s: float, gather_max_s: float) -> Lane:
         async def serve_group(connection: "Connection[Record]", tickets: list[Ticket]) -> None:
             await self._serve_group(name, connection, tickets)
 
@@ -124,6 +126,7 @@ class AdServer:
             queue_max=limits.queue_max,
             group_max=limits.group_max,
             held_up_s=held_up_s,
+            gather_max_s=gather_max_s,
         )
 
     def start(self) -> None:

@@ -33,8 +33,8 @@ EXPIRY_INTERVAL_S = 0.02
 GATHER_FROM = 8
 """Size of a group after which the next one is gathered."""
 
-GATHER_PART, GATHER_MAX_S = 0.25, 0.005
-"""How long that may take: a part of the time that the last group took, and this at the most."""
+GATHER_PART = 0.25
+"""How long that may take: a part of the time that the last group took, and `gather_max_s` at the most."""
 
 DRAIN_S = 5.0
 """How long a lane that is being stopped waits for its groups."""
@@ -59,6 +59,7 @@ class Lane:
         queue_max: int,
         group_max: int,
         held_up_s: float,
+        gather_max_s: float,
     ) -> None:
         self.name = name
         self._store = store
@@ -67,6 +68,7 @@ class Lane:
         self._queue_max = queue_max
         self._group_max = group_max
         self._held_up_s = held_up_s
+        self._gather_max_s = gather_max_s
         self._began = 0.0
         """When the last group began, by the event loop's clock, in seconds."""
         self._queue: deque[Ticket] = deque()
@@ -179,7 +181,7 @@ class Lane:
             return
         self._gathering = True
         try:
-            await asyncio.sleep(min(GATHER_MAX_S, GATHER_PART * self._last_s))
+            await asyncio.sleep(min(self._gather_max_s, GATHER_PART * self._last_s))
         finally:
             self._gathering = False
 

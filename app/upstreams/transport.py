@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Callable, Sequence
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import aiohttp
 import httpx
@@ -71,17 +70,29 @@ def _session(
     return open_session
 
 
+class NoCookies(httpx.Cookies):
+    """Neither kept nor sent: one viewer's must not reach another."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keeps nothing."""
+
+    def set_cookie_header(self, request: httpx.Request) -> None:
+        """Sends nothing."""
+
+
 def open_client(
     tls: ssl.SSLContext, *, fresh: bool = False, allowed_networks: Sequence[Network] | None = None
 ) -> httpx.AsyncClient:
-    """A client without cookies (one viewer's must not reach another), redirects and proxies from the environment.
+    """A client without cookies, redirects, and proxies from the environment.
 
     `fresh` gives every request a connection of its own; `allowed_networks`, unless it is None, puts the guard of
     app.upstreams.addresses before every connection.
     """
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
         transport=VerbatimTransport(verify=tls, client=_session(tls, fresh, allowed_networks)),
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         follow_redirects=False,
         trust_env=False,
     )
+    # The constructor would copy them into a jar of its own, which parses the headers of every answer.
+    client._cookies = NoCookies()
+    return client
