@@ -1,0 +1,218 @@
+"""Both sides of every boundary in time: caps, budgets, pacing and flights, in the campaign's timezone.
+
+Moments are in UTC. A window that begins at the one moment ends with the microsecond before the other.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from app.serving.tickets import NoFill
+from tests.campaigns import own_campaign, set_up
+from tests.clock import set_clock
+from tests.invariants.world import Server, running
+from tests.players import connected, disagreements
+
+INSTANT = timedelta(microseconds=1)
+
+DAYS = [
+    pytest.param("UTC", "2026-06-15 00:00", "2026-06-16 00:00", id="UTC"),
+    pytest.param("Asia/Kathmandu", "2026-06-14 18:15", "2026-06-15 18:15", id="a quarter of an hour off"),
+    pytest.param("Pacific/Kiritimati", "2026-06-14 10:00", "2026-06-15 10:00", id="14 hours ahead"),
+    pytest.param("Europe/Berlin", "2026-03-28 23:00", "2026-03-29 22:00", id="23 hours in spring"),
+    pytest.param("Europe/Berlin", "2026-10-24 22:00", "2026-10-25 23:00", id="25 hours in autumn"),
+    pytest.param("America/New_York", "2026-03-08 05:00", "2026-03-09 04:00", id="23 hours west"),
+    pytest.param("America/New_York", "2026-11-01 04:00", "2026-11-02 05:00", id="25 hours west"),
+    pytest.param("America/Santiago", "2026-09-06 04:00", "2026-09-07 03:00", id="a day without midnight"),
+    pytest.param("America/Santiago", "2026-04-05 04:00", "2026-04-06 04:00", id="after a day with two midnights"),
+    pytest.param("UTC", "2026-12-31 00:00", "2027-01-01 00:00", id="the last of the year"),
+    pytest.param("UTC", "2028-02-29 00:00", "2028-03-01 00:00", id="a leap day"),
+]
+WEEKS = [
+    pytest.param("UTC", "2026-06-15 00:00", "2026-06-22 00:00", id="from Monday on"),
+    pytest.param("Europe/Berlin", "2026-03-22 23:00", "2026-03-29 22:00", id="an hour short"),
+    pytest.param("Europe/Berlin", "2026-10-18 22:00", "2026-10-25 23:00", id="an hour long"),
+    pytest.param("America/New_York", "2026-12-28 05:00", "2027-01-04 05:00", id="over New Year"),
+]
+MONTHS = [
+    pytest.param("UTC", "2026-02-01 00:00", "2026-03-01 00:00", id="28 days"),
+    pytest.param("UTC", "2028-02-01 00:00", "2028-03-01 00:00", id="29 days"),
+    pytest.param("Europe/Berlin", "2026-02-28 23:00", "2026-03-31 22:00", id="an hour short"),
+    pytest.param("America/New_York", "2026-11-01 04:00", "2026-12-01 05:00", id="an hour long"),
+    pytest.param("Pacific/Kiritimati", "2026-12-31 10:00", "2027-01-31 10:00", id="14 hours ahead"),
+]
+HOURS = [
+    pytest.param("UTC", "2026-06-15 09:00", "2026-06-15 10:00", id="UTC"),
+    pytest.param("Europe/Berlin", "2026-10-25 00:00", "2026-10-25 01:00", id="of two with one name the first"),
+    pytest.param("Europe/Berlin", "2026-10-25 01:00", "2026-10-25 02:00", id="of two with one name the second"),
+    pytest.param("Asia/Kolkata", "2026-06-15 09:00", "2026-06-15 10:00", id="the world's, not the timezone's"),
+]
+MINUTES = [pytest.param("Europe/Berlin", "2026-06-15 09:59", "2026-06-15 10:00", id="one")]
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+class Asker:
+    """Asks one campaign at moments that the test chooses."""
+
+    def __init__(self, url: str, server: Server) -> None:
+        self._url = url
+        self._server = server
+
+    async def at(self, when: datetime, campaign_id: str = "a") -> str | None:
+        """Why there was no ad then; None if there was one."""
+        await set_clock(self._url, when.isoformat())
+        outcome = await self._server.ask(campaign_id=campaign_id, user_id="u")
+        return outcome.reason.value if isinstance(outcome, NoFill) else None
+
+    async def ads_at(self, when: datetime) -> int:
+        """How many there were until there was no more."""
+        ads = 0
+        while await self.at(when) is None:
+            ads += 1
+        return ads
+
+
+@asynccontextmanager
+async def asking(url: str, **values: object) -> AsyncIterator[Asker]:
+    """A campaign set up like that, and a server."""
+    await set_up(url, own_campaign("a", **values))
+    async with running(url) as server:
+        yield Asker(url, server)
+    assert await disagreements(url) == []
+
+
+def each(**windows: list[object]) -> pytest.MarkDecorator:
+    """The test with every timezone and pair of moments, by window."""
+    return pytest.mark.parametrize(
+        ("window", "timezone", "begins", "ends"),
+        [
+            pytest.param(name, *case.values, id=f"{name}: {case.id}")  # type: ignore[attr-defined]
+            for name, cases in windows.items()
+            for case in cases
+        ],
+    )
+
+
+@each(minute=MINUTES, hour=HOURS, day=DAYS, week=WEEKS, month=MONTHS)
+async def test_a_cap_counts_from_the_first_to_the_last_instant_of_its_window(
+    database: str, window: str, timezone: str, begins: str, ends: str
+) -> None:
+    caps = [{"impressions": 1, "per": window}]
+    async with asking(database, timezone=timezone, frequency_caps=caps) as player:
+        assert await player.at(moment(begins) - INSTANT) is None
+        assert await player.at(moment(begins)) is None
+        assert await player.at(moment(ends) - INSTANT) == "frequency_cap"
+        assert await player.at(moment(ends)) is None
+        async with connected(database) as connection:
+            rows = await connection.fetch("SELECT window_start, expires_at FROM frequency_caps ORDER BY window_start")
+    assert [row["window_start"] for row in rows][1:] == [moment(begins), moment(ends)]
+    assert [row["expires_at"] for row in rows][:2] == [moment(begins), moment(ends)]
+
+
+@each(hour=HOURS, day=DAYS)
+async def test_a_budget_lasts_from_the_first_to_the_last_instant_of_its_period(
+    database: str, window: str, timezone: str, begins: str, ends: str
+) -> None:
+    async with asking(database, timezone=timezone, cpm="1000", budgets={window: "2"}) as player:
+        assert await player.at(moment(begins) - INSTANT) is None
+        assert await player.at(moment(begins)) is None
+        assert await player.at(moment(ends) - INSTANT) is None
+        assert await player.at(moment(ends) - INSTANT) == "budget"
+        assert await player.at(moment(ends)) is None
+
+
+async def test_the_last_unit_that_fits_is_served_and_the_next_is_not(database: str) -> None:
+    budgets = {"lifetime": "0.000003", "day": "0.000002"}
+    async with asking(database, cpm="0.001", budgets=budgets) as player:
+        assert await player.ads_at(moment("2026-06-15 23:59")) == 2
+        assert await player.at(moment("2026-06-15 23:59")) == "budget"
+        assert await player.ads_at(moment("2026-06-16 00:00")) == 1
+
+
+async def test_a_flight_has_its_first_instant_and_not_its_end(database: str) -> None:
+    begins, ends = moment("2026-06-01 10:00"), moment("2026-07-01 10:00")
+    async with asking(database, starts_at=begins.isoformat(), ends_at=ends.isoformat()) as player:
+        assert await player.at(begins - INSTANT) == "flight"
+        assert await player.at(begins) is None
+        assert await player.at(ends - INSTANT) is None
+        assert await player.at(ends) == "flight"
+
+
+@pytest.mark.parametrize("billing", ["serve", "impression"])
+async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(database: str, billing: str) -> None:
+    """Ten ads in ten days: one a day, due at the same time of every day."""
+    begins = moment("2026-06-01 10:00")
+    flight = {"starts_at": begins.isoformat(), "ends_at": (begins + timedelta(days=10)).isoformat()}
+    even = {"pacing": "even", "cpm": "1000", "budgets": {"lifetime": "10"}, "billing": billing}
+    async with asking(database, **flight, **even) as player:
+        assert await player.at(begins) == "pacing"
+        assert await player.at(begins + timedelta(days=1) - INSTANT) == "pacing"
+        assert await player.ads_at(begins + timedelta(days=1)) == 1
+        assert await player.ads_at(begins + timedelta(days=5)) == 4
+        assert await player.ads_at(begins + timedelta(days=10) - INSTANT) == 4
+        assert await player.at(begins + timedelta(days=10)) == "flight"
+
+
+@pytest.mark.parametrize(
+    ("timezone", "begins", "hours"),
+    [
+        ("UTC", "2026-06-15 00:00", 24),
+        ("Europe/Berlin", "2026-03-28 23:00", 23),
+        ("Europe/Berlin", "2026-10-24 22:00", 25),
+    ],
+)
+async def test_an_even_day_budget_grows_linearly_over_the_campaigns_own_day(
+    database: str, timezone: str, begins: str, hours: int
+) -> None:
+    """One ad for every hour that the day has."""
+    even = {"pacing": "even", "cpm": "1000", "budgets": {"day": str(hours)}, "timezone": timezone}
+    async with asking(database, **even) as player:
+        assert await player.at(moment(begins)) == "pacing"
+        for hour in (1, 2, 12, hours - 1):
+            due = moment(begins) + timedelta(hours=hour)
+            await player.ads_at(due - INSTANT)
+            assert await spent(database, begins) == hour - 1
+            await player.ads_at(due + INSTANT)
+            assert await spent(database, begins) == hour
+        assert await player.at(moment(begins) + timedelta(hours=hours)) == "pacing"
+
+
+async def spent(url: str, day_start: str) -> Decimal:
+    async with connected(url) as connection:
+        amount: Decimal = await connection.fetchval(
+            "SELECT spent FROM budget_tracking WHERE period_start = $1", moment(day_start)
+        )
+    return amount
+
+
+async def test_an_even_campaign_that_was_behind_catches_up_within_its_hours_budget(database: str) -> None:
+    begins = moment("2026-06-15 00:00")
+    even = {"pacing": "even", "cpm": "1000", "budgets": {"day": "240", "hour": "15"}}
+    async with asking(database, **even) as player:
+        assert await player.ads_at(begins + timedelta(hours=12)) == 15
+        assert await player.at(begins + timedelta(hours=12)) == "budget"
+        assert await player.ads_at(begins + timedelta(hours=13)) == 15
+
+
+async def test_every_window_ends_where_the_next_one_begins(database: str) -> None:
+    """Over two years, in timezones of every kind, also those whose day or offset is unusual."""
+    async with connected(database) as connection:
+        wrong = await connection.fetch("""
+            SELECT w, zone, at, s.begins, e.ends
+            FROM unnest(ARRAY['minute', 'hour', 'day', 'week', 'month']) AS w
+            CROSS JOIN unnest(ARRAY['UTC', 'Europe/Berlin', 'America/New_York', 'America/Santiago', 'Asia/Kathmandu',
+                                    'Australia/Lord_Howe', 'Africa/Cairo', 'Pacific/Apia', 'Asia/Gaza']) AS zone
+            CROSS JOIN generate_series(timestamptz '2026-01-01Z', '2028-01-01Z', interval '997 minutes') AS at
+            CROSS JOIN LATERAL (SELECT window_start(w, at, zone) AS begins) AS s
+            CROSS JOIN LATERAL (SELECT window_end(w, begins, zone) AS ends) AS e
+            WHERE NOT (begins <= at AND at < ends)
+                OR window_start(w, ends - interval '1 microsecond', zone) <> begins
+                OR window_start(w, ends, zone) <> ends
+        """)
+    assert wrong == []
