@@ -51,7 +51,10 @@ SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'
     AND EXISTS (SELECT FROM aclexplode(relacl) a WHERE a.grantee <> relowner)
 """
 
-TIMEOUTS = "SELECT name, setting FROM pg_settings WHERE name LIKE '%timeout' OR name = 'default_transaction_read_only'"
+LIMITS = """
+SELECT name, setting FROM pg_settings
+WHERE name LIKE '%timeout' OR name IN ('default_transaction_read_only', 'temp_file_limit')
+"""
 
 READ_WRITE = "SET default_transaction_read_only = off"
 
@@ -190,10 +193,10 @@ async def test_finance_cannot_call_what_runs_with_the_owners_rights(database: st
     assert callable_ones == ["refuse_closed_month()"]
 
 
-async def test_finance_is_told_to_stop_in_time(finance_database: str) -> None:
+async def test_finance_is_told_to_stop_before_it_takes_all_time_or_space(finance_database: str) -> None:
     connection = await asyncpg.connect(finance_database)
     try:
-        settings = dict(await connection.fetch(TIMEOUTS))
+        settings = dict(await connection.fetch(LIMITS))
     finally:
         await connection.close()
     assert settings["default_transaction_read_only"] == "on"
@@ -201,6 +204,7 @@ async def test_finance_is_told_to_stop_in_time(finance_database: str) -> None:
     assert settings["transaction_timeout"] == "900000"
     assert settings["idle_in_transaction_session_timeout"] == "60000"
     assert settings["lock_timeout"] == "2000"
+    assert settings["temp_file_limit"] == str(5 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(

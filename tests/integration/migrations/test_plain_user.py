@@ -1,0 +1,57 @@
+"""Who migrates need not be a superuser, where a superuser has made the roles before."""
+
+import asyncio
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from app.errors import StoreUnavailable
+from app.launch.migrating import migrate, require_schema
+from app.store.connections import connect
+from app.store.revision import MIGRATIONS
+from tests.postgres import temporary_postgres
+
+STRANGERS = """
+SELECT count(*) FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'finance'::regnamespace)
+    AND relkind IN ('r', 'p', 'v') AND relowner <> 'adserver_owner'::regrole
+"""
+
+
+async def run(url: str, *statements: str) -> None:
+    async with connect(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def strangers(url: str) -> int:
+    async with connect(url) as connection:
+        count: int = await connection.fetchval(STRANGERS)
+    return count
+
+
+async def refused(url: str, statement: str) -> bool:
+    async with connect(url) as connection:
+        try:
+            await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            return True
+    return False
+
+
+def test_the_owner_of_a_database_migrates_it_when_the_roles_are_there() -> None:
+    with temporary_postgres() as server:
+        create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
+        asyncio.run(run(server.dsn, *create))
+        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
+        url = ours.render_as_string(hide_password=False)
+        with pytest.raises(
+            StoreUnavailable, match=r"deployer may not create it: let a superuser run migrations/roles\.sql"
+        ):
+            migrate(url)
+        roles = (MIGRATIONS / "roles.sql").read_text()
+        asyncio.run(run(server.dsn, roles, roles, "GRANT adserver_owner TO deployer"))
+        migrate(url)
+        require_schema(url)
+        assert asyncio.run(strangers(url)) == 0
+        assert asyncio.run(refused(url, "ALTER ROLE adserver_finance SET statement_timeout = 0"))
