@@ -3,18 +3,22 @@
 Moments are in UTC. A window that begins at the one moment ends with the microsecond before the other.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 
+import asyncpg
 import pytest
 
+from app.embedded import EmbeddedPostgres
 from app.serving.tickets import NoFill
 from tests.campaigns import own_campaign, set_up
 from tests.clock import set_clock
 from tests.invariants.world import Server, running
 from tests.players import connected, disagreements
+from tests.postgres import cloned_database
 
 INSTANT = timedelta(microseconds=1)
 
@@ -60,14 +64,15 @@ def moment(text: str) -> datetime:
 class Asker:
     """Asks one campaign at moments that the test chooses."""
 
-    def __init__(self, url: str, server: Server) -> None:
+    def __init__(self, url: str, server: Server, campaign_id: str) -> None:
         self._url = url
         self._server = server
+        self.campaign_id = campaign_id
 
-    async def at(self, when: datetime, campaign_id: str = "a") -> str | None:
+    async def at(self, when: datetime) -> str | None:
         """Why there was no ad then; None if there was one."""
         await set_clock(self._url, when.isoformat())
-        outcome = await self._server.ask(campaign_id=campaign_id, user_id="u")
+        outcome = await self._server.ask(campaign_id=self.campaign_id, user_id="u")
         return outcome.reason.value if isinstance(outcome, NoFill) else None
 
     async def ads_at(self, when: datetime) -> int:
@@ -77,14 +82,30 @@ class Asker:
             ads += 1
         return ads
 
+    async def rows(self, query: str) -> list[asyncpg.Record]:
+        """What a query says of the campaign, whose id is its parameter."""
+        async with connected(self._url) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(query, self.campaign_id)
+        return rows
 
-@asynccontextmanager
-async def asking(url: str, **values: object) -> AsyncIterator[Asker]:
-    """A campaign set up like that, and a server."""
-    await set_up(url, own_campaign("a", **values))
-    async with running(url) as server:
-        yield Asker(url, server)
-    assert await disagreements(url) == []
+
+Asking = Callable[..., AbstractAsyncContextManager[Asker]]
+
+
+@pytest.fixture(scope="module")
+async def asking(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[Asking]:
+    """Sets up a campaign with the values that it is given; all of them share a database and a server."""
+    numbers = count(1)
+    async with cloned_database(postgres, migrated_template) as url, running(url) as server:
+
+        @asynccontextmanager
+        async def set_up_one(**values: object) -> AsyncIterator[Asker]:
+            campaign_id = f"campaign{next(numbers)}"
+            await set_up(url, own_campaign(campaign_id, **values))
+            yield Asker(url, server, campaign_id)
+            assert await disagreements(url) == []
+
+        yield set_up_one
 
 
 def each(**windows: list[object]) -> pytest.MarkDecorator:
@@ -101,25 +122,26 @@ def each(**windows: list[object]) -> pytest.MarkDecorator:
 
 @each(minute=MINUTES, hour=HOURS, day=DAYS, week=WEEKS, month=MONTHS)
 async def test_a_cap_counts_from_the_first_to_the_last_instant_of_its_window(
-    database: str, window: str, timezone: str, begins: str, ends: str
+    asking: Asking, window: str, timezone: str, begins: str, ends: str
 ) -> None:
     caps = [{"impressions": 1, "per": window}]
-    async with asking(database, timezone=timezone, frequency_caps=caps) as player:
+    async with asking(timezone=timezone, frequency_caps=caps) as player:
         assert await player.at(moment(begins) - INSTANT) is None
         assert await player.at(moment(begins)) is None
         assert await player.at(moment(ends) - INSTANT) == "frequency_cap"
         assert await player.at(moment(ends)) is None
-        async with connected(database) as connection:
-            rows = await connection.fetch("SELECT window_start, expires_at FROM frequency_caps ORDER BY window_start")
+        rows = await player.rows(
+            "SELECT window_start, expires_at FROM frequency_caps WHERE campaign_id = $1 ORDER BY window_start"
+        )
     assert [row["window_start"] for row in rows][1:] == [moment(begins), moment(ends)]
     assert [row["expires_at"] for row in rows][:2] == [moment(begins), moment(ends)]
 
 
 @each(hour=HOURS, day=DAYS)
 async def test_a_budget_lasts_from_the_first_to_the_last_instant_of_its_period(
-    database: str, window: str, timezone: str, begins: str, ends: str
+    asking: Asking, window: str, timezone: str, begins: str, ends: str
 ) -> None:
-    async with asking(database, timezone=timezone, cpm="1000", budgets={window: "2"}) as player:
+    async with asking(timezone=timezone, cpm="1000", budgets={window: "2"}) as player:
         assert await player.at(moment(begins) - INSTANT) is None
         assert await player.at(moment(begins)) is None
         assert await player.at(moment(ends) - INSTANT) is None
@@ -127,17 +149,17 @@ async def test_a_budget_lasts_from_the_first_to_the_last_instant_of_its_period(
         assert await player.at(moment(ends)) is None
 
 
-async def test_the_last_unit_that_fits_is_served_and_the_next_is_not(database: str) -> None:
+async def test_the_last_unit_that_fits_is_served_and_the_next_is_not(asking: Asking) -> None:
     budgets = {"lifetime": "0.000003", "day": "0.000002"}
-    async with asking(database, cpm="0.001", budgets=budgets) as player:
+    async with asking(cpm="0.001", budgets=budgets) as player:
         assert await player.ads_at(moment("2026-06-15 23:59")) == 2
         assert await player.at(moment("2026-06-15 23:59")) == "budget"
         assert await player.ads_at(moment("2026-06-16 00:00")) == 1
 
 
-async def test_a_flight_has_its_first_instant_and_not_its_end(database: str) -> None:
+async def test_a_flight_has_its_first_instant_and_not_its_end(asking: Asking) -> None:
     begins, ends = moment("2026-06-01 10:00"), moment("2026-07-01 10:00")
-    async with asking(database, starts_at=begins.isoformat(), ends_at=ends.isoformat()) as player:
+    async with asking(starts_at=begins.isoformat(), ends_at=ends.isoformat()) as player:
         assert await player.at(begins - INSTANT) == "flight"
         assert await player.at(begins) is None
         assert await player.at(ends - INSTANT) is None
@@ -145,12 +167,12 @@ async def test_a_flight_has_its_first_instant_and_not_its_end(database: str) -> 
 
 
 @pytest.mark.parametrize("billing", ["serve", "impression"])
-async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(database: str, billing: str) -> None:
+async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(asking: Asking, billing: str) -> None:
     """Ten ads in ten days: one a day, due at the same time of every day."""
     begins = moment("2026-06-01 10:00")
     flight = {"starts_at": begins.isoformat(), "ends_at": (begins + timedelta(days=10)).isoformat()}
     even = {"pacing": "even", "cpm": "1000", "budgets": {"lifetime": "10"}, "billing": billing}
-    async with asking(database, **flight, **even) as player:
+    async with asking(**flight, **even) as player:
         assert await player.at(begins) == "pacing"
         assert await player.at(begins + timedelta(days=1) - INSTANT) == "pacing"
         assert await player.ads_at(begins + timedelta(days=1)) == 1
@@ -168,33 +190,31 @@ async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(database: 
     ],
 )
 async def test_an_even_day_budget_grows_linearly_over_the_campaigns_own_day(
-    database: str, timezone: str, begins: str, hours: int
+    asking: Asking, timezone: str, begins: str, hours: int
 ) -> None:
     """One ad for every hour that the day has."""
     even = {"pacing": "even", "cpm": "1000", "budgets": {"day": str(hours)}, "timezone": timezone}
-    async with asking(database, **even) as player:
+    async with asking(**even) as player:
+
+        async def spent() -> Decimal:
+            rows = await player.rows("SELECT period_start, spent FROM budget_tracking WHERE campaign_id = $1")
+            amount: Decimal = dict(rows)[moment(begins)]
+            return amount
+
         assert await player.at(moment(begins)) == "pacing"
         for hour in (1, 2, 12, hours - 1):
             due = moment(begins) + timedelta(hours=hour)
             await player.ads_at(due - INSTANT)
-            assert await spent(database, begins) == hour - 1
+            assert await spent() == hour - 1
             await player.ads_at(due + INSTANT)
-            assert await spent(database, begins) == hour
+            assert await spent() == hour
         assert await player.at(moment(begins) + timedelta(hours=hours)) == "pacing"
 
 
-async def spent(url: str, day_start: str) -> Decimal:
-    async with connected(url) as connection:
-        amount: Decimal = await connection.fetchval(
-            "SELECT spent FROM budget_tracking WHERE period_start = $1", moment(day_start)
-        )
-    return amount
-
-
-async def test_an_even_campaign_that_was_behind_catches_up_within_its_hours_budget(database: str) -> None:
+async def test_an_even_campaign_that_was_behind_catches_up_within_its_hours_budget(asking: Asking) -> None:
     begins = moment("2026-06-15 00:00")
     even = {"pacing": "even", "cpm": "1000", "budgets": {"day": "240", "hour": "15"}}
-    async with asking(database, **even) as player:
+    async with asking(**even) as player:
         assert await player.ads_at(begins + timedelta(hours=12)) == 15
         assert await player.at(begins + timedelta(hours=12)) == "budget"
         assert await player.ads_at(begins + timedelta(hours=13)) == 15
