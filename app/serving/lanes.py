@@ -143,6 +143,9 @@ class Lane:
                 return
             self._arrived.clear()
             await self._arrived.wait()
+        if connection.is_closed():
+            # It ended while nobody used it: no request is to lose an attempt, nor the time, to find that out.
+            raise StoreUnavailable("the connection was closed")
         await self._gather()
         group = self._next_group()
         if not group:

@@ -269,6 +269,14 @@ GUARDS = [
         f"{ONCE_TEST}::test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it",
     ),
     Guard(
+        "I7",
+        "a connection that has ended takes no request",
+        LANES,
+        "if connection.is_closed():",
+        "if False:",
+        f"{CONNECTIONS_TEST}::test_a_request_is_served_although_every_idle_connection_was_ended",
+    ),
+    Guard(
         "I8",
         "a request whose group is under way has a deadline",
         LANES,
