@@ -92,12 +92,15 @@ def _engine(url: str, connections: int, server_settings: Mapping[str, str], stat
     )
 
 
-async def _driver(connection: AsyncConnection) -> "Connection[Record]":
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    if not isinstance(driver, Connection):
-        raise StoreUnavailable("the connection is closed")
-    return driver
+async def _driver(pooled: AsyncConnection) -> "Connection[Record]":
+    """The driver's connection; those that Postgres ended while they lay in the pool are passed over."""
+    while True:
+        driver = (await pooled.get_raw_connection()).driver_connection
+        if not isinstance(driver, Connection):
+            raise StoreUnavailable("the connection is closed")
+        if not driver.is_closed():
+            return driver
+        await pooled.invalidate()
 
 
 @asynccontextmanager

@@ -1,0 +1,33 @@
+"""The pools of connections, when Postgres ends them."""
+
+import asyncio
+
+from asyncpg import Connection, Record
+
+from tests.integration.serves import open_store
+from tests.players import becomes, connected
+
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> $1"
+
+
+async def test_connections_that_ended_in_the_pool_are_nobodys_error(database: str, app_database: str) -> None:
+    store = open_store(app_database)
+    pooled: list[Connection[Record]] = []
+
+    async def ask() -> int:
+        async with store.connection() as connection:
+            pooled.append(connection)
+            answer: int = await connection.fetchval("SELECT 1 FROM pg_sleep(0.1)")
+            return answer
+
+    assert await asyncio.gather(ask(), ask()) == [1, 1]
+    assert len(set(pooled)) == 2
+    async with connected(database) as owner:
+        await owner.fetch(END_ALL, owner.get_server_pid())
+
+    async def ended() -> bool:
+        return all(connection.is_closed() for connection in pooled)
+
+    await becomes(ended)
+    assert await asyncio.gather(ask(), ask()) == [1, 1]
+    await store.close()
