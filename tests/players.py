@@ -14,6 +14,7 @@ import asyncpg
 from app.books.reconciling import reconcile
 from app.store.reconcile import Disagreement
 from tests.launched import Launched
+from tests.valid_vast import assert_valid
 
 PATIENCE_S = 30.0
 SECRETS = {"SECRET_KEY": "a-secret-for-tests", "ADMIN_TOKEN": "a-token-for-tests"}
@@ -69,6 +70,8 @@ class Players:
         async with self._free, self._session.get("/vast", params=parameters) as response:
             headers = response.headers
             body = await response.read()
+            if response.status == 200:
+                assert_valid(body)
             return Answer(response.status, headers.get("x-request-id", ""), headers.get("x-no-fill-reason"), body)
 
     async def ask_all(self, requests: Iterable[Mapping[str, str]]) -> list[Answer]:

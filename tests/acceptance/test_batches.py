@@ -12,6 +12,7 @@ from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.players import UNHURRIED, connected, disagreements, serving
+from tests.valid_vast import assert_valid
 
 CAP_3 = [{"impressions": 3, "per": "day"}]
 
@@ -55,6 +56,8 @@ async def test_a_thousand_viewers_are_each_answered_under_their_own_request_id(
     assert sorted(line["request_id"] for line in lines) == sorted(request["request_id"] for request in requests)
     assert all(line["request_id"] == requests[line["index"]]["request_id"] for line in lines)
     assert all(line["filled"] == ("<Ad" in line["vast"]) for line in lines)
+    for line in lines:
+        assert_valid(line["vast"].encode())
     assert Counter(line["no_fill_reason"] for line in lines) == {None: 700, "budget": 300}
     # The stitcher asks again, because its connection broke: whoever had an ad has the same one.
     again = await answers(stitcher, requests)

@@ -23,7 +23,7 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
     ids=["a few", "many"],
 )
 async def test_requests_made_up_from_the_description_are_answered_as_it_says(
-    of_module: Databases, made_up: tuple[str, str]
+    of_module: Databases, made_up: tuple[str, str], tmp_path: Path
 ) -> None:
     await set_up(of_module.owner, own_campaign("acme"), placement("preroll", "acme"))
     async with serving(of_module.app, WORKERS="1", LOG_LEVEL="error") as server:
@@ -32,6 +32,7 @@ async def test_requests_made_up_from_the_description_are_answered_as_it_says(
             *("--seed=1", "--no-color", "--warnings=off", "--max-redirects=0"),
             *("--generation-database=none", *made_up),
             *("--header", f"Authorization: Bearer {SECRETS['ADMIN_TOKEN']}"),
+            cwd=tmp_path,  # it keeps files there
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

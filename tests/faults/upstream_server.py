@@ -18,9 +18,10 @@ INLINE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <VAST version="4.2" xmlns="http://www.iab.com/VAST"><Ad id="1"><InLine><AdSystem>test</AdSystem>
 <Error><![CDATA[http://127.0.0.1:9/error?code=[ERRORCODE]]]></Error>
 <Impression><![CDATA[http://127.0.0.1:9/imp]]></Impression><AdServingId>s</AdServingId><AdTitle>%s</AdTitle>
-<Creatives><Creative><UniversalAdId idRegistry="unknown">unknown</UniversalAdId><Linear>
-<Duration>00:00:15</Duration><MediaFiles><MediaFile delivery="progressive" type="video/mp4" width="640" height="360">
-<![CDATA[https://cdn.example/ad.mp4]]></MediaFile></MediaFiles></Linear></Creative></Creatives></InLine></Ad></VAST>"""
+<Creatives><Creative><Linear><Duration>00:00:15</Duration>
+<MediaFiles><MediaFile delivery="progressive" type="video/mp4" width="640" height="360">
+<![CDATA[https://cdn.example/ad.mp4]]></MediaFile></MediaFiles></Linear>
+<UniversalAdId idRegistry="unknown">unknown</UniversalAdId></Creative></Creatives></InLine></Ad></VAST>"""
 EMPTY = b'<VAST version="4.2" xmlns="http://www.iab.com/VAST"/>'
 HTML = b"<!DOCTYPE html><html><body><br>Bad gateway</body></html>"
 ENTITIES = b"""<!DOCTYPE VAST [<!ENTITY a "aaaaaaaaaa">%s]><VAST version="4.2">&z;</VAST>""" % b"".join(
