@@ -1,0 +1,163 @@
+"""The rules of serving in plain Python, one request after the other: what the database must come to as well."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+REPEAT_FOR = timedelta(days=1)
+PERIODS = ("hour", "day", "lifetime")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign as it is set up now."""
+
+    id: str
+    starts_at: datetime
+    ends_at: datetime
+    timezone: str = "UTC"
+    status: str = "active"
+    price: Decimal = Decimal(0)
+    billing: str = "serve"
+    pacing: str = "asap"
+    without_user: str = "skip"
+    hold_ttl: timedelta = timedelta(hours=1)
+    budgets: Mapping[str, Decimal] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+    upstreams: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ad:
+    """An ad that was served; `starts` are the budget periods that it counts in."""
+
+    request: tuple[tuple[str, str], ...]
+    campaign: Campaign
+    served_at: datetime
+    starts: Mapping[str, datetime]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The campaign of the ad, or None and every reason that may be given; a conflict has neither."""
+
+    campaign_id: str | None = None
+    reasons: frozenset[str] = frozenset()
+
+
+def window_start(window: str, at: datetime, timezone: str) -> datetime:
+    """When the window that `at` lies in began: minutes and hours are the world's, the others the campaign's own."""
+    if window in ("lifetime", "session"):
+        return EPOCH
+    if window == "minute":
+        return at.replace(second=0, microsecond=0)
+    if window == "hour":
+        return at.replace(minute=0, second=0, microsecond=0)
+    zone = ZoneInfo(timezone)
+    day = at.astimezone(zone).date()
+    if window == "week":
+        day -= timedelta(days=day.weekday())
+    if window == "month":
+        day = day.replace(day=1)
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+class Model:
+    """What was spent, held, counted and served."""
+
+    def __init__(self, now: datetime, *campaigns: Campaign) -> None:
+        self.now = now
+        self.campaigns = {campaign.id: campaign for campaign in campaigns}
+        self.upstream_fills = True
+        self.spent: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
+        self.held: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
+        self.seen: Counter[tuple[str, str, str, datetime]] = Counter()
+        self.served: dict[str, Ad] = {}
+        """By request id; one that was served again a day later has its newest ad."""
+        self.holds: dict[tuple[str, datetime], Ad] = {}
+        """By request id and when it was served."""
+
+    def change(self, campaign_id: str, **values: object) -> Campaign:
+        """Sets the campaign up anew."""
+        changed = self.campaigns[campaign_id] = replace(self.campaigns[campaign_id], **values)  # type: ignore[arg-type]
+        return changed
+
+    def ask(self, request_id: str, candidates: tuple[str, ...], user_id: str | None) -> Answer:
+        """Serves the first candidate that nothing speaks against; asked again, it changes nothing."""
+        request = (("candidates", "/".join(candidates)), ("user_id", user_id or ""))
+        earlier = self.served.get(request_id)
+        if earlier and earlier.served_at > self.now - REPEAT_FOR:
+            return Answer(earlier.campaign.id) if earlier.request == request else Answer()
+        for campaign in map(self.campaigns.__getitem__, candidates):
+            if not self._refusals(campaign, user_id):
+                self._serve(request_id, request, campaign, user_id)
+                return Answer(campaign.id)
+        return Answer(None, frozenset(self._refusals(self.campaigns[candidates[0]], user_id)))
+
+    def end_hold(self, request_id: str, *, seen: bool) -> None:
+        """An impression or an error of the newest ad of that request came."""
+        ad = self.served[request_id]
+        if self.holds.pop((request_id, ad.served_at), None):
+            self._release(ad, seen=seen)
+
+    def sweep(self) -> None:
+        """Releases the holds that nobody saw in time."""
+        for key, ad in list(self.holds.items()):
+            if ad.served_at + ad.campaign.hold_ttl <= self.now:
+                del self.holds[key]
+                self._release(ad, seen=False)
+
+    def _release(self, ad: Ad, *, seen: bool) -> None:
+        for period, start in ad.starts.items():
+            self.held[ad.campaign.id, period, start] -= ad.campaign.price
+            if seen:
+                self.spent[ad.campaign.id, period, start] += ad.campaign.price
+
+    def _refusals(self, campaign: Campaign, user_id: str | None) -> set[str]:
+        found = set()
+        if campaign.status != "active":
+            found.add("paused")
+        if not campaign.starts_at <= self.now < campaign.ends_at:
+            found.add("flight")
+        if campaign.upstreams and not self.upstream_fills:
+            found.add("upstream")
+        if campaign.caps and user_id is None and campaign.without_user == "skip":
+            found.add("no_user")
+        for window, cap in campaign.caps.items():
+            if user_id is not None and self.seen[self._count_key(campaign, user_id, window)] >= cap:
+                found.add("frequency_cap")
+        for period, limit in campaign.budgets.items():
+            key = (campaign.id, period, window_start(period, self.now, campaign.timezone))
+            wanted = self.spent[key] + self.held[key] + campaign.price
+            if wanted > limit:
+                found.add("budget")
+            elif campaign.pacing == "even" and wanted > Fraction(limit) * self._elapsed(campaign, period):
+                found.add("pacing")
+        return found
+
+    def _elapsed(self, campaign: Campaign, period: str) -> Fraction:
+        """How much of the flight is over, for a lifetime budget; the model has no other that is paced."""
+        assert period == "lifetime"
+        gone, whole = self.now - campaign.starts_at, campaign.ends_at - campaign.starts_at
+        return Fraction(int(gone.total_seconds()), int(whole.total_seconds()))
+
+    def _serve(
+        self, request_id: str, request: tuple[tuple[str, str], ...], campaign: Campaign, user_id: str | None
+    ) -> None:
+        starts = {period: window_start(period, self.now, campaign.timezone) for period in PERIODS}
+        ad = self.served[request_id] = Ad(request, campaign, self.now, starts)
+        if campaign.billing == "impression":
+            self.holds[request_id, self.now] = ad
+        used = self.held if campaign.billing == "impression" else self.spent
+        for period, start in starts.items():
+            used[campaign.id, period, start] += campaign.price
+        for window in campaign.caps if user_id is not None else ():
+            self.seen[self._count_key(campaign, user_id or "", window)] += 1
+
+    def _count_key(self, campaign: Campaign, user_id: str, window: str) -> tuple[str, str, str, datetime]:
+        return user_id, campaign.id, window, window_start(window, self.now, campaign.timezone)
