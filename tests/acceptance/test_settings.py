@@ -65,9 +65,8 @@ PATIENT = {
     "LOG_LEVEL": "warning",
 }
 
-LONGER_THAN_DEFAULTS_S = 4.4
-"""Than twice a statement may take (2 s) by default, which is tried again once; and than a lock (0.5 s), a request
-(1.5 s) and a transaction that is idle (3 s)."""
+LONGER_THAN_DEFAULTS_S = 3.4
+"""Than a lock (0.5 s), a request (1.5), a statement (2) and a transaction that is idle (3) may take by default."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,9 @@ async def test_metrics_are_kept_where_they_may(small: Small) -> None:
 
 async def partitions(database: str) -> set[str]:
     async with connected(database) as connection:
-        rows = await connection.fetch("SELECT inhrelid::regclass::text AS name FROM pg_inherits")
+        rows = await connection.fetch(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'ad_serves'::regclass"
+        )
     return {row["name"] for row in rows}
 
 
@@ -228,4 +229,4 @@ async def test_a_patient_server_waits_believes_its_proxy_forgets_and_does_not_ch
             await becomes(old_ones_are_gone)
     assert ["x-no-fill-reason" in answered.result().headers for answered in (theirs, held)] == [False, False]
     assert [request.headers["x-device-ip"] for request in network.requests] == ["198.51.100.7"]
-    assert not [line for line in server.output if '"event":"request"' in line.replace(" ", "")]
+    assert server.output == [f"Serving on {server.url}\n"]
