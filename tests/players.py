@@ -21,10 +21,10 @@ SECRETS = {"SECRET_KEY": "a-secret-for-tests", "ADMIN_TOKEN": "a-token-for-tests
 # Nobody is to hear `busy` only because this machine has so few cores.
 UNHURRIED = {
     "QUEUE_MAX": "20000",
-    "REQUEST_DEADLINE_MS": "20000",
-    "UPSTREAM_DEADLINE_MS": "10000",
-    "IDLE_IN_TRANSACTION_TIMEOUT_MS": "15000",
-    "STATEMENT_TIMEOUT_MS": "15000",
+    "REQUEST_DEADLINE_MS": "30000",
+    "UPSTREAM_DEADLINE_MS": "20000",
+    "IDLE_IN_TRANSACTION_TIMEOUT_MS": "25000",
+    "STATEMENT_TIMEOUT_MS": "25000",
     "LOCK_TIMEOUT_MS": "10000",
     "LOG_LEVEL": "warning",
 }
