@@ -22,6 +22,8 @@ INLINE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <MediaFiles><MediaFile delivery="progressive" type="video/mp4" width="640" height="360">
 <![CDATA[https://cdn.example/ad.mp4]]></MediaFile></MediaFiles></Linear>
 <UniversalAdId idRegistry="unknown">unknown</UniversalAdId></Creative></Creatives></InLine></Ad></VAST>"""
+BACKLOG = 5000
+"""Thousands may connect at once; whoever the kernel turns away tries again a second later."""
 EMPTY = b'<VAST version="4.2" xmlns="http://www.iab.com/VAST"/>'
 HTML = b"<!DOCTYPE html><html><body><br>Bad gateway</body></html>"
 ENTITIES = b"""<!DOCTYPE VAST [<!ENTITY a "aaaaaaaaaa">%s]><VAST version="4.2">&z;</VAST>""" % b"".join(
@@ -162,7 +164,7 @@ class UpstreamServer:
             reader = _Reader()
             return asyncio.StreamReaderProtocol(reader, lambda _, writer: self._accept(reader, writer))
 
-        self._server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+        self._server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=BACKLOG)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
