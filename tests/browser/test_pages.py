@@ -57,10 +57,12 @@ async def test_the_console_shows_campaigns_to_who_has_the_token(page: Page, worl
     await expect_text(page, "#upstreams", "wrapper")
     await page.fill("[name=token]", "another")
     await page.click("#token button")
+    await expect(page.locator("#trouble")).to_be_visible(timeout=PATIENCE_MS)
     await expect_text(page, "#trouble", "token")
     await page.fill("[name=token]", "a-token-for-tests")
     await page.click("#token button")
     await expect_text(page, "#campaigns tbody", "network-inline")
+    await expect(page.locator("#trouble")).to_be_hidden(timeout=PATIENCE_MS)
 
 
 async def test_the_description_of_the_api_is_shown(page: Page, world: World) -> None:

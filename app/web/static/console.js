@@ -5,7 +5,7 @@ import { bar, element, fill, getJson, row } from "./elements.js";
 const REFRESH_MS = 2000;
 const byId = (id) => document.getElementById(id);
 const PAGE = 100;
-const shown = { token: null, pages: 1 };
+const shown = { token: null, pages: 1, trouble: null };
 const whole = new Intl.NumberFormat();
 const part = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
 const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
@@ -13,7 +13,7 @@ const known = (value, format) => (value === null || value === undefined ? "–" 
 async function refresh() {
   await Promise.all([showStats(), showMetrics(), showReadiness(), showUpstreams()]);
   if (shown.token) await showCampaigns();
-  byId("trouble").hidden = true;
+  endTrouble("server");
 }
 
 async function showStats() {
@@ -106,24 +106,29 @@ function money(amount, currency) {
   return `${Number(amount).toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} ${currency}`;
 }
 
-function showTrouble(error) {
+function showTrouble(source, error) {
+  shown.trouble = source;
   byId("trouble").hidden = false;
   byId("trouble").textContent = error.message;
+}
+
+function endTrouble(source) {
+  if (shown.trouble === source) byId("trouble").hidden = true;
 }
 
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault();
   Object.assign(shown, { token: event.target.elements.token.value, pages: 1 });
   event.target.reset();
-  showCampaigns().catch((error) => {
+  showCampaigns().then(() => endTrouble("token")).catch((error) => {
     shown.token = null;
-    showTrouble(error);
+    showTrouble("token", error);
   });
 });
 byId("more").addEventListener("click", () => {
   shown.pages += 1;
-  showCampaigns().catch(showTrouble);
+  showCampaigns().catch((error) => showTrouble("server", error));
 });
 
-const keepFresh = () => refresh().catch(showTrouble).finally(() => setTimeout(keepFresh, REFRESH_MS));
+const keepFresh = () => refresh().catch((error) => showTrouble("server", error)).finally(() => setTimeout(keepFresh, REFRESH_MS));
 keepFresh();
