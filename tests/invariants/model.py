@@ -2,15 +2,16 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-REPEAT_FOR = timedelta(days=1)
 PERIODS = ("hour", "day", "lifetime")
+Request = tuple[tuple[str, ...], str | None]
+"""What makes two requests of one name the same: candidates and user."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Campaign:
 class Ad:
     """An ad that was served; `starts` are the budget periods that it counts in."""
 
-    request: tuple[tuple[str, str], ...]
+    request: Request
     campaign: Campaign
     served_at: datetime
     starts: Mapping[str, datetime]
@@ -52,19 +53,14 @@ class Answer:
 
 def window_start(window: str, at: datetime, timezone: str) -> datetime:
     """When the window that `at` lies in began: minutes and hours are the world's, the others the campaign's own."""
-    if window in ("lifetime", "session"):
+    if window == "lifetime":
         return EPOCH
-    if window == "minute":
-        return at.replace(second=0, microsecond=0)
-    if window == "hour":
-        return at.replace(minute=0, second=0, microsecond=0)
+    if window in ("minute", "hour"):
+        return at.replace(minute=at.minute if window == "minute" else 0, second=0, microsecond=0)
     zone = ZoneInfo(timezone)
     day = at.astimezone(zone).date()
-    if window == "week":
-        day -= timedelta(days=day.weekday())
-    if window == "month":
-        day = day.replace(day=1)
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    first = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}[window]
+    return datetime.combine(first, time(), zone).astimezone(UTC)
 
 
 class Model:
@@ -82,16 +78,11 @@ class Model:
         self.holds: dict[tuple[str, datetime], Ad] = {}
         """By request id and when it was served."""
 
-    def change(self, campaign_id: str, **values: object) -> Campaign:
-        """Sets the campaign up anew."""
-        changed = self.campaigns[campaign_id] = replace(self.campaigns[campaign_id], **values)  # type: ignore[arg-type]
-        return changed
-
     def ask(self, request_id: str, candidates: tuple[str, ...], user_id: str | None) -> Answer:
         """Serves the first candidate that nothing speaks against; asked again, it changes nothing."""
-        request = (("candidates", "/".join(candidates)), ("user_id", user_id or ""))
+        request = (candidates, user_id)
         earlier = self.served.get(request_id)
-        if earlier and earlier.served_at > self.now - REPEAT_FOR:
+        if earlier and earlier.served_at > self.now - timedelta(days=1):
             return Answer(earlier.campaign.id) if earlier.request == request else Answer()
         for campaign in map(self.campaigns.__getitem__, candidates):
             if not self._refusals(campaign, user_id):
@@ -141,14 +132,12 @@ class Model:
         return found
 
     def _elapsed(self, campaign: Campaign, period: str) -> Fraction:
-        """How much of the flight is over, for a lifetime budget; the model has no other that is paced."""
+        """How much of the flight is over; the model paces no other budget than that of the lifetime."""
         assert period == "lifetime"
         gone, whole = self.now - campaign.starts_at, campaign.ends_at - campaign.starts_at
         return Fraction(int(gone.total_seconds()), int(whole.total_seconds()))
 
-    def _serve(
-        self, request_id: str, request: tuple[tuple[str, str], ...], campaign: Campaign, user_id: str | None
-    ) -> None:
+    def _serve(self, request_id: str, request: Request, campaign: Campaign, user_id: str | None) -> None:
         starts = {period: window_start(period, self.now, campaign.timezone) for period in PERIODS}
         ad = self.served[request_id] = Ad(request, campaign, self.now, starts)
         if campaign.billing == "impression":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
@@ -222,7 +223,7 @@ class Serving(RuleBasedStateMachine):
 
     @rule(campaign_id=st.sampled_from(["spring", "fetched"]), values=some_values, budgets=some_budgets)
     def apply(self, campaign_id: str, values: dict[str, Any], budgets: dict[str, Any]) -> None:
-        changed = self.model.change(campaign_id, **values | budgets)
+        changed = self.model.campaigns[campaign_id] = replace(self.model.campaigns[campaign_id], **values | budgets)
         self.run(set_up(self.url, in_file(changed)))
 
     @rule(passed=some_time)
