@@ -82,6 +82,11 @@ class Asker:
             ads += 1
         return ads
 
+    async def is_repeat(self, when: datetime, request_id: str) -> bool:
+        """Whether that request gets the ad that it had before, then."""
+        await set_clock(self._url, when.isoformat())
+        return (await self._server.served(campaign_id=self.campaign_id, request_id=request_id)).repeat
+
     async def rows(self, query: str) -> list[asyncpg.Record]:
         """What a query says of the campaign, whose id is its parameter."""
         async with connected(self._url) as connection:
@@ -164,6 +169,16 @@ async def test_a_flight_has_its_first_instant_and_not_its_end(asking: Asking) ->
         assert await player.at(begins) is None
         assert await player.at(ends - INSTANT) is None
         assert await player.at(ends) == "flight"
+
+
+async def test_a_request_asked_again_is_the_same_for_a_day_and_no_instant_longer(asking: Asking) -> None:
+    async with asking(cpm="1000", budgets={"lifetime": "9"}) as player:
+        first = moment("2026-06-15 21:00")
+        second = first + timedelta(days=1)
+        assert not await player.is_repeat(first, "r")
+        assert await player.is_repeat(second - INSTANT, "r")
+        assert not await player.is_repeat(second, "r")
+        assert await player.is_repeat(second + timedelta(days=1) - INSTANT, "r")
 
 
 @pytest.mark.parametrize("billing", ["serve", "impression"])
