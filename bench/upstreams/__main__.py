@@ -25,7 +25,7 @@ UNRETRIED = "bench.upstreams.unretried:create_app"
 
 async def main() -> None:
     """Everything, in about three minutes."""
-    began = time.monotonic()
+    began, (load_before, *_) = time.monotonic(), os.getloadavg()
     small = bool(os.environ.get("SMALL"))
     stagehand = Stagehand()
     async with set_up(FULL) as stage, stagehand.listening():
@@ -34,7 +34,7 @@ async def main() -> None:
         async with audience(server.workers.url) as players:
             hole = await black_hole(stagehand, players)
         speeds = await _speeds(stagehand, server, turns=1 if small else TURNS)
-    written = page.tables(outcomes, hole, speeds)
+    written = page.tables(outcomes, hole, speeds, load_before)
     print(written)
     if not small:
         page.save(written)

@@ -33,6 +33,9 @@ NO_BREAKER = "no-breaker"
 LIMITS: Mapping[str, str | int] = {"timeout_ms": TIMEOUT_MS, "max_in_flight": 8, "breaker_reset_s": 1}
 """Of every primary, unless its protection says otherwise; the rest as the campaign file's defaults have it."""
 
+RELIABLE: Mapping[str, str | int] = {"timeout_ms": 1000, "max_in_flight": 1000, "breaker_failures": 10_000}
+"""Of the fallback, which is not what is tried: a machine that is busy for a moment does not turn it off."""
+
 PROTECTIONS: Mapping[str, Protection] = {
     ALL_ON: Protection("all on"),
     "no-fallback": Protection("no fallback", has_fallback=False),
@@ -86,7 +89,7 @@ def campaign_file(url: str) -> str:
     ]
     return "\n".join(
         [
-            _upstream(FALLBACK, f"{url}/{FALLBACK}", {"max_in_flight": 1000}),
+            _upstream(FALLBACK, f"{url}/{FALLBACK}", RELIABLE),
             _campaign(FALLBACK_ALONE, FALLBACK),
             _campaign(OWN) + creative(OWN),
             *trials,

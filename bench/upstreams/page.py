@@ -31,10 +31,13 @@ def save(written: str) -> None:
 
 
 def tables(
-    outcomes: Mapping[tuple[str, str], Outcome], hole: BlackHole, speeds: Mapping[tuple[str, int], Sequence[Speed]]
+    outcomes: Mapping[tuple[str, str], Outcome],
+    hole: BlackHole,
+    speeds: Mapping[tuple[str, int], Sequence[Speed]],
+    load_before: float,
 ) -> str:
-    """All of them, as Markdown."""
-    return "\n\n".join([_outcomes(outcomes), _hole(hole), _speeds(speeds), _machine()])
+    """All of them, as Markdown; `load_before` is what else the machine had to do."""
+    return "\n\n".join([_outcomes(outcomes), _hole(hole), _speeds(speeds), _machine(load_before)])
 
 
 def told(outcome: Outcome) -> str:
@@ -85,6 +88,9 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _machine() -> str:
-    day = datetime.now(UTC).date().isoformat()
-    return f"Measured {day} on {os.cpu_count()} cores that the load shared; {WORKERS} workers, {loads.generator()}."
+def _machine(load_before: float) -> str:
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores, which everything shared: {WORKERS} workers, "
+        f"Postgres, players and upstreams, and what else gave the machine a load of {load_before:.1f} before it began; "
+        f"{loads.generator()}."
+    )
