@@ -11,6 +11,7 @@ from tests.campaigns import campaign, own_campaign, placement, publisher, set_up
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer, answer, inline
 from tests.launched import Launched
+from tests.unit.vast.conftest import texts
 
 READY = "Serving on"
 
@@ -34,9 +35,11 @@ async def campaigns(database: str, slow: UpstreamServer, quick: UpstreamServer) 
         publisher("publisher1"),
         upstream("slow", slow.url, timeout_ms=5000),
         upstream("quick", quick.url, timeout_ms=5000),
+        upstream("kept", quick.url + "/kept?cb=[CACHEBUSTING]&left={tmax}", timeout_ms=5000, cache_ttl_s=300),
         campaign("slow", upstreams=["slow"]),
         campaign("quick", upstreams=["quick"]),
         campaign("capped", upstreams=["quick"], frequency_caps=[{"impressions": 1, "per": "day"}]),
+        campaign("kept", upstreams=["kept"], cpm="1000", frequency_caps=[{"impressions": 1, "per": "day"}]),
         own_campaign("own"),
         placement("preroll", "quick", "own"),
     )
@@ -87,3 +90,22 @@ async def test_an_ad_that_turns_out_too_long_is_not_paid_for_and_the_next_is_tri
     served = dict(await connection.fetch("SELECT campaign_id = 'capped', count(*) FROM ad_serves GROUP BY 1"))
     await connection.close()
     assert served == {True: 1, False: 1}, "of a pod of 20 s only one ad of 15 s"
+
+
+async def test_an_ad_from_the_cache_is_capped_charged_and_tracked_like_any_other(
+    app_database: str, database: str, campaigns: None, quick: UpstreamServer
+) -> None:
+    with Launched("serve", DATABASE_URL=app_database, SECRET_KEY="secret", WORKERS="1") as server:
+        server.wait_for(READY)
+        async with httpx.AsyncClient(base_url=server.url, timeout=10) as player:
+            answers = [await player.get("/vast", params={"campaign_id": "kept", "user_id": user}) for user in "abca"]
+    assert [answered.headers.get("x-no-fill-reason") for answered in answers] == [None, None, None, "frequency_cap"]
+    for element in ("AdServingId", "Impression"):
+        ours = [text for answered in answers for text in texts(answered.content, element) if "9/imp" not in text]
+        assert len(set(ours)) == 3
+    (asked,) = quick.requests
+    assert 0 < int(httpx.URL(asked.target).params["left"]) <= 5000
+    connection = await asyncpg.connect(database)
+    charged = await connection.fetchrow("SELECT count(*), sum(amount) FROM spend_ledger WHERE campaign_id = 'kept'")
+    await connection.close()
+    assert tuple(charged) == (3, 3)
