@@ -18,7 +18,7 @@ from bench.upstreams.misbehaving import PRIMARY, Behaviour, Stagehand
 PER_S, BESIDE_PER_S = 100, 50
 """Requests of the campaign that is tried, and of each campaign beside it."""
 
-WELL_S, MISBEHAVING_S, RECOVERS_AFTER_S = 0.4, 2.0, 0.8
+WELL_S, MISBEHAVING_S, RECOVERS_AFTER_S = 0.8, 2.0, 0.8
 CALM_S, HOLE_S = 4.0, 4.0
 LOAD_S, WARM_S, MEASURED_S = 3, 0.8, 2.0
 CROWDS = (10, 200)
