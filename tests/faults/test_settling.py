@@ -82,6 +82,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_books_are_exact_after_100000_holds_repeated_beacons_and_kills(own_postgres: EmbeddedPostgres) -> None:
     database, app_database = own_postgres.dsn, own_postgres.url(role=APP)
     store = open_store(app_database)
