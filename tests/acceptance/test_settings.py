@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain import Event
 from app.serving.tokens import TokenSigner
+from app.settings import Settings
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
@@ -66,6 +67,13 @@ PATIENT = {
     "LOG_LEVEL": "warning",
 }
 
+ELSEWHERE = {
+    **dict.fromkeys(("database_url", "data_dir", "host", "port"), "tests/integration/launch"),
+    "admin_token": "tests/integration/setup/test_admin_api.py",
+    "allowed_networks": "tests/acceptance/test_vast.py",
+}
+"""Settings that are tried in other places."""
+
 LONGER_THAN_DEFAULTS_S = 3.4
 """Than a lock (0.5 s), a request (1.5), a statement (2) and a transaction that is idle (3) may take by default."""
 
@@ -112,6 +120,11 @@ async def budgets_held(database: str) -> AsyncIterator[None]:
     async with connected(database) as holder, holder.transaction():
         await holder.execute("SELECT FROM budget_tracking FOR UPDATE")
         yield
+
+
+def test_every_setting_is_tried() -> None:
+    tried = {name.lower() for name in (*SMALL, *PATIENT, "METRICS_DIR")}
+    assert tried | set(ELSEWHERE) == set(Settings.model_fields)
 
 
 async def test_there_are_as_many_workers_and_connections_as_there_may_be(small: Small) -> None:
