@@ -8,7 +8,7 @@ from statistics import median
 
 from bench import loads
 from bench.scale import WORKERS
-from bench.upstreams.audience import p99_ms
+from bench.upstreams.audience import p50_ms, p99_ms
 from bench.upstreams.campaigns import BEHAVIOURS, PROTECTIONS, TIMEOUT_MS
 from bench.upstreams.trials import CROWDS, BlackHole, Outcome, Speed
 
@@ -61,8 +61,12 @@ def _hole(hole: BlackHole) -> str:
         ("ad in hand, all well", hole.own_before, ""),
         ("ad in hand, during the black hole", hole.own_during, f"{hole.own_ratio:.2f} times before"),
     ]
-    told_rows = [[who, f"{len(seen):,}", f"{p99_ms(seen):.1f}", beside] for who, seen, beside in rows if seen]
-    return _table(["requests that", "number", "p99 ms", "beside"], told_rows)
+    told_rows = [
+        [who, f"{len(seen):,}", f"{p50_ms(seen):.1f}", f"{p99_ms(seen):.1f}", beside]
+        for who, seen, beside in rows
+        if seen
+    ]
+    return _table(["requests that", "number", "p50 ms", "p99 ms", "p99 beside"], told_rows)
 
 
 def _speeds(speeds: Mapping[tuple[str, int], Sequence[Speed]]) -> str:

@@ -47,5 +47,5 @@ def test_the_tables_say_what_was_measured() -> None:
     }
     written = page.tables(outcomes, hole, speeds, load_before=0.1)
     assert "| all on | 50%, 25% · 7 / 310 |" in written
-    assert "| behind the open breaker | 1 | 10.0 | 1.25 times the fallback alone |" in written
+    assert "| behind the open breaker | 1 | 10.0 | 10.0 | 1.25 times the fallback alone |" in written
     assert "| upstream of 50 ms, cache on | 200 | 900 | 0.90 | 1.0 | 2.0 | 3.0 |" in written
