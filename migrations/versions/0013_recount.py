@@ -24,11 +24,13 @@ BEGIN
         AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
         AND NOT EXISTS (SELECT FROM campaign_budgets b WHERE b.campaign_id = t.campaign_id AND b.period = t.period);
     WITH missing AS MATERIALIZED (
-        SELECT b.campaign_id, b.period, b."limit", window_start(b.period, adserver_clock(), c.timezone) AS period_start
-        FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id
-        WHERE c.id = ANY (campaign_ids) AND NOT EXISTS (
-            SELECT FROM budget_tracking t WHERE t.campaign_id = b.campaign_id AND t.period = b.period
-                AND t.period_start = window_start(b.period, adserver_clock(), c.timezone))
+        SELECT n.*, CASE n.period WHEN 'lifetime' THEN s.rolled_up_to ELSE n.period_start END AS since
+        FROM (
+            SELECT b.campaign_id, b.period, b."limit", window_start(b.period, adserver_clock(), c.timezone) AS period_start
+            FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id WHERE c.id = ANY (campaign_ids)
+        ) AS n CROSS JOIN books_state s
+        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.campaign_id = n.campaign_id AND t.period = n.period
+                              AND t.period_start = n.period_start)
     ), booked AS (
         SELECT m.campaign_id, m.period, d.kind, d.amount, d.entries
         FROM missing m JOIN spend_daily d ON d.campaign_id = m.campaign_id
@@ -37,17 +39,18 @@ BEGIN
         SELECT m.campaign_id, m.period, l.kind, l.amount, 1
         FROM missing m CROSS JOIN LATERAL (
             SELECT kind, amount FROM spend_ledger
-            WHERE campaign_id = m.campaign_id AND booked_at >= (
-                    SELECT CASE m.period WHEN 'lifetime' THEN rolled_up_to ELSE m.period_start END FROM books_state)
+            WHERE campaign_id = m.campaign_id AND booked_at >= m.since
                 AND m.period_start = CASE m.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start
                                                    ELSE to_timestamp(0) END
+            OFFSET 0 -- Asked for each budget by itself: a join of both would read the whole ledger.
         ) AS l
     ), spent AS (
         SELECT campaign_id, period, sum(amount) AS amount,
                sum(entries) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
         FROM booked GROUP BY campaign_id, period
     ), counted AS (
-        SELECT m.*, coalesce(s.amount, 0) AS spent, open.held, coalesce(s.ads, 0) + open.ads AS ads
+        SELECT m.campaign_id, m.period, m.period_start, m."limit", coalesce(s.amount, 0) AS spent, open.held,
+               coalesce(s.ads, 0) + open.ads AS ads
         FROM missing m LEFT JOIN spent s USING (campaign_id, period)
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(h.price), 0) AS held, count(*) AS ads
