@@ -108,9 +108,9 @@ async def asking(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
             campaign_id = f"campaign{next(numbers)}"
             await set_up(url, own_campaign(campaign_id, **values))
             yield Asker(url, server, campaign_id)
-            assert await disagreements(url) == []
 
         yield set_up_one
+        assert await disagreements(url) == []
 
 
 def each(**windows: list[object]) -> pytest.MarkDecorator:

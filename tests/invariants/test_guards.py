@@ -22,6 +22,13 @@ def test_a_guard_stands_where_the_list_says_and_has_its_test(guard: Guard) -> No
     assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
 
 
+def test_the_page_has_what_was_seen_of_each_guard() -> None:
+    page = (ROOT / "docs" / "invariants.md").read_text()
+    assert [
+        name for name in NAMES if not re.search(rf"^{re.escape(name.replace(' ', '  ', 1))} +red: ", page, re.M)
+    ] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guard", GUARDS, ids=NAMES)
 def test_without_a_guard_its_test_is_red(guard: Guard) -> None:

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from app.embedded import EmbeddedPostgres
 from app.serving.tickets import NoFill, Served
 from app.store import budgets, caps
 from app.store.budgets import Payment
 from tests.campaigns import own_campaign, set_up
 from tests.invariants.world import running
 from tests.players import connected, disagreements
+from tests.postgres import cloned_database
 
 CAPS = [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "week"}]
 SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
@@ -102,6 +104,16 @@ async def test_the_schema_refuses_what_the_statements_let_through(
             await caps.take(connection, ["tight"], [user], [None])
 
 
+@pytest.fixture(scope="module")
+async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
+    """A database in which one ad was served."""
+    async with cloned_database(postgres, migrated_template) as url:
+        await set_up(url, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
+        async with running(url) as server:
+            await server.served(campaign_id="tight", user_id="u")
+        yield url
+
+
 @pytest.mark.parametrize(
     ("rule", "breakage"),
     [
@@ -119,10 +131,7 @@ async def test_the_schema_refuses_what_the_statements_let_through(
         ("an_entry_is_reversed_once", CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1")),
     ],
 )
-async def test_not_even_the_owner_can_break_a_rule_by_hand(database: str, rule: str, breakage: str) -> None:
-    await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
-    async with running(database) as server:
-        await server.served(campaign_id="tight", user_id="u")
-    async with connected(database) as connection:
+async def test_not_even_the_owner_can_break_a_rule_by_hand(served: str, rule: str, breakage: str) -> None:
+    async with connected(served) as connection:
         with pytest.raises(asyncpg.IntegrityConstraintViolationError, match=rule):
             await connection.execute(breakage)

@@ -288,7 +288,7 @@ class Serving(RuleBasedStateMachine):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(4, 40), pytest.param(60, 50, marks=pytest.mark.slow)], ids=["few", "many"]
+    ("examples", "steps"), [(3, 40), pytest.param(60, 50, marks=pytest.mark.slow)], ids=["few", "many"]
 )
 def test_the_database_does_what_the_model_does(
     postgres: EmbeddedPostgres, migrated_template: str, examples: int, steps: int
