@@ -54,6 +54,7 @@ async def bench(keys: list[str], *, small: bool) -> None:
             sides_of(keys),
             stage.scale.turns,
             lambda name, figure: print(f"{time.monotonic() - began:6.0f} s  {name:16} {figure:12,.3f}", flush=True),
+            sides.prove,
         )
         ratios = {key: ratio_of(key, figures) for key in keys if key in RATIOS}
         more = {"machine": await machine(stage), "pgbench_clients": sides.pgbench_clients, "figures": figures}
@@ -63,6 +64,7 @@ async def bench(keys: list[str], *, small: bool) -> None:
             more["memory"] = asdict(grown)
         if len(keys) > 1:
             await draw_latency(stage, sides, save=not small)
+        await sides.prove()
     print(report.table({key: asdict(ratio) for key, ratio in ratios.items()}))
     if not small:
         report.save(ratios, more)
@@ -74,7 +76,7 @@ async def draw_latency(stage: Stage, sides: Sides, *, save: bool) -> None:
     peak_per_s = await sides.peak_per_s()
     points = []
     for load in stage.scale.plot_loads:
-        seen = await sides.at_load(load)
+        seen = await sides.at_rate(load * peak_per_s)
         points.append(plot.Point(load * peak_per_s, seen.p50_ms, seen.p99_ms))
     picture = plot.draw(points, "Latency of GET /vast against load, 100 campaigns")
     if save:

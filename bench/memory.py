@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from bench import loads
-from bench.books import charges, reconcile
+from bench.books import charges
 from bench.loads import Crowd
 from bench.processes import mib
 from bench.scale import PLAYERS
@@ -28,5 +28,4 @@ async def growth(stage: Stage) -> Growth:
         serves := await charges(server.database_url)
     ) < stage.scale.serves_for_memory and time.monotonic() < deadline:
         await loads.players(server.workers.url, PLAYERS, stage.scale.load_s, Crowd())
-    await reconcile(server.database_url)
     return Growth(round(server.workers.mib_at_start, 1), round(mib(server.workers.pids), 1), serves)

@@ -1,6 +1,6 @@
 """The ratios: of which two sides, taken in turn, A B B A, so that a machine that slows down slows both."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -63,15 +63,20 @@ def sides_of(keys: Iterable[str]) -> list[str]:
 
 
 async def run_turns(
-    sides: Mapping[str, Side], names: Sequence[str], turns: int, report: Callable[[str, float], None]
+    sides: Mapping[str, Side],
+    names: Sequence[str],
+    turns: int,
+    report: Callable[[str, float], None],
+    prove: Callable[[], Awaitable[None]],
 ) -> dict[str, list[float]]:
-    """Every side's figures, one of each turn; every other turn goes backwards."""
+    """Every side's figures, one of each turn; every other turn goes backwards, and each is proved."""
     figures: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(turns):
         for name in reversed(names) if turn % 2 else names:
             figure = await sides[name]()
             figures[name].append(figure)
             report(name, figure)
+        await prove()
     return figures
 
 

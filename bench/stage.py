@@ -98,6 +98,11 @@ class Stage:
             self._instances[name] = Instance(served, database_url)
         return self._instances[name]
 
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The servers that were asked for so far."""
+        return tuple(self._instances.values())
+
     async def fill_caps(self, name: str, rows: int) -> None:
         """Lets the database of that name have so many rows in frequency_caps; does nothing the second time."""
         if name not in self._databases:

@@ -7,14 +7,17 @@ from bench.report import MEANINGS
 async def test_sides_are_run_in_turn_and_every_other_turn_backwards() -> None:
     ran: list[str] = []
 
+    async def prove() -> None:
+        ran.append("!")
+
     async def run(name: str) -> float:
         ran.append(name)
         return float(len(ran))
 
     sides = {name: lambda name=name: run(name) for name in "AB"}
-    figures = await run_turns(sides, ["A", "B"], 4, lambda name, figure: None)
-    assert "".join(ran) == "ABBAABBA"
-    assert figures == {"A": [1, 4, 5, 8], "B": [2, 3, 6, 7]}
+    figures = await run_turns(sides, ["A", "B"], 4, lambda name, figure: None, prove)
+    assert "".join(ran) == "AB!BA!AB!BA!"
+    assert figures == {"A": [1, 5, 7, 11], "B": [2, 4, 8, 10]}
 
 
 def test_a_ratio_divides_runs_of_the_same_turn() -> None:
