@@ -9,7 +9,20 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-LOCK = """
+LOCK_NEWEST = """
+SELECT newest.place FROM due CROSS JOIN LATERAL (
+    SELECT t.ctid AS place FROM budget_tracking t
+    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
+    ORDER BY t.generation DESC LIMIT 1
+    FOR UPDATE
+) AS newest
+"""
+"""Locks the rows of `due`, in its order, and says where they lie: until this transaction changes them, they lie there.
+
+The newest generation is looked at first, because a long query of somebody else's keeps all versions of a row alive,
+and there may be thousands."""
+
+LOCK = f"""
 WITH due AS MATERIALIZED (
     SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
     FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
@@ -18,18 +31,12 @@ WITH due AS MATERIALIZED (
 ), writing AS (
     UPDATE budget_tracking SET spent = spent WHERE false
 )
-SELECT newest.place FROM due CROSS JOIN LATERAL (
-    SELECT t.ctid AS place FROM budget_tracking t
-    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
-    ORDER BY t.generation DESC LIMIT 1
-    FOR UPDATE
-) AS newest
+{LOCK_NEWEST}
 """
 """Locks the running budgets of these campaigns in the order of campaign and period, and says where the rows lie.
 
-They lie there until this transaction changes them. The newest generation is looked at first, because a long query of
-somebody else's keeps all versions of a row alive, and there may be thousands. `writing` changes nothing; it takes the
-table's lock of those who write, so that no change of budgets comes between this statement and the next."""
+`writing` changes nothing; it takes the table's lock of those who write, so that no change of budgets comes between this
+statement and the next."""
 
 SPEND = """
 WITH asked AS MATERIALIZED (

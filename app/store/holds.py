@@ -12,6 +12,8 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from app.store.budgets import LOCK_NEWEST
+
 END_HOLDS = """
 gone AS (
     DELETE FROM holds h USING ending e WHERE h.ctid = e.place
@@ -34,7 +36,7 @@ gone AS (
 
 `writing` is as in `budgets.LOCK`."""
 
-LOCK_BUDGETS = """
+LOCK_BUDGETS = f"""
 WITH due AS MATERIALIZED (
     SELECT DISTINCT campaign_id, period, period_start
     FROM unnest($1::varchar[], $2::timestamptz[], $3::timestamptz[]) AS g (campaign_id, hour_start, day_start)
@@ -42,15 +44,10 @@ WITH due AS MATERIALIZED (
         VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
     ORDER BY campaign_id, period, period_start
 )
-SELECT newest.place FROM due CROSS JOIN LATERAL (
-    SELECT t.ctid AS place FROM budget_tracking t
-    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
-    ORDER BY t.generation DESC LIMIT 1
-    FOR UPDATE
-) AS newest
+{LOCK_NEWEST}
 """
 """Locks the budgets that ended holds were held in, in the order of campaign, period and start, and says where the rows
-lie; see `budgets.LOCK`."""
+lie."""
 
 MOVE = """
 WITH ended AS MATERIALIZED (
