@@ -44,7 +44,7 @@ bench: $(STAMPS)/dev ## Measure the server beside its references
 prove-migrations: $(STAMPS)/dev ## Migrate under full load, with ROWS=1000000 ads served before
 	$(BIN)/python -m bench.live_migration $(or $(ROWS),1000000)
 
-bloat: $(STAMPS)/dev ## Watch the hottest table grow under load (SECONDS=15, four times)
+bloat: $(STAMPS)/dev ## Watch the hottest table grow under load (SECONDS=15, twice)
 	$(BIN)/python -m bench.bloat $(or $(SECONDS),15)
 
 upstream-table: $(STAMPS)/dev ## Measure what players get while an upstream misbehaves

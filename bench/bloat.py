@@ -1,7 +1,9 @@
-"""How the hottest table grows: `python -m bench.bloat 3600` loads one campaign for so many seconds, four times.
+"""How the hottest table grows: `python -m bench.bloat 3600` loads one campaign for so many seconds, on two databases.
 
-budget_tracking has Postgres' own settings, then those of the migrations; nobody reads, then a query of finance's stays
-open all the time, so that no version of a row can be removed.
+In one budget_tracking has Postgres' own settings, in the other those of the migrations. Both are loaded at the same
+time, and once more, for ten minutes at the most, while a query of finance's stays open, so that no version of a row
+can be removed. The load is steady and low: nearly every ad is a group of its own, which changes the rows more often
+than any larger load does.
 """
 
 import asyncio
@@ -9,11 +11,16 @@ import sys
 
 from bench import loads
 from bench.books import connected, reconcile
-from bench.loads import Crowd
-from bench.scale import FULL, PLAYERS
-from bench.stage import Stage, set_up
+from bench.loads import Crowd, Loaded
+from bench.scale import FULL
+from bench.stage import Instance, Stage, set_up
 
 SECONDS = 15
+ADS_PER_S, PLAYERS = 100, 8
+READING_S_MAX = 600
+"""How long the query stays open: the role adserver_finance is allowed no longer one (migrations/roles.sql)."""
+
+NAMES = {"Postgres' own": "untuned", "the migrations'": "tuned"}
 
 UNTUNE = (
     "ALTER TABLE budget_tracking RESET (fillfactor, autovacuum_vacuum_threshold, autovacuum_vacuum_scale_factor, "
@@ -31,31 +38,38 @@ FROM pg_stat_user_tables WHERE relname = 'budget_tracking'
 
 async def bloat(seconds: int) -> None:
     """Prints a Markdown table."""
-    print("| budget_tracking | finance | ads/s | p99 ms | updates | HOT % | dead | table KiB | indexes KiB |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| budget_tracking | finance | ads | p99 ms | updates | HOT % | dead | table KiB | indexes KiB |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     async with set_up(FULL) as stage:
-        for reading in ("reads_nothing", "reads_all_the_time"):
-            for tuning in ("untuned", "tuned"):
-                await _measure(stage, tuning, reading, seconds)
+        for reading, lasts_s in (("reads nothing", seconds), ("reads all the time", min(seconds, READING_S_MAX))):
+            servers = {tuning: await _server(stage, tuning, reading) for tuning in NAMES}
+            loaded = await asyncio.gather(*(_load(server, lasts_s) for server in servers.values()))
+            for (tuning, server), seen in zip(servers.items(), loaded, strict=True):
+                await _report(tuning, reading, server, round(seen.requests_per_s * lasts_s), seen.p99_ms)
 
 
-async def _measure(stage: Stage, tuning: str, reading: str, seconds: int) -> None:
-    name = f"{tuning}_{reading}"
+async def _server(stage: Stage, tuning: str, reading: str) -> Instance:
+    """A server on a database of its own."""
+    name = f"{NAMES[tuning]}_{reading.replace(' ', '_')}"
     async with connected(await stage.database(name)) as connection:
-        for statement in UNTUNE if tuning == "untuned" else ():
+        for statement in UNTUNE if name.startswith("untuned") else ():
             await connection.execute(statement)
     server = await stage.instance(name)
-    if reading == "reads_all_the_time":
+    if reading == "reads all the time":
         await stage.hold_snapshot(name)
-    seen = await loads.players(server.workers.url, PLAYERS, seconds, Crowd(campaigns=1))
+    return server
+
+
+async def _load(server: Instance, seconds: int) -> Loaded:
+    return await loads.steady(server.workers.url, PLAYERS, seconds, ADS_PER_S, Crowd(campaigns=1))
+
+
+async def _report(tuning: str, reading: str, server: Instance, ads: int, p99_ms: float) -> None:
     async with connected(server.database_url) as connection:
         row = await connection.fetchrow(SEEN)
     await reconcile(server.database_url)
     figures = " | ".join(f"{value:,}" for value in (row or {}).values())
-    print(
-        f"| {tuning} | {reading.replace('_', ' ')} | {seen.requests_per_s:,.0f} | {seen.p99_ms:.1f} | {figures} |",
-        flush=True,
-    )
+    print(f"| {tuning} | {reading} | {ads:,} | {p99_ms:.1f} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
