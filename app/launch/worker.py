@@ -6,6 +6,7 @@ import sys
 
 import uvicorn
 
+from app.launch.http_protocol import OneWriteProtocol
 from app.launch.launched import LaunchedServer
 from app.launch.listening import shared_socket
 from app.settings import Settings
@@ -24,7 +25,7 @@ def configuration(factory: str = APPLICATION) -> uvicorn.Config:
         factory,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
