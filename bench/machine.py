@@ -24,6 +24,7 @@ POSTGRES_SETTINGS = (
     "full_page_writes",
     "shared_buffers",
     "max_wal_size",
+    "min_wal_size",
     "wal_compression",
 )
 SERVER_SETTINGS = ("group_max", "group_patience_ms", "queue_max", "lane_connections", "fetch_connections")

@@ -12,6 +12,8 @@ class Scale:
     load_s: int
     warm_s: float
     measured_s: float
+    wal_files: int
+    """WAL files that Postgres has before the first run, as one that has served for an hour: none is to be made."""
     cap_rows_many: int
     cap_rows_few: int
     pgbench_clients: tuple[int, ...]
@@ -28,6 +30,7 @@ FULL = Scale(
     load_s=2,
     warm_s=0.4,
     measured_s=1.5,
+    wal_files=64,
     cap_rows_many=10_000_000,
     cap_rows_few=10_000,
     pgbench_clients=(1, 2, 4, 8, 16, 32),
@@ -41,6 +44,7 @@ SMALL = Scale(
     load_s=1,
     warm_s=0.2,
     measured_s=0.7,
+    wal_files=4,
     cap_rows_many=20_000,
     cap_rows_few=2_000,
     pgbench_clients=(2, 4),

@@ -22,6 +22,9 @@ from bench.processes import HOST, Workers, free_port, output_of, python_process,
 from bench.scale import WORKERS, Scale
 
 TEMPLATE = "template_bench"
+FILL_WAL_FILE = "SELECT pg_logical_emit_message(true, 'bench', ''), pg_switch_wal()"
+"""Begins the next WAL file; the checkpoint after a number of these keeps the files to be used again."""
+
 # Not below a folder that the user whom Postgres runs as, when root runs the bench, may not enter.
 TEMPORARY = Path("/var/tmp")  # noqa: S108 - the folder has a random name
 
@@ -51,10 +54,13 @@ class Stage:
         self._redis: tuple[Workers, str] | None = None
 
     async def prepare(self) -> None:
-        """Starts the upstream, and makes the database that all others are copies of."""
+        """Starts the upstream, and makes the WAL files and the database that all others are copies of."""
         port = self.upstream_url.rpartition(":")[2]
         await self._stack.enter_async_context(python_process("bench.upstream", [port], {}, self._log("upstream")))
         async with connected(self.postgres.url("postgres")) as connection:
+            for _ in range(self.scale.wal_files):
+                await connection.execute(FILL_WAL_FILE)
+            await connection.execute("CHECKPOINT")
             await connection.execute(f"CREATE DATABASE {TEMPLATE}")
         url = self.postgres.url(TEMPLATE)
         await asyncio.to_thread(migrate, url)

@@ -23,6 +23,8 @@ SETTINGS: Mapping[str, str] = {
     "shared_buffers": f"{shared_buffers_mib(psutil.virtual_memory().total)}MB",
     # Checkpoints come by time rather than by volume, so that under load fewer pages are logged in full.
     "max_wal_size": "2GB",
+    # Every commit waits while a WAL file is made and filled with zeros: those that were in use once are kept for it.
+    "min_wal_size": "1GB",
     # Data lies on solid state disks nowadays; the default of 4 makes the planner avoid indexes.
     "random_page_cost": "1.1",
     # Statements here are short: compiling one costs more than running it.
