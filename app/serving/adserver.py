@@ -104,7 +104,8 @@ class AdServer:
         self._hash_key = hash_key
         self._limits = limits
         self._spans = spans
-        self._doubts = Doubts(asyncio.get_running_loop().time)
+        self._loop = asyncio.get_running_loop()
+        self._doubts = Doubts(self._loop.time)
         self._patience = Patience(limits.group_patience_s, limits.fetch_connections)
         self._groups: Counter[str] = Counter()
         self._fetching: set[asyncio.Task[None]] = set()
@@ -190,7 +191,6 @@ class AdServer:
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
     def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...]) -> Ticket:
-        loop = asyncio.get_running_loop()
         named = request.request_id is not None
         return Ticket(
             request=request,
@@ -200,8 +200,8 @@ class AdServer:
             fingerprint=keys.fingerprint(request.values) if named else 0,
             correlator=context.correlator,
             candidates=candidates,
-            deadline=loop.time() + self._limits.request_deadline_s,
-            outcome=loop.create_future(),
+            deadline=self._loop.time() + self._limits.request_deadline_s,
+            outcome=self._loop.create_future(),
             may_be_served=named,
             trace=self._spans.request(),
         )
@@ -251,7 +251,7 @@ class AdServer:
 
     async def _serve_group(self, lane: str, connection: "Connection[Record]", tickets: list[Ticket]) -> None:
         """Runs the transaction, and tells the tickets what became of them."""
-        started = asyncio.get_running_loop().time()
+        started = self._loop.time()
         self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
         catalog = self.catalogs.current
         transaction = GroupTransaction(connection, catalog, self._doubts, self._fetch_ad, self._recall, self._patience)
@@ -271,7 +271,7 @@ class AdServer:
             self._tell(group)
         finally:
             self._groups[lane] -= 1
-        self._observer.group(lane, len(tickets), asyncio.get_running_loop().time() - started)
+        self._observer.group(lane, len(tickets), self._loop.time() - started)
 
     def _decide_anew(self, tickets: list[Ticket]) -> None:
         """Forgets what followed from a catalog that is no longer the current one."""
