@@ -13,7 +13,7 @@ class Scale:
     warm_s: float
     measured_s: float
     wal_files: int
-    """WAL files that Postgres has before the first run, as one that has served for an hour: none is to be made."""
+    """WAL files that are there before the first run, as in a Postgres that has been through checkpoints under load."""
     cap_rows_many: int
     cap_rows_few: int
     pgbench_clients: tuple[int, ...]

@@ -134,11 +134,11 @@ async def test_a_client_that_waits_to_be_told_to_continue_is_told() -> None:
     seen: list[bytes] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        protocol_says = asyncio.ensure_future(receive())
+        body = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
         seen.extend(wire.writes)
         protocol.data_received(b"x")
-        await protocol_says
+        await body
         await once(scope, receive, send)
 
     protocol, state, wire = connected(app)
