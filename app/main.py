@@ -35,6 +35,7 @@ from app.serving.viewing import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
+from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.web.admin import Admin
 from app.web.beacons import Beacons
@@ -89,6 +90,8 @@ class Worker:
         log = LineWriter()
         self._stack.callback(log.close)
         configure(settings.log_level, log)
+        if self._tracing is not None:
+            self._stack.callback(self._tracing.close)
         metrics = Metrics()
         self._stack.push_async_callback(metrics.stop)
         store = _store(settings)
@@ -99,9 +102,9 @@ class Worker:
             UpstreamDocuments(settings.beacon_base_url),
             metrics,
             allowed_networks=settings.allowed_networks,
+            wrap=self._tracing.transport if self._tracing else as_it_is,
         )
         self._stack.push_async_callback(upstreams.aclose)
-        self._trace(upstreams)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
         adserver = AdServer(
@@ -154,11 +157,6 @@ class Worker:
             *Description().routes(),
             *Pages().routes(),
         ]
-
-    def _trace(self, upstreams: Upstreams) -> None:
-        if self._tracing is not None:
-            self._stack.callback(self._tracing.close)
-            self._tracing.clients(upstreams.client.clients)
 
     def _beacon_lane(self, store: Store, metrics: Metrics) -> BeaconLane:
         settings = self._settings

@@ -2,7 +2,7 @@
 
 In one budget_tracking has Postgres' own settings, in the other those of the migrations. Both are loaded at the same
 time, and once more, for ten minutes at the most, while a query of finance's stays open, so that no version of a row
-can be removed. The load is steady and low: nearly every ad is a group of its own, and changes two rows.
+can be removed. The players never pause, and are few, so that groups are small: every group changes two rows.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from bench.scale import FULL
 from bench.stage import Instance, Stage, set_up
 
 SECONDS = 15
-ADS_PER_S, PLAYERS = 100, 8
+PLAYERS = 8
 READING_S_MAX = 600
 """How long the query stays open: the role adserver_finance is allowed no longer one (migrations/roles.sql)."""
 
@@ -62,7 +62,7 @@ async def _server(stage: Stage, *, tuned: bool, reading: bool) -> Instance:
 
 
 async def _load(server: Instance, seconds: int) -> Loaded:
-    return await loads.steady(server.workers.url, PLAYERS, seconds, ADS_PER_S, Crowd(campaigns=1))
+    return await loads.players(server.workers.url, PLAYERS, seconds, Crowd(campaigns=1))
 
 
 async def _row(settings: str, finance: str, server: Instance, seen: Loaded) -> str:

@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.asyncpg import AsyncPGInstrumentor
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor, RequestInfo
+from opentelemetry.instrumentation.httpx import AsyncOpenTelemetryTransport, RequestInfo
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -62,10 +62,9 @@ class Tracing:
 
         return shielded
 
-    def clients(self, clients: Sequence[httpx.AsyncClient]) -> None:
-        """Has each request of the clients become a span."""
-        for client in clients:
-            HTTPXClientInstrumentor.instrument_client(client, tracer_provider=self._provider, request_hook=_hide_url)
+    def transport(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """The transport, with a span for each request."""
+        return AsyncOpenTelemetryTransport(transport, tracer_provider=self._provider, request_hook=_hide_url)
 
     def request(self) -> SpanContext | None:
         """What ties the request that is being handled to its trace; None if it is not sampled."""

@@ -43,6 +43,7 @@ class Asker:
         may_send: MaySend,
         latencies: Latencies,
     ) -> None:
+        self._clock = asyncio.get_running_loop().time
         self._client = client
         self._documents = documents
         self._observer = observer
@@ -53,8 +54,7 @@ class Asker:
 
     async def ask(self, upstream: Upstream, context: RequestValues, within_s: float) -> Answer:
         """The upstream's ad within so many seconds; raises UpstreamFailed."""
-        clock = asyncio.get_running_loop().time
-        started = clock()
+        started = self._clock()
         outcome: str = LOST
         try:
             with self.breakers.attempt(upstream), self.bulkhead.berth(upstream):
@@ -65,7 +65,7 @@ class Asker:
             outcome = failure.kind
             raise
         finally:
-            seconds = clock() - started
+            seconds = self._clock() - started
             if outcome not in NOT_ASKED:
                 self.latencies.record(upstream.id, seconds)
             self._observer.attempt(upstream.id, outcome, seconds)
@@ -73,19 +73,34 @@ class Asker:
 
     async def _send(self, upstream: Upstream, context: RequestValues, until: float) -> bytes:
         """Sends the request; if the connection fails before the answer begins, once more on another."""
-        clock = asyncio.get_running_loop().time
-        if clock() >= until:
+        if self._clock() >= until:
             raise UpstreamFailed(upstream.id, FailureKind.DEADLINE)
+        try:
+            return await self._get(upstream, context, until)
+        except NotAnswered as failure:
+            return await self._send_again(upstream, context, until, failure)
+
+    async def _send_again(
+        self, upstream: Upstream, context: RequestValues, until: float, failure: NotAnswered
+    ) -> bytes:
+        # What makes the retry costs a good part of a whole request: only requests that failed once pay for it.
         async for attempt in stamina.retry_context(
-            on=NotAnswered, attempts=ATTEMPTS, wait_initial=0, wait_jitter=RETRY_JITTER_S, timeout=until - clock()
+            on=NotAnswered,
+            attempts=ATTEMPTS,
+            wait_initial=0,
+            wait_jitter=RETRY_JITTER_S,
+            timeout=until - self._clock(),
         ):
             with attempt:
-                if not self._may_send(upstream):
-                    raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
-                return await self._get(upstream, context, until - clock(), fresh=attempt.num > 1)
+                if attempt.num == 1:
+                    raise failure
+                return await self._get(upstream, context, until, fresh=True)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _get(self, upstream: Upstream, context: RequestValues, within_s: float, *, fresh: bool) -> bytes:
+    async def _get(self, upstream: Upstream, context: RequestValues, until: float, *, fresh: bool = False) -> bytes:
+        if not self._may_send(upstream):
+            raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
+        within_s = until - self._clock()
         limits = Limits(within_s, upstream.max_body_bytes, upstream.max_redirects)
         url = context.tag_url(upstream.tag_url, int(1000 * within_s))
         return await self._client.tag(upstream.id, url, context.headers(), limits, fresh=fresh)

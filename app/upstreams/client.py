@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,14 +13,26 @@ from app.errors import UpstreamFailed
 from app.upstreams.addresses import Network
 from app.upstreams.body import ACCEPT_ENCODING, read_body
 from app.upstreams.failures import FailureKind, http_failure
-from app.upstreams.transport import open_client
+from app.upstreams.transport import open_transport
 
 CONNECT_SHARE = 0.5
 """Part of an attempt's time in which the connection must stand: a black hole leaves time for one more upstream."""
 POOL_SHARE = 0.75
 """Part of an attempt's time for a connection of the pool, whether it has to be made or waited for."""
 
-HEADERS = {"Accept": "application/xml, text/xml, */*;q=0.1", "Accept-Encoding": ACCEPT_ENCODING}
+HEADERS = {
+    "Accept": "application/xml, text/xml, */*;q=0.1",
+    "Accept-Encoding": ACCEPT_ENCODING,
+    "User-Agent": "adserver",
+}
+
+Wrap = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+"""What is put around each transport, such as tracing."""
+
+
+def as_it_is(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+    """Puts nothing around it."""
+    return transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +51,16 @@ class UpstreamClient:
     `allowed_networks`.
     """
 
-    def __init__(self, allowed_networks: Sequence[Network] = (), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        allowed_networks: Sequence[Network] = (),
+        tls: ssl.SSLContext | None = None,
+        wrap: Wrap = as_it_is,
+    ) -> None:
         tls = tls or httpx.create_ssl_context()
-        self._open = open_client(tls)
-        self._open_fresh = open_client(tls, fresh=True)
-        self._guarded = open_client(tls, allowed_networks=tuple(allowed_networks))
-
-    @property
-    def clients(self) -> tuple[httpx.AsyncClient, ...]:
-        """What tracing instruments."""
-        return (self._open, self._open_fresh, self._guarded)
+        self._open = wrap(open_transport(tls))
+        self._open_fresh = wrap(open_transport(tls, fresh=True))
+        self._guarded = wrap(open_transport(tls, allowed_networks=tuple(allowed_networks)))
 
     async def tag(
         self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits, *, fresh: bool = False
@@ -64,42 +76,71 @@ class UpstreamClient:
         return await self._get(upstream_id, self._guarded, url, headers, limits)
 
     async def _get(
-        self, upstream_id: str, client: httpx.AsyncClient, url: str, headers: Mapping[str, str], limits: Limits
+        self,
+        upstream_id: str,
+        transport: httpx.AsyncBaseTransport,
+        url: str,
+        headers: Mapping[str, str],
+        limits: Limits,
     ) -> bytes:
-        timeout = httpx.Timeout(
-            connect=limits.within_s * CONNECT_SHARE,
-            pool=limits.within_s * POOL_SHARE,
-            read=limits.within_s,
-            write=limits.within_s,
-        )
         with _http_errors(upstream_id, answered=False):
-            request = client.build_request("GET", url, headers={**HEADERS, **headers}, timeout=timeout)
+            request = _request(url, {**HEADERS, **headers}, limits.within_s)
         try:
             async with asyncio.timeout(limits.within_s):
-                return await self._follow(upstream_id, client, request, limits)
+                return await self._follow(upstream_id, transport, request, limits)
         except TimeoutError as error:
             raise UpstreamFailed(upstream_id, FailureKind.TIMEOUT) from error
 
     async def _follow(
-        self, upstream_id: str, client: httpx.AsyncClient, request: httpx.Request, limits: Limits
+        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: Limits
     ) -> bytes:
         host = request.url.host
         for _ in range(limits.max_redirects + 1):
             with _http_errors(upstream_id, answered=False):
-                response = await (client if request.url.host == host else self._guarded).send(request, stream=True)
+                response = await (transport if request.url.host == host else self._guarded).handle_async_request(
+                    request
+                )
             try:
-                if response.next_request is None:
-                    with _http_errors(upstream_id, answered=True):
+                with _http_errors(upstream_id, answered=True):
+                    if not response.has_redirect_location:
                         return await _read(upstream_id, response, limits.max_body_bytes)
-                request = response.next_request
+                    request = _redirected(request, response)
             finally:
                 await response.aclose()
         raise UpstreamFailed(upstream_id, FailureKind.REDIRECTS)
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        for client in self.clients:
-            await client.aclose()
+        for transport in (self._open, self._open_fresh, self._guarded):
+            await transport.aclose()
+
+
+def _request(text: str, headers: dict[str, str], within_s: float) -> httpx.Request:
+    url = httpx.URL(text)
+    if url.userinfo:
+        headers["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
+        url = url.copy_with(username=None, password=None)
+    timeouts = {
+        "connect": within_s * CONNECT_SHARE,
+        "pool": within_s * POOL_SHARE,
+        "read": within_s,
+        "write": within_s,
+    }
+    return httpx.Request("GET", url, headers=headers, extensions={"timeout": timeouts})
+
+
+def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Request:
+    """The request that a redirect leads to; a password goes along only to where it was meant for."""
+    url = request.url.join(response.headers["location"]).copy_with(username=None, password=None)
+    headers = request.headers.copy()
+    headers["Host"] = url.netloc.decode("ascii")
+    if _origin(url) != _origin(request.url):
+        headers.pop("Authorization", None)
+    return httpx.Request("GET", url, headers=headers, extensions=request.extensions)
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:

@@ -9,7 +9,7 @@ from app.upstreams.addresses import Network
 from app.upstreams.asker import Asker
 from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
-from app.upstreams.client import UpstreamClient
+from app.upstreams.client import UpstreamClient, Wrap, as_it_is
 from app.upstreams.fetched import Documents, UpstreamObserver
 from app.upstreams.latencies import Latencies
 from app.upstreams.quota import QuotaLease, RateLimit
@@ -30,9 +30,10 @@ class Upstreams:
         *,
         allowed_networks: Sequence[Network] = (),
         tls: ssl.SSLContext | None = None,
+        wrap: Wrap = as_it_is,
     ) -> None:
         clock = asyncio.get_running_loop().time
-        self.client = UpstreamClient(allowed_networks, tls)
+        self.client = UpstreamClient(allowed_networks, tls, wrap)
         self.rates = RateLimit(leases, observer, clock)
         self._asker = Asker(self.client, documents, observer, self._may_send, Latencies(clock))
         self.cache = BodyCache(self._asker, observer, clock)

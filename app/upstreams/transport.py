@@ -30,11 +30,10 @@ class VerbatimTransport(AiohttpTransport):
         if not isinstance(self.client, aiohttp.ClientSession):
             self.client = self.get_client()
         timeout = request.extensions["timeout"]
-        url = request.url.copy_with(username=None, password=None) if request.url.userinfo else request.url
         with map_aiohttp_exceptions():
             response = await self.client.get(
-                URL(str(url), encoded=True),
-                headers=request.headers,
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     connect=timeout["pool"], sock_connect=timeout["connect"], sock_read=timeout["read"]
@@ -70,29 +69,12 @@ def _session(
     return open_session
 
 
-class NoCookies(httpx.Cookies):
-    """Neither kept nor sent: one viewer's must not reach another."""
-
-    def extract_cookies(self, response: httpx.Response) -> None:
-        """Keeps nothing."""
-
-    def set_cookie_header(self, request: httpx.Request) -> None:
-        """Sends nothing."""
-
-
-def open_client(
+def open_transport(
     tls: ssl.SSLContext, *, fresh: bool = False, allowed_networks: Sequence[Network] | None = None
-) -> httpx.AsyncClient:
-    """A client without cookies, redirects, and proxies from the environment.
+) -> httpx.AsyncBaseTransport:
+    """A transport without cookies, redirects, and proxies from the environment.
 
     `fresh` gives every request a connection of its own; `allowed_networks`, unless it is None, puts the guard of
     app.upstreams.addresses before every connection.
     """
-    client = httpx.AsyncClient(
-        transport=VerbatimTransport(verify=tls, client=_session(tls, fresh, allowed_networks)),
-        follow_redirects=False,
-        trust_env=False,
-    )
-    # The constructor would copy them into a jar of its own, which parses the headers of every answer.
-    client._cookies = NoCookies()
-    return client
+    return VerbatimTransport(verify=tls, client=_session(tls, fresh, allowed_networks))

@@ -192,3 +192,27 @@ async def test_cancelling_gives_the_connection_up(client: UpstreamClient, upstre
 async def test_a_password_in_the_url_becomes_a_header(client: UpstreamClient, upstream: UpstreamServer) -> None:
     await get(client, upstream.url.replace("http://", "http://user:secret@"))
     assert upstream.requests[0].headers["authorization"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("path", ["/again", "{url}/again"])
+async def test_a_password_goes_along_to_the_same_origin(
+    client: UpstreamClient, upstream: UpstreamServer, path: str
+) -> None:
+    upstream.behaviour = faults.redirect(path.format(url=upstream.url))
+    await failure(client, upstream.url.replace("http://", "http://user:secret@"))
+    assert {request.headers.get("authorization") for request in upstream.requests} == {"Basic dXNlcjpzZWNyZXQ="}
+
+
+async def test_a_password_does_not_go_along_to_another_origin(
+    client: UpstreamClient, upstream: UpstreamServer, fallback: UpstreamServer
+) -> None:
+    upstream.behaviour = faults.redirect(fallback.url)
+    assert await get(client, upstream.url.replace("http://", "http://user:secret@")) == inline()
+    assert fallback.requests[0].headers["host"] == fallback.url.removeprefix("http://")
+    assert "authorization" not in fallback.requests[0].headers
+
+
+async def test_a_password_that_a_redirect_names_is_not_sent(client: UpstreamClient, upstream: UpstreamServer) -> None:
+    upstream.behaviour = faults.redirect(upstream.url.replace("http://", "http://user:secret@"))
+    await failure(client, upstream.url)
+    assert not any("authorization" in request.headers for request in upstream.requests)
