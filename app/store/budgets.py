@@ -9,18 +9,23 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-LOCK_NEWEST = """
+NEWEST = """
+    WHERE t.campaign_id || '/' || t.period = due.campaign_id || '/' || due.period
+        AND greatest(t.period_start, to_timestamp(0)) = due.period_start
+    ORDER BY t.generation DESC LIMIT 1
+"""
+"""The row `t` of the budget period `due`, its newest generation first: a long query of somebody else's keeps all versions
+of a row alive, and there may be thousands. Only the index budget_tracking_by_generation has these expressions, so that
+no plan goes by the primary key, which leads to all of them."""
+
+LOCK_NEWEST = f"""
 SELECT newest.place FROM due CROSS JOIN LATERAL (
     SELECT t.ctid AS place FROM budget_tracking t
-    WHERE t.campaign_id = due.campaign_id AND t.period = due.period AND t.period_start = due.period_start
-    ORDER BY t.generation DESC LIMIT 1
+    {NEWEST}
     FOR UPDATE
 ) AS newest
 """
-"""Locks the rows of `due`, in its order, and says where they lie: until this transaction changes them, they lie there.
-
-The newest generation is looked at first, because a long query of somebody else's keeps all versions of a row alive,
-and there may be thousands."""
+"""Locks the rows of `due`, in its order, and says where they lie: until this transaction changes them, they lie there."""
 
 LOCK = f"""
 WITH due AS MATERIALIZED (

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-LOOK = """
+from app.store.budgets import NEWEST
+
+LOOK = f"""
 WITH asked AS (
     SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
         WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
@@ -18,15 +20,15 @@ WITH asked AS (
         ELSE (
             SELECT CASE
                 WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
-                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > least(t."limit", b."limit")) THEN 'budget'
+                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > least(t."limit", due."limit")) THEN 'budget'
                 WHEN bool_or(t.spent + t.held + c.cpm / 1000 > budget_pace(
-                    least(t."limit", b."limit"), t.period, t.period_start,
+                    least(t."limit", due."limit"), t.period, t.period_start,
                     c.pacing, c.starts_at, c.ends_at, c.timezone)) THEN 'pacing'
             END
-            FROM campaign_budgets b
-            LEFT JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
-                AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-            WHERE b.campaign_id = c.id
+            FROM (
+                SELECT b.*, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+                FROM campaign_budgets b WHERE b.campaign_id = c.id
+            ) AS due LEFT JOIN LATERAL (SELECT t.* FROM budget_tracking t {NEWEST}) AS t ON true
         )
     END AS refusal
     FROM campaigns c

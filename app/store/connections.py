@@ -131,6 +131,7 @@ class Store:
             "plan_cache_mode": "force_generic_plan",
             "enable_seqscan": "off",
             "enable_mergejoin": "off",
+            "enable_bitmapscan": "off",
         }
         others = {
             "application_name": "adserver",

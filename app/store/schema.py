@@ -263,7 +263,12 @@ budget_tracking = Table(
     _must("generation", Integer, "Grows with every thirtieth change or so", server_default=text("0")),
     CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
     CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
-    Index("budget_tracking_newest", "campaign_id", "period", "period_start", text("generation DESC")),
+    Index(
+        "budget_tracking_by_generation",
+        text("((campaign_id::text || '/'::text) || period)"),
+        text("GREATEST(period_start, to_timestamp(0::double precision))"),
+        text("generation DESC"),
+    ),
     comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
     postgresql_with={"fillfactor": "10"},
 )

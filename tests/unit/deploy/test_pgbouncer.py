@@ -45,5 +45,5 @@ def test_pgbouncer_sets_on_its_connections_what_serving_connections_ask_for(aske
     serving = asked[0]
     for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
         assert f"SET {name} = {serving[name].removesuffix('ms')};" in ini["databases"]["adserver"]
-    for name in ("plan_cache_mode", "enable_seqscan", "enable_mergejoin", "jit"):
+    for name in ("plan_cache_mode", "enable_seqscan", "enable_mergejoin", "enable_bitmapscan", "jit"):
         assert f"SET {name} = {serving[name]}" in ini["databases"]["adserver"]
