@@ -1,6 +1,7 @@
 """What somebody in finance forgets to close stops neither ads nor upkeep, and no DDL for long."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -9,7 +10,7 @@ from app.books.maintenance import Maintenance
 from app.books.settlement import settle
 from app.errors import StoreUnavailable
 from app.launch.migrating import patiently
-from app.store import maintenance
+from app.store import budgets, candidates, holds, maintenance
 from app.store.connections import Store
 from tests.integration.books.world import (
     PRICE,
@@ -26,6 +27,18 @@ from tests.integration.books.world import (
 VIEWS = "SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = 'finance'"
 BECOMES_IMPATIENT = "ALTER ROLE adserver_finance IN DATABASE {} SET idle_in_transaction_session_timeout = '100ms'"
 DDL = "SET lock_timeout = '100ms'; ALTER TABLE budget_tracking ADD COLUMN remark text"
+
+CHANGE = """
+DO $$ BEGIN
+    FOR turn IN 1..5000 LOOP
+        UPDATE budget_tracking SET generation = generation + (turn % 10 = 0)::integer;
+        COMMIT;
+    END LOOP;
+END $$
+"""
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+PAGES_MAX = 30
+"""More than finding one row takes, and fewer than its 5000 versions lie on."""
 
 
 async def read_everything(finance: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -76,3 +89,26 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
 
         await asyncio.to_thread(patiently, lambda: asyncio.run(change()))
         assert finance.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments"),
+    [
+        pytest.param(budgets.LOCK, [["hot"]], id="serving locks it"),
+        pytest.param(candidates.LOOK, [["hot"], [None], [None]], id="serving looks at it"),
+        pytest.param(holds.LOCK_BUDGETS, [["hot"], [LONG_AGO], [LONG_AGO]], id="settling locks it"),
+    ],
+)
+async def test_a_budget_is_found_without_reading_the_versions_that_finance_keeps(
+    store: Store, database: str, finance_database: str, statement: str, arguments: list[object]
+) -> None:
+    await set_up(store, campaign("hot"))
+    async with connected(finance_database) as finance, finance.transaction(isolation="repeatable_read"):
+        await read_everything(finance)
+        async with connected(database) as owner:
+            await owner.execute(CHANGE)
+            await owner.execute("ANALYZE budget_tracking")
+        async with store.serving_connection() as connection:
+            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
+    plan = explained[0]["Plan"]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < PAGES_MAX
