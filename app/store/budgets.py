@@ -14,9 +14,10 @@ NEWEST = """
         AND greatest(t.period_start, to_timestamp(0)) = due.period_start
     ORDER BY t.generation DESC LIMIT 1
 """
-"""The row `t` of the budget period `due`, its newest generation first: a long query of somebody else's keeps all versions
-of a row alive, and there may be thousands. Only the index budget_tracking_by_generation has these expressions, so that
-no plan goes by the primary key, which leads to all of them."""
+"""The row `t` of the budget period `due`, its newest generation first.
+
+A long query of somebody else's keeps all versions of a row alive, and there may be thousands. Only the index
+budget_tracking_by_generation has these expressions, so that no plan goes by the primary key, which leads to all."""
 
 LOCK_NEWEST = f"""
 SELECT newest.place FROM due CROSS JOIN LATERAL (
@@ -25,7 +26,7 @@ SELECT newest.place FROM due CROSS JOIN LATERAL (
     FOR UPDATE
 ) AS newest
 """
-"""Locks the rows of `due`, in its order, and says where they lie: until this transaction changes them, they lie there."""
+"""Locks the rows of `due`, in its order, and says where they lie until this transaction changes them."""
 
 LOCK = f"""
 WITH due AS MATERIALIZED (
