@@ -263,6 +263,7 @@ budget_tracking = Table(
     _must("generation", Integer, "Grows with every thirtieth change or so", server_default=text("0")),
     CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
     CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
+    Index("budget_tracking_newest", "campaign_id", "period", "period_start", text("generation DESC")),
     Index(
         "budget_tracking_by_generation",
         text("((campaign_id::text || '/'::text) || period)"),

@@ -14,8 +14,7 @@ depends_on = None
 # A budget period has one row that counts, so the planner took the index of revision 0010, the primary key and a sort
 # for equally good, and changed from one to the other as they grew. The primary key reads every dead version. These
 # expressions are what the columns are, only that the primary key does not have them; nothing begins before 1970.
-# Built like its predecessor, for the same reason, and the predecessor leaves in the same moment. The server of before
-# goes by the primary key until it is replaced.
+# Built like its predecessor, for the same reason. That one stays for the servers of before, which know no other way.
 
 
 def upgrade() -> None:
@@ -24,19 +23,7 @@ def upgrade() -> None:
 CREATE INDEX IF NOT EXISTS budget_tracking_by_generation
 ON budget_tracking ((campaign_id || '/' || period), greatest(period_start, to_timestamp(0)), generation DESC)
 """)
-    op.execute("""
--- squawk-ignore require-concurrent-index-deletion
-DROP INDEX IF EXISTS budget_tracking_newest
-""")
 
 
 def downgrade() -> None:
-    op.execute("""
--- squawk-ignore require-concurrent-index-creation
-CREATE INDEX IF NOT EXISTS budget_tracking_newest
-ON budget_tracking (campaign_id, period, period_start, generation DESC)
-""")
-    op.execute("""
--- squawk-ignore require-concurrent-index-deletion
-DROP INDEX IF EXISTS budget_tracking_by_generation
-""")
+    """Nothing: the index stays until its column goes, for servers of this revision that may still be running."""
