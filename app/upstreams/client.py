@@ -134,13 +134,14 @@ def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Reque
     url = request.url.join(response.headers["location"]).copy_with(username=None, password=None)
     headers = request.headers.copy()
     headers["Host"] = url.netloc.decode("ascii")
-    if _origin(url) != _origin(request.url):
+    if not _is_same_server(url, request.url):
         headers.pop("Authorization", None)
     return httpx.Request("GET", url, headers=headers, extensions=request.extensions)
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
+def _is_same_server(url: httpx.URL, before: httpx.URL) -> bool:
+    """The same origin, or the same host's https; default ports are None."""
+    return (url.host, url.port) == (before.host, before.port) and url.scheme in (before.scheme, "https")
 
 
 async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:

@@ -3,11 +3,12 @@ import gzip
 import zlib
 from ipaddress import ip_network
 
+import httpx
 import psutil
 import pytest
 
 from app.errors import UpstreamFailed
-from app.upstreams.client import Limits, UpstreamClient
+from app.upstreams.client import Limits, UpstreamClient, _redirected
 from app.upstreams.failures import NotAnswered
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer, answer, inline
@@ -210,6 +211,16 @@ async def test_a_password_does_not_go_along_to_another_origin(
     assert await get(client, upstream.url.replace("http://", "http://user:secret@")) == inline()
     assert fallback.requests[0].headers["host"] == fallback.url.removeprefix("http://")
     assert "authorization" not in fallback.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kept"),
+    [("http", "https", True), ("https", "https", True), ("https", "http", False), ("http", "http", True)],
+)
+def test_a_password_goes_along_to_https_and_never_back(before: str, after: str, kept: bool) -> None:
+    request = httpx.Request("GET", f"{before}://ads.example/a", headers={"Authorization": "Basic x"})
+    response = httpx.Response(302, headers={"Location": f"{after}://ads.example/b"})
+    assert ("authorization" in _redirected(request, response).headers) is kept
 
 
 async def test_a_password_that_a_redirect_names_is_not_sent(client: UpstreamClient, upstream: UpstreamServer) -> None:
