@@ -68,7 +68,7 @@ async def paced(url: str, count: int, seconds: int, rate: float) -> Loaded:
     """
     crowd = Crowd()
     if generator() != "wrk":
-        return await steady(url, count, seconds, rate, crowd)
+        return await _own("paced", url, count, seconds, random_paths(crowd), str(rate))
     cycle_ms = 1000 * count / rate
     thinking_ms = cycle_ms
     for _ in range(PACING_RUNS):
@@ -78,11 +78,6 @@ async def paced(url: str, count: int, seconds: int, rate: float) -> Loaded:
         )
         thinking_ms = max(0.0, thinking_ms - (1000 * count / seen.requests_per_s - cycle_ms))
     return seen
-
-
-async def steady(url: str, count: int, seconds: int, rate: float, crowd: Crowd) -> Loaded:
-    """So many requests a second by `count` players, whatever becomes of the earlier ones."""
-    return await _own("paced", url, count, seconds, random_paths(crowd), str(rate))
 
 
 def random_paths(crowd: Crowd) -> list[str]:
