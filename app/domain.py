@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 from uuid import UUID
 
 
@@ -234,9 +236,11 @@ class Catalog:
     publishers: Mapping[str, Publisher]
 
 
-@dataclass(frozen=True, slots=True)
-class AdRequest:
-    """What a player asked for, after validation; exactly one of `campaign_id` and `placement_id` is set."""
+class AdRequest(NamedTuple):
+    """What a player asked for, after validation; exactly one of `campaign_id` and `placement_id` is set.
+
+    A named tuple, because one is made for every request, and a frozen dataclass takes more than twice as long.
+    """
 
     campaign_id: str | None = None
     placement_id: str | None = None
@@ -250,7 +254,7 @@ class AdRequest:
     pod_duration_s: int | None = None
     min_duration_s: int | None = None
     max_duration_s: int | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = MappingProxyType({})
     """Every known parameter as it was sent, for macros and for telling a retry from another request."""
     identifiable: bool = True
     """Whether the privacy signals allow that the user is told from others."""

@@ -121,7 +121,8 @@ class BeaconLane:
         batch = self._open_batch()
         batch.beacons.append(beacon)
         self._waiting += 1
-        self._arrived.set()
+        if self._may_begin():
+            self._arrived.set()
         await batch.answered.wait()
 
     def _open_batch(self) -> _Batch:

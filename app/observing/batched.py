@@ -46,14 +46,15 @@ class BatchedHistogram:
         self._bounds = bounds
         self._pending: dict[Labels, tuple[list[int], list[float]]] = {}
 
-    def observe(self, labels: Labels, value: float) -> None:
-        """Counts one observation."""
+    def observe(self, labels: Labels, *values: float) -> None:
+        """Counts so many observations."""
         pending = self._pending.get(labels)
         if pending is None:
             pending = self._pending[labels] = ([0] * (len(self._bounds) + 1), [0.0])
         counts, total = pending
-        counts[bisect_left(self._bounds, value)] += 1
-        total[0] += value
+        for value in values:
+            counts[bisect_left(self._bounds, value)] += 1
+            total[0] += value
 
     def flush(self) -> None:
         """Hands over what was observed since the last time."""

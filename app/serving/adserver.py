@@ -161,7 +161,9 @@ class AdServer:
         Raises InvalidRequest for an unknown campaign or placement, NotFound or Gone for the viewing session, and
         Conflict when the request_id was used with other parameters.
         """
-        candidates = await self._candidates(request)
+        candidates = _find_candidates(self.catalogs.current, request)
+        if candidates is None:
+            candidates = await self._new_candidates(request)
         if not self._admits(request):
             return NoFill(NoFillReason.RATE_LIMIT)
         ticket = self._ticket(request, context, candidates)
@@ -170,12 +172,10 @@ class AdServer:
         self._send(ticket)
         return await ticket.outcome
 
-    async def _candidates(self, request: AdRequest) -> tuple[str, ...]:
-        """The campaigns that may serve; an id that is not known may have been set up a moment ago."""
+    async def _new_candidates(self, request: AdRequest) -> tuple[str, ...]:
+        """The campaigns that may serve by an id that is not known: it may have been set up a moment ago."""
+        await self.catalogs.reload(self.catalogs.current)
         found = _find_candidates(self.catalogs.current, request)
-        if found is None:
-            await self.catalogs.reload(self.catalogs.current)
-            found = _find_candidates(self.catalogs.current, request)
         if found is None:
             field = "campaign_id" if request.campaign_id is not None else "placement_id"
             raise InvalidRequest(field, "is not known")

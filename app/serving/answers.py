@@ -72,12 +72,9 @@ class Answers:
 
     def _values(self, served: Served, ad: ServedAd) -> dict[str, str]:
         """What the gaps of the ad's template are filled with."""
-        tokens = self._signer.sign_all(served.request_key, ad.slot, served.served_at, ad.campaign_id)
+        destination = None if ad.creative is None else ad.creative.click_through
+        tokens = self._signer.sign_all(served.request_key, ad.slot, served.served_at, ad.campaign_id, destination)
         tokens["ad_serving_id"] = _ad_serving_id(served, ad)
-        if ad.creative is not None and ad.creative.click_through is not None:
-            tokens["click"] = self._signer.sign_click(
-                served.request_key, ad.slot, served.served_at, ad.campaign_id, ad.creative.click_through
-            )
         return tokens
 
 

@@ -2,10 +2,9 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -15,8 +14,7 @@ COOKIES = ("uid", "device_id", "publisher_id")
 """The cookies that say who is watching, where the query does not."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionContext:
+class SessionContext(NamedTuple):
     """Immutable, and closed when its `with` block ends, whatever happened in it.
 
     `correlator` is the same for all ads of a page view or viewing session, `cachebusting` 8 digits
@@ -29,13 +27,14 @@ class SessionContext:
     correlator: str
     cachebusting: str
     cookies: Mapping[str, str]
-    client_ip: str | None = None
-    client_ua: str | None = None
-    _cleanups: list[Callable[[], None]] = field(default_factory=list, repr=False, compare=False)
+    client_ip: str | None
+    client_ua: str | None
+    cleanups: list[Callable[[], None]]
+    """What `on_close` was given, in that order."""
 
     def on_close(self, cleanup: Callable[[], None]) -> None:
         """Has `cleanup` called when the request is over; the last one registered is called first."""
-        self._cleanups.append(cleanup)
+        self.cleanups.append(cleanup)
 
     def __enter__(self) -> Self:
         return self
@@ -43,8 +42,8 @@ class SessionContext:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        while self._cleanups:
-            cleanup = self._cleanups.pop()
+        while self.cleanups:
+            cleanup = self.cleanups.pop()
             try:
                 cleanup()
             except Exception:
@@ -63,4 +62,5 @@ def open_context(
         cookies=cookies,
         client_ip=client_ip,
         client_ua=client_ua,
+        cleanups=[],
     )

@@ -9,32 +9,33 @@ from app.serving.tickets import Choice, Ticket, UpstreamDocument
 
 def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
     """Whether the request's country, device type or genre is none of those that were asked for."""
-    return any(
-        wanted and values.get(name, "").lower() not in wanted
-        for name, wanted in (
-            ("country", targeting.countries),
-            ("device_type", targeting.device_types),
-            ("content_genre", targeting.content_genres),
-        )
+    countries, device_types, genres = targeting.countries, targeting.device_types, targeting.content_genres
+    return bool(
+        (countries and values.get("country", "").lower() not in countries)
+        or (device_types and values.get("device_type", "").lower() not in device_types)
+        or (genres and values.get("content_genre", "").lower() not in genres)
     )
 
 
 def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | None) -> bool:
     """Whether there is somebody to count for every cap of the campaign."""
-    return all(
-        (session_id if cap.per is CapWindow.SESSION else user_key) is not None for cap in campaign.frequency_caps
-    )
+    for cap in campaign.frequency_caps:
+        if (session_id if cap.per is CapWindow.SESSION else user_key) is None:
+            return False
+    return True
 
 
-def fitting_creatives(ticket: Ticket, creatives: Sequence[Creative], room_s: int | None) -> list[Creative]:
+def fitting_creatives(ticket: Ticket, creatives: Sequence[Creative], room_s: int | None) -> Sequence[Creative]:
     """The creatives whose duration suits the request and the room that is left in the pod, in seconds."""
-    request = ticket.request
-    longest = min((limit for limit in (request.max_duration_s, room_s) if limit is not None), default=None)
+    shortest, longest = ticket.request.min_duration_s, ticket.request.max_duration_s
+    if room_s is not None and (longest is None or room_s < longest):
+        longest = room_s
+    if shortest is None and longest is None:
+        return creatives
     return [
         creative
         for creative in creatives
-        if (longest is None or creative.duration_s <= longest)
-        and (request.min_duration_s is None or creative.duration_s >= request.min_duration_s)
+        if (longest is None or creative.duration_s <= longest) and (shortest is None or creative.duration_s >= shortest)
     ]
 
 
@@ -104,17 +105,17 @@ class Chooser:
         choices = self._fill(ticket, played)
         if not choices and ticket.repeats_allowed:
             choices = self._fill(ticket, ())
-        keys = [
+        session_id = ticket.request.session_id
+        keys = {
             (key, choice.campaign.id)
             for choice in choices
             if choice.counted
-            for key in (ticket.user_key, ticket.request.session_id)
+            for key in (ticket.user_key, session_id)
             if key is not None
-        ]
-        session_id = ticket.request.session_id
-        if any(key in self._counted for key in keys) or (choices and session_id in self._sessions):
+        }
+        if not keys.isdisjoint(self._counted) or (choices and session_id in self._sessions):
             return None
-        self._counted.update(keys)
+        self._counted |= keys
         if choices and session_id is not None:
             self._sessions.add(session_id)
         return choices
@@ -157,7 +158,7 @@ class Chooser:
             ticket.refusals[campaign.id] = NoFillReason.NO_CANDIDATE
             return None
         fitting = fitting_creatives(ticket, suitable, room_s)
-        unplayed = [creative for creative in fitting if creative.id not in played]
+        unplayed = [creative for creative in fitting if creative.id not in played] if played else fitting
         if not unplayed:
             return None
         creative = unplayed[ticket.request_key.int % len(unplayed)]

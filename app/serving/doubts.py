@@ -27,8 +27,11 @@ class Doubts:
             del self._until[next(iter(self._until))]
         self._until[what] = self._clock() + seconds
 
-    def about(self, what: Hashable) -> bool:
-        """Whether to look first."""
+    def about(self, *whats: Hashable) -> bool:
+        """Whether to look first, because one of these was refused."""
+        return bool(self._until) and any(self._is_doubted(what) for what in whats)
+
+    def _is_doubted(self, what: Hashable) -> bool:
         until = self._until.get(what)
         if until is None:
             return False

@@ -112,7 +112,8 @@ class Lane:
             return
         ticket.queued_at = self._clock()
         self._queue.append(ticket)
-        self._arrived.set()
+        if self._may_begin():
+            self._arrived.set()
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Puts requests back in front: they have waited already."""

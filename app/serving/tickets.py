@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from app.domain import AdRequest, Campaign, Creative, NoFillReason, VastVersion
@@ -59,8 +59,7 @@ class FetchedAd(Protocol):
         """The document as it came, kept for requests that may be asked again."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServedAd:
+class ServedAd(NamedTuple):
     """One ad of an answer: an own creative, or an upstream's document."""
 
     slot: int
@@ -69,8 +68,7 @@ class ServedAd:
     fetched: FetchedAd | None
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """The request was paid for; `repeat` when that happened the first time it was asked."""
 
     request_key: UUID
@@ -79,8 +77,7 @@ class Served:
     repeat: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NoFill:
+class NoFill(NamedTuple):
     """Nothing was served and nothing was spent; `reason` is that of the candidate with the highest priority."""
 
     reason: NoFillReason
@@ -125,6 +122,8 @@ class Ticket:
     @property
     def remaining(self) -> tuple[str, ...]:
         """Candidates that were not refused yet."""
+        if not self.refusals:
+            return self.candidates
         return tuple(campaign_id for campaign_id in self.candidates if campaign_id not in self.refusals)
 
     def settle(self, outcome: Outcome) -> None:

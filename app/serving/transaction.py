@@ -10,7 +10,6 @@ Only when COMMIT has returned does anybody hear of an ad. Raised errors roll eve
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -103,14 +102,8 @@ class GroupTransaction:
         if len(ticket.run) != 1:
             return True
         (campaign_id,) = ticket.run
-        return (
-            not self._has_ad(ticket, campaign_id)
-            or self._doubts.about(campaign_id)
-            or self._doubts.about((ticket.user_key, campaign_id))
-        )
-
-    def _has_ad(self, ticket: Ticket, campaign_id: str) -> bool:
-        return not self._catalog.campaigns[campaign_id].upstreams or campaign_id in ticket.in_hand
+        has_ad = not self._catalog.campaigns[campaign_id].upstreams or campaign_id in ticket.in_hand
+        return not has_ad or self._doubts.about(campaign_id, (ticket.user_key, campaign_id))
 
     async def _look(self, tickets: list[Ticket]) -> None:
         """Asks the database about every candidate of these tickets."""
@@ -283,7 +276,9 @@ def _first_upstream(choice: Choice) -> str:
 
 
 def _refuse_misfits(choices: list[Choice]) -> None:
-    """What a fetched ad is like is not known before it is here."""
+    """What a fetched ad is like is not known before it is here; an own creative was chosen because it fits."""
+    if all(choice.fetched is None for choice in choices):
+        return
     for _, of_ticket in groupby(choices, key=lambda choice: choice.ticket):
         in_hand = [choice for choice in of_ticket if choice.in_hand and not choice.full_windows]
         for choice in misfits(in_hand):
@@ -293,10 +288,10 @@ def _refuse_misfits(choices: list[Choice]) -> None:
 
 def _number_slots(paid: list[Choice]) -> None:
     """The slots of each request without holes, as the statement that paid for them has numbered them."""
-    used: Counter[Ticket] = Counter()
+    used: dict[Ticket, int] = {}
     for choice in paid:
-        choice.slot = used[choice.ticket]
-        used[choice.ticket] += 1
+        choice.slot = used.get(choice.ticket, 0)
+        used[choice.ticket] = choice.slot + 1
 
 
 def _payment(choice: Choice) -> budgets.Payment:

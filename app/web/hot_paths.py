@@ -1,9 +1,10 @@
 """The requests that come by the thousand go straight to their endpoint; everything else takes the router."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web.problems import problem
 
@@ -27,18 +28,12 @@ class HotPaths:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await endpoint(scope, receive, watched_send)
+            await endpoint(scope, receive, send)
         except Exception:
             log.exception("request failed", path=scope["path"])
-            if not begun:
+            # A server does not let an answer begin twice, and closes the connection of one that has no end.
+            with suppress(RuntimeError):
                 await problem(500, "something went wrong here")(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:

@@ -1,7 +1,7 @@
 """What players ask for: `GET /vast`. The hot path: plain ASGI, read once, answered from prepared parts."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -11,7 +11,7 @@ from app.serving.keys import new_request_key
 from app.web.clients import ClientReader, Headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import cors_headers, preflight_headers
-from app.web.desk import AdDesk, RequestObserver
+from app.web.desk import AdDesk, Answered, RequestObserver
 from app.web.problems import problem, problem_of
 from app.web.query import check, read_query
 
@@ -38,21 +38,10 @@ class TagUrl:
         """`/vast`."""
         return [Route("/vast", self)]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers GET with VAST, HEAD with what GET would say of it, OPTIONS for CORS; only GET serves an ad."""
         headers = dict(scope["headers"])
-        match scope["method"]:
-            case "GET":
-                await self._get(scope, headers, send)
-            case "HEAD":
-                request_id = (b"x-request-id", str(new_request_key()).encode())
-                await _send(send, 200, (XML, NO_STORE, TIMING, request_id, *cors_headers(headers.get(b"origin"))))
-            case "OPTIONS":
-                await _send(send, 204, preflight_headers(headers.get(b"origin")))
-            case _:
-                response = problem(405, "only GET, HEAD and OPTIONS are answered here")
-                response.headers["Allow"] = "GET, HEAD, OPTIONS"
-                await response(scope, receive, send)
+        return self._get(scope, headers, send) if scope["method"] == "GET" else _tell(scope, headers, receive, send)
 
     async def _get(self, scope: Scope, headers: Headers, send: Send) -> None:
         started = time.perf_counter()
@@ -60,7 +49,12 @@ class TagUrl:
         try:
             values = read_query(scope["query_string"])
             request_id = values.get("request_id") or str(new_request_key())
-            status, answer, body, outcome = await self._answer(scope, headers, values, request_id)
+            cookies = read_cookies(headers)
+            if cookies:
+                _fill_from_cookies(values, cookies)
+            answered = await self._desk.answer(values, request_id, self._clients.read(scope, headers), cookies)
+            status, outcome = 200, answered.outcome
+            answer, body = _packed(answered, headers)
         except AdServerError as error:
             request_id = request_id or str(new_request_key())
             response = problem_of(error)
@@ -75,22 +69,29 @@ class TagUrl:
         await _send(send, status, answer, body)
         self._observer.request(request_id, status, outcome, time.perf_counter() - started)
 
-    async def _answer(
-        self, scope: Scope, headers: Headers, values: dict[str, str], request_id: str
-    ) -> tuple[int, list[Header], bytes, str]:
-        """Status, headers, body, and the outcome's name; raises AdServerError."""
-        cookies = read_cookies(headers)
-        if cookies:
-            _fill_from_cookies(values, cookies)
-        answered = await self._desk.answer(values, request_id, self._clients.read(scope, headers), cookies)
-        answer = [XML, NO_STORE]
-        if answered.reason is not None:
-            answer.append((b"x-no-fill-reason", answered.reason.encode()))
-            return 200, answer, answered.body, answered.outcome
-        packed = compressed(answered.body, headers)
-        if packed is not None:
-            return 200, [*answer, GZIPPED, VARIES], packed, answered.outcome
-        return 200, answer, answered.body, answered.outcome
+
+async def _tell(scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    """Answers a request that asks for no ad."""
+    match scope["method"]:
+        case "HEAD":
+            request_id = (b"x-request-id", str(new_request_key()).encode())
+            await _send(send, 200, (XML, NO_STORE, TIMING, request_id, *cors_headers(headers.get(b"origin"))))
+        case "OPTIONS":
+            await _send(send, 204, preflight_headers(headers.get(b"origin")))
+        case _:
+            response = problem(405, "only GET, HEAD and OPTIONS are answered here")
+            response.headers["Allow"] = "GET, HEAD, OPTIONS"
+            await response(scope, receive, send)
+
+
+def _packed(answered: Answered, headers: Headers) -> tuple[list[Header], bytes]:
+    """An answer's own headers, and its body as it is sent."""
+    if answered.reason is not None:
+        return [XML, NO_STORE, (b"x-no-fill-reason", answered.reason.encode())], answered.body
+    packed = compressed(answered.body, headers)
+    if packed is not None:
+        return [XML, NO_STORE, GZIPPED, VARIES], packed
+    return [XML, NO_STORE], answered.body
 
 
 def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:

@@ -97,6 +97,13 @@ PARAMETERS: Mapping[str, tuple[int, Check | None]] = {
 """Every parameter of an ad request: its longest value in characters, and what else it must be."""
 
 
+_NAMES: Mapping[bytes, str] = {name.encode(): name for name in PARAMETERS}
+"""The parameters' names as they stand in a query string when nobody has encoded them."""
+
+_NUMBERS = ("min_duration_s", "max_duration_s", "pod_size", "pod_duration_s")
+_VERSIONS: Mapping[str, VastVersion] = {version.value: version for version in VastVersion}
+
+
 def read_query(query: bytes) -> dict[str, str]:
     """The known parameters of a query string; unknown ones, such as a player's cache buster, are passed over.
 
@@ -108,7 +115,7 @@ def read_query(query: bytes) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in query.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")
-        name = _decoded(raw_name, "query")
+        name = _NAMES.get(raw_name) or _decoded(raw_name, "query")
         if name not in PARAMETERS:
             continue
         value = _decoded(raw_value, name)
@@ -153,10 +160,11 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
         raise InvalidRequest(
             "campaign_id", "and placement_id must not both be there" if both else "or placement_id must be there"
         )
-    shortest, longest = _number(values, "min_duration_s"), _number(values, "max_duration_s")
+    numbers = {name: int(values[name]) for name in _NUMBERS if name in values}
+    shortest, longest = numbers.get("min_duration_s"), numbers.get("max_duration_s")
     if shortest is not None and longest is not None and shortest > longest:
         raise InvalidRequest("min_duration_s", "must not be more than max_duration_s")
-    pod_duration_s = _number(values, "pod_duration_s")
+    pod_duration_s = numbers.get("pod_duration_s")
     if pod_duration_s is not None and shortest is not None and shortest > pod_duration_s:
         raise InvalidRequest("min_duration_s", "must not be more than pod_duration_s")
     session_id = values.get("session_id")
@@ -168,8 +176,8 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
         publisher_id=values.get("publisher_id"),
         session_id=UUID(session_id) if session_id is not None and identifiable else None,
         request_id=values.get("request_id"),
-        vast_version=VastVersion(values.get("vast_version", VastVersion.V4_2)),
-        pod_size=_number(values, "pod_size") or 1,
+        vast_version=_VERSIONS[values.get("vast_version", VastVersion.V4_2)],
+        pod_size=numbers.get("pod_size", 1),
         pod_duration_s=pod_duration_s,
         min_duration_s=shortest,
         max_duration_s=longest,
@@ -177,8 +185,3 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
         identifiable=identifiable,
         stitched=stitched or values.get("unwrap") == "1",
     )
-
-
-def _number(values: Mapping[str, str], name: str) -> int | None:
-    value = values.get(name)
-    return None if value is None else int(value)

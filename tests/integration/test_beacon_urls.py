@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from app.books.beacon_lane import BeaconLane
 from app.domain import Event
 from app.serving.tokens import TokenSigner
+from app.store.budgets import Payment
 from app.store.connections import Store
 from app.web.beacons import GIF, Beacons
 from tests.integration.serves import add_campaigns, open_store, serve_ads
@@ -56,6 +57,10 @@ async def player(store: Store, observed: Observed) -> AsyncIterator[httpx.AsyncC
 async def tokens(store: Store, served_at: datetime | None = None) -> dict[str, str]:
     (payment,) = await serve_ads(store, "a", 1)
     return signer.sign_all(payment.request_key, 0, served_at or datetime.now(UTC), "a")
+
+
+def click_token(payment: Payment, destination: str) -> str:
+    return signer.sign_all(payment.request_key, 0, datetime.now(UTC), "a", destination)["click"]
 
 
 async def events(database: str) -> list[tuple[str, int | None]]:
@@ -120,9 +125,8 @@ async def test_an_error_is_recorded_with_its_code_if_it_is_one(
 
 async def test_head_and_options_never_count(database: str, store: Store, player: httpx.AsyncClient) -> None:
     sent = await tokens(store)
-    click = signer.sign_click(
-        next(iter(await serve_ads(store, "a", 1))).request_key, 0, datetime.now(UTC), "a", DESTINATION
-    )
+    (payment,) = await serve_ads(store, "a", 1)
+    click = click_token(payment, DESTINATION)
     for path in (f"/event/impression?t={sent['impression']}", f"/click?t={click}"):
         head = await player.head(path)
         assert (head.status_code, head.content) == (302 if "click" in path else 200, b"")
@@ -138,7 +142,7 @@ async def test_a_click_redirects_to_its_signed_destination_and_counts_once(
     database: str, store: Store, player: httpx.AsyncClient
 ) -> None:
     (payment,) = await serve_ads(store, "a", 1)
-    token = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", DESTINATION)
+    token = click_token(payment, DESTINATION)
     for _ in range(3):
         response = await player.get("/click", params={"t": token})
         assert (response.status_code, response.headers["location"]) == (302, DESTINATION)
@@ -150,8 +154,8 @@ async def test_an_altered_click_token_is_a_problem_and_never_a_redirect(
     database: str, store: Store, player: httpx.AsyncClient
 ) -> None:
     (payment,) = await serve_ads(store, "a", 1)
-    token = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", DESTINATION)
-    other = signer.sign_click(payment.request_key, 0, datetime.now(UTC), "a", "https://evil.example/")
+    token = click_token(payment, DESTINATION)
+    other = click_token(payment, "https://evil.example/")
     swapped = other.partition(".")[0] + "." + token.partition(".")[2]
     leads_nowhere = (await tokens(store))["click"]
     for bad in (token[:-1], token + "0", "A" + token[1:], swapped, "", "https://evil.example/", leads_nowhere):

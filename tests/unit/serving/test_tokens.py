@@ -39,7 +39,7 @@ def test_a_token_is_good_until_it_expires_and_not_a_second_longer() -> None:
 
 
 def test_no_character_of_a_click_token_can_be_changed_or_added_or_left_out() -> None:
-    token = signer.sign_click(REQUEST, 0, SERVED_AT, "campaign", "https://acme.example/?a=b")
+    token = signer.sign_all(REQUEST, 0, SERVED_AT, "campaign", "https://acme.example/?a=b")["click"]
     ref = signer.verify(token, Event.CLICK, SERVED_AT)
     assert ref is not None
     assert ref.destination == "https://acme.example/?a=b"
