@@ -30,16 +30,24 @@ gone AS (
     ORDER BY request_key, slot
 ), writing AS (
     UPDATE budget_tracking SET spent = spent WHERE false
+), money AS (
+    SELECT campaign_id, hour_start, day_start, sum(price) AS freed,
+           coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS unseen
+    FROM gone GROUP BY campaign_id, hour_start, day_start
 )
 """
-"""The common end of the statements below: takes `ending` out of the holds, and books or records it.
+"""The common end of the statements below: takes `ending` out of the holds, books or records it, and adds up its money.
 
 `writing` is as in `budgets.LOCK`."""
+
+MONEY = "(SELECT json_agg(money)::text FROM money) AS money"
+"""What `LOCK_BUDGETS` and `MOVE` are given: text that the server hands on, with exact amounts and times."""
 
 LOCK_BUDGETS = f"""
 WITH due AS MATERIALIZED (
     SELECT DISTINCT campaign_id, period, period_start
-    FROM unnest($1::varchar[], $2::timestamptz[], $3::timestamptz[]) AS g (campaign_id, hour_start, day_start)
+    FROM json_to_recordset($1::text::json) AS m (
+        campaign_id varchar COLLATE "C", hour_start timestamptz, day_start timestamptz)
     CROSS JOIN LATERAL (
         VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
     ORDER BY campaign_id, period, period_start
@@ -51,16 +59,15 @@ lie."""
 
 MOVE = """
 WITH ended AS MATERIALIZED (
-    SELECT campaign_id, period, period_start, sum(price) AS freed,
-           coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS unseen
-    FROM unnest($1::varchar[], $2::timestamptz[], $3::timestamptz[], $4::numeric[], $5::boolean[])
-        AS g (campaign_id, hour_start, day_start, price, settles)
+    SELECT campaign_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(unseen) AS unseen
+    FROM json_to_recordset($1::text::json) AS m (campaign_id varchar, hour_start timestamptz, day_start timestamptz,
+                                                 freed numeric, settled numeric, unseen bigint)
     CROSS JOIN LATERAL (
         VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
     GROUP BY campaign_id, period, period_start
 ), budget AS MATERIALIZED (
     SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start
-    FROM budget_tracking t WHERE t.ctid = ANY ($6::tid[])
+    FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 )
 UPDATE budget_tracking t
 SET held = t.held - e.freed, spent = t.spent + e.settled, impressions = t.impressions - e.unseen,
@@ -92,22 +99,24 @@ WITH beacon AS MATERIALIZED (
     ON CONFLICT DO NOTHING
     RETURNING request_key, slot, served_on, event
 )
-SELECT b.no, f.event IS NOT NULL AS is_first, g.settles,
-       g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge' AS may_be_late,
-       g.campaign_id, g.hour_start, g.day_start, g.price
+SELECT array_agg(b.no) FILTER (WHERE f.event IS NOT NULL) AS first,
+       array_agg(b.no) FILTER (WHERE g.settles) AS settled,
+       array_agg(b.no) FILTER (WHERE NOT g.settles) AS released,
+       array_agg(b.no ORDER BY b.no) FILTER (
+           WHERE g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge') AS may_be_late,
+       {MONEY}
 FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
       ORDER BY request_key, slot, served_on, event, no) AS b
 LEFT JOIN first f USING (request_key, slot, served_on, event)
 LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot AND g.served_on = b.served_on
     AND b.event = CASE WHEN g.settles THEN 'impression' ELSE 'error' END
 LEFT JOIN campaigns c ON c.id = b.campaign_id
-WHERE f.event IS NOT NULL OR g.settles IS NOT NULL OR (b.event = 'impression' AND c.late_impressions = 'charge')
 """
 """Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
 
 Of an impression and an error for one serve in one group, the first counts. Asking for the count of `gone` makes the
-holds' locks come before the inserts. Returns the beacons that were the first of their kind, the holds that ended, and
-the impressions that found no hold but may be charged late."""
+holds' locks come before the inserts. Returns the positions of the beacons that were the first of their kind, of those
+that ended a hold, and of the impressions that found none but may be charged late; and the money of the ended holds."""
 
 RELEASE_EXPIRED = f"""
 WITH ending AS MATERIALIZED (
@@ -116,7 +125,7 @@ WITH ending AS MATERIALIZED (
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED
 ), {END_HOLDS}
-SELECT campaign_id, hour_start, day_start, price, settles FROM gone
+SELECT (SELECT count(*) FROM gone) AS holds, {MONEY}
 """
 """The sweeper: releases holds whose impression never came, oldest first. Any number may run at once, because a hold
 that somebody else is ending is passed over, not waited for."""
@@ -195,7 +204,7 @@ class Counted:
 async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Counted:
     """Records the group, and settles and releases its holds, in one transaction."""
     async with connection.transaction():
-        rows = await connection.fetch(
+        (row,) = await connection.fetch(
             COUNT_BEACONS,
             [beacon.request_key for beacon in beacons],
             [beacon.slot for beacon in beacons],
@@ -204,13 +213,18 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
             [beacon.event for beacon in beacons],
             [beacon.error_code for beacon in beacons],
         )
-        await _move(connection, [row for row in rows if row["settles"] is not None])
+        await _move(connection, row["money"])
     return Counted(
-        first=frozenset(row["no"] - 1 for row in rows if row["is_first"]),
-        settled=frozenset(row["no"] - 1 for row in rows if row["settles"] is True),
-        released=frozenset(row["no"] - 1 for row in rows if row["settles"] is False),
-        may_be_late=tuple(sorted(row["no"] - 1 for row in rows if row["may_be_late"])),
+        first=frozenset(_from_0(row["first"])),
+        settled=frozenset(_from_0(row["settled"])),
+        released=frozenset(_from_0(row["released"])),
+        may_be_late=tuple(_from_0(row["may_be_late"])),
     )
+
+
+def _from_0(numbers: Sequence[int] | None) -> list[int]:
+    """Positions in a group, from their ordinal numbers."""
+    return [number - 1 for number in numbers or ()]
 
 
 async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> set[int]:
@@ -227,16 +241,15 @@ async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon
 async def release_expired(connection: "Connection[Record]", limit: int) -> int:
     """Releases at most `limit` expired holds; returns how many."""
     async with connection.transaction():
-        ended = await connection.fetch(RELEASE_EXPIRED, limit)
-        await _move(connection, ended)
-    return len(ended)
+        (row,) = await connection.fetch(RELEASE_EXPIRED, limit)
+        await _move(connection, row["money"])
+    holds: int = row["holds"]
+    return holds
 
 
-async def _move(connection: "Connection[Record]", ended: Sequence[Record]) -> None:
-    """Has the budgets follow the holds that ended."""
-    if not ended:
+async def _move(connection: "Connection[Record]", money: str | None) -> None:
+    """Has the budgets follow the holds that ended, if any did."""
+    if money is None:
         return
-    of_budgets = [[row[name] for row in ended] for name in ("campaign_id", "hour_start", "day_start")]
-    locked = await connection.fetch(LOCK_BUDGETS, *of_budgets)
-    money = [[row[name] for row in ended] for name in ("price", "settles")]
-    await connection.execute(MOVE, *of_budgets, *money, [row["place"] for row in locked])
+    locked = await connection.fetch(LOCK_BUDGETS, money)
+    await connection.execute(MOVE, money, [row["place"] for row in locked])

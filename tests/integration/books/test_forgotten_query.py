@@ -1,7 +1,6 @@
 """What somebody in finance forgets to close stops neither ads nor upkeep, and no DDL for long."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import asyncpg
 import pytest
@@ -36,7 +35,7 @@ DO $$ BEGIN
     END LOOP;
 END $$
 """
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+MONEY = '[{"campaign_id": "hot", "hour_start": "2020-01-01T00:00:00Z", "day_start": "2020-01-01T00:00:00Z"}]'
 PAGES_MAX = 30
 """More than finding one row takes, and fewer than its 5000 versions lie on."""
 
@@ -96,7 +95,7 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
     [
         pytest.param(budgets.LOCK, [["hot"]], id="serving locks it"),
         pytest.param(candidates.LOOK, [["hot"], [None], [None]], id="serving looks at it"),
-        pytest.param(holds.LOCK_BUDGETS, [["hot"], [LONG_AGO], [LONG_AGO]], id="settling locks it"),
+        pytest.param(holds.LOCK_BUDGETS, [MONEY], id="settling locks it"),
     ],
 )
 async def test_a_budget_is_found_without_reading_the_versions_that_finance_keeps(
