@@ -103,14 +103,14 @@ SELECT array_agg(b.no) FILTER (WHERE f.event IS NOT NULL) AS first,
        array_agg(b.no) FILTER (WHERE g.settles) AS settled,
        array_agg(b.no) FILTER (WHERE NOT g.settles) AS released,
        array_agg(b.no ORDER BY b.no) FILTER (
-           WHERE g.settles IS NULL AND b.event = 'impression' AND c.late_impressions = 'charge') AS may_be_late,
+           WHERE g.settles IS NULL AND b.event = 'impression' AND EXISTS (
+               SELECT FROM campaigns c WHERE c.id = b.campaign_id AND c.late_impressions = 'charge')) AS may_be_late,
        {MONEY}
 FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
       ORDER BY request_key, slot, served_on, event, no) AS b
 LEFT JOIN first f USING (request_key, slot, served_on, event)
 LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot AND g.served_on = b.served_on
     AND b.event = CASE WHEN g.settles THEN 'impression' ELSE 'error' END
-LEFT JOIN campaigns c ON c.id = b.campaign_id
 """
 """Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
 
