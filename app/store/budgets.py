@@ -45,91 +45,91 @@ WITH due AS MATERIALIZED (
 statement and the next."""
 
 SPEND = """
-WITH asked AS MATERIALIZED (
-    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
-    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[]) WITH ORDINALITY
-        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-              user_key, session_id, fingerprint, waits_long, no)
-), priced AS MATERIALIZED (
-    SELECT c.id AS campaign_id, count(*) AS wanted, c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
-           c.pacing, c.starts_at, c.ends_at, c.timezone,
-           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
-           window_start('day', adserver_clock(), c.timezone) AS day_start
-    FROM asked a JOIN campaigns c ON c.id = a.campaign_id
-    WHERE c.status = 'active' AND adserver_clock() >= c.starts_at AND adserver_clock() < c.ends_at
-    GROUP BY c.id
-), due AS MATERIALIZED (
-    SELECT p.*, b.period, b."limit" AS wanted_limit,
-           CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
-    FROM priced p JOIN campaign_budgets b USING (campaign_id)
-), budget AS MATERIALIZED (
-    SELECT t.*, t.ctid AS place FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
-), locked AS MATERIALIZED (
-    SELECT t.place, t.campaign_id, t.period, least(t."limit", d.wanted_limit) - t.spent - t.held AS room,
-           budget_pace(least(t."limit", d.wanted_limit), t.period, t.period_start,
-                       d.pacing, d.starts_at, d.ends_at, d.timezone) - t.spent - t.held AS room_by_now
-    FROM budget t JOIN due d USING (campaign_id, period, period_start)
+WITH budget AS MATERIALIZED (
+    SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used
+    FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
+), wanted AS (
+    SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
 ), room AS (
-    SELECT d.campaign_id, bool_or(l.campaign_id IS NULL) AS unopened,
-           min(l.room) AS amount, min(least(l.room, l.room_by_now)) AS amount_by_now
-    FROM due d LEFT JOIN locked l USING (campaign_id, period)
-    GROUP BY d.campaign_id
+    SELECT c.id AS campaign_id, max(w.ads) AS wanted, c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
+           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
+           window_start('day', adserver_clock(), c.timezone) AS day_start, CASE
+               WHEN c.status <> 'active' THEN 'paused'
+               WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'
+           END AS refusal,
+           count(b.period) AS periods, bool_or(b.period IS NOT NULL AND t.place IS NULL) AS unopened,
+           min(due."limit" - t.used) AS amount,
+           min(budget_pace(due."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)
+               - t.used) AS amount_by_now
+    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
+    LEFT JOIN campaign_budgets b ON b.campaign_id = c.id
+    LEFT JOIN budget t ON t.campaign_id = b.campaign_id AND t.period = b.period
+        AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
+    CROSS JOIN LATERAL (SELECT least(t."limit", b."limit") AS "limit") AS due
+    GROUP BY c.id
 ), granted AS MATERIALIZED (
-    SELECT p.*, r.unopened, r.amount, CASE
-        WHEN r.unopened THEN 0
-        WHEN r.amount_by_now < 0 THEN 0
-        ELSE least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))
-    END AS units
-    FROM priced p LEFT JOIN room r USING (campaign_id)
+    SELECT r.*, (CASE
+        WHEN r.refusal IS NOT NULL OR r.unopened OR r.amount_by_now < 0 THEN 0
+        ELSE least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))
+    END)::bigint AS units
+    FROM room r
 ), charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + CASE g.billing WHEN 'serve' THEN g.units * g.price ELSE 0 END,
         held = t.held + CASE g.billing WHEN 'impression' THEN g.units * g.price ELSE 0 END,
         impressions = t.impressions + g.units,
         generation = t.generation + (random() < 0.03)::integer
-    FROM locked l JOIN granted g USING (campaign_id)
-    WHERE t.ctid = l.place AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
+    FROM budget b JOIN granted g USING (campaign_id)
+    WHERE t.ctid = b.place AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
     RETURNING t.campaign_id
-), paid AS MATERIALIZED (
-    SELECT a.request_key, (row_number() OVER (PARTITION BY a.request_key ORDER BY a.slot) - 1)::smallint AS slot,
-           campaign_id, a.creative_id, a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint,
-           a.waits_long, a.no, g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start
-    FROM asked a JOIN granted g USING (campaign_id)
-    WHERE a.nth <= g.units
+), asked AS (
+    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
+    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
+                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[]) WITH ORDINALITY
+        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
+              user_key, session_id, fingerprint, waits_long, no)
+), decided AS MATERIALIZED (
+    SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
+           a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.waits_long, a.no, a.nth, d.paid,
+           g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start, g.refusal, g.unopened, g.amount
+    FROM asked a LEFT JOIN granted g USING (campaign_id)
+    CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d
+    WINDOW in_request AS (PARTITION BY a.request_key, d.paid ORDER BY a.slot)
+    ORDER BY a.request_key, d.paid, a.slot
 ), served AS (
     INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
                            placement_id, user_key, session_id, price, currency, billing, fingerprint)
     SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
            upstream_id, placement_id, user_key, session_id, price, currency, billing, fingerprint
-    FROM paid ORDER BY request_key, slot
+    FROM decided WHERE paid
 ), held AS (
     INSERT INTO holds (request_key, slot, served_on, campaign_id, price, currency, hour_start, day_start, expires_at)
     SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, campaign_id, price, currency, hour_start,
            day_start, adserver_clock() + make_interval(secs => CASE WHEN waits_long
                THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
-    FROM paid WHERE billing = 'impression' ORDER BY request_key, slot
+    FROM decided WHERE paid AND billing = 'impression'
 ), booked AS (
     INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
     SELECT adserver_clock(), 'charge', campaign_id, request_key, slot, price, currency, hour_start, day_start
-    FROM paid WHERE billing = 'serve' ORDER BY no
+    FROM decided WHERE paid AND billing = 'serve' ORDER BY no
 ), short AS (
-    SELECT (SELECT count(*) FROM due d JOIN granted g USING (campaign_id) WHERE g.units > 0)
-         - (SELECT count(*) FROM charged) AS rows
+    SELECT (SELECT coalesce(sum(periods), 0) FROM granted WHERE units > 0) - (SELECT count(*) FROM charged) AS rows
 )
-SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, a.no, CASE
-    WHEN g.campaign_id IS NULL THEN (
-        SELECT CASE c.status WHEN 'active' THEN 'flight' ELSE 'paused' END FROM campaigns c WHERE c.id = a.campaign_id)
-    WHEN g.unopened THEN 'unopened'
-    WHEN a.nth * g.price > g.amount THEN 'budget'
+SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, d.no, CASE
+    WHEN d.refusal IS NOT NULL THEN d.refusal
+    WHEN d.unopened THEN 'unopened'
+    WHEN d.nth * d.price > d.amount THEN 'budget'
     ELSE 'pacing' END AS reason
-FROM short CROSS JOIN catalog
-LEFT JOIN (asked a LEFT JOIN granted g USING (campaign_id)) ON a.nth > coalesce(g.units, 0)
+FROM short CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
 """Grants as many ads as all of their locked budgets have room for, first come first served, charges or holds those, and
 writes their serve and ledger rows. Returns the ads not paid for, and in every row the catalog's revision and the
 database's clock. A limit that was lowered is what was wanted, even where a row's own is higher for the sake of what it
-holds. `unopened` is as in `candidates.LOOK`."""
+holds. `unopened` is as in `candidates.LOOK`.
+
+Every transaction inserts its serves and holds in the order of request and slot, in which `decided` has them: so two
+that serve one request wait for each other, and not both at once. Every part is read as seldom, and is as narrow, as
+may be: with few ads, most of the time goes into setting up the plan, and with many, into copying rows."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")

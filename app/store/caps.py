@@ -8,20 +8,27 @@ from uuid import UUID
 from asyncpg import Connection, Record
 
 TAKE = """
-WITH due AS MATERIALIZED (
-    SELECT a.no, CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
-           a.campaign_id, w."window", w.impressions AS cap, c.timezone,
+WITH opened AS (
+    SELECT c.id AS campaign_id, c.timezone, w."window", w.impressions AS cap,
            window_start(w."window", adserver_clock(), c.timezone) AS window_start
-    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
-        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
-    JOIN campaigns c ON c.id = a.campaign_id
-    JOIN campaign_caps w ON w.campaign_id = a.campaign_id
-), counted AS (
-    INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
-    SELECT user_key, campaign_id, "window", window_start, 1, cap, CASE "window"
+    FROM campaigns c JOIN campaign_caps w ON w.campaign_id = c.id
+    WHERE c.id = ANY ($1)
+    OFFSET 0
+), capped AS MATERIALIZED (
+    SELECT campaign_id, "window", cap, window_start, CASE "window"
         WHEN 'session' THEN adserver_clock() + interval '1 day'
         ELSE window_end("window", window_start, timezone)
-    END
+    END AS expires_at
+    FROM opened
+), due AS MATERIALIZED (
+    SELECT a.no, CASE c."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
+           campaign_id, c."window", c.cap, c.window_start, c.expires_at
+    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
+        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+    JOIN capped c USING (campaign_id)
+), counted AS (
+    INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
+    SELECT user_key, campaign_id, "window", window_start, 1, cap, expires_at
     FROM due WHERE user_key IS NOT NULL
     ORDER BY user_key, campaign_id, "window"
     ON CONFLICT (user_key, campaign_id, "window", window_start) DO UPDATE
@@ -38,7 +45,10 @@ SELECT catalog.revision, adserver_clock() AS at, no, "window" FROM catalog LEFT 
 
 What was counted of an ad with a full window is to be given back. The rows are locked in the order of user, campaign
 and window, which is the same in every transaction. A session lasts a day at the most, so its count may be swept a day
-later. Every row has the catalog's revision and the database's clock."""
+later. Every row has the catalog's revision and the database's clock.
+
+The windows are computed for each campaign and not for each ad. Without OFFSET 0, `window_start` would be put in the
+place of the column of that name, and `window_end` is not inlined when its argument is that long: ten times slower."""
 
 GIVE_BACK = """
 UPDATE frequency_caps f SET count = f.count - 1

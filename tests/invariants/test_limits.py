@@ -19,7 +19,7 @@ from tests.postgres import cloned_database
 
 CAPS = [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "week"}]
 SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
-GRANT = "least(p.wanted, floor(r.amount_by_now / nullif(p.price, 0)))"
+GRANT = "least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))"
 UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
 COUNT_GUARD = "WHERE f.count < excluded.cap"
 CORRECTIONS = """
@@ -81,7 +81,7 @@ async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 async def test_the_update_refuses_what_was_granted_by_mistake(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await set_up(database, own_campaign("tight", **SEVEN))
-    monkeypatch.setattr(budgets, "SPEND", without(budgets.SPEND, GRANT, "p.wanted"))
+    monkeypatch.setattr(budgets, "SPEND", without(budgets.SPEND, GRANT, "r.wanted"))
     async with connected(database) as connection:
         with pytest.raises(budgets.UnchargedError):
             await paying(connection)
@@ -91,7 +91,7 @@ async def test_the_schema_refuses_what_the_statements_let_through(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
-    spend = without(without(budgets.SPEND, GRANT, "p.wanted"), UPDATE_GUARD)
+    spend = without(without(budgets.SPEND, GRANT, "r.wanted"), UPDATE_GUARD)
     monkeypatch.setattr(budgets, "SPEND", spend)
     monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD))
     user = uuid4()
