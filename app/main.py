@@ -106,6 +106,7 @@ class Worker:
         )
         self._stack.push_async_callback(upstreams.aclose)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
+        signer = TokenSigner(secrets, settings.beacon_ttl_s)
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
         adserver = AdServer(
             store,
@@ -113,6 +114,7 @@ class Worker:
             ads,
             upstreams.rates,
             metrics,
+            Answers(signer, settings.beacon_base_url),
             hash_key(secrets[0]),
             _limits(settings),
             self._tracing or NO_SPANS,
@@ -123,7 +125,12 @@ class Worker:
         maintenance = Maintenance(store, settings.retention_days)
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
-        metrics.start(Gauges(metrics, log, adserver, store, upstreams).sample)
+        tally = RequestTally(store, metrics)
+        tally.start()
+        self._stack.push_async_callback(tally.stop)
+        requests = RequestLog(log, settings.log_level, tally)
+        self._stack.callback(requests.flush)
+        metrics.start(Gauges(metrics, requests, log, adserver, store, upstreams).sample)
         watch = BooksWatch(store, metrics)
         watch.start()
         self._stack.push_async_callback(watch.stop)
@@ -131,15 +138,9 @@ class Worker:
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
-        signer = TokenSigner(secrets, settings.beacon_ttl_s)
-        tally = RequestTally(store, metrics)
-        tally.start()
-        self._stack.push_async_callback(tally.stop)
-        requests = RequestLog(log, settings.log_level, tally)
-        parts = (adserver, Answers(signer, settings.beacon_base_url), identification_allowed)
-        desk = ObservedDesk(*parts, requests)
+        desk = ObservedDesk(adserver, identification_allowed, requests)
         clients = ClientReader(settings.trusted_proxies)
-        players = TagUrl(AdDesk(*parts), clients, requests)
+        players = TagUrl(AdDesk(adserver, identification_allowed), clients, requests)
         beacons = Beacons(signer, beacon_lane, metrics)
         self.exact["/vast"] = players
         self.prefixed["/event/"] = ("event", beacons.event)

@@ -1,6 +1,6 @@
 """Gauges: what there is of everything that may run out, looked at before every flush of the metrics."""
 
-from app.observing.logs import LineWriter
+from app.observing.logs import LineWriter, RequestLog
 from app.observing.metrics import Metrics
 from app.serving.adserver import AdServer
 from app.store.connections import Store
@@ -11,16 +11,24 @@ class Gauges:
     """Looks at the parts of one worker."""
 
     def __init__(
-        self, metrics: Metrics, log: LineWriter, adserver: AdServer, store: Store, upstreams: Upstreams
+        self,
+        metrics: Metrics,
+        requests: RequestLog,
+        log: LineWriter,
+        adserver: AdServer,
+        store: Store,
+        upstreams: Upstreams,
     ) -> None:
         self._metrics = metrics
+        self._requests = requests
         self._log = log
         self._adserver = adserver
         self._store = store
         self._upstreams = upstreams
 
     def sample(self) -> None:
-        """Sets every gauge; costs about as much as one request."""
+        """Sets every gauge, and has requests counted that were answered just now; costs about as much as one."""
+        self._requests.flush()
         self._metrics.log_lines_dropped(self._log.take_dropped())
         self._metrics.lanes(self._adserver.waiting)
         for lane, (busy, connections) in self._adserver.connections.items():

@@ -13,6 +13,7 @@ from asyncpg import Connection, Record
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
 from app.errors import InvalidRequest, UpstreamFailed
 from app.serving import keys
+from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
@@ -21,7 +22,7 @@ from app.serving.group import Group, Late
 from app.serving.lanes import Lane
 from app.serving.patience import Patience
 from app.serving.spans import NO_SPANS, Spans
-from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Ticket
+from app.serving.tickets import FetchedAd, NoFill, Outcome, Served, ServedAd, Ticket
 from app.serving.transaction import CatalogMovedError, GroupTransaction, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
@@ -92,6 +93,7 @@ class AdServer:
         source: AdSource,
         publisher_limits: PublisherLimits,
         observer: ServingObserver,
+        answers: Answers,
         hash_key: bytes,
         limits: Limits,
         spans: Spans = NO_SPANS,
@@ -101,6 +103,7 @@ class AdServer:
         self._source = source
         self._publisher_limits = publisher_limits
         self._observer = observer
+        self._answers = answers
         self._hash_key = hash_key
         self._limits = limits
         self._spans = spans
@@ -285,8 +288,10 @@ class AdServer:
             self._send(ticket, back=True)
 
     def _tell(self, group: Group) -> None:
+        # All of them together: with the code and the templates in the processor's caches, an answer takes half of the
+        # time that it takes between two requests.
         for ticket, served in group.served:
-            ticket.settle(served)
+            self._answer(ticket, served)
         for ticket, error in group.failed:
             ticket.fail(error)
         self._start_again(group.again)
@@ -299,6 +304,14 @@ class AdServer:
             task = asyncio.create_task(self._finish_late(ticket, late))
             self._fetching.add(task)
             task.add_done_callback(self._fetching.discard)
+
+    def _answer(self, ticket: Ticket, served: Served) -> None:
+        try:
+            served.vast = self._answers.vast(served, ticket.request.vast_version, self.catalogs.current)
+        except Exception as error:  # noqa: BLE001 - it belongs to this request, which raises it
+            ticket.fail(error)
+        else:
+            ticket.settle(served)
 
     async def _finish_late(self, ticket: Ticket, late: list[Late]) -> None:
         """Waits for ads whose group would not; with them in hand the request passes through the first lane."""

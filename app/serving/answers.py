@@ -24,10 +24,6 @@ class Answers:
         self._revision = -1
         self._templates: dict[TemplateKey, Template] = {}
 
-    def no_fill(self, version: VastVersion) -> bytes:
-        """A root without an Ad: what every player understands as "no ad"."""
-        return empty(version)
-
     def vast(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
         """The whole document: a single ad in its own version if an upstream's, a pod in the latest of its ads'."""
         if len(served.ads) > 1:
@@ -36,7 +32,7 @@ class Answers:
         if ad.fetched is not None:
             return ad.fetched.document.whole.render(self._values(served, ad))
         if ad.creative is None:
-            return self.no_fill(version)
+            return empty(version)
         template = self._own(ad.creative, version, catalog, in_pod=False)
         return template.render(self._values(served, ad))
 

@@ -68,13 +68,16 @@ class ServedAd(NamedTuple):
     fetched: FetchedAd | None
 
 
-class Served(NamedTuple):
+@dataclass(slots=True)
+class Served:
     """The request was paid for; `repeat` when that happened the first time it was asked."""
 
     request_key: UUID
     served_at: datetime
     ads: tuple[ServedAd, ...]
     repeat: bool = False
+    vast: bytes = b""
+    """The document for the player, once the ads are committed."""
 
 
 class NoFill(NamedTuple):

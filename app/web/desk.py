@@ -7,9 +7,9 @@ from typing import Protocol
 
 from app.errors import AdServerError
 from app.serving.adserver import AdServer
-from app.serving.answers import Answers
 from app.serving.context import open_context
 from app.serving.tickets import NoFill
+from app.vast.render import empty
 from app.web.problems import status_of
 from app.web.query import ad_request
 
@@ -43,9 +43,8 @@ class RequestObserver(Protocol):
 class AdDesk:
     """Serves one request at a time; make one for each worker."""
 
-    def __init__(self, adserver: AdServer, answers: Answers, may_identify: IdentityCheck) -> None:
+    def __init__(self, adserver: AdServer, may_identify: IdentityCheck) -> None:
         self._adserver = adserver
-        self._answers = answers
         self._may_identify = may_identify
 
     async def answer(
@@ -65,18 +64,15 @@ class AdDesk:
         with open_context(request_id, cookies, *client) as context:
             outcome = await self._adserver.serve(request, context)
         if isinstance(outcome, NoFill):
-            return Answered(self._answers.no_fill(request.vast_version), outcome.reason.value, repeat=False)
-        body = self._answers.vast(outcome, request.vast_version, self._adserver.catalogs.current)
-        return Answered(body, None, outcome.repeat)
+            return Answered(empty(request.vast_version), outcome.reason.value, repeat=False)
+        return Answered(outcome.vast, None, outcome.repeat)
 
 
 class ObservedDesk(AdDesk):
     """Tells of each request by itself, for those of which many come in one HTTP request."""
 
-    def __init__(
-        self, adserver: AdServer, answers: Answers, may_identify: IdentityCheck, observer: RequestObserver
-    ) -> None:
-        super().__init__(adserver, answers, may_identify)
+    def __init__(self, adserver: AdServer, may_identify: IdentityCheck, observer: RequestObserver) -> None:
+        super().__init__(adserver, may_identify)
         self._observer = observer
 
     async def answer(

@@ -9,10 +9,12 @@ from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import NoFillReason
 from app.observing.metrics import Metrics
 from app.serving.adserver import AdServer, Limits
+from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import open_context
 from app.serving.keys import hash_key, new_request_key
 from app.serving.tickets import NoFill, Served
+from app.serving.tokens import TokenSigner
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
@@ -21,6 +23,7 @@ from tests.players import becomes, connected
 from tests.postgres import as_server
 
 SECRET = "a secret for tests"
+BEACON_TTL_S = 3600
 LIMITS = Limits(
     request_deadline_s=5,
     upstream_deadline_s=3,
@@ -76,7 +79,14 @@ async def running(
     upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
     source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds.upstream_deadline_s)
     adserver = AdServer(
-        store, await CatalogHolder.open(store), source, upstreams.rates, Metrics(), hash_key(SECRET), bounds
+        store,
+        await CatalogHolder.open(store),
+        source,
+        upstreams.rates,
+        Metrics(),
+        Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),
+        hash_key(SECRET),
+        bounds,
     )
     adserver.start()
     try:

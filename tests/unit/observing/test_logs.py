@@ -60,11 +60,13 @@ def configured() -> Iterator[None]:
     root.setLevel(level)
 
 
-def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
+async def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
     reader.start()
     counted = Counted()
     writer = LineWriter(reader.descriptor)
-    RequestLog(writer, "info", counted).request("r-1", 200, "served", 0.0123456)
+    requests = RequestLog(writer, "info", counted)
+    requests.request("r-1", 200, "served", 0.0123456)
+    requests.flush()
     writer.close()
     (line,) = reader.lines()
     assert line.pop("timestamp")
@@ -79,11 +81,13 @@ def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
     assert counted.requests == [("r-1", 200, "served", 0.0123456)]
 
 
-def test_above_info_requests_are_counted_but_not_written(reader: Reader) -> None:
+async def test_above_info_requests_are_counted_but_not_written(reader: Reader) -> None:
     reader.start()
     counted = Counted()
     writer = LineWriter(reader.descriptor)
-    RequestLog(writer, "warning", counted).request("r-1", 200, "served", 0.01)
+    requests = RequestLog(writer, "warning", counted)
+    requests.request("r-1", 200, "served", 0.01)
+    requests.flush()
     writer.close()
     assert reader.lines() == []
     assert len(counted.requests) == 1
