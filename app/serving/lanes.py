@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import takewhile
 
 import asyncpg
@@ -75,6 +76,7 @@ class Lane:
         self._in_flight: set[Ticket] = set()
         self._arrived = asyncio.Event()
         self._gathering = False
+        self._gathered = asyncio.Event()
         self._last_size, self._last_s = 0, 0.0
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
@@ -114,6 +116,8 @@ class Lane:
         self._queue.append(ticket)
         if self._may_begin():
             self._arrived.set()
+        elif self._gathering and len(self._queue) >= self._last_size:
+            self._gathered.set()
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Puts requests back in front: they have waited already."""
@@ -179,13 +183,17 @@ class Lane:
     async def _gather(self) -> None:
         """Under load, lets those come again who were just answered: a larger group costs less for each of its ads.
 
-        It is worth a part of the time that the last group took. After a small group nobody waits.
+        It is worth a part of the time that the last group took, and over when as many wait as that one had. After a
+        small group nobody waits.
         """
-        if self._last_size < GATHER_FROM or len(self._queue) >= self._group_max:
+        if not GATHER_FROM <= self._last_size > len(self._queue):
             return
         self._gathering = True
+        self._gathered.clear()
         try:
-            await asyncio.sleep(min(self._gather_max_s, GATHER_PART * self._last_s))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(self._gather_max_s, GATHER_PART * self._last_s)):
+                    await self._gathered.wait()
         finally:
             self._gathering = False
 
