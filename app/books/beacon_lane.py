@@ -1,8 +1,5 @@
 """The beacons' lane: a bounded queue of groups, and a few connections that each count the next one.
 
-What comes while a group is under way waits for the next; another connection takes over when a whole group waits, or
-when the one under way is held up.
-
 Counting is safe to repeat, so a group whose connection broke is simply counted again. Whoever sent a beacon hears
 that it arrived when it is committed, or when patience runs out; then it still is counted, as soon as it can be.
 """
@@ -19,6 +16,7 @@ from asyncpg import Connection, DeadlockDetectedError, InvalidCachedStatementErr
 
 from app.books.settlement import Settlement, settle
 from app.errors import StoreUnavailable
+from app.grouping import Grouping
 from app.store.connections import TIMED_OUT, Store, is_lost_connection
 from app.store.holds import Beacon
 
@@ -36,8 +34,8 @@ RETRY_MIN_S, RETRY_MAX_S = 0.05, 0.5
 HELD_UP_S = 0.02
 """A group that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
 
-TIMER_SLACK_S = 0.001
-"""Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
+GATHER_MAX_S = 0.005
+"""How long a group under load waits at the most for others to join it."""
 
 DRAIN_S = 5.0
 """How long a lane that is being stopped goes on counting what waits."""
@@ -80,9 +78,9 @@ class BeaconLane:
         self._queue: deque[_Batch] = deque()
         self._in_flight: set[_Batch] = set()
         self._waiting = 0
-        self._began = 0.0
-        """When the last group began, by the event loop's clock, in seconds."""
-        self._arrived = asyncio.Event()
+        self._grouping = Grouping(
+            lambda: self._waiting, group_max=group_max, held_up_s=HELD_UP_S, gather_max_s=GATHER_MAX_S
+        )
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
         self._patience: asyncio.Task[None] | None = None
@@ -95,7 +93,7 @@ class BeaconLane:
     async def stop(self) -> None:
         """Counts what waits, for `DRAIN_S` at the most, and closes the lane."""
         self._stopping = True
-        self._arrived.set()
+        self._grouping.stop()
         if self._workers:
             await asyncio.wait(self._workers, timeout=DRAIN_S)
         tasks = [*self._workers, *([self._patience] if self._patience else [])]
@@ -121,8 +119,7 @@ class BeaconLane:
         batch = self._open_batch()
         batch.beacons.append(beacon)
         self._waiting += 1
-        if self._may_begin():
-            self._arrived.set()
+        self._grouping.came(self._waiting)
         await batch.answered.wait()
 
     def _open_batch(self) -> _Batch:
@@ -140,45 +137,27 @@ class BeaconLane:
         while self._queue or not self._stopping:
             try:
                 async with self._store.serving_connection() as connection:
-                    while await self._count_next(connection):
-                        pass
+                    while await self._grouping.next():
+                        await self._count_next(connection)
             except StoreUnavailable as error:
                 log.warning("beacon connection lost", error=str(error))
                 await _pause()
 
-    async def _count_next(self, connection: "Connection[Record]") -> bool:
-        """Counts the next batch; False when the lane has stopped and nothing is left."""
-        while not self._may_begin():
-            if self._stopping and not self._queue:
-                return False
-            self._arrived.clear()
-            await self._arrived.wait()
-        loop = asyncio.get_running_loop()
-        self._began = loop.time()
-        loop.call_later(HELD_UP_S + TIMER_SLACK_S, self._arrived.set)
+    async def _count_next(self, connection: "Connection[Record]") -> None:
+        await self._grouping.gather()
+        if not self._queue:
+            return
         batch = self._queue.popleft()
         self._waiting -= len(batch.beacons)
         self._in_flight.add(batch)
         try:
-            await self._count(connection, batch)
+            with self._grouping.under_way(len(batch.beacons)):
+                await self._count(connection, batch)
         except BaseException:
             self._put_back(batch)
             raise
         finally:
             self._in_flight.discard(batch)
-            self._arrived.set()
-        return True
-
-    def _may_begin(self) -> bool:
-        """Whether what waits is to go now, or to grow while another group is under way."""
-        if not self._queue:
-            return False
-        return (
-            not self._in_flight
-            or self._stopping
-            or len(self._queue[0].beacons) >= self._group_max
-            or asyncio.get_running_loop().time() - self._began >= HELD_UP_S
-        )
 
     async def _count(self, connection: "Connection[Record]", batch: _Batch) -> None:
         """Raises what the driver raises of a lost connection."""

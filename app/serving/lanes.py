@@ -1,14 +1,9 @@
-"""A lane: one bounded queue, and a few connections that each take everything that waits as their next group.
-
-Idle, every group is a single request; under load the groups grow by themselves, because what comes while one is under
-way waits for the next. Another connection takes over when a whole group waits, or when the one under way is held up.
-"""
+"""A lane: one bounded queue, and a few connections that each take everything that waits as their next group."""
 
 import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from itertools import takewhile
 
 import asyncpg
@@ -17,6 +12,7 @@ from asyncpg import Connection, Record
 
 from app.domain import NoFillReason
 from app.errors import StoreUnavailable
+from app.grouping import Grouping
 from app.serving.tickets import NoFill, Ticket
 from app.store.connections import Store, is_lost_connection
 
@@ -25,17 +21,8 @@ log = structlog.get_logger()
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.05, 0.5
 """How long a connection's worker waits, at random between these, before it asks for another connection."""
 
-TIMER_SLACK_S = 0.001
-"""Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
-
 EXPIRY_INTERVAL_S = 0.02
 """How often requests past their deadline are looked for: what a deadline may be late by."""
-
-GATHER_FROM = 8
-"""Size of a group after which the next one is gathered."""
-
-GATHER_PART = 0.25
-"""How long that may take: a part of the time that the last group took, and `gather_max_s` at the most."""
 
 DRAIN_S = 5.0
 """How long a lane that is being stopped waits for its groups."""
@@ -68,16 +55,11 @@ class Lane:
         self._connections = connections
         self._queue_max = queue_max
         self._group_max = group_max
-        self._held_up_s = held_up_s
-        self._gather_max_s = gather_max_s
-        self._began = 0.0
-        """When the last group began, by the event loop's clock, in seconds."""
         self._queue: deque[Ticket] = deque()
+        self._grouping = Grouping(
+            self._queue.__len__, group_max=group_max, held_up_s=held_up_s, gather_max_s=gather_max_s
+        )
         self._in_flight: set[Ticket] = set()
-        self._arrived = asyncio.Event()
-        self._gathering = False
-        self._gathered = asyncio.Event()
-        self._last_size, self._last_s = 0, 0.0
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
         self._expiry: asyncio.Task[None] | None = None
@@ -94,7 +76,7 @@ class Lane:
         for ticket in self._queue:
             ticket.settle(NoFill(NoFillReason.BUSY))
         self._queue.clear()
-        self._arrived.set()
+        self._grouping.stop()
         if self._workers:
             await asyncio.wait(self._workers, timeout=DRAIN_S)
         tasks = [*self._workers, *([self._expiry] if self._expiry is not None else [])]
@@ -114,10 +96,7 @@ class Lane:
             return
         ticket.queued_at = self._clock()
         self._queue.append(ticket)
-        if self._may_begin():
-            self._arrived.set()
-        elif self._gathering and len(self._queue) >= self._last_size:
-            self._gathered.set()
+        self._grouping.came(len(self._queue))
 
     def put_back(self, tickets: list[Ticket]) -> None:
         """Puts requests back in front: they have waited already."""
@@ -129,37 +108,31 @@ class Lane:
         for ticket in tickets:
             ticket.queued_at = now
         self._queue.extendleft(reversed(tickets))
-        self._arrived.set()
+        self._grouping.came(len(self._queue))
 
     async def _work(self) -> None:
         """One connection's worker, until the lane stops."""
         while not self._stopping:
             try:
                 async with self._store.serving_connection() as connection:
-                    while not self._stopping:
+                    while await self._grouping.next():
                         await self._serve_next(connection)
             except StoreUnavailable as error:
                 log.warning("serving connection lost", lane=self.name, error=str(error))
                 await asyncio.sleep(random.uniform(RECONNECT_MIN_S, RECONNECT_MAX_S))  # noqa: S311 - jitter
 
     async def _serve_next(self, connection: "Connection[Record]") -> None:
-        while not self._may_begin():
-            if self._stopping:
-                return
-            self._arrived.clear()
-            await self._arrived.wait()
         if connection.is_closed():
             # It ended while nobody used it: no request is to lose an attempt, nor the time, to find that out.
             raise StoreUnavailable("the connection was closed")
-        await self._gather()
+        await self._grouping.gather()
         group = self._next_group()
         if not group:
             return
-        self._began = self._clock()
-        asyncio.get_running_loop().call_later(self._held_up_s + TIMER_SLACK_S, self._arrived.set)
         self._in_flight.update(group)
         try:
-            await self._serve_group(connection, group)
+            with self._grouping.under_way(len(group)):
+                await self._serve_group(connection, group)
         except (asyncpg.UniqueViolationError, asyncpg.InvalidCachedStatementError):
             # The same request was served elsewhere meanwhile, or a migration changed a table under a prepared
             # statement; nothing was committed. Whoever is at fault a second time is told from the others.
@@ -177,33 +150,6 @@ class Lane:
             self._retry(group, named=True, alone=True)
         finally:
             self._in_flight.difference_update(group)
-            self._last_size, self._last_s = len(group), self._clock() - self._began
-            self._arrived.set()
-
-    async def _gather(self) -> None:
-        """Under load, lets those come again who were just answered: a larger group costs less for each of its ads.
-
-        It is worth a part of the time that the last group took, and over when as many wait as that one had. After a
-        small group nobody waits.
-        """
-        if not GATHER_FROM <= self._last_size > len(self._queue):
-            return
-        self._gathering = True
-        self._gathered.clear()
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(self._gather_max_s, GATHER_PART * self._last_s)):
-                    await self._gathered.wait()
-        finally:
-            self._gathering = False
-
-    def _may_begin(self) -> bool:
-        """Whether what waits is to go now, or to grow while another group is under way."""
-        if not self._queue or self._gathering:
-            return False
-        return (
-            not self._in_flight or len(self._queue) >= self._group_max or self._clock() - self._began >= self._held_up_s
-        )
 
     def _next_group(self) -> list[Ticket]:
         """Everything that waits, up to the maximum; a request that is to be alone goes alone."""
