@@ -37,7 +37,7 @@ class Settings(BaseSettings):
 
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")
     upstream_deadline_ms: int = Field(1000, ge=10, le=20_000, description="All upstream attempts of a request")
-    group_max: int = Field(128, ge=1, le=1000, description="Requests in one transaction at the most")
+    group_max: int = Field(256, ge=1, le=1000, description="Requests in one transaction at the most")
     group_patience_ms: int = Field(60, ge=1, le=5000, description="How long a group waits for its fetches")
     queue_max: int = Field(2000, ge=1, le=100_000, description="Requests waiting in a lane before busy")
     lane_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")

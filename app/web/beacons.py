@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+import structlog
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,8 @@ from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.cors import cors_headers, origin_of, preflight_headers
 from app.web.problems import problem
+
+log = structlog.get_logger()
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b")
 """One transparent pixel."""
@@ -80,7 +83,10 @@ class _EventUrl:
         if method == "OPTIONS":
             await _send(send, 204, preflight_headers(origin))
         elif method == "GET":
-            await self._count(scope["path_params"]["event"], scope["query_string"])
+            try:
+                await self._count(scope["path_params"]["event"], scope["query_string"])
+            except Exception:
+                log.exception("request failed", path=scope["path"])
             await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)), GIF)
         elif method == "HEAD":
             await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)))

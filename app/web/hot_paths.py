@@ -1,14 +1,8 @@
 """The requests that come by the thousand go straight to their endpoint; everything else takes the router."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from app.web.problems import problem
-
-log = structlog.get_logger()
 
 
 class HotPaths:
@@ -23,18 +17,9 @@ class HotPaths:
         self._prefixed = prefixed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Finds the endpoint; an error that it did not expect becomes a problem, as elsewhere."""
+        """Finds the endpoint, and leaves the request to it."""
         endpoint = self._endpoint(scope) if scope["type"] == "http" else None
-        if endpoint is None:
-            await self._app(scope, receive, send)
-            return
-        try:
-            await endpoint(scope, receive, send)
-        except Exception:
-            log.exception("request failed", path=scope["path"])
-            # A server does not let an answer begin twice, and closes the connection of one that has no end.
-            with suppress(RuntimeError):
-                await problem(500, "something went wrong here")(scope, receive, send)
+        await (endpoint or self._app)(scope, receive, send)
 
     def _endpoint(self, scope: Scope) -> ASGIApp | None:
         path: str = scope["path"]

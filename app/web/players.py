@@ -3,6 +3,8 @@
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 
+import structlog
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +16,8 @@ from app.web.cors import cors_headers, preflight_headers
 from app.web.desk import AdDesk, Answered, RequestObserver
 from app.web.problems import problem, problem_of
 from app.web.query import check, read_query
+
+log = structlog.get_logger()
 
 Header = tuple[bytes, bytes]
 
@@ -55,9 +59,9 @@ class TagUrl:
             answered = await self._desk.answer(values, request_id, self._clients.read(scope, headers), cookies)
             status, outcome = 200, answered.outcome
             answer, body = _packed(answered, headers)
-        except AdServerError as error:
+        except Exception as error:  # noqa: BLE001 - a fault is logged, and answered as elsewhere
             request_id = request_id or str(new_request_key())
-            response = problem_of(error)
+            response = _problem_of(error, scope["path"])
             answer = [header for header in response.raw_headers if header[0] != b"content-length"]
             status, body, outcome = response.status_code, bytes(response.body), "error"
         answer += (
@@ -68,6 +72,14 @@ class TagUrl:
         )
         await _send(send, status, answer, body)
         self._observer.request(request_id, status, outcome, time.perf_counter() - started)
+
+
+def _problem_of(error: Exception, path: str) -> Response:
+    """What became of a request that was wrong, or of a fault of ours."""
+    if isinstance(error, AdServerError):
+        return problem_of(error)
+    log.error("request failed", path=path, exc_info=error)
+    return problem(500, "something went wrong here")
 
 
 async def _tell(scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:

@@ -1,0 +1,77 @@
+"""What nobody expected: the player gets an answer all the same, and the log says what happened."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import httpx
+import pytest
+import structlog
+from starlette.applications import Starlette
+
+from app.domain import Event
+from app.serving.tokens import TokenSigner
+from app.store.holds import Beacon
+from app.web.beacons import GIF, Beacons
+from app.web.clients import ClientReader
+from app.web.desk import AdDesk, Answered
+from app.web.players import TagUrl
+
+REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
+
+
+class BrokenDesk(AdDesk):
+    def __init__(self) -> None:
+        """It has nothing to serve with."""
+
+    async def answer(self, *_: object, **__: object) -> Answered:
+        raise RuntimeError("a fault")
+
+
+class BrokenCounter:
+    async def count(self, beacon: Beacon) -> None:
+        raise RuntimeError(f"a fault with {beacon.event}")
+
+
+class Observed:
+    def __init__(self) -> None:
+        self.requests: list[tuple[int, str]] = []
+
+    def request(self, _request_id: str, status: int, outcome: str, _seconds: float) -> None:
+        self.requests.append((status, outcome))
+
+    def beacons(self, outcome: str, count: int) -> None:
+        raise AssertionError(f"{count} {outcome}")
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return Observed()
+
+
+def client_of(app: Starlette) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://adserver")
+
+
+async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(observed: Observed) -> None:
+    app = Starlette(routes=TagUrl(BrokenDesk(), ClientReader([]), observed).routes())
+    with structlog.testing.capture_logs() as lines:
+        async with client_of(app) as client:
+            response = await client.get("/vast?campaign_id=a&request_id=r-1")
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+    assert response.headers["x-request-id"] == "r-1"
+    assert "a fault" not in response.text
+    assert [(line["event"], line["path"], str(line["exc_info"])) for line in lines] == [
+        ("request failed", "/vast", "a fault")
+    ]
+    assert observed.requests == [(500, "error")]
+
+
+async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_there(observed: Observed) -> None:
+    signer = TokenSigner(["secret"], 3600)
+    token = signer.sign_all(REQUEST, 0, datetime.now(UTC), "a")[Event.START]
+    app = Starlette(routes=Beacons(signer, BrokenCounter(), observed).routes())
+    with structlog.testing.capture_logs() as lines:
+        async with client_of(app) as client:
+            response = await client.get(f"/event/start?t={token}")
+    assert (response.status_code, response.content) == (200, GIF)
+    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/event/start")]
