@@ -196,10 +196,9 @@ class BeaconLane:
         self._observer.beacons("dropped", len(batch.beacons))
 
     def _report(self, beacons: Sequence[Beacon], settlement: Settlement) -> None:
-        counted = len(settlement.first)
-        self._observer.beacons("counted", counted)
-        self._observer.beacons("repeat", len(beacons) - counted)
-        self._observer.settled(len(settlement.settled), len(settlement.released))
+        self._observer.beacons("counted", settlement.first)
+        self._observer.beacons("repeat", len(beacons) - settlement.first)
+        self._observer.settled(settlement.settled, settlement.released)
 
     async def _lose_patience(self) -> None:
         """Answers the senders of beacons that the database keeps waiting."""

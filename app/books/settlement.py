@@ -15,13 +15,13 @@ SWEEP_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a group of beacons: positions in the group, from 0."""
+    """What became of a group of beacons."""
 
-    first: frozenset[int]
+    first: int
     """The first of their serve and event: these count."""
-    settled: frozenset[int]
+    settled: int
     """Impressions that were charged now, late ones included."""
-    released: frozenset[int]
+    released: int
     """Errors that released a hold."""
 
 
@@ -36,8 +36,7 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
     if counted.may_be_late:
         late = [beacons[no] for no in counted.may_be_late]
         await budgets.open_periods(connection, sorted({beacon.campaign_id for beacon in late}))
-        charged = await holds.charge_late(connection, late)
-        settled |= {counted.may_be_late[no] for no in charged}
+        settled += await holds.charge_late(connection, late)
     return Settlement(counted.first, settled, counted.released)
 
 

@@ -9,7 +9,6 @@ makes more), so that a whole document is signed with two hashes, and no event's 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,6 +16,7 @@ from hmac import compare_digest
 from operator import itemgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception class
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811 - it is a class
@@ -40,8 +40,7 @@ _cut_tags = itemgetter(*(slice(2 * TAG_BYTES * no, 2 * TAG_BYTES * (no + 1)) for
 """Takes the tags of `_EVENTS` out of the hexadecimal digits of all hashes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServeRef:
+class ServeRef(NamedTuple):
     """What a token refers to; `destination` is where a click leads."""
 
     request_key: UUID

@@ -8,6 +8,7 @@ held shortest. Serving takes budgets before it inserts holds, and nobody can wai
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -97,26 +98,25 @@ WITH beacon AS MATERIALIZED (
     FROM beacon WHERE (SELECT count(*) FROM gone) >= 0
     ORDER BY request_key, slot, served_on, event, no
     ON CONFLICT DO NOTHING
-    RETURNING request_key, slot, served_on, event
+    RETURNING event
+), unheld AS MATERIALIZED (
+    SELECT DISTINCT ON (request_key, slot, served_on) b.campaign_id, b.no
+    FROM beacon b LEFT JOIN gone g USING (request_key, slot, served_on)
+    WHERE b.event = 'impression' AND g.settles IS NOT TRUE
+    ORDER BY request_key, slot, served_on, b.no
 )
-SELECT array_agg(b.no) FILTER (WHERE f.event IS NOT NULL) AS first,
-       array_agg(b.no) FILTER (WHERE g.settles) AS settled,
-       array_agg(b.no) FILTER (WHERE NOT g.settles) AS released,
-       array_agg(b.no ORDER BY b.no) FILTER (
-           WHERE g.settles IS NULL AND b.event = 'impression' AND EXISTS (
-               SELECT FROM campaigns c WHERE c.id = b.campaign_id AND c.late_impressions = 'charge')) AS may_be_late,
+SELECT (SELECT count(*) FROM first) AS first,
+       (SELECT count(*) FROM gone WHERE settles) AS settled,
+       (SELECT count(*) FROM gone WHERE NOT settles) AS released,
+       (SELECT array_agg(u.no ORDER BY u.no) FROM unheld u JOIN campaigns c ON c.id = u.campaign_id
+        WHERE c.late_impressions = 'charge') AS may_be_late,
        {MONEY}
-FROM (SELECT DISTINCT ON (request_key, slot, served_on, event) * FROM beacon
-      ORDER BY request_key, slot, served_on, event, no) AS b
-LEFT JOIN first f USING (request_key, slot, served_on, event)
-LEFT JOIN gone g ON g.request_key = b.request_key AND g.slot = b.slot AND g.served_on = b.served_on
-    AND b.event = CASE WHEN g.settles THEN 'impression' ELSE 'error' END
 """
 """Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
 
 Of an impression and an error for one serve in one group, the first counts. Asking for the count of `gone` makes the
-holds' locks come before the inserts. Returns the positions of the beacons that were the first of their kind, of those
-that ended a hold, and of the impressions that found none but may be charged late; and the money of the ended holds."""
+holds' locks come before the inserts. Returns how many were the first of their kind, and how many holds were settled and
+released; which impressions found no hold and may be charged late; and the money of the ended holds."""
 
 RELEASE_EXPIRED = f"""
 WITH ending AS MATERIALIZED (
@@ -177,9 +177,11 @@ SELECT no FROM taken
 served. Taking the release away is what makes it happen once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beacon:
-    """One beacon as its token and its URL say; `event` in the words of `domain.Event`."""
+class Beacon(NamedTuple):
+    """One beacon as its token and its URL say, in the order of the statement's parameters.
+
+    `event` is in the words of `domain.Event`.
+    """
 
     request_key: UUID
     slot: int
@@ -191,14 +193,14 @@ class Beacon:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What became of a group of beacons: positions in the group, from 0."""
+    """What became of a group of beacons."""
 
-    first: frozenset[int]
+    first: int
     """The first of their serve and event; all others were repeats."""
-    settled: frozenset[int]
-    released: frozenset[int]
+    settled: int
+    released: int
     may_be_late: tuple[int, ...]
-    """Impressions that found no hold, of campaigns that charge late ones."""
+    """Impressions that found no hold, of campaigns that charge late ones: positions in the group, from 0."""
 
 
 async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Counted:
@@ -206,36 +208,26 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
     async with connection.transaction():
         (row,) = await connection.fetch(
             COUNT_BEACONS,
-            [beacon.request_key for beacon in beacons],
-            [beacon.slot for beacon in beacons],
-            [beacon.served_on for beacon in beacons],
-            [beacon.campaign_id for beacon in beacons],
-            [beacon.event for beacon in beacons],
-            [beacon.error_code for beacon in beacons],
+            *zip(*beacons, strict=True),
         )
         await _move(connection, row["money"])
     return Counted(
-        first=frozenset(_from_0(row["first"])),
-        settled=frozenset(_from_0(row["settled"])),
-        released=frozenset(_from_0(row["released"])),
-        may_be_late=tuple(_from_0(row["may_be_late"])),
+        first=row["first"],
+        settled=row["settled"],
+        released=row["released"],
+        may_be_late=tuple(number - 1 for number in row["may_be_late"] or ()),
     )
 
 
-def _from_0(numbers: Sequence[int] | None) -> list[int]:
-    """Positions in a group, from their ordinal numbers."""
-    return [number - 1 for number in numbers or ()]
-
-
-async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> set[int]:
-    """Charges what may be charged of these late impressions; returns the positions of those that were."""
+async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
+    """Charges what may be charged of these late impressions; returns how many were."""
     rows = await connection.fetch(
         CHARGE_LATE,
         [beacon.request_key for beacon in beacons],
         [beacon.slot for beacon in beacons],
         [beacon.served_on for beacon in beacons],
     )
-    return {row["no"] - 1 for row in rows}
+    return len(rows)
 
 
 async def release_expired(connection: "Connection[Record]", limit: int) -> int:

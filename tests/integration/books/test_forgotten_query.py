@@ -58,7 +58,7 @@ async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: st
         seen = await serve_many(store, "seen", 10)
         await serve_many(store, "served", 10)
         async with store.serving_connection() as connection:
-            assert len((await settle(connection, [beacon(one) for one in seen])).settled) == 10
+            assert (await settle(connection, [beacon(one) for one in seen])).settled == 10
         await set_clock(database, "transaction_timestamp() + interval '40 days'")
         for task in ("holds released", "sessions removed", "counts removed", "days rolled up"):
             await upkeep.tasks[task].run()

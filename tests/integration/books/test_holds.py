@@ -115,7 +115,7 @@ async def test_no_sweeper_releases_what_a_beacon_settles_at_the_same_moment(stor
         settled = 0
         async with store.serving_connection() as connection:
             for at in range(0, len(part), 16):
-                settled += len((await settle(connection, part[at : at + 16])).settled)
+                settled += (await settle(connection, part[at : at + 16])).settled
         return settled
 
     beacons = [beacon(one) for one in served]
@@ -137,9 +137,11 @@ async def test_of_an_impression_and_an_error_the_first_decides(store: Store, dat
             connection, [beacon(seen), beacon(failed, Event.ERROR), beacon(seen, Event.ERROR), beacon(failed)]
         )
         again = await settle(connection, [beacon(seen), beacon(failed)])
-    assert (together.settled, together.released) == ({0}, {1})
-    assert not again.first
-    assert not again.settled
+    assert (together.first, together.settled, together.released) == (4, 1, 1)
+    assert (again.first, again.settled, again.released) == (0, 0, 0)
+    async with connected(database) as owner:
+        assert await owner.fetchval("SELECT request_key FROM spend_ledger") == seen.request_key
+        assert await owner.fetchval("SELECT request_key FROM hold_releases") == failed.request_key
     assert await balance(database, "held") == (PRICE, Decimal(0), 1)
 
 
@@ -150,8 +152,7 @@ async def test_a_late_impression_is_recorded_and_not_charged(store: Store, datab
     assert await sweep(store) == 1
     async with store.serving_connection() as connection:
         late = await settle(connection, [beacon(served)])
-    assert late.first == {0}
-    assert not late.settled
+    assert (late.first, late.settled) == (1, 0)
     assert await balance(database, "strict") == (Decimal(0), Decimal(0), 0)
     assert await disagreements(database) == []
 
@@ -165,8 +166,7 @@ async def test_late_impressions_are_charged_while_the_budget_has_room(store: Sto
     async with store.serving_connection() as connection:
         late = await settle(connection, [beacon(one) for one in (*first, *first)])
         again = await settle(connection, [beacon(one) for one in first])
-    assert len(late.settled) == 2
-    assert not again.settled
+    assert (late.settled, again.settled) == (2, 0)
     assert await balance(database, "lenient") == (2 * PRICE, 2 * PRICE, 4)
     assert await disagreements(database) == []
 
@@ -176,7 +176,7 @@ async def test_an_impression_after_its_error_is_never_charged(store: Store, data
     (served,) = await serve_many(store, "lenient", 1)
     async with store.serving_connection() as connection:
         await settle(connection, [beacon(served, Event.ERROR)])
-        assert not (await settle(connection, [beacon(served)])).settled
+        assert (await settle(connection, [beacon(served)])).settled == 0
     assert await balance(database, "lenient") == (Decimal(0), Decimal(0), 0)
     assert await disagreements(database) == []
 
