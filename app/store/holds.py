@@ -178,10 +178,7 @@ served. Taking the release away is what makes it happen once."""
 
 
 class Beacon(NamedTuple):
-    """One beacon as its token and its URL say, in the order of the statement's parameters.
-
-    `event` is in the words of `domain.Event`.
-    """
+    """One beacon as its token and its URL say; `event` in the words of `domain.Event`."""
 
     request_key: UUID
     slot: int
@@ -208,7 +205,12 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
     async with connection.transaction():
         (row,) = await connection.fetch(
             COUNT_BEACONS,
-            *zip(*beacons, strict=True),
+            [beacon.request_key for beacon in beacons],
+            [beacon.slot for beacon in beacons],
+            [beacon.served_on for beacon in beacons],
+            [beacon.campaign_id for beacon in beacons],
+            [beacon.event for beacon in beacons],
+            [beacon.error_code for beacon in beacons],
         )
         await _move(connection, row["money"])
     return Counted(
