@@ -75,10 +75,10 @@ class TagUrl:
 
 
 def _problem_of(error: Exception, path: str) -> Response:
-    """What became of a request that was wrong, or of a fault of ours."""
+    """What became of a request that was wrong, or of a fault of ours, while that is handled."""
     if isinstance(error, AdServerError):
         return problem_of(error)
-    log.error("request failed", path=path, exc_info=error)
+    log.exception("request failed", path=path)
     return problem(500, "something went wrong here")
 
 
