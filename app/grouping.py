@@ -8,6 +8,12 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+HELD_UP_S = 0.02
+"""A group that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
+
+GATHER_MAX_S = 0.005
+"""How long a group under load waits at the most for others to join it."""
+
 TIMER_SLACK_S = 0.001
 """Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
 

@@ -16,7 +16,7 @@ from asyncpg import Connection, DeadlockDetectedError, InvalidCachedStatementErr
 
 from app.books.settlement import Settlement, settle
 from app.errors import StoreUnavailable
-from app.grouping import Grouping
+from app.grouping import GATHER_MAX_S, HELD_UP_S, Grouping
 from app.store.connections import TIMED_OUT, Store, is_lost_connection
 from app.store.holds import Beacon
 
@@ -30,12 +30,6 @@ PATIENCE_CHECK_INTERVAL_S = 0.05
 
 RETRY_MIN_S, RETRY_MAX_S = 0.05, 0.5
 """How long a worker waits, at random between these, after a group could not be counted for now."""
-
-HELD_UP_S = 0.02
-"""A group that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
-
-GATHER_MAX_S = 0.005
-"""How long a group under load waits at the most for others to join it."""
 
 DRAIN_S = 5.0
 """How long a lane that is being stopped goes on counting what waits."""

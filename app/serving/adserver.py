@@ -12,6 +12,7 @@ from asyncpg import Connection, Record
 
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
 from app.errors import InvalidRequest, UpstreamFailed
+from app.grouping import GATHER_MAX_S, HELD_UP_S
 from app.serving import keys
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
@@ -30,14 +31,8 @@ from app.store.serves import EarlierServe
 
 log = structlog.get_logger()
 
-HELD_UP_S = 0.02
-"""A transaction that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
-
-GATHER_MAX_S = 0.005
-"""How long a group under load waits at the most for others to join it."""
-
 SPACING_MAX_S, FETCH_GATHER_MAX_S = 0.01, 0.02
-"""The same for groups that fetch: between two of them, and under load, where a wait is little beside an upstream's."""
+"""For groups that fetch: what they are held up by and gather for, where a wait is little beside an upstream's."""
 
 
 class AdSource(Protocol):
