@@ -43,10 +43,11 @@ from app.web.clients import ClientReader
 from app.web.demo import Demo
 from app.web.description import Description
 from app.web.desk import AdDesk, ObservedDesk
+from app.web.direct import DirectEndpoint
 from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
 from app.web.pages import Pages
-from app.web.players import TagUrl
+from app.web.players import TAG_PATH, TagUrl
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
 from app.web.stitchers import Stitchers
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     router = Starlette(
         lifespan=worker.lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error}
     )
-    app = HotPaths(router, worker.exact, worker.prefixed)
+    app = HotPaths(router, worker.hot_paths)
     return app if tracing is None else tracing.around(app)
 
 
@@ -74,8 +75,7 @@ class Worker:
         self._settings = settings
         self._tracing = tracing
         self._stack = AsyncExitStack()
-        self.exact: dict[str, ASGIApp] = {}
-        self.prefixed: dict[str, tuple[str, ASGIApp]] = {}
+        self.hot_paths: dict[str, DirectEndpoint] = {}
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -142,8 +142,7 @@ class Worker:
         clients = ClientReader(settings.trusted_proxies)
         players = TagUrl(AdDesk(adserver, identification_allowed), clients, requests)
         beacons = Beacons(signer, beacon_lane, metrics)
-        self.exact["/vast"] = players
-        self.prefixed["/event/"] = ("event", beacons.event)
+        self.hot_paths |= {TAG_PATH: players.ask, **beacons.hot_paths()}
         return [
             *players.routes(),
             *beacons.routes(),

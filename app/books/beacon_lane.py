@@ -7,7 +7,7 @@ that it arrived when it is committed, or when patience runs out; then it still i
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,7 +55,16 @@ class _Batch:
     due: float
     """When its senders are answered at the latest, by the event loop's clock, in seconds."""
     beacons: list[Beacon] = field(default_factory=list)
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    senders: list[Callable[[], None]] = field(default_factory=list)
+    """One for each beacon; none once they are answered."""
+    answered: bool = False
+
+    def answer(self) -> None:
+        """Tells the senders that they need not wait any more."""
+        self.answered = True
+        senders, self.senders = self.senders, []
+        for tell in senders:
+            tell()
 
 
 class BeaconLane:
@@ -102,25 +111,26 @@ class BeaconLane:
         """Beacons in the queue."""
         return self._waiting
 
-    async def count(self, beacon: Beacon) -> None:
-        """Returns when the beacon is committed, and after `PATIENCE_S` in any case.
+    def put(self, beacon: Beacon, counted: Callable[[], None]) -> None:
+        """Calls `counted` when the beacon is committed, and after `PATIENCE_S` in any case; it must not raise.
 
-        With the queue full it is dropped, which its sender can neither know nor mend.
+        With the queue full the beacon is dropped, which its sender can neither know nor mend.
         """
         if self._waiting >= self._queue_max or self._stopping:
             self._observer.beacons("dropped", 1)
+            counted()
             return
         batch = self._open_batch()
         batch.beacons.append(beacon)
+        batch.senders.append(counted)
         self._waiting += 1
         self._grouping.came(self._waiting)
-        await batch.answered.wait()
 
     def _open_batch(self) -> _Batch:
         """The last of the queue while it has room, so that everything that waits goes together."""
         if self._queue:
             last = self._queue[-1]
-            if len(last.beacons) < self._group_max and not last.answered.is_set():
+            if len(last.beacons) < self._group_max and not last.answered:
                 return last
         batch = _Batch(due=asyncio.get_running_loop().time() + PATIENCE_S)
         self._queue.append(batch)
@@ -169,7 +179,7 @@ class BeaconLane:
             log.exception("beacons failed", size=len(batch.beacons))
             self._isolate(batch)
         else:
-            batch.answered.set()
+            batch.answer()
             self._report(batch.beacons, settlement)
 
     def _put_back(self, batch: _Batch) -> None:
@@ -182,11 +192,11 @@ class BeaconLane:
         if not half:
             self._drop(batch)
             return
-        for beacons in (batch.beacons[:half], batch.beacons[half:]):
-            self._put_back(_Batch(batch.due, beacons, batch.answered))
+        for part in (slice(half), slice(half, None)):
+            self._put_back(_Batch(batch.due, batch.beacons[part], batch.senders[part], batch.answered))
 
     def _drop(self, batch: _Batch) -> None:
-        batch.answered.set()
+        batch.answer()
         self._observer.beacons("dropped", len(batch.beacons))
 
     def _report(self, beacons: Sequence[Beacon], settlement: Settlement) -> None:
@@ -202,7 +212,7 @@ class BeaconLane:
             now = clock()
             for batch in (*self._queue, *self._in_flight):
                 if batch.due <= now:
-                    batch.answered.set()
+                    batch.answer()
 
 
 async def _pause() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -23,7 +23,7 @@ from app.serving.group import Group, Late
 from app.serving.lanes import Lane
 from app.serving.patience import Patience
 from app.serving.spans import NO_SPANS, Spans
-from app.serving.tickets import FetchedAd, NoFill, Outcome, Served, ServedAd, Ticket
+from app.serving.tickets import FetchedAd, NoFill, Outcome, Served, ServedAd, Tell, Ticket
 from app.serving.transaction import CatalogMovedError, GroupTransaction, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
@@ -106,7 +106,8 @@ class AdServer:
         self._doubts = Doubts(self._loop.time)
         self._patience = Patience(limits.group_patience_s, limits.fetch_connections)
         self._groups: Counter[str] = Counter()
-        self._fetching: set[asyncio.Task[None]] = set()
+        self._aside: set[asyncio.Task[None]] = set()
+        """What single requests wait for outside of the lanes."""
         self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S, GATHER_MAX_S)
         # A group that fetches is always held up: its connections set out one after the other while the first waits.
         spacing_s = min(SPACING_MAX_S, limits.group_patience_s / limits.fetch_connections)
@@ -135,7 +136,7 @@ class AdServer:
 
     async def stop(self) -> None:
         """Answers what waits, and closes the lanes."""
-        for task in self._fetching:
+        for task in self._aside:
             task.cancel()
         await self._in_hand.stop()
         await self._fetch.stop()
@@ -159,25 +160,57 @@ class AdServer:
         Raises InvalidRequest for an unknown campaign or placement, NotFound or Gone for the viewing session, and
         Conflict when the request_id was used with other parameters.
         """
+        outcome: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def tell(how: Outcome | Exception) -> None:
+            if outcome.done():
+                return
+            if isinstance(how, Exception):
+                outcome.set_exception(how)
+            else:
+                outcome.set_result(how)
+
+        self.take(request, context, tell)
+        return await outcome
+
+    def take(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
+        """As `serve`, but returns at once; `tell` hears the outcome or the error, perhaps before that.
+
+        A group's requests are told one after the other, without a turn of the event loop for each of them.
+        """
         candidates = _find_candidates(self.catalogs.current, request)
         if candidates is None:
-            candidates = await self._new_candidates(request)
+            self._set_aside(self._take_new(request, context, tell))
+        else:
+            self._admit(request, context, candidates, tell)
+
+    async def _take_new(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
+        """Takes a request with an id that is not known: it may have been set up a moment ago."""
+        try:
+            await self.catalogs.reload(self.catalogs.current)
+        except Exception as error:  # noqa: BLE001 - it belongs to this request, whose player is told
+            tell(error)
+            return
+        candidates = _find_candidates(self.catalogs.current, request)
+        if candidates is None:
+            field = "campaign_id" if request.campaign_id is not None else "placement_id"
+            tell(InvalidRequest(field, "is not known"))
+        else:
+            self._admit(request, context, candidates, tell)
+
+    def _set_aside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    def _admit(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> None:
         if not self._admits(request):
-            return NoFill(NoFillReason.RATE_LIMIT)
-        ticket = self._ticket(request, context, candidates)
+            tell(NoFill(NoFillReason.RATE_LIMIT))
+            return
+        ticket = self._ticket(request, context, candidates, tell)
         context.on_close(ticket.abandon)
         self._refuse_by_targeting(ticket)
         self._send(ticket)
-        return await ticket.outcome
-
-    async def _new_candidates(self, request: AdRequest) -> tuple[str, ...]:
-        """The campaigns that may serve by an id that is not known: it may have been set up a moment ago."""
-        await self.catalogs.reload(self.catalogs.current)
-        found = _find_candidates(self.catalogs.current, request)
-        if found is None:
-            field = "campaign_id" if request.campaign_id is not None else "placement_id"
-            raise InvalidRequest(field, "is not known")
-        return found
 
     def _admits(self, request: AdRequest) -> bool:
         """Whether the publisher may still ask; that of the placement counts, whatever the request says."""
@@ -188,7 +221,7 @@ class AdServer:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
-    def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...]) -> Ticket:
+    def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> Ticket:
         named = request.request_id is not None
         return Ticket(
             request=request,
@@ -199,7 +232,7 @@ class AdServer:
             correlator=context.correlator,
             candidates=candidates,
             deadline=self._loop.time() + self._limits.request_deadline_s,
-            outcome=self._loop.create_future(),
+            tell=tell,
             may_be_served=named,
             trace=self._spans.request(),
         )
@@ -296,9 +329,7 @@ class AdServer:
                 ticket.candidates = (*(c for c in ticket.candidates if c not in ticket.run), *ticket.run)
             self._send(ticket, back=True)
         for ticket, late in group.late.items():
-            task = asyncio.create_task(self._finish_late(ticket, late))
-            self._fetching.add(task)
-            task.add_done_callback(self._fetching.discard)
+            self._set_aside(self._finish_late(ticket, late))
 
     def _answer(self, ticket: Ticket, served: Served) -> None:
         try:

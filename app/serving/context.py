@@ -15,7 +15,7 @@ COOKIES = ("uid", "device_id", "publisher_id")
 
 
 class SessionContext(NamedTuple):
-    """Immutable, and closed when its `with` block ends, whatever happened in it.
+    """Immutable, and closed when its request is over, whatever happened in it.
 
     `correlator` is the same for all ads of a page view or viewing session, `cachebusting` 8 digits
     (VAST 4.2 section 6.1), `request_id` what the answer's X-Request-Id says. `client_ip` and `client_ua` are the
@@ -42,6 +42,10 @@ class SessionContext(NamedTuple):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Does what is to be done at the end, once."""
         while self.cleanups:
             cleanup = self.cleanups.pop()
             try:

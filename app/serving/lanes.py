@@ -159,7 +159,7 @@ class Lane:
         if not self._queue[0].alone:
             together = len(list(takewhile(lambda ticket: not ticket.alone, self._first(self._group_max))))
         group = [self._queue.popleft() for _ in range(together)]
-        return [ticket for ticket in group if not ticket.outcome.done()]
+        return [ticket for ticket in group if not ticket.over]
 
     def _first(self, limit: int) -> Iterator[Ticket]:
         return (ticket for _, ticket in zip(range(limit), self._queue, strict=False))
@@ -172,7 +172,7 @@ class Lane:
             ticket.may_be_served = ticket.may_be_served or named
             if ticket.attempts > ATTEMPTS_MAX or (alone and ticket.alone):
                 ticket.settle(NoFill(NoFillReason.BUSY))
-            elif not ticket.outcome.done():
+            elif not ticket.over:
                 ticket.alone = alone
                 again.append(ticket)
         self.put_back(again)
@@ -182,7 +182,7 @@ class Lane:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             now = self._clock()
-            while self._queue and (self._queue[0].outcome.done() or self._queue[0].deadline <= now):
+            while self._queue and (self._queue[0].over or self._queue[0].deadline <= now):
                 self._queue.popleft().settle(NoFill(NoFillReason.BUSY))
             for ticket in self._in_flight:
                 if ticket.deadline <= now:

@@ -1,7 +1,6 @@
 """A ticket is one ad request on its way through the lanes; an outcome is how it ends."""
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -88,6 +87,9 @@ class NoFill(NamedTuple):
 
 Outcome = Served | NoFill
 
+Tell = Callable[[Outcome | Exception], None]
+"""Takes a request's outcome, or the error that it ended with."""
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -102,7 +104,8 @@ class Ticket:
     candidates: tuple[str, ...]
     deadline: float
     """When the answer is due, by the event loop's clock, in seconds."""
-    outcome: "asyncio.Future[Outcome]"
+    tell: Tell
+    """Called once, with how the request ends; it must not raise."""
     may_be_served: bool
     """Whether to look for an earlier serve: the player named the request, or a COMMIT's answer was lost."""
     refusals: dict[str, NoFillReason] = field(default_factory=dict)
@@ -121,6 +124,8 @@ class Ticket:
     attempts: int = 0
     alone: bool = False
     """Whether it is to be served in a group of its own, because its group failed."""
+    over: bool = False
+    """Whether it was answered, or nobody waits for the answer any more."""
 
     @property
     def remaining(self) -> tuple[str, ...]:
@@ -131,17 +136,20 @@ class Ticket:
 
     def settle(self, outcome: Outcome) -> None:
         """Answers the player, unless the deadline has."""
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+        self._end(outcome)
 
     def fail(self, error: Exception) -> None:
         """Ends the request with an error that belongs to the player's request itself."""
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
+        self._end(error)
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: what was not paid for by now is not."""
-        self.outcome.cancel()
+        self.over = True
+
+    def _end(self, how: Outcome | Exception) -> None:
+        if not self.over:
+            self.over = True
+            self.tell(how)
 
     def give_up(self) -> None:
         """Ends the request with the reason of the first candidate, or `no_candidate`."""

@@ -200,9 +200,7 @@ class GroupTransaction:
     async def _spend(self, choices: list[Choice]) -> None:
         """Pays for the ads in hand, first come first served; not for requests whose deadline has passed already."""
         payable = [
-            choice
-            for choice in choices
-            if choice.in_hand and not choice.full_windows and not choice.ticket.outcome.done()
+            choice for choice in choices if choice.in_hand and not choice.full_windows and not choice.ticket.over
         ]
         if not payable:
             return

@@ -1,8 +1,10 @@
-"""What players report: `GET /event/{event}` and `GET /click`. Plain ASGI, answered from prepared parts."""
+"""What players report: `GET /event/{event}` and `GET /click`."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +17,7 @@ from app.domain import Event
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.cors import cors_headers, origin_of, preflight_headers
+from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, send_answer
 from app.web.problems import problem
 
 log = structlog.get_logger()
@@ -37,14 +40,16 @@ CLICK_PATIENCE_S = 0.1
 ERROR_CODE_MIN, ERROR_CODE_MAX = 100, 999
 """VAST error codes (VAST 4.2 section 2.3.6.3)."""
 
+EVENT_PREFIX = "/event/"
+
 _EVENTS: Mapping[str, Event] = {event.value: event for event in Event}
 
 
 class BeaconCounter(Protocol):
     """Where beacons are counted."""
 
-    async def count(self, beacon: Beacon) -> None:
-        """Returns when the beacon is committed, or when its sender has waited long enough."""
+    def put(self, beacon: Beacon, counted: Callable[[], None]) -> None:
+        """Calls `counted` when the beacon is committed, or when its sender has waited long enough; never twice."""
 
 
 class BeaconObserver(Protocol):
@@ -58,12 +63,16 @@ class Beacons:
     """The beacon and the click URLs."""
 
     def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
-        self.event = _EventUrl(signer, counter, observer)
+        self._event = _EventUrl(signer, counter, observer)
         self._click = _ClickUrl(signer, counter, observer)
 
     def routes(self) -> list[BaseRoute]:
         """`/event/{event}` and `/click`."""
-        return [Route("/event/{event}", self.event), Route("/click", self._click)]
+        return [Route(EVENT_PREFIX + "{event}", self._event), Route("/click", self._click)]
+
+    def hot_paths(self) -> Mapping[str, DirectEndpoint]:
+        """A path for each event."""
+        return {EVENT_PREFIX + event: self._event.ask for event in Event}
 
 
 class _EventUrl:
@@ -80,27 +89,35 @@ class _EventUrl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         origin = origin_of(scope["headers"])
-        if method == "OPTIONS":
-            await _send(send, 204, preflight_headers(origin))
-        elif method == "GET":
-            try:
-                await self._count(scope["path_params"]["event"], scope["query_string"])
-            except Exception:
-                log.exception("request failed", path=scope["path"])
-            await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)), GIF)
+        if method == "GET":
+            await answered(self.ask, scope, send)
+        elif method == "OPTIONS":
+            await send_answer(send, DirectAnswer(204, preflight_headers(origin), b""))
         elif method == "HEAD":
-            await _send(send, 200, (*PIXEL_HEADERS, *cors_headers(origin)))
+            await send_answer(send, DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(origin)), b""))
         else:
             await _not_allowed(scope, receive, send)
 
-    async def _count(self, name: str, query: bytes) -> None:
+    def ask(self, asked: DirectRequest, respond: Respond) -> None:
+        """Counts the event of the path."""
+        pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(asked.headers.get(b"origin"))), GIF)
+        try:
+            beacon = self._beacon(asked.path.removeprefix(EVENT_PREFIX), asked.query)
+            if beacon is not None:
+                self._counter.put(beacon, partial(respond, pixel))
+                return
+            self._observer.beacons("refused", 1)
+        except Exception:
+            log.exception("request failed", path=asked.path)
+        respond(pixel)
+
+    def _beacon(self, name: str, query: bytes) -> Beacon | None:
         event = _EVENTS.get(name)
         ref = None if event is None else self._signer.verify(_parameter(query, b"t="), event, datetime.now(UTC))
         if event is None or ref is None:
-            self._observer.beacons("refused", 1)
-            return
+            return None
         error_code = _error_code(_parameter(query, b"code=")) if event is Event.ERROR else None
-        await self._counter.count(_beacon(ref, event, error_code))
+        return _beacon(ref, event, error_code)
 
 
 class _ClickUrl:
@@ -114,7 +131,7 @@ class _ClickUrl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method == "OPTIONS":
-            await _send(send, 204, preflight_headers(origin_of(scope["headers"])))
+            await send_answer(send, DirectAnswer(204, preflight_headers(origin_of(scope["headers"])), b""))
             return
         if method not in ("GET", "HEAD"):
             await _not_allowed(scope, receive, send)
@@ -135,11 +152,11 @@ class _ClickUrl:
         return RedirectResponse(ref.destination, status_code=302, headers={"Cache-Control": "no-store"})
 
     async def _count(self, beacon: Beacon) -> None:
-        try:
+        counted = asyncio.Event()
+        self._counter.put(beacon, counted.set)
+        with suppress(TimeoutError):
             async with asyncio.timeout(CLICK_PATIENCE_S):
-                await self._counter.count(beacon)
-        except TimeoutError:
-            return
+                await counted.wait()
 
 
 def _beacon(ref: ServeRef, event: Event, error_code: int | None = None) -> Beacon:
@@ -159,11 +176,6 @@ def _error_code(text: str) -> int | None:
     """The code that a player reports; None for none, also for a macro that it did not replace."""
     code = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
     return code if ERROR_CODE_MIN <= code <= ERROR_CODE_MAX else None
-
-
-async def _send(send: Send, status: int, headers: tuple[tuple[bytes, bytes], ...], body: bytes = b"") -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _not_allowed(scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,9 +26,8 @@ class ClientReader:
         self._trusted = tuple(trusted)
         self._is_trusted_host: dict[str, bool] = {}
 
-    def read(self, scope: Scope, headers: Headers) -> tuple[str | None, str | None]:
-        """The viewer's IP address and user agent."""
-        peer = scope["client"][0] if scope["client"] else None
+    def read(self, peer: str | None, headers: Headers) -> tuple[str | None, str | None]:
+        """The viewer's IP address and user agent; `peer` is the address of whoever connected."""
         user_agent = headers.get(b"user-agent")
         address = peer
         if peer is not None and self._trusted and self._trusts(peer):
@@ -46,6 +45,12 @@ class ClientReader:
                 self._is_trusted_host.clear()
             self._is_trusted_host[host] = known
         return known
+
+
+def peer_of(scope: Scope) -> str | None:
+    """The address of whoever connected, if there is one."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def _address(raw: bytes) -> str | None:

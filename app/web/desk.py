@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.domain import VastVersion
 from app.errors import AdServerError
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
-from app.serving.tickets import NoFill
+from app.serving.tickets import NoFill, Outcome
 from app.vast.render import empty
 from app.web.problems import status_of
 from app.web.query import ad_request
@@ -62,10 +63,34 @@ class AdDesk:
         """
         request = ad_request(values, identifiable=self._may_identify(values), stitched=stitched)
         with open_context(request_id, cookies, *client) as context:
-            outcome = await self._adserver.serve(request, context)
-        if isinstance(outcome, NoFill):
-            return Answered(empty(request.vast_version), outcome.reason.value, repeat=False)
-        return Answered(outcome.vast, None, outcome.repeat)
+            return _answered(await self._adserver.serve(request, context), request.vast_version)
+
+    def ask(
+        self,
+        values: Mapping[str, str],
+        request_id: str,
+        client: tuple[str | None, str | None],
+        cookies: Mapping[str, str],
+        tell: Callable[[Answered | Exception], None],
+    ) -> None:
+        """As `answer`, but `tell` hears the answer or the error, perhaps before this returns.
+
+        Raises InvalidRequest for values that do not go together.
+        """
+        request = ad_request(values, identifiable=self._may_identify(values))
+        context = open_context(request_id, cookies, *client)
+
+        def pass_on(how: Outcome | Exception) -> None:
+            context.close()
+            tell(how if isinstance(how, Exception) else _answered(how, request.vast_version))
+
+        self._adserver.take(request, context, pass_on)
+
+
+def _answered(outcome: Outcome, version: VastVersion) -> Answered:
+    if isinstance(outcome, NoFill):
+        return Answered(empty(version), outcome.reason.value, repeat=False)
+    return Answered(outcome.vast, None, outcome.repeat)
 
 
 class ObservedDesk(AdDesk):

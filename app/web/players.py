@@ -1,7 +1,7 @@
-"""What players ask for: `GET /vast`. The hot path: plain ASGI, read once, answered from prepared parts."""
+"""What players ask for: `GET /vast`. The hot path: read once, answered from prepared parts."""
 
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Mapping
 
 import structlog
 from starlette.responses import Response
@@ -12,14 +12,15 @@ from app.errors import AdServerError
 from app.serving.keys import new_request_key
 from app.web.clients import ClientReader, Headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
-from app.web.cors import cors_headers, preflight_headers
+from app.web.cors import Header, cors_headers, origin_of, preflight_headers
 from app.web.desk import AdDesk, Answered, RequestObserver
+from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import problem, problem_of
 from app.web.query import check, read_query
 
 log = structlog.get_logger()
 
-Header = tuple[bytes, bytes]
+TAG_PATH = "/vast"
 
 XML: Header = (b"content-type", b"application/xml; charset=utf-8")
 NO_STORE: Header = (b"cache-control", b"no-store")
@@ -31,7 +32,7 @@ COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_i
 
 
 class TagUrl:
-    """The tag URL as an ASGI application."""
+    """The tag URL: `ask` takes GET, and the whole is an ASGI application."""
 
     def __init__(self, desk: AdDesk, clients: ClientReader, observer: RequestObserver) -> None:
         self._desk = desk
@@ -39,71 +40,85 @@ class TagUrl:
         self._observer = observer
 
     def routes(self) -> list[BaseRoute]:
-        """`/vast`."""
-        return [Route("/vast", self)]
+        """The tag URL."""
+        return [Route(TAG_PATH, self)]
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers GET with VAST, HEAD with what GET would say of it, OPTIONS for CORS; only GET serves an ad."""
-        headers = dict(scope["headers"])
-        return self._get(scope, headers, send) if scope["method"] == "GET" else _tell(scope, headers, receive, send)
+        if scope["method"] == "GET":
+            await answered(self.ask, scope, send)
+        else:
+            await _tell(scope, receive, send)
 
-    async def _get(self, scope: Scope, headers: Headers, send: Send) -> None:
+    def ask(self, asked: DirectRequest, respond: Respond) -> None:
+        """Serves an ad."""
         started = time.perf_counter()
         request_id = ""
+
+        def tell(how: Answered | Exception) -> None:
+            status, outcome, headers, body = _parts(how, asked)
+            headers += (
+                TIMING,
+                (b"x-request-id", request_id.encode()),
+                (b"content-length", str(len(body)).encode()),
+                *cors_headers(asked.headers.get(b"origin")),
+            )
+            respond(DirectAnswer(status, tuple(headers), body))
+            self._observer.request(request_id, status, outcome, time.perf_counter() - started)
+
         try:
-            values = read_query(scope["query_string"])
+            values = read_query(asked.query)
             request_id = values.get("request_id") or str(new_request_key())
-            cookies = read_cookies(headers)
+            cookies = read_cookies(asked.headers)
             if cookies:
                 _fill_from_cookies(values, cookies)
-            answered = await self._desk.answer(values, request_id, self._clients.read(scope, headers), cookies)
-            status, outcome = 200, answered.outcome
-            answer, body = _packed(answered, headers)
+            client = self._clients.read(asked.peer, asked.headers)
+            self._desk.ask(values, request_id, client, cookies, tell)
         except Exception as error:  # noqa: BLE001 - a fault is logged, and answered as elsewhere
             request_id = request_id or str(new_request_key())
-            response = _problem_of(error, scope["path"])
-            answer = [header for header in response.raw_headers if header[0] != b"content-length"]
-            status, body, outcome = response.status_code, bytes(response.body), "error"
-        answer += (
-            TIMING,
-            (b"x-request-id", request_id.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *cors_headers(headers.get(b"origin")),
-        )
-        await _send(send, status, answer, body)
-        self._observer.request(request_id, status, outcome, time.perf_counter() - started)
+            tell(error)
+
+
+def _parts(how: Answered | Exception, asked: DirectRequest) -> tuple[int, str, list[Header], bytes]:
+    """Status, outcome in a word, the answer's own headers, and its body as it is sent."""
+    if not isinstance(how, Exception):
+        return 200, how.outcome, *_packed(how, asked.headers)
+    response = _problem_of(how, asked.path)
+    headers = [header for header in response.raw_headers if header[0] != b"content-length"]
+    return response.status_code, "error", headers, bytes(response.body)
 
 
 def _problem_of(error: Exception, path: str) -> Response:
-    """What became of a request that was wrong, or of a fault of ours, while that is handled."""
+    """What became of a request that was wrong, or of a fault of ours."""
     if isinstance(error, AdServerError):
         return problem_of(error)
-    log.exception("request failed", path=path)
+    log.error("request failed", path=path, exc_info=error)
     return problem(500, "something went wrong here")
 
 
-async def _tell(scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers a request that asks for no ad."""
+    cors = cors_headers(origin_of(scope["headers"]))
     match scope["method"]:
         case "HEAD":
             request_id = (b"x-request-id", str(new_request_key()).encode())
-            await _send(send, 200, (XML, NO_STORE, TIMING, request_id, *cors_headers(headers.get(b"origin"))))
+            await send_answer(send, DirectAnswer(200, (XML, NO_STORE, TIMING, request_id, *cors), b""))
         case "OPTIONS":
-            await _send(send, 204, preflight_headers(headers.get(b"origin")))
+            await send_answer(send, DirectAnswer(204, preflight_headers(origin_of(scope["headers"])), b""))
         case _:
             response = problem(405, "only GET, HEAD and OPTIONS are answered here")
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
             await response(scope, receive, send)
 
 
-def _packed(answered: Answered, headers: Headers) -> tuple[list[Header], bytes]:
+def _packed(answer: Answered, headers: Headers) -> tuple[list[Header], bytes]:
     """An answer's own headers, and its body as it is sent."""
-    if answered.reason is not None:
-        return [XML, NO_STORE, (b"x-no-fill-reason", answered.reason.encode())], answered.body
-    packed = compressed(answered.body, headers)
+    if answer.reason is not None:
+        return [XML, NO_STORE, (b"x-no-fill-reason", answer.reason.encode())], answer.body
+    packed = compressed(answer.body, headers)
     if packed is not None:
         return [XML, NO_STORE, GZIPPED, VARIES], packed
-    return [XML, NO_STORE], answered.body
+    return [XML, NO_STORE], answer.body
 
 
 def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
@@ -119,8 +134,3 @@ def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> No
     except AdServerError:
         return  # The player did not write its cookies into the URL: it cannot be told that they are wrong.
     values.update(told)
-
-
-async def _send(send: Send, status: int, headers: Iterable[Header], body: bytes = b"") -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from app.errors import AdServerError, InvalidRequest
 from app.serving.keys import new_request_key
 from app.web.bodies import read_json
-from app.web.clients import ClientReader
+from app.web.clients import ClientReader, peer_of
 from app.web.desk import AdDesk, Answered
 from app.web.problems import status_of
 from app.web.query import PARAMETERS, check
@@ -36,7 +36,7 @@ class Stitchers:
     async def _ads(self, request: Request) -> StreamingResponse:
         """A line of JSON for each request, in the order in which they are decided."""
         asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max)
-        client = self._clients.read(request.scope, dict(request.scope["headers"]))
+        client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
         return StreamingResponse(self._lines(asked, client), media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
     async def _lines(self, asked: list[dict[str, Any]], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:

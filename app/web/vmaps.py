@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.vmap import vmap
-from app.web.clients import ClientReader
+from app.web.clients import ClientReader, peer_of
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
@@ -45,7 +45,7 @@ class Vmaps:
         breaks = await self._breaks(values)
         sources: list[str] | list[bytes]
         if request.query_params.get(EMBED) == "1" and request.method == "GET":
-            client = self._clients.read(request.scope, dict(request.scope["headers"]))
+            client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
             sources = await self._embedded(values, breaks, client)
         else:
             sources = [self._tag_url(values, ad_break) for ad_break in breaks]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from uvicorn.server import ServerState
 
 from app.launch.http_protocol import HeadWithBody, OneWriteProtocol
 from app.launch.worker import configuration
+from app.web.direct import DirectAnswer, DirectRequest, Respond
+from app.web.hot_paths import HotPaths
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+GET_HOT = b"GET /hot?q=1 HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n"
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -162,3 +166,119 @@ async def test_an_application_that_breaks_off_loses_its_connection() -> None:
         raise RuntimeError("broken off")
 
     assert (await answered(app, GET)).closed
+
+
+@dataclass
+class Hot:
+    """An endpoint that answers when it is told to, or at once."""
+
+    at_once: bool = False
+    asked: list[tuple[DirectRequest, Respond]] = field(default_factory=list)
+
+    def __call__(self, request: DirectRequest, respond: Respond) -> None:
+        self.asked.append((request, respond))
+        if self.at_once:
+            self.answer(-1)
+
+    def answer(self, no: int) -> None:
+        """Answers a request, with its query."""
+        request, respond = self.asked[no]
+        respond(DirectAnswer(200, ((b"content-length", b"%d" % len(request.query)),), request.query))
+
+
+async def asking(hot: Hot, *requests: bytes) -> tuple[OneWriteProtocol, ServerState, Wire]:
+    """A connection on which these were received, whose endpoint was asked and has not answered yet."""
+    protocol, state, wire = connected(HotPaths(once, {"/hot": hot}))
+    for request in requests:
+        protocol.data_received(request)
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    await asyncio.sleep(0)
+    return protocol, state, wire
+
+
+async def test_a_hot_path_is_asked_without_a_task_and_its_answer_leaves_in_one_write() -> None:
+    hot = Hot()
+    protocol, state, wire = await asking(hot, GET_HOT)
+    assert [(request.path, request.query, request.headers[b"origin"]) for request, _ in hot.asked] == [
+        ("/hot", b"q=1", b"b")
+    ]
+    assert (state.tasks, wire.writes) == (set(), [])
+
+    hot.answer(0)
+    protocol.data_received(GET_HOT.replace(b"q=1", b"q=22"))
+    await asyncio.sleep(0)
+    hot.answer(1)
+    assert wire.writes == [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nq=1",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nq=22",
+    ]
+    assert (wire.closed, state.total_requests) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET_HOT.replace(b"GET", b"HEAD"),
+        GET_HOT.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        GET_HOT.replace(b"Origin: b", b"Connection: close"),
+        GET_HOT.replace(b"Origin: b", b"Content-Length: 1") + b"x",
+        GET_HOT.replace(b"Origin: b", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        GET_HOT.replace(b"Origin: b", b"Connection: Upgrade\r\nUpgrade: h2c"),
+        GET_HOT.replace(b"?q=1", b"#q=1"),
+        GET_HOT.replace(b"hot", b"cold"),
+    ],
+)
+async def test_what_is_no_plain_get_of_a_hot_path_is_answered_as_asgi_has_it(request_: bytes) -> None:
+    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(at_once=True)}))
+    protocol.data_received(request_)
+    assert len(state.tasks) == 1
+    await asyncio.wait(state.tasks)
+    assert wire.writes[0].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_what_is_pipelined_behind_a_hot_path_waits_for_its_answer() -> None:
+    hot = Hot()
+    _, state, wire = await asking(hot, GET_HOT + GET.replace(b"/ ", b"/second "))
+    assert wire.writes == []
+
+    hot.answer(0)
+    await asyncio.wait(state.tasks)
+    assert [write[-7:] for write in wire.writes] == [b"\r\n\r\nq=1", b"/second"]
+
+
+async def test_a_hot_path_pipelined_behind_another_request_waits_for_its_answer() -> None:
+    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(at_once=True)}))
+    protocol.data_received(GET.replace(b"/ ", b"/first ") + GET_HOT)
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    assert [write[-7:] for write in wire.writes] == [b"\n/first", b"\r\n\r\nq=1"]
+
+
+async def test_a_player_that_does_not_read_is_answered_by_asgi_which_waits_for_it() -> None:
+    protocol, state, _ = connected(HotPaths(once, {"/hot": Hot()}))
+    protocol.pause_writing()
+    protocol.data_received(GET_HOT)
+    await asyncio.sleep(0)
+    assert len(state.tasks) == 1
+    for task in state.tasks:
+        task.cancel()
+
+
+async def test_who_has_hung_up_is_not_answered() -> None:
+    hot = Hot()
+    protocol, state, wire = await asking(hot, GET_HOT)
+    protocol.connection_lost(None)
+    hot.answer(0)
+    assert (wire.writes, state.connections) == ([], set())
+
+
+async def test_a_server_that_stops_answers_first_and_then_closes_the_connection() -> None:
+    hot = Hot()
+    protocol, _, wire = await asking(hot, GET_HOT)
+    protocol.shutdown()
+    assert not wire.closed
+
+    hot.answer(0)
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nq=1"]
+    assert wire.closed

@@ -1,6 +1,8 @@
 """What nobody expected: the player gets an answer all the same, and the log says what happened."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -13,7 +15,7 @@ from app.serving.tokens import TokenSigner
 from app.store.holds import Beacon
 from app.web.beacons import GIF, Beacons
 from app.web.clients import ClientReader
-from app.web.desk import AdDesk, Answered
+from app.web.desk import AdDesk
 from app.web.players import TagUrl
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
@@ -23,12 +25,20 @@ class BrokenDesk(AdDesk):
     def __init__(self) -> None:
         """It has nothing to serve with."""
 
-    async def answer(self, *_: object, **__: object) -> Answered:
+    def ask(self, *_: object) -> None:
         raise RuntimeError("a fault")
 
 
+class FailingDesk(AdDesk):
+    def __init__(self) -> None:
+        """It takes every request, and ends each with a fault."""
+
+    def ask(self, *how: Any) -> None:
+        how[-1](RuntimeError("a fault"))
+
+
 class BrokenCounter:
-    async def count(self, beacon: Beacon) -> None:
+    def put(self, beacon: Beacon, _counted: Callable[[], None]) -> None:
         raise RuntimeError(f"a fault with {beacon.event}")
 
 
@@ -52,15 +62,20 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://adserver")
 
 
-async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(observed: Observed) -> None:
-    app = Starlette(routes=TagUrl(BrokenDesk(), ClientReader([]), observed).routes())
+@pytest.mark.parametrize("desk", [BrokenDesk(), FailingDesk()])
+async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
+    observed: Observed, desk: AdDesk
+) -> None:
+    app = Starlette(routes=TagUrl(desk, ClientReader([]), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
     assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
     assert response.headers["x-request-id"] == "r-1"
     assert "a fault" not in response.text
-    assert [(line["event"], line["path"], line["exc_info"]) for line in lines] == [("request failed", "/vast", True)]
+    assert [(line["event"], line["path"], str(line["exc_info"])) for line in lines] == [
+        ("request failed", "/vast", "a fault")
+    ]
     assert observed.requests == [(500, "error")]
 
 
