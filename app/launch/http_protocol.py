@@ -90,6 +90,11 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._joined = HeadWithBody(transport)
         super().connection_made(cast(asyncio.Transport, self._joined))
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of the last request, which knows its connection: else both would wait for the garbage collector."""
+        super().connection_lost(exc)
+        self.cycle = cast(RequestResponseCycle, None)
+
     def on_headers_complete(self) -> None:
         """The head of a request is here: without a body, that is all of it."""
         if not (self._hot_paths and self._ask_directly(self._hot_paths)):

@@ -1,6 +1,8 @@
 """What leaves a connection at once, seen on a transport that notes every write."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -271,6 +273,20 @@ async def test_who_has_hung_up_is_not_answered() -> None:
     protocol.connection_lost(None)
     hot.answer(0)
     assert (wire.writes, state.connections) == ([], set())
+
+
+async def test_a_connection_that_has_ended_is_freed_at_once() -> None:
+    hot = Hot(at_once=True)
+    protocol, _, _ = await asking(hot, GET_HOT)
+    protocol.connection_lost(None)
+    hot.asked.clear()
+    left = weakref.ref(protocol)
+    gc.disable()
+    try:
+        del protocol
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_server_that_stops_answers_first_and_then_closes_the_connection() -> None:
