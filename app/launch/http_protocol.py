@@ -130,6 +130,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         )
 
     def _send_whole(self, answer: DirectAnswer) -> None:
+        # What is echoed of a request has no control characters: the parser refuses them.
         lines = [name + b": " + value + b"\r\n" for name, value in answer.headers]
         if not self.cycle.keep_alive:
             lines.append(b"connection: close\r\n")

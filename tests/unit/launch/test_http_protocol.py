@@ -267,6 +267,14 @@ async def test_a_player_that_does_not_read_is_answered_by_asgi_which_waits_for_i
         task.cancel()
 
 
+@pytest.mark.parametrize("broken", [b"b\r\n c", b"b\nX: c", b"b\rX: c", b"b\x00", b"b\x0bc", b"b\x7f"])
+async def test_a_header_that_would_break_the_head_of_an_answer_that_echoes_it_is_refused(broken: bytes) -> None:
+    hot = Hot()
+    _, _, wire = await asking(hot, GET_HOT.replace(b"Origin: b", b"Origin: " + broken))
+    assert hot.asked == []
+    assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
+
+
 async def test_who_has_hung_up_is_not_answered() -> None:
     hot = Hot()
     protocol, state, wire = await asking(hot, GET_HOT)
