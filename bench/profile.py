@@ -34,7 +34,8 @@ LAYERS = {
     "app/store": "store: statements' arguments and rows",
     "app/observing": "observing: metrics and logs",
     "asyncpg": "store: statements' arguments and rows",
-    "uvicorn": "HTTP server: uvicorn",
+    "app/launch": "HTTP server: uvicorn and its protocol here",
+    "uvicorn": "HTTP server: uvicorn and its protocol here",
     "starlette": "HTTP server: Starlette",
     "asyncio": "event loop",
 }
