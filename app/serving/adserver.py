@@ -185,18 +185,20 @@ class AdServer:
             self._admit(request, context, candidates, tell)
 
     async def _take_new(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
-        """Takes a request with an id that is not known: it may have been set up a moment ago."""
+        """Takes a request with an id that is not known."""
         try:
-            await self.catalogs.reload(self.catalogs.current)
+            self._admit(request, context, await self._new_candidates(request), tell)
         except Exception as error:  # noqa: BLE001 - it belongs to this request, whose player is told
             tell(error)
-            return
-        candidates = _find_candidates(self.catalogs.current, request)
-        if candidates is None:
+
+    async def _new_candidates(self, request: AdRequest) -> tuple[str, ...]:
+        """The campaigns that may serve by an id that is not known: it may have been set up a moment ago."""
+        await self.catalogs.reload(self.catalogs.current)
+        found = _find_candidates(self.catalogs.current, request)
+        if found is None:
             field = "campaign_id" if request.campaign_id is not None else "placement_id"
-            tell(InvalidRequest(field, "is not known"))
-        else:
-            self._admit(request, context, candidates, tell)
+            raise InvalidRequest(field, "is not known")
+        return found
 
     def _set_aside(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
