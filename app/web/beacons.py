@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.domain import Event
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
-from app.web.cors import cors_headers, origin_of, preflight_headers
+from app.web.cors import cors_headers, origin_of, send_preflight
 from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, send_answer
 from app.web.problems import problem
 
@@ -88,13 +88,13 @@ class _EventUrl:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        origin = origin_of(scope["headers"])
         if method == "GET":
             await answered(self.ask, scope, send)
         elif method == "OPTIONS":
-            await send_answer(send, DirectAnswer(204, preflight_headers(origin), b""))
+            await send_preflight(scope, send)
         elif method == "HEAD":
-            await send_answer(send, DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(origin)), b""))
+            cors = cors_headers(origin_of(scope["headers"]))
+            await send_answer(send, DirectAnswer(200, (*PIXEL_HEADERS, *cors), b""))
         else:
             await _not_allowed(scope, receive, send)
 
@@ -131,7 +131,7 @@ class _ClickUrl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method == "OPTIONS":
-            await send_answer(send, DirectAnswer(204, preflight_headers(origin_of(scope["headers"])), b""))
+            await send_preflight(scope, send)
             return
         if method not in ("GET", "HEAD"):
             await _not_allowed(scope, receive, send)

@@ -40,6 +40,13 @@ def preflight_headers(origin: bytes | None) -> tuple[Header, ...]:
     return *cors_headers(origin), _METHODS, _HEADERS, _MAX_AGE
 
 
+async def send_preflight(scope: Scope, send: Send) -> None:
+    """Answers OPTIONS."""
+    headers = list(preflight_headers(origin_of(scope["headers"])))
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 class CrossOrigin:
     """ASGI middleware for routes that pages of other origins use: answers OPTIONS, and adds the headers to the rest."""
 
@@ -50,8 +57,7 @@ class CrossOrigin:
         """Passes the request on, unless it is a preflight."""
         origin = origin_of(scope["headers"])
         if scope["method"] == "OPTIONS":
-            await send({"type": "http.response.start", "status": 204, "headers": list(preflight_headers(origin))})
-            await send({"type": "http.response.body", "body": b""})
+            await send_preflight(scope, send)
             return
 
         async def send_with_headers(message: Message) -> None:

@@ -12,7 +12,7 @@ from app.errors import AdServerError
 from app.serving.keys import new_request_key
 from app.web.clients import ClientReader, Headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
-from app.web.cors import Header, cors_headers, origin_of, preflight_headers
+from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import problem, problem_of
@@ -98,13 +98,13 @@ def _problem_of(error: Exception, path: str) -> Response:
 
 async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers a request that asks for no ad."""
-    cors = cors_headers(origin_of(scope["headers"]))
     match scope["method"]:
         case "HEAD":
             request_id = (b"x-request-id", str(new_request_key()).encode())
+            cors = cors_headers(origin_of(scope["headers"]))
             await send_answer(send, DirectAnswer(200, (XML, NO_STORE, TIMING, request_id, *cors), b""))
         case "OPTIONS":
-            await send_answer(send, DirectAnswer(204, preflight_headers(origin_of(scope["headers"])), b""))
+            await send_preflight(scope, send)
         case _:
             response = problem(405, "only GET, HEAD and OPTIONS are answered here")
             response.headers["Allow"] = "GET, HEAD, OPTIONS"
