@@ -15,6 +15,8 @@ from tests.players import connected, disagreements, serving
 
 CAPS = [{"impressions": 50, "per": "lifetime"}]
 MONEY = {"cpm": "1000", "budgets": {"lifetime": "1000"}, "frequency_caps": CAPS}
+# Sweeping goes on beside the tests: it is to give nothing back while one looks at what is held.
+LONGER_THAN_THESE_DAYS_S = 604_800
 COUNTED = "SELECT sum(count) FROM frequency_caps"
 PAID = "SELECT sum(spent + held) FROM budget_tracking"
 
@@ -27,7 +29,14 @@ async def workers(of_module: Databases) -> AsyncIterator[list[httpx.AsyncClient]
             of_module.owner,
             upstream("network", network.url, timeout_ms=2000),
             own_campaign("own", **MONEY),
-            campaign("fetched", upstreams=["network"], billing="impression", advertiser="Other", **MONEY),
+            campaign(
+                "fetched",
+                upstreams=["network"],
+                billing="impression",
+                advertiser="Other",
+                hold_ttl_s=LONGER_THAN_THESE_DAYS_S,
+                **MONEY,
+            ),
             placement("preroll", "own", "fetched"),
         )
         async with (
@@ -152,8 +161,6 @@ async def test_an_ad_that_waits_for_its_impression_longer_than_a_day_does_not_bl
     workers: list[httpx.AsyncClient], of_module: Databases
 ) -> None:
     first, second = workers
-    async with connected(of_module.owner) as connection:
-        await connection.execute("UPDATE campaigns SET hold_ttl_s = 604800 WHERE id = 'fetched'")
     named = {"campaign_id": "fetched", "user_id": "h", "request_id": "held"}
     for at, worker in (("2026-04-06 12:00:00+00", first), ("2026-04-07 12:00:01+00", second)):
         await set_clock(of_module.owner, at)

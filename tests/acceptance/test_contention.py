@@ -18,6 +18,9 @@ from tests.players import UNHURRIED, Players, disagreements, serving
 WORKERS = "4"
 PLAYERS = 60
 USERS = 25
+REQUEST_IDS = 1000
+# On a slow machine the seconds alone would be over before a cap is reached.
+ASKED_AT_LEAST = 30
 THREE_CAPS = [
     {"impressions": 40, "per": "minute"},
     {"impressions": 2000, "per": "hour"},
@@ -44,24 +47,26 @@ async def two_campaigns(database: str, app_database: str) -> AsyncIterator[Launc
 
 
 def any_request(choose: random.Random) -> dict[str, str]:
-    """One of every kind there is, of few users, some of them asked twice."""
+    """One of every kind there is, of few users, the first of them in a hurry; some are asked twice."""
     where = choose.choice(
         [{"campaign_id": "a"}, {"campaign_id": "b"}, {"placement_id": "a-first"}, {"placement_id": "b-first"}]
     )
-    request = {**where, "user_id": f"u{choose.randrange(USERS)}"}
+    request = {**where, "user_id": f"u{0 if choose.random() < 0.2 else choose.randrange(USERS)}"}
     if "placement_id" in where and choose.random() < 0.3:
         request["pod_size"] = "2"
     if choose.random() < 0.2:
-        request["request_id"] = f"r{choose.randrange(10_000)}"
+        request["request_id"] = f"r{choose.randrange(REQUEST_IDS)}"
     return request
 
 
 async def play(players: Players, seed: int, until: float, seen: Counter[str]) -> None:
     choose = random.Random(seed)
     clock = asyncio.get_running_loop().time
-    while clock() < until:
+    asked = 0
+    while asked < ASKED_AT_LEAST or clock() < until:
         answer = await players.ask(**any_request(choose))
         seen[f"{answer.status} {answer.reason}"] += 1
+        asked += 1
 
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.slow)])
