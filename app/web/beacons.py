@@ -18,7 +18,7 @@ from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.cors import cors_headers, origin_of, send_preflight
 from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, send_answer
-from app.web.problems import problem
+from app.web.problems import not_read_only, problem
 
 log = structlog.get_logger()
 
@@ -96,7 +96,7 @@ class _EventUrl:
             cors = cors_headers(origin_of(scope["headers"]))
             await send_answer(send, DirectAnswer(200, (*PIXEL_HEADERS, *cors), b""))
         else:
-            await _not_allowed(scope, receive, send)
+            await not_read_only()(scope, receive, send)
 
     def ask(self, asked: DirectRequest, respond: Respond) -> None:
         """Counts the event of the path."""
@@ -134,7 +134,7 @@ class _ClickUrl:
             await send_preflight(scope, send)
             return
         if method not in ("GET", "HEAD"):
-            await _not_allowed(scope, receive, send)
+            await not_read_only()(scope, receive, send)
             return
         response = await self._answer(scope["query_string"], counts=method == "GET")
         response.raw_headers += cors_headers(origin_of(scope["headers"]))
@@ -176,9 +176,3 @@ def _error_code(text: str) -> int | None:
     """The code that a player reports; None for none, also for a macro that it did not replace."""
     code = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
     return code if ERROR_CODE_MIN <= code <= ERROR_CODE_MAX else None
-
-
-async def _not_allowed(scope: Scope, receive: Receive, send: Send) -> None:
-    response = problem(405, "only GET, HEAD and OPTIONS are answered here")
-    response.headers["Allow"] = "GET, HEAD, OPTIONS"
-    await response(scope, receive, send)

@@ -15,7 +15,7 @@ from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
-from app.web.problems import problem, problem_of
+from app.web.problems import not_read_only, problem, problem_of
 from app.web.query import check, read_query
 
 log = structlog.get_logger()
@@ -106,9 +106,7 @@ async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
         case "OPTIONS":
             await send_preflight(scope, send)
         case _:
-            response = problem(405, "only GET, HEAD and OPTIONS are answered here")
-            response.headers["Allow"] = "GET, HEAD, OPTIONS"
-            await response(scope, receive, send)
+            await not_read_only()(scope, receive, send)
 
 
 def _packed(answer: Answered, headers: Headers) -> tuple[list[Header], bytes]:

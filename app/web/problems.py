@@ -63,6 +63,13 @@ def problem_of(error: Exception) -> Response:
     return response
 
 
+def not_read_only() -> Response:
+    """What the URLs of players say to methods that would change something."""
+    response = problem(405, "only GET, HEAD and OPTIONS are answered here")
+    response.headers["Allow"] = "GET, HEAD, OPTIONS"
+    return response
+
+
 async def on_error(_request: Request, error: Exception) -> Response:
     """Starlette's exception handler for the whole tree."""
     return problem_of(error)

@@ -127,10 +127,10 @@ async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):
 async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(rig: Rig, behaviour: faults.Behaviour):
     rig.target.behaviour = behaviour
     started = asyncio.get_running_loop().time()
-    fetched = await rig.ads.fetch(rig.ticket(unwrap="1", within_s=0.6), rig.upstreams)
+    fetched = await rig.ads.fetch(rig.ticket(unwrap="1", within_s=2), rig.upstreams)
     assert texts(handed_out(fetched), "AdTitle") == ["from the fallback"]
     assert fetched.upstream_id == "fallback"
-    assert asyncio.get_running_loop().time() - started < 0.6
+    assert asyncio.get_running_loop().time() - started < 2
 
 
 async def test_when_no_chain_leads_to_an_ad_there_is_none(rig: Rig):
