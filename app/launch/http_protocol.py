@@ -65,7 +65,7 @@ class DirectCycle:
 
     __slots__ = ("_send", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 
-    def __init__(self, send: Callable[[DirectAnswer], None], message_event: asyncio.Event) -> None:
+    def __init__(self, send: Callable[[DirectAnswer, bool], None], message_event: asyncio.Event) -> None:
         self._send = send
         self.message_event = message_event
         self.more_body = False
@@ -74,10 +74,9 @@ class DirectCycle:
         self.response_complete = False
 
     def respond(self, answer: DirectAnswer) -> None:
-        """Sends the answer, unless the player has hung up."""
+        """Has the answer sent; uvicorn may hold the cycle of a later request by now."""
         self.response_complete = True
-        if not self.disconnected:
-            self._send(answer)
+        self._send(answer, self.keep_alive)
 
 
 class OneWriteProtocol(HttpToolsProtocol):
@@ -129,13 +128,16 @@ class OneWriteProtocol(HttpToolsProtocol):
             and (self.limit_concurrency is None or len(self.connections) < self.limit_concurrency)
         )
 
-    def _send_whole(self, answer: DirectAnswer) -> None:
+    def _send_whole(self, answer: DirectAnswer, keep_alive: bool) -> None:
+        """Sends it, unless the player has hung up."""
+        if self.transport.is_closing():
+            return
         # What is echoed of a request has no control characters: the parser refuses them.
         lines = [name + b": " + value + b"\r\n" for name, value in answer.headers]
-        if not self.cycle.keep_alive:
+        if not keep_alive:
             lines.append(b"connection: close\r\n")
         self._joined.write_whole(b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body)))
-        if not self.cycle.keep_alive:
+        if not keep_alive:
             self.transport.close()
         self.on_response_complete()
 

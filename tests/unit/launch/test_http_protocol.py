@@ -249,6 +249,18 @@ async def test_what_is_pipelined_behind_a_hot_path_waits_for_its_answer() -> Non
     assert [write[-7:] for write in wire.writes] == [b"\r\n\r\nq=1", b"/second"]
 
 
+async def test_the_last_of_pipelined_requests_may_close_the_connection() -> None:
+    hot = Hot()
+    last = GET.replace(b"/ ", b"/last ").replace(b"Host: a", b"Host: a\r\nConnection: close")
+    _, state, wire = await asking(hot, GET_HOT + last)
+    hot.answer(0)
+    assert (wire.writes, wire.closed) == ([b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nq=1"], False)
+
+    await asyncio.wait(state.tasks)
+    assert wire.writes[1].endswith(b"connection: close\r\n\r\n/last")
+    assert wire.closed
+
+
 async def test_a_hot_path_pipelined_behind_another_request_waits_for_its_answer() -> None:
     protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(at_once=True)}))
     protocol.data_received(GET.replace(b"/ ", b"/first ") + GET_HOT)
@@ -275,9 +287,11 @@ async def test_a_header_that_would_break_the_head_of_an_answer_that_echoes_it_is
     assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
 
 
-async def test_who_has_hung_up_is_not_answered() -> None:
+@pytest.mark.parametrize("requests", [GET_HOT, GET_HOT + GET_HOT], ids=["one request", "another behind it"])
+async def test_who_has_hung_up_is_not_answered(requests: bytes) -> None:
     hot = Hot()
-    protocol, state, wire = await asking(hot, GET_HOT)
+    protocol, state, wire = await asking(hot, requests)
+    wire.close()
     protocol.connection_lost(None)
     hot.answer(0)
     assert (wire.writes, state.connections) == ([], set())
@@ -285,7 +299,8 @@ async def test_who_has_hung_up_is_not_answered() -> None:
 
 async def test_a_connection_that_has_ended_is_freed_at_once() -> None:
     hot = Hot(at_once=True)
-    protocol, _, _ = await asking(hot, GET_HOT)
+    protocol, _, wire = await asking(hot, GET_HOT)
+    wire.close()
     protocol.connection_lost(None)
     hot.asked.clear()
     left = weakref.ref(protocol)
