@@ -1,48 +1,21 @@
-"""What leaves a connection at once, seen on a transport that notes every write."""
+"""What leaves a connection at once."""
 
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.launch.http_protocol import HeadWithBody, OneWriteProtocol
-from app.launch.worker import configuration
 from app.web.direct import DirectAnswer, DirectRequest, Respond
 from app.web.hot_paths import HotPaths
+from tests.unit.launch.wire import App, Wire, connected
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_HOT = b"GET /hot?q=1 HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n"
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Wire(asyncio.Transport):
-    """Notes what is written, and whether it was closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        self.writes.append(bytes(data))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
 
 
 def sending(status: int, *parts: bytes, length: int | None = None) -> App:
@@ -57,17 +30,6 @@ def sending(status: int, *parts: bytes, length: int | None = None) -> App:
         await send({"type": "http.response.body", "body": b""})
 
     return app
-
-
-def connected(app: App) -> tuple[OneWriteProtocol, ServerState, Wire]:
-    """A connection that has just been made."""
-    config = configuration()
-    config.load()
-    config.loaded_app = app
-    state, wire = ServerState(), Wire()
-    protocol = OneWriteProtocol(config, state, {})
-    protocol.connection_made(wire)
-    return protocol, state, wire
 
 
 async def answered(app: App, *requests: bytes) -> Wire:
