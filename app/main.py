@@ -25,6 +25,7 @@ from app.observing.metrics import Metrics
 from app.observing.tracing import Tracing
 from app.observing.tracing import is_configured as tracing_is_configured
 from app.privacy import identification_allowed
+from app.serving.admission import Admission
 from app.serving.adserver import AdServer, Limits
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
@@ -108,16 +109,17 @@ class Worker:
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
+        limits = _limits(settings)
+        spans = self._tracing or NO_SPANS
         adserver = AdServer(
             store,
             catalogs,
+            Admission(catalogs, upstreams.rates, hash_key(secrets[0]), limits.request_deadline_s, spans),
             ads,
-            upstreams.rates,
             metrics,
             Answers(signer, settings.beacon_base_url),
-            hash_key(secrets[0]),
-            _limits(settings),
-            self._tracing or NO_SPANS,
+            limits,
+            spans,
         )
         adserver.start()
         self._stack.push_async_callback(adserver.stop)

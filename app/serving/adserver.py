@@ -5,19 +5,17 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
 import structlog
 from asyncpg import Connection, Record
 
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
-from app.errors import InvalidRequest, UpstreamFailed
+from app.errors import UpstreamFailed
 from app.grouping import GATHER_MAX_S, HELD_UP_S
-from app.serving import keys
+from app.serving.admission import Admission
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
-from app.serving.decision import targeting_refuses
 from app.serving.doubts import Doubts
 from app.serving.group import Group, Late
 from app.serving.lanes import Lane
@@ -46,13 +44,6 @@ class AdSource(Protocol):
 
     def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
         """The ad of a document that was served before."""
-
-
-class PublisherLimits(Protocol):
-    """What publishers may ask, over all servers."""
-
-    def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
-        """Whether one more request of `name` may pass."""
 
 
 class ServingObserver(Protocol):
@@ -85,21 +76,19 @@ class AdServer:
         self,
         store: Store,
         catalogs: CatalogHolder,
+        admission: Admission,
         source: AdSource,
-        publisher_limits: PublisherLimits,
         observer: ServingObserver,
         answers: Answers,
-        hash_key: bytes,
         limits: Limits,
         spans: Spans = NO_SPANS,
     ) -> None:
         self._store = store
         self.catalogs = catalogs
+        self._admission = admission
         self._source = source
-        self._publisher_limits = publisher_limits
         self._observer = observer
         self._answers = answers
-        self._hash_key = hash_key
         self._limits = limits
         self._spans = spans
         self._loop = asyncio.get_running_loop()
@@ -178,7 +167,7 @@ class AdServer:
 
         A group's requests are told one after the other, without a turn of the event loop for each of them.
         """
-        candidates = _find_candidates(self.catalogs.current, request)
+        candidates = self._admission.candidates(request)
         if candidates is None:
             self._set_aside(self._take_new(request, context, tell))
         else:
@@ -187,18 +176,9 @@ class AdServer:
     async def _take_new(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
         """Takes a request with an id that is not known."""
         try:
-            self._admit(request, context, await self._new_candidates(request), tell)
+            self._admit(request, context, await self._admission.new_candidates(request), tell)
         except Exception as error:  # noqa: BLE001 - it belongs to this request, whose player is told
             tell(error)
-
-    async def _new_candidates(self, request: AdRequest) -> tuple[str, ...]:
-        """The campaigns that may serve by an id that is not known: it may have been set up a moment ago."""
-        await self.catalogs.reload(self.catalogs.current)
-        found = _find_candidates(self.catalogs.current, request)
-        if found is None:
-            field = "campaign_id" if request.campaign_id is not None else "placement_id"
-            raise InvalidRequest(field, "is not known")
-        return found
 
     def _set_aside(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -206,53 +186,12 @@ class AdServer:
         task.add_done_callback(self._aside.discard)
 
     def _admit(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> None:
-        if not self._admits(request):
+        if not self._admission.allows(request):
             tell(NoFill(NoFillReason.RATE_LIMIT))
             return
-        ticket = self._ticket(request, context, candidates, tell)
+        ticket = self._admission.ticket(request, context, candidates, tell)
         context.on_close(ticket.abandon)
-        self._refuse_by_targeting(ticket)
         self._send(ticket)
-
-    def _admits(self, request: AdRequest) -> bool:
-        """Whether the publisher may still ask; that of the placement counts, whatever the request says."""
-        catalog = self.catalogs.current
-        placement = catalog.placements.get(request.placement_id or "")
-        publisher = catalog.publishers.get((placement.publisher_id if placement else request.publisher_id) or "")
-        if publisher is None or publisher.requests_per_s is None:
-            return True
-        return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
-
-    def _ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> Ticket:
-        named = request.request_id is not None
-        return Ticket(
-            request=request,
-            context=context,
-            request_key=keys.request_key(self._hash_key, context.request_id),
-            user_key=self._user_key(request),
-            fingerprint=keys.fingerprint(request.values) if named else 0,
-            correlator=context.correlator,
-            candidates=candidates,
-            deadline=self._loop.time() + self._limits.request_deadline_s,
-            tell=tell,
-            may_be_served=named,
-            trace=self._spans.request(),
-        )
-
-    def _user_key(self, request: AdRequest) -> UUID | None:
-        if not request.identifiable:
-            return None
-        if request.user_id is not None:
-            return keys.user_key(self._hash_key, request.user_id)
-        if request.device_id is not None:
-            return keys.device_key(self._hash_key, request.device_id)
-        return None
-
-    def _refuse_by_targeting(self, ticket: Ticket) -> None:
-        campaigns = self.catalogs.current.campaigns
-        for campaign_id in ticket.candidates:
-            if targeting_refuses(campaigns[campaign_id].targeting, ticket.request.values):
-                ticket.refusals[campaign_id] = NoFillReason.TARGETING
 
     def _send(self, ticket: Ticket, *, back: bool = False) -> None:
         """Puts the request in the lane of its next candidates, or ends it when none is left."""
@@ -294,7 +233,8 @@ class AdServer:
                 group = await transaction.serve(tickets, steps)
         except CatalogMovedError:
             await self.catalogs.reload(catalog)
-            self._decide_anew(tickets)
+            for ticket in tickets:
+                self._admission.decide_anew(ticket)
             self._start_again(tickets)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
@@ -305,13 +245,6 @@ class AdServer:
         finally:
             self._groups[lane] -= 1
         self._observer.group(lane, len(tickets), self._loop.time() - started)
-
-    def _decide_anew(self, tickets: list[Ticket]) -> None:
-        """Forgets what followed from a catalog that is no longer the current one."""
-        for ticket in tickets:
-            ticket.candidates = _find_candidates(self.catalogs.current, ticket.request) or ()
-            ticket.refusals = {}
-            self._refuse_by_targeting(ticket)
 
     def _start_again(self, tickets: list[Ticket]) -> None:
         for ticket in reversed(tickets):
@@ -364,13 +297,6 @@ class AdServer:
             fetched = self._source.restore(serve.upstream_id, serve.document)
         creative = _creative(self.catalogs.current, serve.campaign_id, serve.creative_id)
         return ServedAd(serve.slot, serve.campaign_id, creative, fetched)
-
-
-def _find_candidates(catalog: Catalog, request: AdRequest) -> tuple[str, ...] | None:
-    if request.campaign_id is not None:
-        return (request.campaign_id,) if request.campaign_id in catalog.campaigns else None
-    placement = catalog.placements.get(request.placement_id or "")
-    return placement.campaigns if placement else None
 
 
 def _upstreams(catalog: Catalog, campaign: Campaign) -> list[Upstream]:

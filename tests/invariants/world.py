@@ -8,6 +8,7 @@ from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import NoFillReason
 from app.observing.metrics import Metrics
+from app.serving.admission import Admission
 from app.serving.adserver import AdServer, Limits
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder
@@ -78,14 +79,14 @@ async def running(
     store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
     upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
     source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds.upstream_deadline_s)
+    catalogs = await CatalogHolder.open(store)
     adserver = AdServer(
         store,
-        await CatalogHolder.open(store),
+        catalogs,
+        Admission(catalogs, upstreams.rates, hash_key(SECRET), bounds.request_deadline_s),
         source,
-        upstreams.rates,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),
-        hash_key(SECRET),
         bounds,
     )
     adserver.start()

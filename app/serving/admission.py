@@ -1,0 +1,106 @@
+"""Admission: what is decided of a request before it waits for its transaction."""
+
+import asyncio
+from typing import Protocol
+from uuid import UUID
+
+from app.domain import AdRequest, NoFillReason
+from app.errors import InvalidRequest
+from app.serving import keys
+from app.serving.catalogs import CatalogHolder
+from app.serving.context import SessionContext
+from app.serving.decision import targeting_refuses
+from app.serving.spans import NO_SPANS, Spans
+from app.serving.tickets import Tell, Ticket
+
+
+class PublisherLimits(Protocol):
+    """What publishers may ask, over all servers."""
+
+    def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
+        """Whether one more request of `name` may pass."""
+
+
+class Admission:
+    """Finds a request's candidates and makes its ticket, by the catalog of the moment."""
+
+    def __init__(
+        self,
+        catalogs: CatalogHolder,
+        publisher_limits: PublisherLimits,
+        hash_key: bytes,
+        request_deadline_s: float,
+        spans: Spans = NO_SPANS,
+    ) -> None:
+        self._catalogs = catalogs
+        self._publisher_limits = publisher_limits
+        self._hash_key = hash_key
+        self._request_deadline_s = request_deadline_s
+        self._spans = spans
+        self._clock = asyncio.get_running_loop().time
+
+    def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
+        """The campaigns that may serve it, in their order; None if its campaign or placement is not known."""
+        catalog = self._catalogs.current
+        if request.campaign_id is not None:
+            return (request.campaign_id,) if request.campaign_id in catalog.campaigns else None
+        placement = catalog.placements.get(request.placement_id or "")
+        return placement.campaigns if placement else None
+
+    async def new_candidates(self, request: AdRequest) -> tuple[str, ...]:
+        """As `candidates`, of an id that may have been set up a moment ago; raises InvalidRequest if it was not."""
+        await self._catalogs.reload(self._catalogs.current)
+        found = self.candidates(request)
+        if found is None:
+            field = "campaign_id" if request.campaign_id is not None else "placement_id"
+            raise InvalidRequest(field, "is not known")
+        return found
+
+    def allows(self, request: AdRequest) -> bool:
+        """Whether the publisher may still ask; that of the placement counts, whatever the request says."""
+        catalog = self._catalogs.current
+        placement = catalog.placements.get(request.placement_id or "")
+        publisher = catalog.publishers.get((placement.publisher_id if placement else request.publisher_id) or "")
+        if publisher is None or publisher.requests_per_s is None:
+            return True
+        return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
+
+    def ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> Ticket:
+        """The request's way through the lanes; candidates that its targeting rules out are refused already."""
+        named = request.request_id is not None
+        ticket = Ticket(
+            request=request,
+            context=context,
+            request_key=keys.request_key(self._hash_key, context.request_id),
+            user_key=self._user_key(request),
+            fingerprint=keys.fingerprint(request.values) if named else 0,
+            correlator=context.correlator,
+            candidates=candidates,
+            deadline=self._clock() + self._request_deadline_s,
+            tell=tell,
+            may_be_served=named,
+            trace=self._spans.request(),
+        )
+        self._refuse_by_targeting(ticket)
+        return ticket
+
+    def decide_anew(self, ticket: Ticket) -> None:
+        """Forgets what followed from a catalog that is no longer the current one."""
+        ticket.candidates = self.candidates(ticket.request) or ()
+        ticket.refusals = {}
+        self._refuse_by_targeting(ticket)
+
+    def _user_key(self, request: AdRequest) -> UUID | None:
+        if not request.identifiable:
+            return None
+        if request.user_id is not None:
+            return keys.user_key(self._hash_key, request.user_id)
+        if request.device_id is not None:
+            return keys.device_key(self._hash_key, request.device_id)
+        return None
+
+    def _refuse_by_targeting(self, ticket: Ticket) -> None:
+        campaigns = self._catalogs.current.campaigns
+        for campaign_id in ticket.candidates:
+            if targeting_refuses(campaigns[campaign_id].targeting, ticket.request.values):
+                ticket.refusals[campaign_id] = NoFillReason.TARGETING
