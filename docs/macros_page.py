@@ -3,8 +3,8 @@
 import sys
 from datetime import UTC, datetime
 
-from app.vast.macro_sources import BRACED, BRACKETED, Source
-from app.vast.macros import UNKNOWN, WITHHELD, MacroContext, expand
+from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
+from app.vast.macros import UNKNOWN, WITHHELD, expand
 
 NOTHING_KNOWN = MacroContext(
     values={},

@@ -12,7 +12,8 @@ from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
 from app.upstreams.fetched import Fetched
 from app.upstreams.unwrapping import Unwrapper
-from app.vast.macros import MacroContext, cache_key, expand, expand_stranger
+from app.vast.macro_sources import MacroContext
+from app.vast.macros import cache_key, expand, expand_stranger
 
 ANSWERING_S = 0.05
 """What is left of a request's deadline for paying and answering once its ad is here."""

@@ -1,15 +1,24 @@
 """Where the value of each macro comes from. docs/macros.md is this table for readers, and a test holds it to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from app.vast.render import AD_SYSTEM, AD_SYSTEM_VERSION
 
-if TYPE_CHECKING:
-    from app.vast.macros import MacroContext
+
+@dataclass(frozen=True, slots=True)
+class MacroContext:
+    """What a request knows. `values` has its parameters by name, as they were sent: `user_id`, `page_url`, ..."""
+
+    values: Mapping[str, str]
+    timestamp: datetime
+    cachebusting: str
+    correlator: str
+    request_id: str
+    withhold_identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +26,7 @@ class Source:
     """How a macro is filled; `said` is that in words."""
 
     said: str
-    read: "Callable[[MacroContext], str | None]"
+    read: Callable[[MacroContext], str | None]
     identifies: bool = False
     """Whether it tells who watches, so that it is withheld where the user may not be identified."""
     always_new: bool = False
@@ -45,25 +54,25 @@ def _fixed(value: str, said: str) -> Source:
     return Source(said, lambda context: value)
 
 
-def _timestamp(context: "MacroContext") -> str:
+def _timestamp(context: MacroContext) -> str:
     return context.timestamp.isoformat(timespec="milliseconds")
 
 
-def _transaction_id(context: "MacroContext") -> str | None:
+def _transaction_id(context: MacroContext) -> str | None:
     try:
         return str(UUID(context.request_id))
     except ValueError:
         return None
 
 
-def _domain(context: "MacroContext") -> str | None:
+def _domain(context: MacroContext) -> str | None:
     try:
         return urlsplit(context.values.get("page_url", "")).hostname
     except ValueError:
         return None
 
 
-def _regulations(context: "MacroContext") -> str:
+def _regulations(context: MacroContext) -> str:
     return ",".join(name for name in ("coppa", "gdpr") if context.values.get(name) == "1")
 
 
@@ -71,7 +80,7 @@ _ADCOM_SUBTYPES = {"2.0": "2,5", "3.0": "3,6", "4.0": "7,8", "4.1": "11,12", "4.
 """InLine and Wrapper of a version in AdCOM 1.0's list of creative subtypes."""
 
 
-def _vast_versions(context: "MacroContext") -> str | None:
+def _vast_versions(context: MacroContext) -> str | None:
     return _ADCOM_SUBTYPES.get(context.values.get("vast_version", ""))
 
 

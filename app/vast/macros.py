@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
-from app.vast.macro_sources import BRACED, BRACKETED, Source
+from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
 
 UNKNOWN = "-1"
 WITHHELD = "-2"
@@ -19,18 +17,6 @@ TAG_URLS_MAX = 4096
 
 _MACRO = re.compile(r"(\[[A-Z]+\]|\{[a-z_]+\})")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class MacroContext:
-    """What a request knows. `values` has its parameters by name, as they were sent: `user_id`, `page_url`, ..."""
-
-    values: Mapping[str, str]
-    timestamp: datetime
-    cachebusting: str
-    correlator: str
-    request_id: str
-    withhold_identity: bool = False
 
 
 def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:

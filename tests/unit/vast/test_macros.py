@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.vast.macro_sources import BRACED, BRACKETED, FIELDS
-from app.vast.macros import MacroContext, cache_key, expand, expand_stranger
+from app.vast.macro_sources import BRACED, BRACKETED, FIELDS, MacroContext
+from app.vast.macros import cache_key, expand, expand_stranger
 from tests.unit.vast.conftest import REFERENCE, needs_reference
 
 REQUEST_ID = "0199f3a0-0000-7000-8000-000000000001"
