@@ -1,7 +1,11 @@
-"""How throughput grows: `python -m bench.growth` prints ads a second by players, campaigns and workers."""
+"""How throughput grows: `python -m bench.growth` prints ads a second by players, campaigns and workers.
+
+And what grouping costs a player who is alone.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from statistics import median
 
 from bench import loads
 from bench.books import CHARGE, Clock, reconcile
@@ -27,12 +31,27 @@ async def growth() -> None:
         crowds = (Crowd(viewers=count) for count in VIEWER_COUNTS)
         await _table("viewers", VIEWER_COUNTS, (_served(stage, main, PLAYERS, crowd) for crowd in crowds))
         await _table("workers", WORKER_COUNTS, (_with_workers(stage, count) for count in WORKER_COUNTS))
+        await _alone(stage, main)
 
 
 async def _with_workers(stage: Stage, count: int) -> tuple[float, Loaded]:
     instance = await stage.instance(f"workers_{count}", workers_count=count)
     await _served(stage, instance, PLAYERS, Crowd())
     return await _served(stage, instance, PLAYERS, Crowd())
+
+
+async def _alone(stage: Stage, grouped: Instance) -> None:
+    """The latency of a single player beside that of a server without groups, in turn: A B, then B A."""
+    ungrouped = await stage.instance("ungrouped", settings={"ADSERVER_GROUP_MAX": "1"})
+    with_groups, without = [], []
+    for turn in range(stage.scale.turns):
+        sides = [(grouped, with_groups), (ungrouped, without)]
+        for server, p50s_ms in sides if turn % 2 == 0 else reversed(sides):
+            _, seen = await _served(stage, server, 1, Crowd())
+            p50s_ms.append(seen.p50_ms)
+    ratios = [one / other for one, other in zip(with_groups, without, strict=True)]
+    print(f"One player's p50: {median(with_groups):.2f} ms, and {median(without):.2f} ms without groups.")
+    print(f"The ratio was {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}).")
 
 
 async def _served(stage: Stage, server: Instance, players: int, crowd: Crowd) -> tuple[float, Loaded]:

@@ -86,8 +86,14 @@ class Stage:
             self._databases[name] = self.postgres.url(name)
         return self._databases[name]
 
-    async def instance(self, name: str, workers_count: int = WORKERS, factory: str = "app.main:create_app") -> Instance:
-        """The server on the database of that name."""
+    async def instance(
+        self,
+        name: str,
+        workers_count: int = WORKERS,
+        factory: str = "app.main:create_app",
+        settings: Mapping[str, str] | None = None,
+    ) -> Instance:
+        """The server on the database of that name; its `settings` are those of the environment, with their prefix."""
         if name not in self._instances:
             database_url = await self.database(name)
             metrics = self.folder / f"metrics-{name}"
@@ -97,6 +103,7 @@ class Stage:
                 "ADSERVER_SECRET_KEY": self.secret,
                 "ADSERVER_METRICS_DIR": str(metrics),
                 "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+                **(settings or {}),
             }
             served = await self._stack.enter_async_context(
                 workers(factory, environment, self._log(name), workers_count)
