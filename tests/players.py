@@ -144,7 +144,7 @@ async def connections(url: str) -> int:
     return count
 
 
-async def becomes(condition: Callable[[], Awaitable[bool]], timeout_s: float = 10) -> None:
+async def becomes(condition: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
     """Returns when the condition is true; raises TimeoutError if that does not happen in time."""
     async with asyncio.timeout(timeout_s):
         while not await condition():  # noqa: ASYNC110 - it lies in other processes, which nobody can subscribe to

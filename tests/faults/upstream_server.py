@@ -24,6 +24,8 @@ INLINE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <UniversalAdId idRegistry="unknown">unknown</UniversalAdId></Creative></Creatives></InLine></Ad></VAST>"""
 BACKLOG = 5000
 """Thousands may connect at once; whoever the kernel turns away tries again a second later."""
+PATIENCE_S = 30
+"""How long a test waits for a request that is to come, on a machine that may be busy."""
 EMPTY = b'<VAST version="4.2" xmlns="http://www.iab.com/VAST"/>'
 HTML = b"<!DOCTYPE html><html><body><br>Bad gateway</body></html>"
 ENTITIES = b"""<!DOCTYPE VAST [<!ENTITY a "aaaaaaaaaa">%s]><VAST version="4.2">&z;</VAST>""" % b"".join(
@@ -190,7 +192,7 @@ class UpstreamServer:
         await self._when(lambda: len(self._open) == number)
 
     async def _when(self, condition: Callable[[], bool]) -> None:
-        async with self._changed, asyncio.timeout(10):
+        async with self._changed, asyncio.timeout(PATIENCE_S):
             await self._changed.wait_for(condition)
 
     async def _tell(self) -> None:
