@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from sqlalchemy import AdaptedConnection, event
 
 from app.serving import lanes
 from app.serving.lanes import ATTEMPTS_MAX
@@ -19,7 +20,6 @@ SHORT_MS = 200
 LONG_MS = 60_000
 RECONNECT_S = 0.5
 OF_SERVING = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'adserver-serving'"
-SESSIONS = f"SELECT count(*) {OF_SERVING}"
 
 
 @pytest.fixture
@@ -90,15 +90,24 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
         monkeypatch.setattr(lanes, bound, RECONNECT_S)
     await set_up(database, own_campaign("own"))
     lane = {"lane_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
-    async with running(database, **lane) as server, connected(database) as owner:
+    opened: list[asyncpg.Connection[asyncpg.Record]] = []
+    async with connected(database) as owner, running(database, **lane) as server:
 
-        async def sessions(number: int, which: str = "") -> bool:
-            count: int = await owner.fetchval(f"{SESSIONS} {which}")
-            return count == number
+        @event.listens_for(server.store._serving.sync_engine, "connect")
+        def note(connection: AdaptedConnection, _record: object) -> None:
+            opened.append(connection.driver_connection)
 
-        # Each is there and has nothing to do: one that is only being made would be made anew, and be the way out.
-        await becomes(lambda: sessions(2 * ATTEMPTS_MAX + 1, "AND state = 'idle'"))
+        async def all_idle() -> bool:
+            """One that is only being made would be made anew, and be the way out."""
+            count: int = await owner.fetchval(f"SELECT count(*) {OF_SERVING} AND state = 'idle'")
+            return count == len(opened) == 2 * ATTEMPTS_MAX + 1
+
+        async def all_closed() -> bool:
+            """On this side, which hears of it a little later than Postgres knows it."""
+            return all(connection.is_closed() for connection in opened)
+
+        await becomes(all_idle)
         await owner.execute(f"SELECT pg_terminate_backend(pid) {OF_SERVING}")
-        await becomes(lambda: sessions(0))
+        await becomes(all_closed)
         assert await server.campaign(campaign_id="own") == "own"
         await becomes(lambda: nobody_is_in_a_transaction(database))
