@@ -56,7 +56,7 @@ async def test_a_pool_that_has_no_connection_left_is_a_store_that_is_unavailable
 async def test_a_lane_outlives_every_refusal_of_the_database(postgres: EmbeddedPostgres, database: str) -> None:
     await set_up(database, own_campaign("own"))
     name = make_url(database).database
-    async with running(database, request_deadline_s=1) as server, administering(postgres) as operator:
+    async with running(database, request_deadline_s=3) as server, administering(postgres) as operator:
         # Not one of the errors by which a database says that it is down.
         await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
