@@ -49,6 +49,7 @@ SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() A
 """
 
 SHAPE = """
+SELECT * FROM (
 SELECT table_schema || '.' || table_name || '.' || column_name,
        concat_ws(' ', data_type, is_nullable, column_default, collation_name, is_identity)
 FROM information_schema.columns WHERE table_schema IN ('public', 'finance')
@@ -63,8 +64,10 @@ WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 
 UNION ALL
 SELECT oid::regclass::text, concat_ws(' ', relkind, pg_get_userbyid(relowner), relacl, reloptions) FROM pg_class
 WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
+) AS shape (name, what) WHERE name !~ '_20[0-9]{4}'
 ORDER BY 1, 2
 """
+"""Without partitions: there is one for each day to come, and midnight may be between two migrations."""
 
 
 @pytest.fixture
