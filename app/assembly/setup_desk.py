@@ -101,10 +101,11 @@ class SetupDesk:
 
     async def spending(self, campaign_id: str) -> Spending:
         """What the campaign has spent and may spend now; raises NotFound."""
+        # Before the connection is taken: who holds one while asking for another may wait for somebody who does the same.
+        campaign = (await self._known()).campaign(campaign_id)
+        if campaign is None:
+            raise NotFound("there is no campaign with this id")
         async with self._store.connection() as connection:
-            campaign = (await self._known()).campaign(campaign_id)
-            if campaign is None:
-                raise NotFound("there is no campaign with this id")
             periods = await budgets.current_budgets(connection, campaign_id)
             total = None if periods else await running_budgets.total(connection, campaign_id)
         return Spending(campaign, periods, total)

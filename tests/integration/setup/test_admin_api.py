@@ -1,5 +1,6 @@
 """The admin API over HTTP, with the rights that the server has in its database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -258,6 +259,15 @@ async def test_a_campaign_without_budgets_has_spent_and_no_limit(api: httpx.Asyn
         "period": None,
         "periods": [],
     }
+
+
+async def test_more_budgets_are_asked_for_at_once_than_there_are_connections(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    await apply_document(store, owned(budgets={"lifetime": "100"}))
+    _, connections = store.pool_in_use
+    asked = [api.get("/v1/campaigns/spring/budget") for _ in range(4 * connections)]
+    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
 
 
 async def test_a_campaign_that_is_not_there_has_no_budget(api: httpx.AsyncClient) -> None:
