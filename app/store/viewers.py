@@ -17,15 +17,16 @@ ORDER BY f.campaign_id, f.expires_at LIMIT 100
 
 SERVES = """
 SELECT slot, campaign_id, creative_id, upstream_id, price, currency, billing FROM ad_serves
-WHERE request_key = $1 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
+WHERE request_key = $1 AND user_key = $2 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
 ORDER BY slot
 """
-"""What a request of today or yesterday was served."""
+"""What a viewer's request of today or yesterday was served."""
 
 BEACONS = """
-SELECT slot, event, received_at, error_code FROM ad_events
-WHERE request_key = $1 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
-ORDER BY received_at, slot, event
+SELECT slot, e.event, e.received_at, e.error_code
+FROM ad_events e JOIN ad_serves s USING (request_key, slot, served_on)
+WHERE request_key = $1 AND s.user_key = $2 AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
+ORDER BY e.received_at, slot, e.event
 """
 """The beacons that were counted for such a request, in the order in which they came."""
 
@@ -70,11 +71,11 @@ async def counts(connection: "Connection[Record]", user_key: UUID) -> list[CapCo
     return [CapCount(row["campaign_id"], row["window"], row["count"], row["cap"], row["expires_at"]) for row in rows]
 
 
-async def serves(connection: "Connection[Record]", request_key: UUID) -> list[ServedSlot]:
-    """The ads of a request, by slot."""
-    return [ServedSlot(**row) for row in await connection.fetch(SERVES, request_key)]
+async def serves(connection: "Connection[Record]", request_key: UUID, user_key: UUID) -> list[ServedSlot]:
+    """The ads of a request of that viewer, by slot; none if it was somebody else's."""
+    return [ServedSlot(**row) for row in await connection.fetch(SERVES, request_key, user_key)]
 
 
-async def beacons(connection: "Connection[Record]", request_key: UUID) -> list[CountedBeacon]:
-    """The beacons of a request's ads."""
-    return [CountedBeacon(**row) for row in await connection.fetch(BEACONS, request_key)]
+async def beacons(connection: "Connection[Record]", request_key: UUID, user_key: UUID) -> list[CountedBeacon]:
+    """The beacons of a request's ads; none if it was somebody else's."""
+    return [CountedBeacon(**row) for row in await connection.fetch(BEACONS, request_key, user_key)]

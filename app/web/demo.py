@@ -33,14 +33,15 @@ class Demo:
         user_id, request_id = values.get("user_id", ""), values.get("request_id", "")
         if not user_id.startswith(VIEWER_PREFIX):
             raise InvalidRequest("user_id", f"must begin with {VIEWER_PREFIX}")
+        user_key = keys.user_key(self._hash_key, user_id)
         request_key = keys.request_key(self._hash_key, request_id)
         async with self._store.connection() as connection:
             body = {
-                "caps": await viewers.counts(connection, keys.user_key(self._hash_key, user_id)),
+                "caps": await viewers.counts(connection, user_key),
                 "serves": [
                     asdict(served) | {"price": str(served.price)}
-                    for served in await viewers.serves(connection, request_key)
+                    for served in await viewers.serves(connection, request_key, user_key)
                 ],
-                "beacons": await viewers.beacons(connection, request_key),
+                "beacons": await viewers.beacons(connection, request_key, user_key),
             }
         return Response(orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})

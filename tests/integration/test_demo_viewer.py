@@ -1,0 +1,67 @@
+"""What the demo page is told: everything of the viewer that it made up, and nothing of anybody else."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from app.books.settlement import settle
+from app.errors import AdServerError
+from app.serving.keys import hash_key, user_key
+from app.store import budgets
+from app.store.budgets import Payment
+from app.store.connections import Store
+from app.web.demo import Demo
+from app.web.problems import on_error
+from tests.integration.books.world import beacon, campaign, payment, serve, set_up
+from tests.integration.serves import open_store
+from tests.web_server import served
+
+HASH_KEY = hash_key("secret")
+
+
+@pytest.fixture
+async def store(app_database: str) -> AsyncIterator[Store]:
+    opened = open_store(app_database)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def page(store: Store) -> AsyncIterator[httpx.AsyncClient]:
+    app = Starlette(routes=Demo(store, HASH_KEY).routes(), exception_handlers={AdServerError: on_error})
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        yield client
+
+
+async def watch(store: Store, user_id: str) -> Payment:
+    """An ad that the viewer was served and has seen."""
+    await set_up(store, campaign("spring", frequency_caps=[{"impressions": 3, "per": "day"}]))
+    async with store.serving_connection() as connection:
+        await budgets.open_periods(connection, ["spring"])
+        [paid] = await serve(connection, [payment("spring", user_key(HASH_KEY, user_id))])
+        await settle(connection, [beacon(paid)])
+    return paid
+
+
+async def told(page: httpx.AsyncClient, user_id: str, paid: Payment) -> dict[str, int]:
+    answer = await page.get("/demo/viewer", params={"user_id": user_id, "request_id": str(paid.request_key)})
+    assert answer.status_code == 200
+    return {name: len(entries) for name, entries in answer.json().items()}
+
+
+async def test_the_demos_viewer_is_told_of_its_ads(page: httpx.AsyncClient, store: Store) -> None:
+    paid = await watch(store, "demo-1")
+    assert await told(page, "demo-1", paid) == {"caps": 1, "serves": 1, "beacons": 1}
+
+
+@pytest.mark.parametrize("user_id", ["u1", "demo-2"])
+async def test_nobody_is_told_of_what_others_were_served(page: httpx.AsyncClient, store: Store, user_id: str) -> None:
+    paid = await watch(store, user_id)
+    assert await told(page, "demo-1", paid) == {"caps": 0, "serves": 0, "beacons": 0}
+
+
+async def test_others_cannot_be_asked_about(page: httpx.AsyncClient) -> None:
+    answer = await page.get("/demo/viewer", params={"user_id": "u1"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "user_id")
