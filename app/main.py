@@ -114,7 +114,7 @@ class Worker:
         adserver = AdServer(
             store,
             catalogs,
-            Admission(catalogs, upstreams.rates, hash_key(secrets[0]), limits.request_deadline_s, spans),
+            Admission(catalogs, upstreams.rates, hash_key(secrets[0]), spans),
             ads,
             metrics,
             Answers(signer, settings.beacon_base_url),

@@ -101,7 +101,7 @@ class SetupDesk:
 
     async def spending(self, campaign_id: str) -> Spending:
         """What the campaign has spent and may spend now; raises NotFound."""
-        # Before the connection is taken: who holds one while asking for another may wait for somebody who does the same.
+        # Before a connection is held: who asks for a second one may wait for somebody who does the same.
         campaign = (await self._known()).campaign(campaign_id)
         if campaign is None:
             raise NotFound("there is no campaign with this id")

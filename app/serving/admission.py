@@ -1,6 +1,5 @@
 """Admission: what is decided of a request before it waits for its transaction."""
 
-import asyncio
 from typing import Protocol
 from uuid import UUID
 
@@ -29,15 +28,12 @@ class Admission:
         catalogs: CatalogHolder,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
-        request_deadline_s: float,
         spans: Spans = NO_SPANS,
     ) -> None:
         self._catalogs = catalogs
         self._publisher_limits = publisher_limits
         self._hash_key = hash_key
-        self._request_deadline_s = request_deadline_s
         self._spans = spans
-        self._clock = asyncio.get_running_loop().time
 
     def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
         """The campaigns that may serve it, in their order; None if its campaign or placement is not known."""
@@ -65,7 +61,9 @@ class Admission:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
-    def ticket(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> Ticket:
+    def ticket(
+        self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], deadline: float, tell: Tell
+    ) -> Ticket:
         """The request's way through the lanes; candidates that its targeting rules out are refused already."""
         named = request.request_id is not None
         ticket = Ticket(
@@ -76,7 +74,7 @@ class Admission:
             fingerprint=keys.fingerprint(request.values) if named else 0,
             correlator=context.correlator,
             candidates=candidates,
-            deadline=self._clock() + self._request_deadline_s,
+            deadline=deadline,
             tell=tell,
             may_be_served=named,
             trace=self._spans.request(),

@@ -167,16 +167,23 @@ class AdServer:
 
         A group's requests are told one after the other, without a turn of the event loop for each of them.
         """
+        deadline = self._loop.time() + self._limits.request_deadline_s
         candidates = self._admission.candidates(request)
-        if candidates is None:
-            self._set_aside(self._take_new(request, context, tell))
+        if candidates is not None:
+            self._admit(request, context, candidates, deadline, tell)
+        elif len(self._aside) < self._limits.queue_max:
+            self._set_aside(self._take_new(request, context, deadline, tell))
         else:
-            self._admit(request, context, candidates, tell)
+            tell(NoFill(NoFillReason.BUSY))
 
-    async def _take_new(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
+    async def _take_new(self, request: AdRequest, context: SessionContext, deadline: float, tell: Tell) -> None:
         """Takes a request with an id that is not known."""
         try:
-            self._admit(request, context, await self._admission.new_candidates(request), tell)
+            async with asyncio.timeout_at(deadline):
+                candidates = await self._admission.new_candidates(request)
+            self._admit(request, context, candidates, deadline, tell)
+        except TimeoutError:
+            tell(NoFill(NoFillReason.BUSY))
         except Exception as error:  # noqa: BLE001 - it belongs to this request, whose player is told
             tell(error)
 
@@ -185,11 +192,13 @@ class AdServer:
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
-    def _admit(self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], tell: Tell) -> None:
+    def _admit(
+        self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], deadline: float, tell: Tell
+    ) -> None:
         if not self._admission.allows(request):
             tell(NoFill(NoFillReason.RATE_LIMIT))
             return
-        ticket = self._admission.ticket(request, context, candidates, tell)
+        ticket = self._admission.ticket(request, context, candidates, deadline, tell)
         context.on_close(ticket.abandon)
         self._send(ticket)
 

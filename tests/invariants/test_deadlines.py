@@ -59,6 +59,31 @@ async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: st
         assert not queued.done()
 
 
+@asynccontextmanager
+async def catalog_held(database: str) -> AsyncIterator[None]:
+    """Nobody can look at the catalog while the block lasts."""
+    async with connected(database) as holder, holder.transaction():
+        await holder.execute("LOCK TABLE catalog")
+        yield
+
+
+async def test_an_unknown_campaign_is_looked_for_until_the_deadline_and_no_longer(database: str) -> None:
+    async with running(database, request_deadline_s=0.3) as server, catalog_held(database):
+        async with asyncio.timeout(FAR_LONGER_S):
+            asked = [server.reason(campaign_id=f"new-{no}") for no in range(3)]
+            assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
+
+
+async def test_no_more_unknown_campaigns_are_looked_for_than_may_wait(database: str) -> None:
+    async with running(database, queue_max=1, request_deadline_s=60) as server, catalog_held(database):
+        looked_for = asyncio.create_task(server.ask(campaign_id="new"))
+        await somebody_waits(database)
+        async with asyncio.timeout(FAR_LONGER_S):
+            assert await server.reason(campaign_id="newer") is NoFillReason.BUSY
+        assert not looked_for.done()
+        looked_for.cancel()
+
+
 async def test_all_upstreams_of_a_request_share_one_deadline(database: str) -> None:
     async with UpstreamServer(hang) as network:
         names = ["one", "two", "three"]

@@ -83,7 +83,7 @@ async def running(
     adserver = AdServer(
         store,
         catalogs,
-        Admission(catalogs, upstreams.rates, hash_key(SECRET), bounds.request_deadline_s),
+        Admission(catalogs, upstreams.rates, hash_key(SECRET)),
         source,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),
