@@ -103,7 +103,9 @@ class Asker:
         within_s = until - self._clock()
         limits = Limits(within_s, upstream.max_body_bytes, upstream.max_redirects)
         url = context.tag_url(upstream.tag_url, int(1000 * within_s))
-        return await self._client.tag(upstream.id, url, context.headers(), limits, fresh=fresh)
+        # A body that is kept is for everybody: an upstream must not choose it by who happened to ask first.
+        headers = {} if upstream.cache_ttl_s else context.headers()
+        return await self._client.tag(upstream.id, url, headers, limits, fresh=fresh)
 
     def _compile(self, upstream: Upstream, body: bytes) -> Any:
         try:

@@ -56,6 +56,12 @@ async def test_the_key_is_the_tag_url_of_that_upstream(bench, upstream) -> None:
     assert bench.in_hand(cached(upstream), uid="alice") is not None
 
 
+@pytest.mark.parametrize(("ttl_s", "tells"), [(0, True), (300, False)])
+async def test_a_body_for_everybody_is_asked_for_without_saying_who_watches(bench, upstream, ttl_s, tells) -> None:
+    await bench.fetch(cached(upstream, cache_ttl_s=ttl_s))
+    assert ("x-device-ip" in upstream.requests[0].headers) == tells
+
+
 @pytest.mark.parametrize("ttl_s", [10, 300])
 async def test_is_fresh_for_its_ttl_and_no_longer(bench, upstream, ttl_s) -> None:
     await bench.fetch(cached(upstream, cache_ttl_s=ttl_s))
