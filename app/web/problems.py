@@ -16,7 +16,6 @@ _TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     410: "Gone",
-    413: "Too large",
     415: "Unsupported media type",
     503: "Unavailable",
 }

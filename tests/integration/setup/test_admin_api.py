@@ -159,6 +159,7 @@ async def test_a_budget_lowered_below_what_is_spent_is_noted(api: httpx.AsyncCli
         (b"", "must be JSON in UTF-8"),
         (b"{", "must be JSON in UTF-8"),
         (b'{"id": "\xff"}', "must be JSON in UTF-8"),
+        (b'{"\\ud800": 1}', "must be JSON in UTF-8"),
         (b"[" * 15_000, "must be JSON in UTF-8"),
         (b"[]", "must be a JSON object"),
         (b'"spring"', "must be a JSON object"),
