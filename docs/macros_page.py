@@ -43,7 +43,7 @@ somebody's document does not get them.
 TAIL = """
 Two answers of one upstream are the same for the cache if their tag URLs differ in nothing but what changes with every
 request: `[CORRELATOR]`, `[REQUESTID]`, `[TIMESTAMP]`, `[CACHEBUSTING]`, `[TRANSACTIONID]`, `{request_id}` and `{tmax}`.
-An upstream whose documents are kept gets no `X-Device-IP` and no `X-Device-User-Agent` either: what it is to tell viewers
+An upstream whose documents are kept gets no `X-Device-IP` and no `X-Device-User-Agent`: what it is to tell viewers
 apart by has to be in its tag URL.
 
 ## In tracking URLs
