@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+import structlog
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.domain import AdBreak, VastVersion
-from app.errors import InvalidRequest
+from app.errors import AdServerError, InvalidRequest
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
+from app.vast.render import empty
 from app.vast.vmap import vmap
 from app.web.clients import ClientReader, peer_of
 from app.web.compression import GZIPPED, VARIES, compressed
@@ -21,6 +23,9 @@ from app.web.desk import AdDesk
 from app.web.players import NO_STORE, TIMING
 from app.web.query import ad_request, read_query
 
+log = structlog.get_logger()
+
+VMAP_PATH = "/vmap"
 EMBED = "embed"
 
 
@@ -35,22 +40,23 @@ class Vmaps:
 
     def routes(self) -> list[BaseRoute]:
         """`/vmap`."""
-        return [Route("/vmap", self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CrossOrigin)])]
+        return [Route(VMAP_PATH, self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CrossOrigin)])]
 
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
-        query = request.scope["query_string"]
-        values = read_query(query)
+        values = read_query(request.scope["query_string"])
         version = ad_request(values).vast_version
         breaks = await self._breaks(values)
+        asked = _of_breaks(values, breaks)
+        headers = dict(request.scope["headers"])
         sources: list[str] | list[bytes]
         if request.query_params.get(EMBED) == "1" and request.method == "GET":
-            client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
-            sources = await self._embedded(values, breaks, client)
+            client = self._clients.read(peer_of(request.scope), headers)
+            sources = await self._embedded(asked, client, version)
         else:
-            sources = [self._tag_url(values, ad_break) for ad_break in breaks]
-        body = vmap(list(zip(breaks, sources, strict=True)), VastVersion(version))
-        packed = compressed(body, dict(request.scope["headers"]))
+            sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
+        body = vmap(list(zip(breaks, sources, strict=True)), version)
+        packed = compressed(body, headers)
         response = Response(packed or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
         return response
@@ -67,21 +73,32 @@ class Vmaps:
             raise InvalidRequest("placement_id", "is not known")
         return placement.ad_breaks
 
-    def _tag_url(self, values: Mapping[str, str], ad_break: AdBreak) -> str:
-        return f"{self._base_url}/vast?{urlencode(_of_break(values, ad_break))}"
-
     async def _embedded(
-        self, values: Mapping[str, str], breaks: tuple[AdBreak, ...], client: tuple[str | None, str | None]
+        self, asked: list[dict[str, str]], client: tuple[str | None, str | None], version: VastVersion
     ) -> list[bytes]:
         """The breaks' documents; a request that is asked again by its id gets the same ads in each."""
-        request_id = values.get("request_id") or str(new_request_key())
-        answers = await asyncio.gather(
-            *(
-                self._desk.answer(_of_break(values, ad_break), f"{request_id}:{ad_break.id}", client)
-                for ad_break in breaks
-            )
-        )
-        return [answered.body for answered in answers]
+        return await asyncio.gather(*(self._document(of_break, client, version) for of_break in asked))
+
+    async def _document(
+        self, asked: Mapping[str, str], client: tuple[str | None, str | None], version: VastVersion
+    ) -> bytes:
+        """A break's document; an empty one if it fails, because the other breaks' ads are paid for and must arrive."""
+        try:
+            answered = await self._desk.answer(asked, asked.get("request_id") or str(new_request_key()), client)
+        except AdServerError:
+            return empty(version)
+        except Exception:
+            log.exception("request failed", path=VMAP_PATH)
+            return empty(version)
+        return answered.body
+
+
+def _of_breaks(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:
+    """The breaks' ad requests; raises InvalidRequest if one of them could not be served, before any is."""
+    asked = [_of_break(values, ad_break) for ad_break in breaks]
+    for of_break in asked:
+        ad_request(of_break)
+    return asked
 
 
 def _of_break(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:

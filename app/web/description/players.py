@@ -82,13 +82,8 @@ PATHS: Json = {
             "tags": ["players"],
             "parameters": [*QUERY, parameter("embed", "1 to have the breaks' ads in the document, served now")],
             "responses": {
-                "200": answer("VMAP 1.0.1", "application/xml"),
-                **problems(
-                    _400="Malformed, or of an unknown placement",
-                    _404="The session does not exist",
-                    _409="The request_id was used with other parameters",
-                    _410="The session has ended",
-                ),
+                "200": answer("VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"),
+                **problems(_400="Malformed, of an unknown placement, or impossible for one of its breaks"),
             },
         }
     },

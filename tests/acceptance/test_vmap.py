@@ -1,0 +1,66 @@
+"""The ad breaks of a placement over HTTP: each with its own ad request, or with what that request was answered."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from lxml import etree
+
+from tests.acceptance.conftest import Databases
+from tests.campaigns import own_campaign, placement, set_up
+from tests.players import disagreements, serving
+
+ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
+
+BREAKS = 'ad_breaks = [ { id = "pre", time_offset = "start" }, { id = "mid", time_offset = "50%" } ]\n'
+SHORT = BREAKS.replace('"50%"', '"50%", pod_duration_s = 10')
+
+
+@pytest.fixture(scope="module")
+async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
+    await set_up(
+        of_module.owner,
+        own_campaign("once", **ONE_A_DAY),
+        own_campaign("acme"),
+        placement("movie", "acme") + BREAKS,
+        placement("short", "once") + SHORT,
+    )
+    async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
+        yield client
+
+
+async def breaks(player: httpx.AsyncClient, **asked: str) -> list[etree._Element]:
+    """The AdBreaks of a VMAP document."""
+    answered = await player.get("/vmap", params=asked)
+    assert answered.status_code == 200, answered.text
+    return list(etree.fromstring(answered.content))
+
+
+async def ads(player: httpx.AsyncClient, **asked: str) -> list[int]:
+    """How many ads each break of a VMAP document has in it."""
+    return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **asked)]
+
+
+@pytest.mark.parametrize("embed", ["0", "1"])
+async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_served(
+    player: httpx.AsyncClient, of_module: Databases, embed: str
+) -> None:
+    asked = {"placement_id": "short", "min_duration_s": "12", "user_id": f"refused-{embed}", "embed": embed}
+    refused = await player.get("/vmap", params=asked)
+    assert refused.status_code == 400
+    assert (refused.json()["field"], refused.json()["reason"]) == (
+        "min_duration_s",
+        "must not be more than pod_duration_s",
+    )
+    counted = await player.get("/vast", params={"campaign_id": "once", "user_id": asked["user_id"]})
+    assert "<Ad" in counted.text, "nothing was counted before"
+    assert await disagreements(of_module.owner) == []
+
+
+async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: httpx.AsyncClient) -> None:
+    earlier = {"placement_id": "movie", "user_id": "another", "request_id": "failing:mid"}
+    assert "<Ad" in (await player.get("/vast", params=earlier)).text
+    conflict = {"placement_id": "movie", "user_id": "viewer", "request_id": "failing"}
+    assert await ads(player, **conflict) == [1, 0]
+    assert await ads(player, placement_id="movie", session_id=str(uuid4())) == [0, 0]
