@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from hashlib import blake2b
 from urllib.parse import urlencode
 
 import structlog
@@ -21,7 +22,7 @@ from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
 from app.web.players import NO_STORE, TIMING
-from app.web.query import ad_request, read_query
+from app.web.query import ID_LENGTH_MAX, REQUEST_ID, ad_request, read_query
 
 log = structlog.get_logger()
 
@@ -109,5 +110,14 @@ def _of_break(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:
     if ad_break.pod_duration_s is not None:
         asked["pod_duration_s"] = str(ad_break.pod_duration_s)
     if "request_id" in asked:
-        asked["request_id"] = f"{asked['request_id']}:{ad_break.id}"
+        asked["request_id"] = _request_id(asked["request_id"], ad_break)
     return asked
+
+
+def _request_id(request_id: str, ad_break: AdBreak) -> str:
+    """The request id of a break; a hash stands in for what a request id has no room or no characters for."""
+    readable = f"{request_id}:{ad_break.id}"
+    if REQUEST_ID.fullmatch(readable):
+        return readable
+    digest = blake2b(readable.encode(), digest_size=16).hexdigest()
+    return f"{request_id[: ID_LENGTH_MAX - len(digest) - 1]}:{digest}"

@@ -15,6 +15,8 @@ ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
 
 BREAKS = 'ad_breaks = [ { id = "pre", time_offset = "start" }, { id = "mid", time_offset = "50%" } ]\n'
 SHORT = BREAKS.replace('"50%"', '"50%", pod_duration_s = 10')
+IDS = ("pre", "mid roll", "mid-roll", "Pause ä", "Pause ö", "?&=#%", "x" * 128, "x" * 127 + "y")
+UNUSUAL = "ad_breaks = [\n" + "".join(f'{{ id = "{break_id}", time_offset = "start" }},\n' for break_id in IDS) + "]\n"
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         own_campaign("acme"),
         placement("movie", "acme") + BREAKS,
         placement("short", "once") + SHORT,
+        placement("unusual", "acme") + UNUSUAL,
     )
     async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
         yield client
@@ -40,6 +43,11 @@ async def breaks(player: httpx.AsyncClient, **asked: str) -> list[etree._Element
 async def ads(player: httpx.AsyncClient, **asked: str) -> list[int]:
     """How many ads each break of a VMAP document has in it."""
     return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **asked)]
+
+
+async def tag_urls(player: httpx.AsyncClient, **asked: str) -> list[str]:
+    """The tag URL of each break."""
+    return [found.findtext(".//{*}AdTagURI") or "" for found in await breaks(player, **asked)]
 
 
 @pytest.mark.parametrize("embed", ["0", "1"])
@@ -64,3 +72,20 @@ async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: 
     conflict = {"placement_id": "movie", "user_id": "viewer", "request_id": "failing"}
     assert await ads(player, **conflict) == [1, 0]
     assert await ads(player, placement_id="movie", session_id=str(uuid4())) == [0, 0]
+
+
+@pytest.mark.parametrize("length", [1, 126, 128])
+async def test_every_break_has_a_request_id_of_its_own_that_may_be_asked_for(
+    player: httpx.AsyncClient, length: int
+) -> None:
+    asked = {"placement_id": "unusual", "request_id": "r" * length}
+    urls = await tag_urls(player, **asked)
+    assert len({httpx.URL(url).params["request_id"] for url in urls}) == len(IDS)
+    for url in urls:
+        assert "<Ad" in (await player.get(url)).text
+    assert await tag_urls(player, **asked) == urls
+
+
+async def test_the_request_id_of_a_break_is_readable_where_it_can_be(player: httpx.AsyncClient) -> None:
+    urls = await tag_urls(player, placement_id="movie", request_id="r")
+    assert [httpx.URL(url).params["request_id"] for url in urls] == ["r:pre", "r:mid"]
