@@ -29,6 +29,9 @@ log = structlog.get_logger()
 VMAP_PATH = "/vmap"
 EMBED = "embed"
 
+OF_BREAKS = ("pod_size", "pod_duration_s")
+"""Parameters that each break has its own of: a player's would have more ads served than the break may show."""
+
 
 class Vmaps:
     """VMAP 1.0.1 documents."""
@@ -45,7 +48,7 @@ class Vmaps:
 
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
-        values = read_query(request.scope["query_string"])
+        values = _in_common(request.scope["query_string"])
         version = ad_request(values).vast_version
         breaks = await self._breaks(values)
         asked = _of_breaks(values, breaks)
@@ -92,6 +95,11 @@ class Vmaps:
             log.exception("request failed", path=VMAP_PATH)
             return empty(version)
         return answered.body
+
+
+def _in_common(query: bytes) -> dict[str, str]:
+    """The parameters that all breaks have in common."""
+    return {name: value for name, value in read_query(query).items() if name not in OF_BREAKS}
 
 
 def _of_breaks(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:

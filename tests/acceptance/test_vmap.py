@@ -15,6 +15,7 @@ ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
 
 BREAKS = 'ad_breaks = [ { id = "pre", time_offset = "start" }, { id = "mid", time_offset = "50%" } ]\n'
 SHORT = BREAKS.replace('"50%"', '"50%", pod_duration_s = 10')
+PODS = BREAKS.replace('"50%"', '"50%", pod_size = 2, pod_duration_s = 45')
 IDS = ("pre", "mid roll", "mid-roll", "Pause ä", "Pause ö", "?&=#%", "x" * 128, "x" * 127 + "y")
 UNUSUAL = "ad_breaks = [\n" + "".join(f'{{ id = "{break_id}", time_offset = "start" }},\n' for break_id in IDS) + "]\n"
 
@@ -25,8 +26,11 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         of_module.owner,
         own_campaign("once", **ONE_A_DAY),
         own_campaign("acme"),
+        own_campaign("globex", advertiser="Globex"),
+        own_campaign("initech", advertiser="Initech"),
         placement("movie", "acme") + BREAKS,
         placement("short", "once") + SHORT,
+        placement("pods", "acme", "globex", "initech") + PODS,
         placement("unusual", "acme") + UNUSUAL,
     )
     async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
@@ -89,3 +93,16 @@ async def test_every_break_has_a_request_id_of_its_own_that_may_be_asked_for(
 async def test_the_request_id_of_a_break_is_readable_where_it_can_be(player: httpx.AsyncClient) -> None:
     urls = await tag_urls(player, placement_id="movie", request_id="r")
     assert [httpx.URL(url).params["request_id"] for url in urls] == ["r:pre", "r:mid"]
+
+
+async def test_a_break_has_as_many_ads_as_it_says_itself(player: httpx.AsyncClient) -> None:
+    asked = {"placement_id": "pods", "pod_size": "3"}
+    assert await ads(player, **asked) == [1, 2]
+    multiple = [found.find("{*}AdSource").get("allowMultipleAds") for found in await breaks(player, **asked)]
+    assert multiple == ["false", "true"]
+
+
+async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.AsyncClient) -> None:
+    asked = {"placement_id": "pods", "min_duration_s": "15"}
+    urls = await tag_urls(player, **asked, pod_size="3", pod_duration_s="14")
+    assert [dict(httpx.URL(url).params) for url in urls] == [asked, asked | {"pod_size": "2", "pod_duration_s": "45"}]
