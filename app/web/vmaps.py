@@ -17,7 +17,7 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.render import empty
 from app.vast.vmap import vmap
-from app.web.clients import ClientReader, peer_of
+from app.web.clients import ClientReader, fill_from_cookies, peer_of, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
@@ -52,15 +52,13 @@ class Vmaps:
         version = ad_request(values).vast_version
         breaks = await self._breaks(values)
         asked = _of_breaks(values, breaks)
-        headers = dict(request.scope["headers"])
         sources: list[str] | list[bytes]
         if request.query_params.get(EMBED) == "1" and request.method == "GET":
-            client = self._clients.read(peer_of(request.scope), headers)
-            sources = await self._embedded(asked, client, version)
+            sources = await self._embedded(asked, request, version)
         else:
             sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
         body = vmap(list(zip(breaks, sources, strict=True)), version)
-        packed = compressed(body, headers)
+        packed = compressed(body, dict(request.scope["headers"]))
         response = Response(packed or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
         return response
@@ -77,18 +75,26 @@ class Vmaps:
             raise InvalidRequest("placement_id", "is not known")
         return placement.ad_breaks
 
-    async def _embedded(
-        self, asked: list[dict[str, str]], client: tuple[str | None, str | None], version: VastVersion
-    ) -> list[bytes]:
+    async def _embedded(self, asked: list[dict[str, str]], request: Request, version: VastVersion) -> list[bytes]:
         """The breaks' documents; a request that is asked again by its id gets the same ads in each."""
-        return await asyncio.gather(*(self._document(of_break, client, version) for of_break in asked))
+        headers = dict(request.scope["headers"])
+        client = self._clients.read(peer_of(request.scope), headers)
+        cookies = read_cookies(headers)
+        for of_break in asked:
+            fill_from_cookies(of_break, cookies)
+        return await asyncio.gather(*(self._document(of_break, client, cookies, version) for of_break in asked))
 
     async def _document(
-        self, asked: Mapping[str, str], client: tuple[str | None, str | None], version: VastVersion
+        self,
+        asked: Mapping[str, str],
+        client: tuple[str | None, str | None],
+        cookies: Mapping[str, str],
+        version: VastVersion,
     ) -> bytes:
         """A break's document; an empty one if it fails, because the other breaks' ads are paid for and must arrive."""
+        request_id = asked.get("request_id") or str(new_request_key())
         try:
-            answered = await self._desk.answer(asked, asked.get("request_id") or str(new_request_key()), client)
+            answered = await self._desk.answer(asked, request_id, client, cookies)
         except AdServerError:
             return empty(version)
         except Exception:

@@ -29,6 +29,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         own_campaign("globex", advertiser="Globex"),
         own_campaign("initech", advertiser="Initech"),
         placement("movie", "acme") + BREAKS,
+        placement("capped", "once") + BREAKS,
         placement("short", "once") + SHORT,
         placement("pods", "acme", "globex", "initech") + PODS,
         placement("unusual", "acme") + UNUSUAL,
@@ -106,3 +107,16 @@ async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.Asy
     asked = {"placement_id": "pods", "min_duration_s": "15"}
     urls = await tag_urls(player, **asked, pod_size="3", pod_duration_s="14")
     assert [dict(httpx.URL(url).params) for url in urls] == [asked, asked | {"pod_size": "2", "pod_duration_s": "45"}]
+
+
+@pytest.mark.parametrize("cookie", ["uid", "device_id"])
+async def test_cookies_say_who_watches_where_the_request_does_not(player: httpx.AsyncClient, cookie: str) -> None:
+    embedded = {"placement_id": "capped", "embed": "1"}
+    cookies = {"Cookie": f"{cookie}=viewer-by-{cookie}"}
+    assert (await player.get("/vmap", params=embedded, headers=cookies)).text.count("<Ad ") == 1
+    capped = await player.get("/vast", params={"campaign_id": "once"}, headers=cookies)
+    assert capped.headers["x-no-fill-reason"] == "frequency_cap", "it is the same viewer"
+    named = embedded | {"user_id": f"another-than-by-{cookie}"}
+    assert (await player.get("/vmap", params=named, headers=cookies)).text.count("<Ad ") == 1
+    unreadable = {"Cookie": f"{cookie}={'x' * 129}"}
+    assert (await player.get("/vmap", params=embedded, headers=unreadable)).text.count("<Ad ") == 0
