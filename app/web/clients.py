@@ -6,13 +6,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.types import Scope
 
+from app.errors import AdServerError
 from app.serving.context import COOKIES
+from app.web.query import check
 
 Network = IPv4Network | IPv6Network
 Headers = Mapping[bytes, bytes]
 """Of a request; of a header that came several times, the last."""
 
 HEADER_LENGTH_MAX = 1024
+
+COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
+"""Cookie, and the parameter that it stands in for where the query has none."""
 
 
 class ClientReader:
@@ -70,3 +75,18 @@ def read_cookies(headers: Headers) -> dict[str, str]:
     except CookieError:
         return {}
     return {name: jar[name].value for name in COOKIES if name in jar and jar[name].value}
+
+
+def fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
+    """Adds the parameters that cookies stand in for; a viewer whom the query names is not mixed with another."""
+    named = "user_id" in values or "device_id" in values
+    told = {
+        parameter: cookies[cookie]
+        for cookie, parameter in COOKIE_PARAMETERS.items()
+        if cookie in cookies and parameter not in values and not (named and parameter != "publisher_id")
+    }
+    try:
+        check(told)
+    except AdServerError:
+        return  # The player did not write its cookies into the URL: it cannot be told that they are wrong.
+    values.update(told)

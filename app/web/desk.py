@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain import VastVersion
-from app.errors import AdServerError
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
 from app.serving.tickets import NoFill, Outcome
@@ -113,7 +112,7 @@ class ObservedDesk(AdDesk):
         started = time.perf_counter()
         try:
             answered = await super().answer(values, request_id, client, cookies, stitched=stitched)
-        except AdServerError as error:
+        except Exception as error:
             self._observer.request(request_id, status_of(error), "error", time.perf_counter() - started)
             raise
         self._observer.request(request_id, 200, answered.outcome, time.perf_counter() - started)

@@ -1,7 +1,6 @@
 """What players ask for: `GET /vast`. The hot path: read once, answered from prepared parts."""
 
 import time
-from collections.abc import Mapping
 
 import structlog
 from starlette.responses import Response
@@ -10,13 +9,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import AdServerError
 from app.serving.keys import new_request_key
-from app.web.clients import ClientReader, Headers, read_cookies
+from app.web.clients import ClientReader, Headers, fill_from_cookies, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import not_read_only, problem, problem_of
-from app.web.query import check, read_query
+from app.web.query import read_query
 
 log = structlog.get_logger()
 
@@ -26,9 +25,6 @@ XML: Header = (b"content-type", b"application/xml; charset=utf-8")
 NO_STORE: Header = (b"cache-control", b"no-store")
 # A page may measure how long its ads take (Resource Timing section 4.5.1).
 TIMING: Header = (b"timing-allow-origin", b"*")
-
-COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
-"""Cookie, and the parameter that it stands in for where the query has none."""
 
 
 class TagUrl:
@@ -71,7 +67,7 @@ class TagUrl:
             request_id = values.get("request_id") or str(new_request_key())
             cookies = read_cookies(asked.headers)
             if cookies:
-                _fill_from_cookies(values, cookies)
+                fill_from_cookies(values, cookies)
             client = self._clients.read(asked.peer, asked.headers)
             self._desk.ask(values, request_id, client, cookies, tell)
         except Exception as error:  # noqa: BLE001 - a fault is logged, and answered as elsewhere
@@ -117,18 +113,3 @@ def _packed(answer: Answered, headers: Headers) -> tuple[list[Header], bytes]:
     if packed is not None:
         return [XML, NO_STORE, GZIPPED, VARIES], packed
     return [XML, NO_STORE], answer.body
-
-
-def _fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
-    """A query that names a viewer is not mixed with a cookie that names another."""
-    named = "user_id" in values or "device_id" in values
-    told = {
-        parameter: cookies[cookie]
-        for cookie, parameter in COOKIE_PARAMETERS.items()
-        if cookie in cookies and parameter not in values and not (named and parameter != "publisher_id")
-    }
-    try:
-        check(told)
-    except AdServerError:
-        return  # The player did not write its cookies into the URL: it cannot be told that they are wrong.
-    values.update(told)

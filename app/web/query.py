@@ -18,7 +18,7 @@ TEXT_LENGTH_MAX = 256
 URL_LENGTH_MAX = 4096
 CONSENT_LENGTH_MAX = 8192
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._~:-]{1,128}", re.ASCII)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~:-]{1,128}", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -70,7 +70,7 @@ PARAMETERS: Mapping[str, tuple[int, Check | None]] = {
     "session_id": (ID_LENGTH_MAX, _uuid),
     "request_id": (
         ID_LENGTH_MAX,
-        _matches(_REQUEST_ID, "must be 1 to 128 letters, digits and any of the characters . _ ~ : -"),
+        _matches(REQUEST_ID, "must be 1 to 128 letters, digits and any of the characters . _ ~ : -"),
     ),
     "ip": (TEXT_LENGTH_MAX, _address),
     "ua": (1024, None),

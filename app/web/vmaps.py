@@ -2,26 +2,35 @@
 
 import asyncio
 from collections.abc import Mapping
+from hashlib import blake2b
 from urllib.parse import urlencode
 
+import structlog
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.domain import AdBreak, VastVersion
-from app.errors import InvalidRequest
+from app.errors import AdServerError, InvalidRequest
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
+from app.vast.render import empty
 from app.vast.vmap import vmap
-from app.web.clients import ClientReader, peer_of
+from app.web.clients import ClientReader, fill_from_cookies, peer_of, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
 from app.web.players import NO_STORE, TIMING
-from app.web.query import ad_request, read_query
+from app.web.query import ID_LENGTH_MAX, REQUEST_ID, ad_request, read_query
 
+log = structlog.get_logger()
+
+VMAP_PATH = "/vmap"
 EMBED = "embed"
+
+OF_BREAKS = ("pod_size", "pod_duration_s")
+"""Parameters that each break has its own of: a player's would have more ads served than the break may show."""
 
 
 class Vmaps:
@@ -35,21 +44,20 @@ class Vmaps:
 
     def routes(self) -> list[BaseRoute]:
         """`/vmap`."""
-        return [Route("/vmap", self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CrossOrigin)])]
+        return [Route(VMAP_PATH, self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CrossOrigin)])]
 
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
-        query = request.scope["query_string"]
-        values = read_query(query)
+        values = _in_common(request.scope["query_string"])
         version = ad_request(values).vast_version
         breaks = await self._breaks(values)
+        asked = _of_breaks(values, breaks)
         sources: list[str] | list[bytes]
         if request.query_params.get(EMBED) == "1" and request.method == "GET":
-            client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
-            sources = await self._embedded(values, breaks, client)
+            sources = await self._embedded(asked, request, version)
         else:
-            sources = [self._tag_url(values, ad_break) for ad_break in breaks]
-        body = vmap(list(zip(breaks, sources, strict=True)), VastVersion(version))
+            sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
+        body = vmap(list(zip(breaks, sources, strict=True)), version)
         packed = compressed(body, dict(request.scope["headers"]))
         response = Response(packed or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
@@ -67,21 +75,45 @@ class Vmaps:
             raise InvalidRequest("placement_id", "is not known")
         return placement.ad_breaks
 
-    def _tag_url(self, values: Mapping[str, str], ad_break: AdBreak) -> str:
-        return f"{self._base_url}/vast?{urlencode(_of_break(values, ad_break))}"
-
-    async def _embedded(
-        self, values: Mapping[str, str], breaks: tuple[AdBreak, ...], client: tuple[str | None, str | None]
-    ) -> list[bytes]:
+    async def _embedded(self, asked: list[dict[str, str]], request: Request, version: VastVersion) -> list[bytes]:
         """The breaks' documents; a request that is asked again by its id gets the same ads in each."""
-        request_id = values.get("request_id") or str(new_request_key())
-        answers = await asyncio.gather(
-            *(
-                self._desk.answer(_of_break(values, ad_break), f"{request_id}:{ad_break.id}", client)
-                for ad_break in breaks
-            )
-        )
-        return [answered.body for answered in answers]
+        headers = dict(request.scope["headers"])
+        client = self._clients.read(peer_of(request.scope), headers)
+        cookies = read_cookies(headers)
+        for of_break in asked:
+            fill_from_cookies(of_break, cookies)
+        return await asyncio.gather(*(self._document(of_break, client, cookies, version) for of_break in asked))
+
+    async def _document(
+        self,
+        asked: Mapping[str, str],
+        client: tuple[str | None, str | None],
+        cookies: Mapping[str, str],
+        version: VastVersion,
+    ) -> bytes:
+        """A break's document; an empty one if it fails, because the other breaks' ads are paid for and must arrive."""
+        request_id = asked.get("request_id") or str(new_request_key())
+        try:
+            answered = await self._desk.answer(asked, request_id, client, cookies)
+        except AdServerError:
+            return empty(version)
+        except Exception:
+            log.exception("request failed", path=VMAP_PATH)
+            return empty(version)
+        return answered.body
+
+
+def _in_common(query: bytes) -> dict[str, str]:
+    """The parameters that all breaks have in common."""
+    return {name: value for name, value in read_query(query).items() if name not in OF_BREAKS}
+
+
+def _of_breaks(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:
+    """The breaks' ad requests; raises InvalidRequest if one of them could not be served, before any is."""
+    asked = [_of_break(values, ad_break) for ad_break in breaks]
+    for of_break in asked:
+        ad_request(of_break)
+    return asked
 
 
 def _of_break(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:
@@ -92,5 +124,14 @@ def _of_break(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:
     if ad_break.pod_duration_s is not None:
         asked["pod_duration_s"] = str(ad_break.pod_duration_s)
     if "request_id" in asked:
-        asked["request_id"] = f"{asked['request_id']}:{ad_break.id}"
+        asked["request_id"] = _request_id(asked["request_id"], ad_break)
     return asked
+
+
+def _request_id(request_id: str, ad_break: AdBreak) -> str:
+    """The request id of a break; a hash stands in for what a request id has no room or no characters for."""
+    readable = f"{request_id}:{ad_break.id}"
+    if REQUEST_ID.fullmatch(readable):
+        return readable
+    digest = blake2b(readable.encode(), digest_size=16).hexdigest()
+    return f"{request_id[: ID_LENGTH_MAX - len(digest) - 1]}:{digest}"

@@ -19,6 +19,7 @@ from app.web.description.schemas import (
     thing,
 )
 from app.web.sessions import TTL_DEFAULT_S, TTL_MAX_S
+from app.web.vmaps import OF_BREAKS
 
 _TOKEN = parameter("t", "Signed token from a document of this server")
 _SESSION_ID = parameter("id", "Session id", UUID, place="path", required=True)
@@ -80,15 +81,13 @@ PATHS: Json = {
         "get": {
             "summary": "The ad breaks of a placement",
             "tags": ["players"],
-            "parameters": [*QUERY, parameter("embed", "1 to have the breaks' ads in the document, served now")],
+            "parameters": [
+                *(described for described in QUERY if described["name"] not in OF_BREAKS),
+                parameter("embed", "1 to have the breaks' ads in the document, served now"),
+            ],
             "responses": {
-                "200": answer("VMAP 1.0.1", "application/xml"),
-                **problems(
-                    _400="Malformed, or of an unknown placement",
-                    _404="The session does not exist",
-                    _409="The request_id was used with other parameters",
-                    _410="The session has ended",
-                ),
+                "200": answer("VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"),
+                **problems(_400="Malformed, of an unknown placement, or impossible for one of its breaks"),
             },
         }
     },

@@ -8,15 +8,21 @@ from uuid import UUID
 import httpx
 import pytest
 import structlog
+from lxml import etree
 from starlette.applications import Starlette
 
-from app.domain import Event
+from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
+from app.serving.adserver import AdServer
+from app.serving.catalogs import CatalogHolder
+from app.serving.context import SessionContext
+from app.serving.tickets import Served
 from app.serving.tokens import TokenSigner
 from app.store.holds import Beacon
 from app.web.beacons import GIF, Beacons
 from app.web.clients import ClientReader
-from app.web.desk import AdDesk
+from app.web.desk import AdDesk, ObservedDesk
 from app.web.players import TagUrl
+from app.web.vmaps import Vmaps
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
 
@@ -35,6 +41,23 @@ class FailingDesk(AdDesk):
 
     def ask(self, *how: Any) -> None:
         how[-1](RuntimeError("a fault"))
+
+
+class OneBreak(AdServer):
+    def __init__(self) -> None:
+        """It serves single ads, and has a fault with pods."""
+
+    async def serve(self, request: AdRequest, _context: SessionContext) -> Served:
+        if request.pod_size > 1:
+            raise RuntimeError("a fault")
+        return Served(REQUEST, datetime.now(UTC), (), vast=b"<VAST version='4.2'><Ad/></VAST>")
+
+
+class TwoBreaks(CatalogHolder):
+    def __init__(self) -> None:
+        """It has a placement, and nowhere to look for others."""
+        movie = Placement("movie", "p", (), (AdBreak("mid", "50%", pod_size=2), AdBreak("post", "end")))
+        self.current = Catalog(1, {}, {}, {}, {"movie": movie}, {})
 
 
 class BrokenCounter:
@@ -77,6 +100,18 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
         ("request failed", "/vast", "a fault")
     ]
     assert observed.requests == [(500, "error")]
+
+
+async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
+    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    app = Starlette(routes=Vmaps(desk, TwoBreaks(), ClientReader([]), "http://adserver").routes())
+    with structlog.testing.capture_logs() as lines:
+        async with client_of(app) as client:
+            response = await client.get("/vmap?placement_id=movie&embed=1")
+    assert response.status_code == 200
+    assert [len(list(found.iter("{*}Ad"))) for found in etree.fromstring(response.content)] == [0, 1]
+    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/vmap")]
+    assert observed.requests == [(500, "error"), (200, "served")]
 
 
 async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_there(observed: Observed) -> None:

@@ -1,0 +1,122 @@
+"""The ad breaks of a placement over HTTP: each with its own ad request, or with what that request was answered."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from lxml import etree
+
+from tests.acceptance.conftest import Databases
+from tests.campaigns import own_campaign, placement, set_up
+from tests.players import disagreements, serving
+
+ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
+
+BREAKS = 'ad_breaks = [ { id = "pre", time_offset = "start" }, { id = "mid", time_offset = "50%" } ]\n'
+SHORT = BREAKS.replace('"50%"', '"50%", pod_duration_s = 10')
+PODS = BREAKS.replace('"50%"', '"50%", pod_size = 2, pod_duration_s = 45')
+IDS = ("pre", "mid roll", "mid-roll", "Pause ä", "Pause ö", "?&=#%", "x" * 128, "x" * 127 + "y")
+UNUSUAL = "ad_breaks = [\n" + "".join(f'{{ id = "{break_id}", time_offset = "start" }},\n' for break_id in IDS) + "]\n"
+
+
+@pytest.fixture(scope="module")
+async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
+    await set_up(
+        of_module.owner,
+        own_campaign("once", **ONE_A_DAY),
+        own_campaign("acme"),
+        own_campaign("globex", advertiser="Globex"),
+        own_campaign("initech", advertiser="Initech"),
+        placement("movie", "acme") + BREAKS,
+        placement("capped", "once") + BREAKS,
+        placement("short", "once") + SHORT,
+        placement("pods", "acme", "globex", "initech") + PODS,
+        placement("unusual", "acme") + UNUSUAL,
+    )
+    async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
+        yield client
+
+
+async def breaks(player: httpx.AsyncClient, **asked: str) -> list[etree._Element]:
+    """The AdBreaks of a VMAP document."""
+    answered = await player.get("/vmap", params=asked)
+    assert answered.status_code == 200, answered.text
+    return list(etree.fromstring(answered.content))
+
+
+async def ads(player: httpx.AsyncClient, **asked: str) -> list[int]:
+    """How many ads each break of a VMAP document has in it."""
+    return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **asked)]
+
+
+async def tag_urls(player: httpx.AsyncClient, **asked: str) -> list[str]:
+    """The tag URL of each break."""
+    return [found.findtext(".//{*}AdTagURI") or "" for found in await breaks(player, **asked)]
+
+
+@pytest.mark.parametrize("embed", ["0", "1"])
+async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_served(
+    player: httpx.AsyncClient, of_module: Databases, embed: str
+) -> None:
+    asked = {"placement_id": "short", "min_duration_s": "12", "user_id": f"refused-{embed}", "embed": embed}
+    refused = await player.get("/vmap", params=asked)
+    assert refused.status_code == 400
+    assert (refused.json()["field"], refused.json()["reason"]) == (
+        "min_duration_s",
+        "must not be more than pod_duration_s",
+    )
+    counted = await player.get("/vast", params={"campaign_id": "once", "user_id": asked["user_id"]})
+    assert "<Ad" in counted.text, "nothing was counted before"
+    assert await disagreements(of_module.owner) == []
+
+
+async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: httpx.AsyncClient) -> None:
+    earlier = {"placement_id": "movie", "user_id": "another", "request_id": "failing:mid"}
+    assert "<Ad" in (await player.get("/vast", params=earlier)).text
+    conflict = {"placement_id": "movie", "user_id": "viewer", "request_id": "failing"}
+    assert await ads(player, **conflict) == [1, 0]
+    assert await ads(player, placement_id="movie", session_id=str(uuid4())) == [0, 0]
+
+
+@pytest.mark.parametrize("length", [1, 126, 128])
+async def test_every_break_has_a_request_id_of_its_own_that_may_be_asked_for(
+    player: httpx.AsyncClient, length: int
+) -> None:
+    asked = {"placement_id": "unusual", "request_id": "r" * length}
+    urls = await tag_urls(player, **asked)
+    assert len({httpx.URL(url).params["request_id"] for url in urls}) == len(IDS)
+    for url in urls:
+        assert "<Ad" in (await player.get(url)).text
+    assert await tag_urls(player, **asked) == urls
+
+
+async def test_the_request_id_of_a_break_is_readable_where_it_can_be(player: httpx.AsyncClient) -> None:
+    urls = await tag_urls(player, placement_id="movie", request_id="r")
+    assert [httpx.URL(url).params["request_id"] for url in urls] == ["r:pre", "r:mid"]
+
+
+async def test_a_break_has_as_many_ads_as_it_says_itself(player: httpx.AsyncClient) -> None:
+    asked = {"placement_id": "pods", "pod_size": "3"}
+    assert await ads(player, **asked) == [1, 2]
+    multiple = [found.find("{*}AdSource").get("allowMultipleAds") for found in await breaks(player, **asked)]
+    assert multiple == ["false", "true"]
+
+
+async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.AsyncClient) -> None:
+    asked = {"placement_id": "pods", "min_duration_s": "15"}
+    urls = await tag_urls(player, **asked, pod_size="3", pod_duration_s="14")
+    assert [dict(httpx.URL(url).params) for url in urls] == [asked, asked | {"pod_size": "2", "pod_duration_s": "45"}]
+
+
+@pytest.mark.parametrize("cookie", ["uid", "device_id"])
+async def test_cookies_say_who_watches_where_the_request_does_not(player: httpx.AsyncClient, cookie: str) -> None:
+    embedded = {"placement_id": "capped", "embed": "1"}
+    cookies = {"Cookie": f"{cookie}=viewer-by-{cookie}"}
+    assert (await player.get("/vmap", params=embedded, headers=cookies)).text.count("<Ad ") == 1
+    capped = await player.get("/vast", params={"campaign_id": "once"}, headers=cookies)
+    assert capped.headers["x-no-fill-reason"] == "frequency_cap", "it is the same viewer"
+    named = embedded | {"user_id": f"another-than-by-{cookie}"}
+    assert (await player.get("/vmap", params=named, headers=cookies)).text.count("<Ad ") == 1
+    unreadable = {"Cookie": f"{cookie}={'x' * 129}"}
+    assert (await player.get("/vmap", params=embedded, headers=unreadable)).text.count("<Ad ") == 0
