@@ -1,9 +1,9 @@
 """Who is on the other side: the viewer's address and player, as far as whoever connected may be believed."""
 
 from collections.abc import Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from app.errors import AdServerError
@@ -66,15 +66,12 @@ def _address(raw: bytes) -> str | None:
 
 
 def read_cookies(headers: Headers) -> dict[str, str]:
-    """The cookies that say who is watching; none if there are none, or if they cannot be read."""
+    """The cookies that say who is watching; others, however odd, do not stand in their way."""
     raw = headers.get(b"cookie")
     if raw is None:
         return {}
-    try:
-        jar = SimpleCookie(raw.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: jar[name].value for name in COOKIES if name in jar and jar[name].value}
+    jar = cookie_parser(raw.decode("latin-1"))
+    return {name: jar[name] for name in COOKIES if jar.get(name)}
 
 
 def fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
