@@ -11,12 +11,12 @@ from zoneinfo import available_timezones
 from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.domain import URL_LENGTH_MAX
 from app.vast.vmap import valid_time_offset
 
 ID_LENGTH_MAX = 128
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
-URL_LENGTH_MAX = 16_384
 AMOUNT_MAX = Decimal(10) ** 12
 DURATION_MAX_S = 21_600
 YEARS = range(1970, 3000)
