@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-URL_LENGTH_MAX = 16_384
-"""Characters of a URL, whether it was set up or came in somebody's document."""
+URL_BYTES_MAX = 16_384
+"""In UTF-8, of a URL that was set up or came in somebody's document."""
 
 
 class CampaignStatus(StrEnum):

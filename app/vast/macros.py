@@ -6,7 +6,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
-from app.domain import URL_LENGTH_MAX
+from app.domain import URL_BYTES_MAX
 from app.errors import UnusableVast
 from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
 
@@ -48,8 +48,8 @@ def expand_stranger(url: str, context: MacroContext, also: Mapping[str, str] = _
 
 
 def _check_length(url: str) -> None:
-    if len(url) > URL_LENGTH_MAX:
-        raise UnusableVast(f"has a URL of more than {URL_LENGTH_MAX} characters")
+    if len(url.encode()) > URL_BYTES_MAX:
+        raise UnusableVast(f"has a URL of more than {URL_BYTES_MAX} bytes")
 
 
 def cache_key(url: str, context: MacroContext) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
-from app.domain import URL_LENGTH_MAX, AdRequest, Upstream
+from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
 from app.serving.context import open_context
 from app.serving.tickets import FetchedAd, Ticket
@@ -116,7 +116,7 @@ async def test_the_operators_upstream_hears_who_watches_and_a_stranger_does_not(
 
 @pytest.mark.parametrize(
     "query",
-    ["x" * URL_LENGTH_MAX, "[PAGEURL]" * 30],
+    ["x" * URL_BYTES_MAX, "[PAGEURL]" * 30],
     ids=["as it came", "with its macros replaced"],
 )
 async def test_a_url_in_a_document_that_is_too_long_is_not_called(rig: Rig, query: str):
