@@ -9,6 +9,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
+URL_BYTES_MAX = 16_384
+"""In UTF-8, of a URL that was set up or came in somebody's document."""
+
 
 class CampaignStatus(StrEnum):
     """active → paused → active; active or paused → ended. Only an active campaign serves."""

@@ -45,11 +45,11 @@ class TicketValues:
         return expand(template, self._macros, {"tmax": str(remaining_ms)})
 
     def stranger_url(self, template: str, remaining_ms: int) -> str:
-        """The URL that a Wrapper points to, its macros replaced."""
+        """The URL that a Wrapper points to, its macros replaced; raises UnusableVast for one that is too long."""
         return expand_stranger(template, self._macros, {"tmax": str(remaining_ms)})
 
     def error_url(self, template: str, code: int) -> str:
-        """The Error URL of a Wrapper, its macros replaced."""
+        """The Error URL of a Wrapper, its macros replaced; raises UnusableVast for one that is too long."""
         return expand_stranger(template, self._macros, {"ERRORCODE": str(code)})
 
     def cache_key(self, template: str) -> str:

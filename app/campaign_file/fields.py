@@ -11,12 +11,12 @@ from zoneinfo import available_timezones
 from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from app.domain import URL_BYTES_MAX
 from app.vast.vmap import valid_time_offset
 
 ID_LENGTH_MAX = 128
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
-URL_LENGTH_MAX = 16_384
 AMOUNT_MAX = Decimal(10) ** 12
 DURATION_MAX_S = 21_600
 YEARS = range(1970, 3000)
@@ -105,6 +105,8 @@ def _url(value: str) -> str:
         fine = False
     if not fine or " " in value:
         raise ValueError("must be a whole URL that begins with http:// or https://")
+    if len(value.encode()) > URL_BYTES_MAX:
+        raise ValueError(f"must not be longer than {URL_BYTES_MAX} bytes")
     return value
 
 
@@ -146,7 +148,7 @@ NoRepeats = AfterValidator(_no_repeats)
 Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH_MAX), Printable, AfterValidator(_identifier)]
 Word = Annotated[str, Field(min_length=1, max_length=WORD_LENGTH_MAX), Printable]
 Prose = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), Printable]
-Url = Annotated[str, Field(min_length=1, max_length=URL_LENGTH_MAX), Printable, AfterValidator(_url)]
+Url = Annotated[str, Field(min_length=1, max_length=URL_BYTES_MAX), Printable, AfterValidator(_url)]
 TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
 MimeType = Annotated[
     str,

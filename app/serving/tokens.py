@@ -21,7 +21,7 @@ from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811 - it is a class
 
-from app.domain import Event
+from app.domain import URL_BYTES_MAX, Event
 
 HEAD = Struct(">BIHB16s")
 TAG_BYTES = 8
@@ -29,8 +29,8 @@ TAGS_PER_HASH = 8
 EPOCH = date(1970, 1, 1)
 SUBJECTS_MAX = 10_000
 """Campaigns and their destinations, whose base64 is kept."""
-TOKEN_LENGTH_MAX = 8192
-"""Characters; a click token carries its destination."""
+TOKEN_LENGTH_MAX = 2 * URL_BYTES_MAX
+"""Characters: a click token carries its destination in base64, which is a third longer, and a campaign's id."""
 
 _TAG_AT = {event: divmod(no, TAGS_PER_HASH) for no, event in enumerate(Event)}
 _BLOCKS = max(block for block, _ in _TAG_AT.values()) + 1

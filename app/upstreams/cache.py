@@ -19,7 +19,7 @@ from app.upstreams.fetched import RequestValues, UpstreamObserver
 ENTRIES_MAX = 10_000
 BYTES_MAX = 64 * 2**20
 ENTRY_BYTES = 1000
-"""What an entry takes beside its body, which is there twice: as it came, and compiled."""
+"""What an entry takes beside its key and its body, which is there twice: as it came, and compiled."""
 
 RENEW_AFTER = (0.75, 0.9)
 """The part of its life after which a body in use is renewed, at random, so that workers do not all ask at once."""
@@ -143,7 +143,7 @@ class BodyCache:
 
     def _keep(self, key: Key, upstream: Upstream, answer: Answer) -> None:
         self._drop(key)
-        size_bytes = ENTRY_BYTES + 2 * len(answer.body)
+        size_bytes = ENTRY_BYTES + sum(map(len, key)) + 2 * len(answer.body)
         if size_bytes > self._bytes_max:
             return
         delay_s = upstream.cache_ttl_s * random.uniform(*RENEW_AFTER)  # noqa: S311 - jitter

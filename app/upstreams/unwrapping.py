@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +11,6 @@ from app.errors import UnusableVast, UpstreamFailed
 from app.upstreams.client import Limits, UpstreamClient
 from app.upstreams.error_calls import ErrorCalls
 from app.upstreams.failures import FailureKind
-from app.upstreams.fetched import RequestValues
 from app.vast.merge import merge, splice
 from app.vast.parse import Ad, Parsed, parse
 from app.vast.tree import serialized
@@ -28,26 +28,29 @@ CODES: Mapping[str, WrapperError] = {
 """What a failure is called in [ERRORCODE]; every other one is WrapperError.GENERAL."""
 
 
-class StrangerValues(RequestValues, Protocol):
+class StrangerValues(Protocol):
     """What a request tells those whose URLs came in a document."""
 
     def stranger_url(self, template: str, remaining_ms: int) -> str:
-        """The URL to ask."""
+        """The URL to ask; raises UnusableVast for one that is too long."""
 
     def error_url(self, template: str, code: int) -> str:
-        """The URL to tell of an error."""
+        """The URL to tell of an error; raises UnusableVast for one that is too long."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that say who watches, as far as that may be said."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trail:
-    """The Wrappers that led to a document, outermost first, and where they pointed."""
+    """The Wrappers that led to a document, outermost first, and where they pointed, macros and all."""
 
     error_urls: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
+    urls: tuple[str | None, ...] = ()
 
-    def after(self, wrapper: Ad, url: str) -> "_Trail":
+    def after(self, wrapper: Ad) -> "_Trail":
         """The trail one Wrapper further on."""
-        return _Trail((*self.error_urls, *wrapper.error_urls), (*self.urls, url))
+        return _Trail((*self.error_urls, *wrapper.error_urls), (*self.urls, wrapper.tag_uri))
 
     @property
     def is_loop(self) -> bool:
@@ -117,7 +120,7 @@ class _Chain:
 
     async def _answer(self, document: Parsed, wrapper: Ad, trail: _Trail) -> Parsed | None:
         """What a Wrapper leads to, merged with what it says itself; None if nothing, and then its trail is told."""
-        here = trail.after(wrapper, self.values.cache_key(wrapper.tag_uri or ""))
+        here = trail.after(wrapper)
         try:
             answer = await self._ask(wrapper, here)
             inner = await self.resolve(answer, self._admitted(wrapper, answer), here)
@@ -156,4 +159,5 @@ class _Chain:
 
     def _tell(self, error_urls: Sequence[str], code: WrapperError) -> None:
         for url in error_urls:
-            self.error_calls.call(self.values.error_url(url, code))
+            with suppress(UnusableVast):
+                self.error_calls.call(self.values.error_url(url, code))

@@ -10,9 +10,9 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
-from app.vast.parse import Parsed, examine
+from app.vast.parse import Parsed, examine, universal_ad_id
 from app.vast.schema import SCHEMAS, V1_0, Schema
-from app.vast.tree import Element, children, descendants, insert, local_name, place
+from app.vast.tree import Element, children, content, descendants, insert, local_name, place
 
 _EVENTS_SINCE_4_0 = {
     "fullscreen": "playerExpand",
@@ -102,10 +102,17 @@ def _rename(element: Element, target: Schema) -> None:
         case "Mezzanine" if target.has_ad_serving_id:
             _describe_mezzanine(element)
         case "UniversalAdId" if target.version is not VastVersion.V4_0:
-            _rename_attribute(element, "idValue", None)
+            _tell_id_in_text(element)
         case "Linear":
             for extensions in children(element, "CreativeExtensions"):
                 insert(cast(Element, element.getparent()), [extensions], target)
+
+
+def _tell_id_in_text(universal: Element) -> None:
+    """From 4.1 on there is no `idValue`; in 4.0 there was, and some tell the id nowhere else."""
+    if not content(universal):
+        universal.text = universal_ad_id(universal)
+    _rename_attribute(universal, "idValue", None)
 
 
 def _describe_mezzanine(mezzanine: Element) -> None:

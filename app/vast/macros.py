@@ -6,6 +6,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote
 
+from app.domain import URL_BYTES_MAX
+from app.errors import UnusableVast
 from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
 
 UNKNOWN = "-1"
@@ -13,7 +15,7 @@ WITHHELD = "-2"
 """VAST 4.2 section 6.1: for a value that nobody knows, and for one that is known but not told."""
 
 TAG_URLS_MAX = 4096
-"""Tag URLs kept compiled."""
+"""Tag URLs kept compiled: only those that were set up, because there is no end of what documents can hold."""
 
 _MACRO = re.compile(r"(\[[A-Z]+\]|\{[a-z_]+\})")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -24,7 +26,7 @@ def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) 
 
     `also` has values, by macro name, of what is not the request's: `tmax` in ms, `ERRORCODE`.
     """
-    parts = list(_compile(url))
+    parts = list(_kept(url))
     for at in range(1, len(parts), 2):
         parts[at] = _value(parts[at], context, also)
     return "".join(parts)
@@ -34,23 +36,35 @@ def expand_stranger(url: str, context: MacroContext, also: Mapping[str, str] = _
     """The same for a URL that came in somebody's document: only the macros of the list are replaced.
 
     What braces name is between the operator and the upstreams that were set up; no stranger is to ask for it.
+    Raises UnusableVast for a URL that is too long, as it came or with its macros replaced.
     """
-    parts = list(_compile(url))
-    for at in range(1, len(parts), 2):
-        if parts[at][0] == "[":
-            parts[at] = _value(parts[at], context, also)
-    return "".join(parts)
+    _check_length(url)
+    expanded = ""
+    for no, part in enumerate(_compile(url)):
+        expanded += _value(part, context, also) if no % 2 and part[0] == "[" else part
+        # After each: the values of a short URL's many macros can be thousands of times as long as it is.
+        _check_length(expanded)
+    return expanded
+
+
+def _check_length(url: str) -> None:
+    if len(url.encode()) > URL_BYTES_MAX:
+        raise UnusableVast(f"has a URL of more than {URL_BYTES_MAX} bytes")
 
 
 def cache_key(url: str, context: MacroContext) -> str:
     """The URL without what changes with every request: two requests with the same key may share an answer."""
-    parts = list(_compile(url))
+    parts = list(_kept(url))
     for at in range(1, len(parts), 2):
         parts[at] = "" if _source(parts[at]).always_new else _value(parts[at], context, _NOTHING)
     return "".join(parts)
 
 
 @lru_cache(TAG_URLS_MAX)
+def _kept(url: str) -> tuple[str, ...]:
+    return _compile(url)
+
+
 def _compile(url: str) -> tuple[str, ...]:
     """Text and macros in turn."""
     parts = [""]

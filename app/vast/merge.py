@@ -1,6 +1,6 @@
 """Unwrapping: one document that says what a Wrapper and its answer say together."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +17,9 @@ from app.vast.tree import Element, children, descendants, ensure, insert, place
 NODES_MAX = 50_000
 """Elements and comments of a merged document."""
 
+_COPIED_FOR = ("{*}InLine", "{*}Linear", "{*}NonLinearAds", "{*}NonLinear")
+"""For each of these in its answer, parts of a Wrapper are copied."""
+
 _NONE: Mapping[Ad, Ad] = MappingProxyType({})
 
 
@@ -31,12 +34,13 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
     """
     if document.schema is V1_0:
         raise UnusableVast("VAST 1 cannot be unwrapped")
-    _check_size(wrapper, answer)
+    copies = sum(1 for ad in ads for _ in ad.element.iter(*_COPIED_FOR))
+    _check_nodes(copies * _nodes(wrapper.element))
     merged = convert(answer, max(document.version, answer.version))
+    added = deepcopy(wrapper.element)
+    adapt(added, document.schema, merged.schema, merged.schema.namespace)
     for before, (ad, inline) in zip(answer.ads, contents(merged.tree.getroot()), strict=True):
         if before in ads and not before.is_wrapper:
-            added = deepcopy(wrapper.element)
-            adapt(added, document.schema, merged.schema, merged.schema.namespace)
             _Merger(merged.schema, inline).add(added)
         else:
             _remove(ad)
@@ -51,6 +55,7 @@ def splice(
     A Wrapper that failed is replaced by its substitute, which then leaves its own place. The Ads of a pod are numbered
     anew. Raises UnusableVast for VAST 1.
     """
+    _check_nodes(sum(_nodes(answer.tree) for answer in unwrapped.values()))
     spliced = convert(document, max((document.version, *(answer.version for answer in unwrapped.values()))))
     found = dict(zip(document.ads, (ad for ad, _ in contents(spliced.tree.getroot())), strict=True))
     playing = {before: _playing(before, ad, unwrapped, spliced) for before, ad in found.items() if before in ads}
@@ -88,27 +93,36 @@ def _remove(element: Element) -> None:
     cast(Element, element.getparent()).remove(element)
 
 
-def _check_size(wrapper: Ad, answer: Parsed) -> None:
-    """A Wrapper's trackers count for every creative of its answer: small documents can make a huge one together."""
-    creatives = sum(1 for ad in answer.ads for _ in descendants(ad.element, "Creatives", "Creative"))
-    added = sum(1 for _ in wrapper.element.iter())
-    if added * max(1, creatives) > NODES_MAX:
-        raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")
-
-
 def _examine_clean(tree: etree._ElementTree) -> Parsed:
     etree.cleanup_namespaces(tree)
-    if sum(1 for _ in tree.iter()) > NODES_MAX:
-        raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")
+    _check_nodes(_nodes(tree))
     return examine(tree)
 
 
-_LISTS = {
+def _nodes(tree: etree._ElementTree | Element) -> int:
+    return sum(1 for _ in tree.iter())
+
+
+def _check_nodes(number: int) -> None:
+    """Called before anything is copied too: small documents can make a huge one together."""
+    if number > NODES_MAX:
+        raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")
+
+
+_LISTS: Mapping[str, Sequence[str]] = {
     "AdVerifications": ("Verification",),
     "Extensions": ("Extension",),
     "ViewableImpression": ("Viewable", "NotViewable", "ViewUndetermined"),
 }
 """What an ad has one of, with everybody's items in it."""
+
+_TRACKING_LISTS: Mapping[str, Sequence[str]] = {"TrackingEvents": ("Tracking",)}
+_LINEAR_LISTS: Mapping[str, Sequence[str]] = {
+    **_TRACKING_LISTS,
+    "VideoClicks": ("ClickTracking", "CustomClick"),
+    "Icons": ("Icon",),
+}
+"""The same of NonLinearAds and of a Linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,40 +131,31 @@ class _Merger:
     inline: Element
 
     def add(self, wrapper: Element) -> None:
-        """Moves what counts out of a Wrapper that is a copy, already of the InLine's version."""
-        self._move(wrapper, self.inline, "Impression", "Error")
-        for holder, items in _LISTS.items():
-            for theirs in children(wrapper, holder):
-                self._move(theirs, ensure(self.inline, holder, self.schema), *items)
-        self._move_if_absent(wrapper, self.inline, "Pricing")
-        for creative in descendants(wrapper, "Creatives", "Creative"):
-            for linear in children(creative, "Linear"):
-                self._add_linear(linear)
-            for nonlinear_ads in children(creative, "NonLinearAds"):
-                self._add_nonlinear(nonlinear_ads)
-            for companions in children(creative, "CompanionAds"):
-                self._move(companions, self._companion_ads(), "Companion")
+        """Adds copies of what counts in a Wrapper, which is of the InLine's version already."""
+        for name in ("Impression", "Error"):
+            self._copy(children(wrapper, name), self.inline)
+        self._add_lists(self.inline, [wrapper], _LISTS)
+        if not children(self.inline, "Pricing"):
+            self._copy(children(wrapper, "Pricing")[:1], self.inline)
+        self._add_linears(_within([wrapper], "Creatives", "Creative", "Linear"))
+        self._add_nonlinears(_within([wrapper], "Creatives", "Creative", "NonLinearAds"))
+        companions = _within([wrapper], "Creatives", "Creative", "CompanionAds", "Companion")
+        if companions:
+            self._copy(companions, self._companion_ads())
 
-    def _add_linear(self, theirs: Element) -> None:
+    def _add_linears(self, theirs: Sequence[Element]) -> None:
+        destinations = _within(theirs, "VideoClicks", "ClickThrough")[:1]
         for ours in self._creatives("Linear"):
-            linear = deepcopy(theirs)
-            for tracking_events in children(linear, "TrackingEvents"):
-                self._move(tracking_events, ensure(ours, "TrackingEvents", self.schema), "Tracking")
-            for clicks in children(linear, "VideoClicks"):
-                video_clicks = ensure(ours, "VideoClicks", self.schema)
-                self._move(clicks, video_clicks, "ClickTracking", "CustomClick")
-                self._move_if_absent(clicks, video_clicks, "ClickThrough")
-            for icons in children(linear, "Icons"):
-                self._move(icons, ensure(ours, "Icons", self.schema), "Icon")
+            self._add_lists(ours, theirs, _LINEAR_LISTS)
+            if destinations and not _within([ours], "VideoClicks", "ClickThrough"):
+                self._copy(destinations, ensure(ours, "VideoClicks", self.schema))
 
-    def _add_nonlinear(self, theirs: Element) -> None:
+    def _add_nonlinears(self, theirs: Sequence[Element]) -> None:
+        click_trackings = _within(theirs, "NonLinear", "NonLinearClickTracking")
         for ours in self._creatives("NonLinearAds"):
-            nonlinear_ads = deepcopy(theirs)
-            for tracking_events in children(nonlinear_ads, "TrackingEvents"):
-                self._move(tracking_events, ensure(ours, "TrackingEvents", self.schema), "Tracking")
-            for clicked in children(ours, "NonLinear"):
-                for nonlinear in children(deepcopy(theirs), "NonLinear"):
-                    self._move(nonlinear, clicked, "NonLinearClickTracking")
+            self._add_lists(ours, theirs, _TRACKING_LISTS)
+            for nonlinear in children(ours, "NonLinear"):
+                self._copy(click_trackings, nonlinear)
 
     def _companion_ads(self) -> Element:
         """The InLine's own CompanionAds, or else a Creative's for those of the Wrappers."""
@@ -164,10 +169,17 @@ class _Merger:
     def _creatives(self, kind: str) -> Iterator[Element]:
         return descendants(self.inline, "Creatives", "Creative", kind)
 
-    def _move(self, source: Element, target: Element, *names: str) -> None:
-        for name in names:
-            insert(target, children(source, name), self.schema)
+    def _add_lists(self, ours: Element, theirs: Sequence[Element], lists: Mapping[str, Sequence[str]]) -> None:
+        for holder, names in lists.items():
+            for name in names:
+                items = _within(theirs, holder, name)
+                if items:
+                    self._copy(items, ensure(ours, holder, self.schema))
 
-    def _move_if_absent(self, source: Element, target: Element, name: str) -> None:
-        if not children(target, name):
-            insert(target, children(source, name)[:1], self.schema)
+    def _copy(self, items: Sequence[Element], target: Element) -> None:
+        """All at once: to find their place is more work than to put them there."""
+        insert(target, [deepcopy(item) for item in items], self.schema)
+
+
+def _within(elements: Sequence[Element], *names: str) -> list[Element]:
+    return [found for element in elements for found in descendants(element, *names)]

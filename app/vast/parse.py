@@ -138,9 +138,14 @@ def _ad(ad: Element, element: Element) -> Ad:
 
 def _creative_ids(element: Element) -> Iterator[str]:
     for creative in descendants(element, "Creatives", "Creative"):
-        universal = [content(child) for child in children(creative, "UniversalAdId")]
+        universal = [universal_ad_id(child) for child in children(creative, "UniversalAdId")]
         ids = [*universal, *(creative.get(name, "").strip() for name in ("adId", "AdID", "id"))]
         yield from [found for found in ids if found and found.lower() != "unknown"][:1]
+
+
+def universal_ad_id(element: Element) -> str:
+    """What a UniversalAdId says, in VAST 4.0 maybe with its `idValue` alone."""
+    return content(element) or element.get("idValue", "").strip()
 
 
 def _durations_s(element: Element) -> Iterator[float]:

@@ -32,12 +32,10 @@ def document(version: VastVersion, ads: Sequence[bytes]) -> bytes:
     return b"".join((head, *ads, tail))
 
 
-@lru_cache(maxsize=64)
-def empty(version: VastVersion, error_url: str | None = None) -> bytes:
-    """No ad (VAST 4.2 section 2.3.6.4). The schemas of 2.0 and 3.0 know no Error at the root: they go without."""
-    if error_url is None or SCHEMAS[version].has_single_error:
-        return document(version, [])
-    return document(version, [element("Error", cdata(error_url)).encode()])
+@lru_cache
+def empty(version: VastVersion) -> bytes:
+    """No ad (VAST 4.2 section 2.3.6.4)."""
+    return document(version, [])
 
 
 @lru_cache

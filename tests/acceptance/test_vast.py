@@ -9,7 +9,8 @@ import httpx
 import pytest
 from lxml import etree
 
-from app.domain import VastVersion
+from app.campaign_file.fields import ID_LENGTH_MAX
+from app.domain import URL_BYTES_MAX, VastVersion
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults import upstream_server as faults
@@ -27,6 +28,18 @@ title = "]]> \"'<&> \U0001F4A9 ]]]]><![CDATA[>"
 duration_s = 15
 click_through = "https://acme.example/?a=]]>&b='\"<c>&d=%5B[CACHEBUSTING]"
 media_files = [ { url = "https://cdn.example/a.mp4?]]>&x=<y>", type = "video/mp4", width = 640, height = 360 } ]
+"""
+
+LONG_ID = "\U0001f339" * ID_LENGTH_MAX
+LONG_URL = "https://acme.example/é".ljust(URL_BYTES_MAX - 1, "x")
+LONGEST = f"""
+[[creatives]]
+id = "long-15s"
+campaign_id = "{LONG_ID}"
+title = "Long"
+duration_s = 15
+click_through = "{LONG_URL}"
+media_files = [ {{ url = "https://cdn.example/a.mp4", type = "video/mp4", width = 640, height = 360 }} ]
 """
 
 
@@ -62,6 +75,8 @@ async def rig(of_module: Databases) -> AsyncIterator[Rig]:
             *(own_campaign(name, advertiser=name.title()) for name in ("globex", "initech", "umbrella")),
             campaign("hostile", advertiser="]]>&<\u00e4"),
             HOSTILE,
+            campaign(LONG_ID),
+            LONGEST,
             placement("pod", "acme", "acme-again", "globex", "initech", "umbrella"),
             placement("mixed", "acme", "network", "globex"),
         )
@@ -124,6 +139,12 @@ async def test_a_hostile_creative_comes_out_saying_the_same(rig: Rig, version: s
     clicked = await rig.player.get(httpx.URL(click).raw_path.decode())
     # What no URL may hold is encoded on the way, as a browser would; the rest stands as it was written.
     assert clicked.headers["location"] == "https://acme.example/?a=]]%3E&b='%22%3Cc%3E&d=%5B[CACHEBUSTING]"
+
+
+async def test_a_click_leads_to_a_destination_however_long_it_is(rig: Rig) -> None:
+    (click,) = texts(await rig.vast(campaign_id=LONG_ID), "ClickThrough")
+    clicked = await rig.player.get(httpx.URL(click).raw_path.decode())
+    assert (clicked.status_code, clicked.headers["location"]) == (302, LONG_URL.replace("é", "%C3%A9"))
 
 
 @needs_reference

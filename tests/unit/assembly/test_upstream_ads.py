@@ -10,7 +10,7 @@ import pytest
 
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
-from app.domain import AdRequest, Upstream
+from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
 from app.serving.context import open_context
 from app.serving.tickets import FetchedAd, Ticket
@@ -112,6 +112,23 @@ async def test_the_operators_upstream_hears_who_watches_and_a_stranger_does_not(
     await rig.fetch(unwrap="1", user_id="u/1")
     assert [request.target for request in rig.primary.requests] == ["/?u=u%2F1&ip=203.0.113.9"]
     assert [request.target for request in rig.target.requests] == ["/x?b={user_id}&ip=203.0.113.9"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["x" * URL_BYTES_MAX, "[PAGEURL]" * 30],
+    ids=["as it came", "with its macros replaced"],
+)
+async def test_a_url_in_a_document_that_is_too_long_is_not_called(rig: Rig, query: str):
+    rig.primary.behaviour = faults.answer(
+        f"<VAST version='4.2'><Ad><Wrapper><Error>{rig.target.url}/long?{query}</Error>"
+        f"<Error>{rig.target.url}/error?[ERRORCODE]</Error>"
+        f"<VASTAdTagURI>{rig.target.url}/?{query}</VASTAdTagURI></Wrapper></Ad></VAST>".encode()
+    )
+    fetched = await rig.fetch(unwrap="1", page_url="https://example.com/" + "x" * 1000)
+    assert fetched.upstream_id == "fallback"
+    await rig.ads._unwrapper.aclose()
+    assert [request.target for request in rig.target.requests] == ["/error?300"]
 
 
 async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):

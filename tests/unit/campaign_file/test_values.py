@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from app.domain import URL_BYTES_MAX
 from tests.unit.campaign_file.examples import faults_of, spoiled
 
 AMOUNT = 'must be an amount such as "12.50"'
@@ -123,6 +124,14 @@ def test_a_country_is_a_code() -> None:
     (fault,) = faults_of(spoiled("campaigns[0].targeting", {"countries": ["de", "Germany"]}))
     assert fault.key == "campaigns[0].targeting.countries[1]"
     assert fault.reason == "must be a country code of two or three letters"
+
+
+def test_of_a_url_bytes_are_counted() -> None:
+    url = "https://é.example/"
+    longest = url + "x" * (URL_BYTES_MAX - len(url.encode()))
+    assert not faults_of(spoiled("creatives[0].click_through", longest))
+    (fault,) = faults_of(spoiled("creatives[0].click_through", longest + "x"))
+    assert fault.reason == f"must not be longer than {URL_BYTES_MAX} bytes"
 
 
 @pytest.mark.parametrize(

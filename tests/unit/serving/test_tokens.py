@@ -4,7 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from app.domain import Event
+from app.campaign_file.fields import ID_LENGTH_MAX
+from app.domain import URL_BYTES_MAX, Event
 from app.serving.tokens import TokenSigner
 
 SERVED_AT = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
@@ -54,7 +55,15 @@ def test_no_character_of_a_click_token_can_be_changed_or_added_or_left_out() -> 
         )
 
 
-@pytest.mark.parametrize("token", ["", ".", "a", "a.b", "=" * 40, "A" * 9000, "\x00", "é.ü", "AAAA.", ".00"])
+def test_a_click_token_has_room_for_the_longest_destination_and_campaign_id() -> None:
+    campaign_id, destination = "\U0001f339" * ID_LENGTH_MAX, "https://acme.example/".ljust(URL_BYTES_MAX, "x")
+    token = signer.sign_all(REQUEST, 0, SERVED_AT, campaign_id, destination)["click"]
+    ref = signer.verify(token, Event.CLICK, SERVED_AT)
+    assert ref is not None
+    assert (ref.campaign_id, ref.destination) == (campaign_id, destination)
+
+
+@pytest.mark.parametrize("token", ["", ".", "a", "a.b", "=" * 40, "A" * 90_000, "\x00", "é.ü", "AAAA.", ".00"])
 def test_what_is_no_token_refers_to_nothing(token: str) -> None:
     assert signer.verify(token, Event.CLICK, SERVED_AT) is None
 

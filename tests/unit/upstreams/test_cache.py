@@ -233,3 +233,13 @@ async def test_bounded_in_bytes(bench, upstream, seen) -> None:
     assert len(cache) == 2
     await cache.aclose()
     assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+async def test_what_a_player_sent_counts_too_where_it_tells_one_body_from_another(bench, upstream, seen) -> None:
+    cache = BodyCache(bench.asker, seen, bench.clock, bytes_max=50_000)
+    bench.chain._cache = cache
+    for no in range(10):
+        await bench.fetch(cached(upstream), uid=f"{no:09000}")
+    assert len(cache) * 9_000 < cache.size_bytes <= 50_000
+    await cache.aclose()
+    assert (len(cache), cache.size_bytes) == (0, 0)

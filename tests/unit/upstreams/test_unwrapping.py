@@ -20,17 +20,11 @@ NAMESPACE = 'xmlns="http://www.iab.com/VAST"'
 
 
 class Values:
-    def tag_url(self, template: str, remaining_ms: int) -> str:
-        raise AssertionError("a stranger's URL is not filled in like an operator's")
-
     def stranger_url(self, template: str, remaining_ms: int) -> str:
         return template.replace("[CACHEBUSTING]", "12345678")
 
     def error_url(self, template: str, code: int) -> str:
         return template.replace("[ERRORCODE]", str(code))
-
-    def cache_key(self, template: str) -> str:
-        return template.replace("[CACHEBUSTING]", "")
 
     def headers(self) -> Mapping[str, str]:
         return {"X-Device-IP": "203.0.113.9"}

@@ -9,6 +9,7 @@ from app.vast.convert import convert
 from app.vast.parse import parse
 from app.vast.render import document, own_ad
 from app.vast.trackers import ad_fragments
+from app.vast.tree import content
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
 from tests.unit.vast.creatives import CAMPAIGN, PLAIN
 from tests.unit.vast.documents import inline
@@ -67,6 +68,23 @@ def test_names_of_3_0_become_those_of_4_2():
     assert [etree.QName(child).localname for child in creative] == ["CreativeExtensions", "Linear", "UniversalAdId"]
     assert root.get("version") == "4.2"
     assert {etree.QName(found).namespace for found in root.iter()} == {"http://www.iab.com/VAST"}
+
+
+@pytest.mark.parametrize("version", [VastVersion.V4_1, VastVersion.V4_2])
+@pytest.mark.parametrize(
+    "universal",
+    [
+        '<UniversalAdId idRegistry="r" idValue="c"/>',
+        '<UniversalAdId idRegistry="r" idValue="c"> <!-- --> </UniversalAdId>',
+        '<UniversalAdId idRegistry="r" idValue="no">c</UniversalAdId>',
+        '<UniversalAdId idRegistry="r">c</UniversalAdId>',
+    ],
+)
+def test_a_universal_ad_id_of_4_0_keeps_its_id(version, universal):
+    body = inline("4.0").replace(b"</Creative>", universal.encode() + b"</Creative>")
+    converted = convert(parse(body), version)
+    (found,) = converted.tree.iterfind(".//{*}UniversalAdId")
+    assert (content(found), dict(found.attrib)) == ("c", {"idRegistry": "r"})
 
 
 def test_the_inside_of_an_extension_is_not_put_in_order():

@@ -1,4 +1,5 @@
 import json
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import unquote
@@ -7,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain import URL_BYTES_MAX
+from app.errors import UnusableVast
 from app.vast.macro_sources import BRACED, BRACKETED, FIELDS, MacroContext
 from app.vast.macros import cache_key, expand, expand_stranger
 from tests.unit.vast.conftest import REFERENCE, needs_reference
@@ -119,6 +122,37 @@ def test_a_strangers_url_gets_the_macros_of_the_standard_and_no_field_of_the_req
     url = "https://u.example/?" + "&".join(f"{{{name}}}" for name in (*FIELDS, "request_id", "tmax"))
     assert expand_stranger(url, CONTEXT, {"tmax": "250"}) == url
     assert expand_stranger("[CACHEBUSTING].[IFA].[ERRORCODE]", NOBODY, {"ERRORCODE": "303"}) == "01234567.-2.303"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://u.example/?" + "x" * URL_BYTES_MAX,
+        "https://u.example/?" + "é" * (URL_BYTES_MAX // 2),
+        "https://u.example/?" + "[PAGEURL]" * 1000,
+    ],
+    ids=["as it came", "as it came, in UTF-8", "with its macros replaced"],
+)
+def test_a_strangers_url_that_is_too_long_cannot_be_used(url):
+    with pytest.raises(UnusableVast, match=str(URL_BYTES_MAX)):
+        expand_stranger(url, CONTEXT)
+
+
+def test_a_strangers_url_may_be_as_long_as_one_that_was_set_up():
+    url = "https://u.example/?[IFA]&"
+    longest = url + "x" * (URL_BYTES_MAX - len(url))
+    assert expand_stranger(longest, CONTEXT) == longest.replace("[IFA]", "i")
+
+
+def test_a_strangers_url_is_not_kept():
+    class Url(str):
+        """One that can be watched."""
+
+    url = Url("https://u.example/?[IFA]")
+    left = weakref.ref(url)
+    expand_stranger(url, CONTEXT)
+    del url
+    assert left() is None
 
 
 def test_requests_that_differ_only_in_what_is_always_new_share_a_cached_answer():

@@ -1,4 +1,5 @@
 import itertools
+import time
 from collections import Counter
 
 import pytest
@@ -151,16 +152,55 @@ def test_merging_leaves_what_was_parsed_alone():
     assert (written(document), written(answer)) == before
 
 
-def test_small_documents_that_make_a_huge_one_are_refused():
-    tracking = "<Tracking event='start'>u</Tracking>" * 1000
-    document = parse(
-        wrapper(
-            children=f"<Creatives><Creative><Linear><TrackingEvents>{tracking}</TrackingEvents></Linear></Creative></Creatives>"
-        )
-    )
-    answer = parse(inline().replace(b"</Creatives>", b"<Creative><Linear/></Creative>" * 60 + b"</Creatives>"))
+def creative(*kinds: str) -> str:
+    return f"<Creatives><Creative>{''.join(kinds)}</Creative></Creatives>"
+
+
+def overlays(number: int) -> str:
+    return creative(f"<NonLinearAds>{'<NonLinear/>' * number}</NonLinearAds>")
+
+
+TRACKED = creative(f"<Linear><TrackingEvents>{'<Tracking/>' * 1000}</TrackingEvents></Linear>")
+HUGE = {
+    "an ad each": ("<Error/>" * 1000, "<Ad><InLine/></Ad>" * 50),
+    "a Linear each": (TRACKED, f"<Ad><InLine>{creative('<Linear/>') * 60}</InLine></Ad>"),
+    "a Linear each in one Creative": (TRACKED, f"<Ad><InLine>{creative('<Linear/>' * 60)}</InLine></Ad>"),
+    "a NonLinear each": (overlays(1000), f"<Ad><InLine>{overlays(60)}</InLine></Ad>"),
+}
+
+
+@pytest.mark.parametrize(("added", "ads"), HUGE.values(), ids=HUGE.keys())
+def test_small_documents_that_make_a_huge_one_are_refused_before_anything_is_copied(monkeypatch, added, ads):
+    for copying in ("convert", "deepcopy"):
+        monkeypatch.setattr(f"app.vast.merge.{copying}", None)
+    document = parse(wrapper(children=added, flags='allowMultipleAds="true"'))
     with pytest.raises(UnusableVast, match=str(NODES_MAX)):
-        chain(document, answer)
+        chain(document, pod_of(ads))
+
+
+def test_answers_that_make_a_huge_document_together_are_refused_before_anything_is_copied(monkeypatch):
+    document = pod_of(*(ad(name, "Wrapper") for name in "abc"))
+    answer = pod_of(f"<Ad><InLine>{'<Error/>' * (NODES_MAX // 3)}</InLine></Ad>")
+    for copying in ("convert", "deepcopy"):
+        monkeypatch.setattr(f"app.vast.merge.{copying}", None)
+    with pytest.raises(UnusableVast, match=str(NODES_MAX)):
+        splice(document, document.ads, dict.fromkeys(document.ads, answer))
+
+
+@pytest.mark.parametrize(
+    ("added", "children"),
+    [
+        ("<Extensions><Extension/></Extensions>" * 6500, ""),
+        (creative("<Linear><Icons><Icon/></Icons></Linear>" * 5000), ""),
+        (creative("<Linear/>" * 20_000), creative("<x/>" * 40_000)),
+    ],
+    ids=["lists", "Linears", "empty Linears"],
+)
+def test_a_wrapper_of_many_pieces_is_merged_at_once(added, children):
+    document, answer = parse(wrapper(children=added)), parse(inline(children=children))
+    started = time.process_time()
+    chain(document, answer)
+    assert time.process_time() - started < 0.5
 
 
 def test_vast_1_cannot_be_unwrapped():

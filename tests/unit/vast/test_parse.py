@@ -118,6 +118,10 @@ def test_facts_of_an_inline():
         ('<Creative id="a" AdID="b"/>', ("b",)),
         ('<Creative id="a" adId="b"><UniversalAdId idRegistry="r">c</UniversalAdId></Creative>', ("c",)),
         ('<Creative id="a"><UniversalAdId idRegistry="r">unknown</UniversalAdId></Creative>', ("a",)),
+        ('<Creative id="a"><UniversalAdId idRegistry="r" idValue="c"/></Creative>', ("c",)),
+        ('<Creative id="a"><UniversalAdId idRegistry="r" idValue=" c "> </UniversalAdId></Creative>', ("c",)),
+        ('<Creative id="a"><UniversalAdId idRegistry="r" idValue="no">c</UniversalAdId></Creative>', ("c",)),
+        ('<Creative id="a"><UniversalAdId idRegistry="r" idValue="unknown"/></Creative>', ("a",)),
         ('<Creative id="a"/><Creative id="a"/><Creative id="b"/><Creative/>', ("a", "b")),
     ],
 )
