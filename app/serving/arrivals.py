@@ -27,7 +27,7 @@ class Arrivals:
 
     async def admit(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """The tickets that are to be decided; what became of the others stands in the group."""
-        return await self._join_sessions(await self._answer_repeats(self._each_once(tickets)))
+        return await self._join_sessions(await self.answer_repeats(self._each_once(tickets)))
 
     def _each_once(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """The tickets without those whose request is in the group already; these find its answer in the next group."""
@@ -37,7 +37,7 @@ class Arrivals:
                 self._group.again.append(ticket)
         return list(first.values())
 
-    async def _answer_repeats(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+    async def answer_repeats(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Gives requests that were served before their first answer; returns the others."""
         keys = [ticket.request_key for ticket in tickets if ticket.may_be_served]
         if not keys:

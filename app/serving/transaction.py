@@ -5,6 +5,7 @@
     fetch       ads that are not in hand come from their upstreams, all at once, for as long as patience lasts
     spend       lock the budgets, sorted, and pay for as many ads as they have room for; book the serves
     give back   ads that were not paid for are not counted
+    look again  whether a request that got no ad was served elsewhere meanwhile, by its first attempt
 
 Only when COMMIT has returned does anybody hear of an ad. Raised errors roll everything back.
 """
@@ -88,6 +89,7 @@ class GroupTransaction:
                 with steps.step("spend"):
                     await self._spend(choices)
                     await self._give_back(choices)
+                asking = await self._answer_overtaken(asking, choices, late)
         except BaseException:
             for _, task in late:
                 task.cancel()
@@ -247,6 +249,17 @@ class GroupTransaction:
         )
         if revision != self._catalog.revision:
             raise CatalogMovedError
+
+    async def _answer_overtaken(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> list[Ticket]:
+        """Looks once more for earlier serves of tickets that got no ad; returns the tickets without those it found.
+
+        A first attempt that was still under way when they were admitted may have taken the last room there was. What
+        refused them was committed, so that its serve is seen now, and is their answer.
+        """
+        settled = {choice.ticket for choice in choices if choice.paid} | {choice.ticket for choice, _ in late}
+        refused = [ticket for ticket in asking if ticket not in settled]
+        settled.update(await self._arrivals.answer_repeats(refused))
+        return [ticket for ticket in asking if ticket in settled]
 
     def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
         """Sorts the tickets into served, late and undecided."""

@@ -67,6 +67,33 @@ async def test_when_the_answer_of_commit_is_lost_the_ad_is_found_again(
     assert await disagreements(database) == []
 
 
+@pytest.mark.parametrize(
+    "last_room",
+    [
+        {"cpm": "1000", "budgets": {"lifetime": "100"}, "frequency_caps": [{"impressions": 1, "per": "day"}]},
+        {"cpm": "1000", "budgets": {"lifetime": "1"}},
+    ],
+    ids=["of a cap", "of a budget"],
+)
+async def test_asked_again_while_the_first_attempt_takes_the_last_room_it_is_the_same_ad(
+    database: str, last_room: dict[str, object]
+) -> None:
+    await set_up(database, own_campaign("own", **last_room))
+    asked = {"campaign_id": "own", "user_id": "u", "request_id": "r1"}
+    async with running(database) as one, running(database) as two, connected(database) as holder:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM budget_tracking FOR UPDATE")
+            first = asyncio.create_task(one.served(**asked))
+            await somebody_waits(database)
+            again = asyncio.create_task(two.served(**asked))
+            await somebody_waits(database, 2)
+        assert ((await first).repeat, (await again).repeat) == (False, True)
+        assert (await again).served_at == (await first).served_at
+        assert await two.reason(**asked | {"request_id": "r2"}) in (NoFillReason.FREQUENCY_CAP, NoFillReason.BUDGET)
+    assert (await served_and_counted(database))[:2] == (1, 1)
+    assert await disagreements(database) == []
+
+
 async def test_asked_again_it_is_the_same_ad_and_with_other_parameters_a_conflict(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
     async with running(database) as one, running(database) as two:
