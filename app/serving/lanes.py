@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import takewhile
+from itertools import chain, takewhile
 
 import asyncpg
 import structlog
@@ -182,8 +182,9 @@ class Lane:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             now = self._clock()
-            while self._queue and (self._queue[0].over or self._queue[0].deadline <= now):
-                self._queue.popleft().settle(NoFill(NoFillReason.BUSY))
-            for ticket in self._in_flight:
+            # All of them: who was put back in front may have longer left than those behind.
+            for ticket in chain(self._queue, self._in_flight):
                 if ticket.deadline <= now:
                     ticket.settle(NoFill(NoFillReason.BUSY))
+            while self._queue and self._queue[0].over:
+                self._queue.popleft()

@@ -171,6 +171,14 @@ GUARDS = [
     ),
     Guard(
         "I4",
+        "a request that got no ad is looked for once more",
+        TRANSACTION,
+        "settled.update(await self._arrivals.answer_repeats(refused))",
+        "settled.update(refused)",
+        f"{ONCE_TEST}::test_asked_again_while_the_first_attempt_takes_the_last_room_it_is_the_same_ad",
+    ),
+    Guard(
+        "I4",
         "a request is claimed on both sides of midnight",
         TRANSACTION,
         "if named and _near_midnight(self._at):",
@@ -279,18 +287,16 @@ GUARDS = [
         "I8",
         "a request whose group is under way has a deadline",
         LANES,
-        """                if ticket.deadline <= now:
-                    ticket.settle""",
-        """                if False:
-                    ticket.settle""",
+        "chain(self._queue, self._in_flight)",
+        "self._queue",
         f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer",
     ),
     Guard(
         "I8",
         "a request that waits has a deadline",
         LANES,
-        "(self._queue[0].over or self._queue[0].deadline <= now)",
-        "False",
+        "chain(self._queue, self._in_flight)",
+        "self._in_flight",
         f"{DEADLINES_TEST}::test_a_request_that_waits_behind_others_is_answered_by_its_deadline",
     ),
     Guard(
