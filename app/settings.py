@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ADSERVER_", frozen=True, extra="ignore")
 
     database_url: str = Field("", description="Postgres to use; empty starts an embedded one in data_dir")
+    serving_database: str = Field("", description="PgBouncer's name of the database for serving; empty: database_url's")
     data_dir: Path = Field(Path("./var"), description="Where the embedded Postgres and secrets are kept")
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on")

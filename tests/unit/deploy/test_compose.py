@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from configparser import ConfigParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def test_every_setting_in_the_compose_file_is_one() -> None:
 def test_the_server_waits_for_the_migrations_and_runs_as_the_role_that_cannot_migrate() -> None:
     assert SERVICES["adserver"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert "//adserver_app:" in SERVICES["adserver"]["environment"]["ADSERVER_DATABASE_URL"]
+
+
+def test_the_server_asks_pgbouncer_for_databases_that_it_knows() -> None:
+    known = ConfigParser(interpolation=None)
+    known.read(ROOT / "deploy" / "pgbouncer" / "adserver.ini")
+    environment = SERVICES["adserver"]["environment"]
+    asked = {environment["ADSERVER_DATABASE_URL"].rpartition("/")[2]}
+    asked |= set(re.findall(r"ADDRESS:\+(\w+)", environment["ADSERVER_SERVING_DATABASE"]))
+    assert asked == set(known["databases"])
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
