@@ -12,6 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
+from app.launch.processes import STOP_S
+from app.observing.logs import CLOSE_S
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +51,12 @@ def test_every_setting_in_the_compose_file_is_one() -> None:
 def test_the_server_waits_for_the_migrations_and_runs_as_the_role_that_cannot_migrate() -> None:
     assert SERVICES["adserver"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     assert "//adserver_app:" in SERVICES["adserver"]["environment"]["ADSERVER_DATABASE_URL"]
+
+
+@pytest.mark.parametrize("service", ["adserver", "pgbouncer"])
+def test_docker_kills_nothing_that_the_server_needs_while_it_stops(service: str) -> None:
+    granted_s = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+    assert granted_s > STOP_S + CLOSE_S
 
 
 def test_the_server_asks_pgbouncer_for_databases_that_it_knows() -> None:
