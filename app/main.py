@@ -184,6 +184,7 @@ def _settle_memory() -> None:
 def _store(settings: Settings) -> Store:
     return Store(
         settings.database_url,
+        serving_database=settings.serving_database,
         serving_connections=settings.lane_connections + settings.fetch_connections + settings.beacon_connections,
         other_connections=settings.pool_connections,
         timeouts=Timeouts(

@@ -1,10 +1,12 @@
 """Settings from the environment, prefix `ADSERVER_`. Imported by main, cli and migrations only."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -13,6 +15,16 @@ def _split(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _base_url(value: str) -> str:
+    """Empty, or a URL that paths can be appended to."""
+    url = urlsplit(value)
+    is_web_address = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    if value and (not is_web_address or re.search(r"[\s?#]", value)):
+        raise ValueError("must be an http or https URL with a host, without spaces, query and fragment")
+    return value
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
@@ -23,10 +35,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ADSERVER_", frozen=True, extra="ignore")
 
     database_url: str = Field("", description="Postgres to use; empty starts an embedded one in data_dir")
+    serving_database: str = Field("", description="PgBouncer's name of the database for serving; empty: database_url's")
     data_dir: Path = Field(Path("./var"), description="Where the embedded Postgres and secrets are kept")
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on")
-    public_url: str = Field("", description="Base URL of beacons; empty: http://host:port")
+    public_url: BaseUrl = Field("", description="Base URL of beacons; empty: http://host:port")
     workers: int = Field(2, ge=1, le=64, description="Server processes")
     admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
     secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
@@ -74,4 +87,5 @@ class Settings(BaseSettings):
     @property
     def beacon_base_url(self) -> str:
         """What beacon and click URLs start with, without a trailing slash."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")

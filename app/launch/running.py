@@ -16,6 +16,7 @@ from app.launch.migrating import migrate, require_schema
 from app.launch.processes import KeptProcess, keep_until_interrupted
 from app.observing.logs import LineWriter, configure
 from app.settings import Settings
+from app.store.connections import serving_url
 
 Report = Callable[[str], None]
 
@@ -27,7 +28,9 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
     secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
     with _logs(settings), opened_database(settings) as database:
         migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
-        environment = {"ADSERVER_DATABASE_URL": database.app_url(), "ADSERVER_SECRET_KEY": secret_key}
+        app_url = database.app_url()
+        _require_database(app_url, settings)
+        environment = {"ADSERVER_DATABASE_URL": app_url, "ADSERVER_SECRET_KEY": secret_key}
         if load_demo(settings, database.url):
             report("The database was empty: loaded the demo campaigns.")
         processes = [*workers(settings, environment), *demo_upstream(database.url, report)]
@@ -46,7 +49,7 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
     interruption = Interruption()
     require_free(settings.host, settings.port)
-    require_schema(settings.database_url)
+    _require_database(settings.database_url, settings)
     with _logs(settings):
         asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
 
@@ -61,6 +64,12 @@ def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -
         )
         for number in range(1, settings.workers + 1)
     ]
+
+
+def _require_database(url: str, settings: Settings) -> None:
+    """Where the workers' pools know the database by two names, neither is to be found wrong only when players ask."""
+    for each in {url, serving_url(url, settings.serving_database)}:
+        require_schema(each)
 
 
 @contextmanager

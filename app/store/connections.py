@@ -77,6 +77,13 @@ def sqlalchemy_url(url: str) -> str:
     return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
+def serving_url(url: str, serving_database: str) -> str:
+    """The URL of serving connections: the one of the others, unless a pooler has a database's name for them alone."""
+    if not serving_database:
+        return url
+    return make_url(url).set(database=serving_database).render_as_string(hide_password=False)
+
+
 def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
     return create_async_engine(
         sqlalchemy_url(url),
@@ -120,7 +127,15 @@ async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
 class Store:
     """Both pools. Close it when the server stops."""
 
-    def __init__(self, url: str, *, serving_connections: int, other_connections: int, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        serving_database: str = "",
+        serving_connections: int,
+        other_connections: int,
+        timeouts: Timeouts,
+    ) -> None:
         serving = {
             "application_name": "adserver-serving",
             "lock_timeout": f"{timeouts.lock_ms}ms",
@@ -139,7 +154,9 @@ class Store:
             "statement_timeout": f"{OTHERS_STATEMENT_S}s",
             "idle_in_transaction_session_timeout": "10s",
         }
-        self._serving = _engine(url, serving_connections, serving, timeouts.statement_ms / 1000)
+        self._serving = _engine(
+            serving_url(url, serving_database), serving_connections, serving, timeouts.statement_ms / 1000
+        )
         self._others = _engine(url, other_connections, others, OTHERS_STATEMENT_S)
 
     @asynccontextmanager

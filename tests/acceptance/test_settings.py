@@ -70,6 +70,7 @@ PATIENT = {
 ELSEWHERE = {
     **dict.fromkeys(("database_url", "data_dir", "host", "port"), "tests/integration/launch"),
     "admin_token": "tests/integration/setup/test_admin_api.py",
+    "serving_database": "tests/integration",
     "allowed_networks": "tests/acceptance/test_vast.py",
 }
 """Settings that are tried in other places."""

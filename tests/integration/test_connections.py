@@ -1,8 +1,9 @@
-"""The pools of connections, when Postgres ends them."""
+"""The pools of connections: where they lead, and what becomes of them when Postgres ends them."""
 
 import asyncio
 
 from asyncpg import Connection, Record
+from sqlalchemy.engine import make_url
 
 from tests.integration.serves import open_store
 from tests.players import becomes, connected
@@ -30,4 +31,12 @@ async def test_connections_that_ended_in_the_pool_are_nobodys_error(database: st
 
     await becomes(ended)
     assert await asyncio.gather(ask(), ask()) == [1, 1]
+    await store.close()
+
+
+async def test_serving_connections_have_their_own_name_for_the_database(app_database: str) -> None:
+    store = open_store(app_database, serving_database="postgres")
+    async with store.serving_connection() as serving, store.connection() as other:
+        assert await serving.fetchval("SELECT current_database()") == "postgres"
+        assert await other.fetchval("SELECT current_database()") == make_url(app_database).database
     await store.close()

@@ -103,6 +103,14 @@ def test_a_schema_that_was_never_migrated_is_refused(postgres: EmbeddedPostgres)
     assert complaint.endswith("run `adserver migrate`\n")
 
 
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_database_for_serving_that_is_not_there_is_one_line(command: str, database: str, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": database, "SECRET_KEY": SECRET_KEY, "DATA_DIR": str(tmp_path)}
+    status, complaint = refused(command, SERVING_DATABASE="nowhere", **settings)
+    assert status == 1
+    assert complaint.endswith(': database "nowhere" does not exist\n')
+
+
 @pytest.mark.parametrize("missing", ["DATABASE_URL", "SECRET_KEY"])
 def test_serve_names_the_setting_that_it_misses(missing: str, app_database: str) -> None:
     settings = {"DATABASE_URL": app_database, "SECRET_KEY": SECRET_KEY}

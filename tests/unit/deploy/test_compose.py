@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from configparser import ConfigParser
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import jsonschema
 import pytest
 import yaml
 
+from app.launch.processes import STOP_S
+from app.observing.logs import CLOSE_S
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json").read_text())
 Validator = jsonschema.validators.validator_for(SCHEMA)
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+FILE = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE)
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DOCKERFILES = ("Dockerfile", "deploy/pgbouncer/Dockerfile")
 
@@ -49,6 +53,27 @@ def test_the_server_waits_for_the_migrations_and_runs_as_the_role_that_cannot_mi
     assert "//adserver_app:" in SERVICES["adserver"]["environment"]["ADSERVER_DATABASE_URL"]
 
 
+@pytest.mark.parametrize("service", ["adserver", "pgbouncer"])
+def test_docker_kills_nothing_that_the_server_needs_while_it_stops(service: str) -> None:
+    granted_s = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+    assert granted_s > STOP_S + CLOSE_S
+
+
+def test_the_server_asks_pgbouncer_for_databases_that_it_knows() -> None:
+    environment = SERVICES["adserver"]["environment"]
+    asked = {environment["ADSERVER_DATABASE_URL"].rpartition("/")[2]}
+    asked |= set(re.findall(r"ADDRESS:\+(\w+)", environment["ADSERVER_SERVING_DATABASE"]))
+    assert asked == set(pgbouncer()["databases"])
+
+
+def test_whoever_starts_pgbouncer_as_the_file_says_uses_it() -> None:
+    port = pgbouncer()["pgbouncer"]["listen_port"]
+    variable = f"ADSERVER_DATABASE_ADDRESS=pgbouncer:{port}"
+    assert re.findall(r"^# .*: +(.*--profile pgbouncer up)$", FILE, re.MULTILINE) == [
+        f"{variable} docker compose --profile pgbouncer up"
+    ]
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_copies_only_what_is_there_and_does_not_run_as_root(dockerfile: str) -> None:
     file = ROOT / dockerfile
@@ -66,3 +91,9 @@ def test_an_image_copies_only_what_is_there_and_does_not_run_as_root(dockerfile:
 
 def test_the_image_is_healthy_only_when_it_can_serve() -> None:
     assert re.search(r"^HEALTHCHECK.*\n.*/readyz", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def pgbouncer() -> ConfigParser:
+    configuration = ConfigParser(interpolation=None)
+    configuration.read(ROOT / "deploy" / "pgbouncer" / "adserver.ini")
+    return configuration

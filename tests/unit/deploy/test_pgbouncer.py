@@ -1,5 +1,6 @@
 """PgBouncer lets no connection in that asks for something it does not know, and a new setting is easily forgotten."""
 
+import re
 from collections.abc import Mapping
 from configparser import ConfigParser
 from pathlib import Path
@@ -10,7 +11,11 @@ from app.settings import Settings
 from app.store import connections
 from app.store.connections import Store, Timeouts
 
-INI = Path(__file__).parents[3] / "deploy" / "pgbouncer" / "adserver.ini"
+INI = ConfigParser(interpolation=None)
+INI.read(Path(__file__).parents[3] / "deploy" / "pgbouncer" / "adserver.ini")
+NOT_SET = {"application_name", "timezone", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count"}
+"""PgBouncer hands on the names and timezones of its clients, and has keepalives of its own."""
+SECOND_MS = 1000
 
 
 @pytest.fixture
@@ -33,17 +38,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
 
 
 def test_pgbouncer_passes_over_what_the_server_asks_for_when_it_connects(asked: list[Mapping[str, str]]) -> None:
-    ini = ConfigParser(interpolation=None)
-    ini.read(INI)
-    ignored = set(ini["pgbouncer"]["ignore_startup_parameters"].split(", "))
+    ignored = set(INI["pgbouncer"]["ignore_startup_parameters"].split(", "))
     assert {name for settings in asked for name in settings} <= ignored
 
 
-def test_pgbouncer_sets_on_its_connections_what_serving_connections_ask_for(asked: list[Mapping[str, str]]) -> None:
-    ini = ConfigParser(interpolation=None)
-    ini.read(INI)
-    serving = asked[0]
-    for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
-        assert f"SET {name} = {serving[name].removesuffix('ms')};" in ini["databases"]["adserver"]
-    for name in ("plan_cache_mode", "enable_seqscan", "enable_mergejoin", "enable_bitmapscan", "jit"):
-        assert f"SET {name} = {serving[name]}" in ini["databases"]["adserver"]
+@pytest.mark.parametrize(("pool", "database"), [(0, "adserver_serving"), (1, "adserver")])
+def test_pgbouncer_sets_on_its_connections_what_each_pool_asks_for(
+    asked: list[Mapping[str, str]], pool: int, database: str
+) -> None:
+    wanted = {name: in_ms(value) for name, value in asked[pool].items() if name not in NOT_SET}
+    assert dict(re.findall(r"SET (\w+) = (\w+)", INI["databases"][database])) == wanted
+
+
+def in_ms(value: str) -> str:
+    """A time as Postgres takes it without a unit; anything else as it is."""
+    if seconds := re.fullmatch(r"(\d+)s", value):
+        return str(int(seconds[1]) * SECOND_MS)
+    return value.removesuffix("ms")

@@ -1,0 +1,70 @@
+"""What the environment says, and what is said of a setting that cannot work."""
+
+import os
+
+import pytest
+
+from app.errors import MisconfiguredServer
+from app.launch.configuring import settings_from_environment
+
+REASON = "must be an http or https URL with a host, without spaces, query and fragment"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("ADSERVER_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "reason"),
+    [
+        ("ads.example", REASON),
+        ("//ads.example", REASON),
+        ("localhost:8080", REASON),
+        ("ftp://ads.example", REASON),
+        ("https://", REASON),
+        ("https://:8080", REASON),
+        ("https:ads.example", REASON),
+        ("https://ads.example?", REASON),
+        ("https://ads.example/?a=b", REASON),
+        ("https://ads.example/#top", REASON),
+        ("https://ads.example ", REASON),
+        ("https://ads.example:0", REASON),
+        ("https://ads.example:99999", "Port out of range 0-65535"),
+        ("https://[::1", "Invalid IPv6 URL"),
+    ],
+)
+def test_a_public_url_that_no_path_can_follow_is_refused(
+    public_url: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADSERVER_PUBLIC_URL", public_url)
+    with pytest.raises(MisconfiguredServer) as refusal:
+        settings_from_environment()
+    assert str(refusal.value) == f"ADSERVER_PUBLIC_URL: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("public_url", "base_url"),
+    [
+        ("https://ads.example", "https://ads.example"),
+        ("HTTP://ads.example:8080/", "HTTP://ads.example:8080"),
+        ("https://example.com/ads/", "https://example.com/ads"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_beacons_begin_with_the_public_url(public_url: str, base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADSERVER_PUBLIC_URL", public_url)
+    assert settings_from_environment().beacon_base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [("127.0.0.1", "http://127.0.0.1:8080"), ("ads.example", "http://ads.example:8080"), ("::", "http://[::]:8080")],
+)
+def test_without_a_public_url_beacons_lead_to_the_address_that_is_listened_on(
+    host: str, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADSERVER_HOST", host)
+    assert settings_from_environment().beacon_base_url == base_url
