@@ -61,9 +61,11 @@ class Settings(BaseSettings):
     pool_connections: int = Field(5, ge=1, le=64, description="Other connections, each worker")
 
     lock_timeout_ms: int = Field(500, ge=1, le=20_000, description="A wait for a row becomes a no-fill after this")
-    statement_timeout_ms: int = Field(2000, ge=10, le=60_000, description="Of the serving connections")
+    # These two together are the longest that a serving transaction may take, and stay below a minute: the rules of
+    # midnight, and what is rolled up, count on that.
+    statement_timeout_ms: int = Field(2000, ge=10, le=25_000, description="Of the serving connections")
     idle_in_transaction_timeout_ms: int = Field(
-        3000, ge=10, le=60_000, description="Postgres ends a serving connection that is idle in transaction"
+        3000, ge=10, le=25_000, description="Postgres ends a serving connection that is idle in transaction"
     )
 
     retention_days: int = Field(400, ge=35, le=3650, description="Days for which serves and beacons are kept")

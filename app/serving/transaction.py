@@ -36,7 +36,7 @@ Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
 """Gets an upstream's ad for a campaign; raises UpstreamFailed."""
 
 MIDNIGHT_MARGIN = timedelta(minutes=1)
-"""Longer than any serving transaction may take."""
+"""Longer than any serving transaction may take, which ends with the time-outs of a statement and of being idle."""
 
 UNOPENED = "unopened"
 
@@ -225,8 +225,9 @@ class GroupTransaction:
         ]
         if documents:
             await serves.keep_documents(self._connection, documents)
-        if named and _near_midnight(self._at):
-            await serves.claim_midnight(self._connection, list({choice.ticket.request_key for choice in named}))
+        # Of requests without a name too: the server asks for one again whose connection broke.
+        if paid and _near_midnight(self._at):
+            await serves.claim_midnight(self._connection, list({choice.ticket.request_key for choice in paid}))
         played = [
             (choice.ticket.request.session_id, choice.creative.id)
             for choice in paid

@@ -181,7 +181,7 @@ GUARDS = [
         "I4",
         "a request is claimed on both sides of midnight",
         TRANSACTION,
-        "if named and _near_midnight(self._at):",
+        "if paid and _near_midnight(self._at):",
         "if False:",
         f"{ONCE_TEST}::test_two_workers_that_decide_one_request_at_once_pay_for_it_once",
     ),

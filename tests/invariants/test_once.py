@@ -144,6 +144,20 @@ async def test_two_workers_that_decide_one_request_at_once_pay_for_it_once(
     assert await disagreements(database) == []
 
 
+@pytest.mark.parametrize(
+    ("at", "claims"),
+    [("2026-06-15 23:59:30+00", 1), ("2026-06-16 00:00:30+00", 1), ("2026-06-16 00:01:30+00", 0)],
+    ids=["just before midnight", "just after midnight", "later"],
+)
+async def test_a_request_without_a_name_is_claimed_around_midnight_too(database: str, at: str, claims: int) -> None:
+    """Its first COMMIT may still be under way when the server, which has lost the connection, asks for it again."""
+    await set_clock(database, at)
+    await set_up(database, own_campaign("own"))
+    async with running(database) as server, connected(database) as owner:
+        await server.served(campaign_id="own")
+        assert await owner.fetchval("SELECT count(*) FROM midnight_requests") == claims
+
+
 async def test_two_workers_that_wait_for_one_budget_pay_for_a_request_once(database: str) -> None:
     """Neither has found an answer yet, and both are about to pay."""
     await set_up(database, own_campaign("own", cpm="1000", budgets={"lifetime": "100"}))
