@@ -1,4 +1,16 @@
-"""A ticket is one ad request on its way through the lanes; an outcome is how it ends."""
+"""A ticket is one ad request on its way through the lanes; an outcome is how it ends.
+
+    queued          in the lane of its next candidates, which are its `run`
+    in a group      whose transaction is under way, and after which it is
+      served        and told of its ad
+      refused       by its whole run: queued again with what is `remaining`, or told why there is nothing
+      late          its ad is still being fetched: queued again when it is `in_hand`
+      put off       because the group has somebody it cannot be with: queued again as it was
+      put back      because the group failed: queued again, maybe to be `alone`, after so many `attempts` told `busy`
+    over            answered, past its deadline or abandoned: whoever finds it somewhere passes over it
+
+`lanes` has them queued and put back, `transaction` decides groups, and `adserver` leads from one to the other.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

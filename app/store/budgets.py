@@ -45,6 +45,7 @@ WITH due AS MATERIALIZED (
 statement and the next."""
 
 SPEND = """
+-- How many ads are wanted of each campaign, what room its locked budgets have, and how many of them are granted.
 WITH budget AS MATERIALIZED (
     SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used
     FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
@@ -73,7 +74,9 @@ WITH budget AS MATERIALIZED (
         ELSE least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))
     END)::bigint AS units
     FROM room r
-), charged AS (
+),
+-- The budgets are charged for what is granted.
+charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + CASE g.billing WHEN 'serve' THEN g.units * g.price ELSE 0 END,
         held = t.held + CASE g.billing WHEN 'impression' THEN g.units * g.price ELSE 0 END,
@@ -82,7 +85,9 @@ WITH budget AS MATERIALIZED (
     FROM budget b JOIN granted g USING (campaign_id)
     WHERE t.ctid = b.place AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
     RETURNING t.campaign_id
-), asked AS (
+),
+-- Which ads that is: the first of each campaign. Those are booked.
+asked AS (
     SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.no) AS nth
     FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
                 $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[]) WITH ORDINALITY
@@ -112,7 +117,9 @@ WITH budget AS MATERIALIZED (
     INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
     SELECT adserver_clock(), 'charge', campaign_id, request_key, slot, price, currency, hour_start, day_start
     FROM decided WHERE paid AND billing = 'serve' ORDER BY no
-), short AS (
+),
+-- What is said of the others, and whether a budget was not charged although its ads were granted.
+short AS (
     SELECT (SELECT coalesce(sum(periods), 0) FROM granted WHERE units > 0) - (SELECT count(*) FROM charged) AS rows
 )
 SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, d.no, CASE
