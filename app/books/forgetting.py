@@ -1,14 +1,18 @@
 """Forgetting a viewer: the keys that stand for one leave the database, and the books stay what they are."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from asyncpg import Connection, InsufficientPrivilegeError, Record
+from asyncpg import Connection, InsufficientPrivilegeError, Record, SerializationError
 
 from app.errors import AdServerError
 from app.store import forgetting
 from app.store.reconcile import take_time
+
+ATTEMPTS_MAX = 10
+"""The first attempt fails if an ad is on its way to the user, and ten if ads come faster than anybody watches them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,24 @@ class Forgotten:
 
 
 async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
-    """Forgets whom these keys stand for, in one transaction. Raises AdServerError if the role may not."""
-    async with connection.transaction():
+    """Forgets whom these keys stand for, in one transaction; an ad that is served meanwhile may stay, with its count.
+
+    Raises AdServerError if the role may not, or if they are served ads at every attempt.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        # They were served an ad between the snapshot and the locks, and the next snapshot has it.
+        with suppress(SerializationError):
+            return await _forget(connection, user_keys)
+    raise AdServerError("the user is served one ad after the other: try again later")
+
+
+async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
+    """One attempt. Counts and serves go by one snapshot, so that those that stay agree as well."""
+    async with connection.transaction(isolation="repeatable_read"):
+        await forgetting.hold_partitions(connection)
         await take_time(connection)
-        session_ids = await forgetting.sessions_of(connection, user_keys)
-        # Counts first, in the order of serving, which takes them before it writes serves.
+        session_ids = await forgetting.lock_sessions(connection, user_keys)
+        # Before the serves, which take long to find: from here on nobody counts where the snapshot has a count.
         counts, sessions = await forgetting.forget_counts_and_sessions(connection, user_keys, session_ids)
         serves = 0
         try:

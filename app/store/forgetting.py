@@ -8,8 +8,11 @@ from asyncpg import Connection, Record
 
 from app.store.maintenance import affected
 
-SESSIONS = "SELECT id FROM sessions WHERE user_key = ANY ($1)"
-"""The viewing sessions of these keys."""
+HOLD_PARTITIONS = "LOCK TABLE ad_serves IN ROW EXCLUSIVE MODE"
+"""Comes before the snapshot, which would not see the serves that moved to a partition of their own after it."""
+
+LOCK_SESSIONS = "SELECT id FROM sessions WHERE user_key = ANY ($1) ORDER BY id FOR UPDATE"
+"""Locks the viewing sessions of these keys, in id order and before counts, as serving does."""
 
 SERVED_DAYS = "SELECT DISTINCT served_on FROM ad_serves WHERE user_key = ANY ($1) OR session_id = ANY ($2)"
 """The days on which ads were served to them."""
@@ -20,16 +23,25 @@ WHERE served_on = $3 AND (user_key = ANY ($1) OR session_id = ANY ($2))
 """
 """Makes the serves of one day nobody's."""
 
-FORGET_COUNTS = "DELETE FROM frequency_caps WHERE user_key = ANY ($1) OR user_key = ANY ($2)"
-"""Removes their counts, those of their sessions too."""
+FORGET_COUNTS = """
+DELETE FROM frequency_caps WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM frequency_caps WHERE user_key = ANY ($1) OR user_key = ANY ($2)
+    ORDER BY user_key, campaign_id, "window" FOR UPDATE))
+"""
+"""Removes their counts, those of their sessions too; locks them in the order of serving."""
 
 FORGET_SESSIONS = "DELETE FROM sessions WHERE id = ANY ($1)"
 """Removes their sessions."""
 
 
-async def sessions_of(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> list[UUID]:
-    """Ids of the viewing sessions of these keys."""
-    return [row["id"] for row in await connection.fetch(SESSIONS, user_keys)]
+async def hold_partitions(connection: "Connection[Record]") -> None:
+    """Keeps every serve in its partition until the transaction ends."""
+    await connection.execute(HOLD_PARTITIONS)
+
+
+async def lock_sessions(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> list[UUID]:
+    """Locks the viewing sessions of these keys until the transaction ends; returns their ids."""
+    return [row["id"] for row in await connection.fetch(LOCK_SESSIONS, user_keys)]
 
 
 async def served_days(
