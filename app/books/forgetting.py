@@ -17,7 +17,7 @@ ATTEMPTS_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """How many rows were made nobody's, or removed."""
+    """How many rows lost their keys, or were removed."""
 
     serves: int
     counts: int
@@ -25,23 +25,26 @@ class Forgotten:
 
 
 async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
-    """Forgets whom these keys stand for, in one transaction; an ad that is served meanwhile may stay, with its count.
+    """Forgets whom these keys stand for, at once; an ad that is served meanwhile may stay, with its count.
 
     Raises AdServerError if the role may not, or if they are served ads at every attempt.
     """
+    async with connection.transaction(readonly=True):
+        await take_time(connection)
+        watched = await forgetting.sessions_watched(connection, user_keys)
     for _ in range(ATTEMPTS_MAX):
         # They were served an ad between the snapshot and the locks, and the next snapshot has it.
         with suppress(SerializationError):
-            return await _forget(connection, user_keys)
+            return await _forget(connection, user_keys, watched)
     raise AdServerError("the user is served one ad after the other: try again later")
 
 
-async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
+async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID], watched: Sequence[UUID]) -> Forgotten:
     """One attempt. Counts and serves go by one snapshot, so that those that stay agree as well."""
     async with connection.transaction(isolation="repeatable_read"):
         await forgetting.hold_partitions(connection)
         await take_time(connection)
-        session_ids = await forgetting.lock_sessions(connection, user_keys)
+        session_ids = await forgetting.lock_sessions(connection, user_keys, watched)
         # Before the serves, which take long to find: from here on nobody counts where the snapshot has a count.
         counts, sessions = await forgetting.forget_counts_and_sessions(connection, user_keys, session_ids)
         serves = 0

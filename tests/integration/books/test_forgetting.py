@@ -1,4 +1,4 @@
-"""A user is forgotten while ads are served to them: counts and serves agree, whoever comes first."""
+"""Counts and serves agree after a user was forgotten, also while ads are served to them, whoever comes first."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,6 +75,42 @@ async def viewer(store: Store, database: str) -> Viewer:
         await sessions.create(connection, viewer.session_id, viewer.key, None, "1", 3600)
         await viewer.watches(connection)
     return viewer
+
+
+SESSION_TRACES = """
+SELECT (SELECT count(*) FROM ad_serves WHERE session_id = $1)
+    + (SELECT count(*) FROM frequency_caps WHERE user_key = $1)
+"""
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        pytest.param("SELECT", id="theirs"),
+        pytest.param("UPDATE sessions SET user_key = NULL", id="begun without a user"),
+        pytest.param("DELETE FROM sessions", id="over and removed"),
+    ],
+)
+async def test_a_session_is_forgotten_whole_and_who_else_watched_in_it_is_not(
+    store: Store, viewer: Viewer, since: str
+) -> None:
+    other = Viewer(viewer.database)
+    other.session_id = viewer.session_id
+    async with store.serving_connection() as serving:
+        await set_up(
+            store, NEW | {"frequency_caps": [{"impressions": 9, "per": per} for per in ("session", "lifetime")]}
+        )
+        async with connected(viewer.database) as owner:
+            await owner.execute(COUNTS_ARE_OLD)
+        await viewer.watches(serving, "new")
+        await other.watches(serving, "new")
+        await serve(serving, [payment("new", None, viewer.session_id)])
+    async with connected(viewer.database) as owner:
+        await owner.execute(since)
+        await forget(owner, [viewer.key])
+        assert await owner.fetchval(SESSION_TRACES, viewer.session_id) == 0
+    assert await disagreements(viewer.database) == []
+    assert (await viewer.traces(), await other.traces()) == ((0, 0, 0), (1, 1, 0))
 
 
 @pytest.mark.parametrize(
