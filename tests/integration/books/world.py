@@ -74,8 +74,8 @@ async def set_up(store: Store, *campaigns: Mapping[str, object]) -> None:
     await apply(store, read_draft("test", {"campaigns": list(campaigns), "creatives": creatives}))
 
 
-def payment(campaign_id: str, user_key: UUID | None = None) -> Payment:
-    return Payment(new_request_key(), 0, campaign_id, f"{campaign_id}-video", None, None, user_key, None, 0)
+def payment(campaign_id: str, user_key: UUID | None = None, session_id: UUID | None = None) -> Payment:
+    return Payment(new_request_key(), 0, campaign_id, f"{campaign_id}-video", None, None, user_key, session_id, 0)
 
 
 async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -> list[Payment]:
@@ -95,7 +95,11 @@ async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -
 
 
 def _counted(payments: Sequence[Payment]) -> tuple[list[str], list[UUID | None], list[UUID | None]]:
-    return [one.campaign_id for one in payments], [one.user_key for one in payments], [None] * len(payments)
+    return (
+        [one.campaign_id for one in payments],
+        [one.user_key for one in payments],
+        [one.session_id for one in payments],
+    )
 
 
 async def serve_many(store: Store, campaign_id: str, count: int, group: int = 128) -> list[Payment]:
