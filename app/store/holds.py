@@ -142,11 +142,11 @@ WITH beacon AS MATERIALIZED (
     ORDER BY r.request_key, r.slot
     FOR UPDATE OF r
 ), due AS MATERIALIZED (
-    SELECT c.campaign_id, b.period,
+    SELECT c.campaign_id, b.period, b."limit",
            CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
     FROM (SELECT DISTINCT campaign_id, hour_start, day_start FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
 ), locked AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, t.period_start, t."limit" - t.spent - t.held AS room
+    SELECT t.campaign_id, t.period, t.period_start, least(t."limit", due."limit") - t.spent - t.held AS room
     FROM budget_tracking t JOIN due USING (campaign_id, period, period_start)
     ORDER BY t.campaign_id, t.period, t.period_start
     FOR UPDATE OF t
@@ -174,7 +174,8 @@ WITH beacon AS MATERIALIZED (
 SELECT no FROM taken
 """
 """Charges impressions whose hold had expired, in the current periods and as far as these have room, first come first
-served. Taking the release away is what makes it happen once."""
+served. A lowered limit is the one that counts, as in `budgets.SPEND`. Taking the release away is what makes it happen
+once."""
 
 
 class Beacon(NamedTuple):
