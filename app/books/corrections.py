@@ -164,23 +164,30 @@ async def _book(connection: "Connection[Record]", entry: Entry, campaign: Locked
     month = entry.booked_at.astimezone(UTC).date().replace(day=1)
     if closed is not None and month <= closed:
         raise InvalidEntry("date", f"the books of {month:%Y-%m} are closed")
-    await budgets.open_periods(connection, [entry.campaign_id])
-    await _check_counters(connection, entry)
+    await _check_balance(connection, entry)
     try:
         entry_id = await ledger.book(connection, entry, campaign.timezone)
+        await _count(connection, entry)
     except CheckViolationError as error:
         # The database has the last word, whatever was looked at before.
         raise InvalidEntry("amount", str(error)) from error
     return Booked(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, repeat=False)
 
 
-async def _check_counters(connection: "Connection[Record]", entry: Entry) -> None:
+async def _check_balance(connection: "Connection[Record]", entry: Entry) -> None:
+    """Holds until the transaction ends: nobody else corrects the campaign, and ads only add to what was spent."""
+    spent = await ledger.balance(connection, entry.campaign_id)
+    if spent + entry.amount < 0:
+        raise InvalidEntry("amount", f"only {spent} {entry.currency} were spent")
+
+
+async def _count(connection: "Connection[Record]", entry: Entry) -> None:
+    """Comes last: every ad of the campaign waits for its counters, so nothing is waited for while they are locked."""
+    await budgets.open_periods(connection, [entry.campaign_id])
     for counter in await ledger.lock_counters(connection, entry):
         room = counter.limit - counter.spent - counter.held
         if entry.amount > max(room, Decimal(0)):
             raise InvalidEntry("amount", f"the {counter.period} budget has room for {room} {entry.currency}")
         if counter.spent + entry.amount < 0:
             raise InvalidEntry("amount", f"only {counter.spent} {entry.currency} were spent")
-    spent = await ledger.balance(connection, entry.campaign_id)
-    if spent + entry.amount < 0:
-        raise InvalidEntry("amount", f"only {spent} {entry.currency} were spent")
+    await ledger.count(connection, entry)

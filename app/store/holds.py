@@ -55,8 +55,8 @@ WITH due AS MATERIALIZED (
 )
 {LOCK_NEWEST}
 """
-"""Locks the budgets that ended holds were held in, in the order of campaign, period and start, and says where the rows
-lie."""
+"""Locks the budgets that ended holds were held in, or late impressions are charged in, in the order of campaign, period
+and start, and says where the rows lie."""
 
 MOVE = """
 WITH ended AS MATERIALIZED (
@@ -130,38 +130,52 @@ SELECT (SELECT count(*) FROM gone) AS holds, {MONEY}
 """The sweeper: releases holds whose impression never came, oldest first. Any number may run at once, because a hold
 that somebody else is ending is passed over, not waited for."""
 
-CHARGE_LATE = """
+LOCK_LATE = """
 WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[]) WITH ORDINALITY AS b (request_key, slot, served_on, no)
 ), late AS MATERIALIZED (
-    SELECT r.*, b.no, window_start('hour', adserver_clock(), c.timezone) AS hour_start,
+    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.price, r.currency, b.no,
+           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start
     FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
     JOIN campaigns c ON c.id = r.campaign_id
     WHERE r.cause = 'expiry' AND c.late_impressions = 'charge'
     ORDER BY r.request_key, r.slot
     FOR UPDATE OF r
-), due AS MATERIALIZED (
-    SELECT c.campaign_id, b.period,
-           CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
-    FROM (SELECT DISTINCT campaign_id, hour_start, day_start FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
-), locked AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, t.period_start, t."limit" - t.spent - t.held AS room
-    FROM budget_tracking t JOIN due USING (campaign_id, period, period_start)
-    ORDER BY t.campaign_id, t.period, t.period_start
-    FOR UPDATE OF t
+), writing AS (
+    UPDATE budget_tracking SET spent = spent WHERE false
+)
+SELECT json_agg(late)::text FROM late
+"""
+"""Locks the releases of impressions that may be charged late, and says what each would be charged in the current
+periods: what `LOCK_BUDGETS` and `CHARGE_LATE` are given, or NULL for none.
+
+`writing` is as in `budgets.LOCK`."""
+
+CHARGE_LATE = """
+WITH late AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1::text::json) AS l (
+        request_key uuid, slot smallint, served_on date, campaign_id varchar, price numeric, currency varchar,
+        no bigint, hour_start timestamptz, day_start timestamptz)
+), budget AS MATERIALIZED (
+    SELECT t.ctid AS place, t.campaign_id, t.period, t."limit", t.spent + t.held AS used
+    FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 ), room AS (
-    SELECT d.campaign_id, min(coalesce(l.room, 0)) AS amount
-    FROM due d LEFT JOIN locked l USING (campaign_id, period) GROUP BY d.campaign_id
+    SELECT c.campaign_id, min(coalesce(least(t."limit", b."limit") - t.used, 0)) AS amount
+    FROM (SELECT DISTINCT campaign_id FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
+    LEFT JOIN budget t USING (campaign_id, period)
+    GROUP BY c.campaign_id
 ), wanted AS (
     SELECT late.*, sum(price) OVER (PARTITION BY campaign_id ORDER BY no) AS running FROM late
 ), paid AS MATERIALIZED (
     SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id) WHERE w.running <= r.amount OR r.amount IS NULL
 ), counted AS (
-    UPDATE budget_tracking t SET spent = t.spent + p.amount, impressions = t.impressions + p.ads
+    UPDATE budget_tracking t
+    SET spent = t.spent + p.amount, impressions = t.impressions + p.ads,
+        generation = t.generation + (random() < 0.03)::integer
     FROM (SELECT campaign_id, sum(price) AS amount, count(*) AS ads FROM paid GROUP BY campaign_id) AS p
-    JOIN locked USING (campaign_id)
-    WHERE t.campaign_id = locked.campaign_id AND t.period = locked.period AND t.period_start = locked.period_start
+    JOIN budget USING (campaign_id)
+    WHERE t.ctid = budget.place
 ), taken AS (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
@@ -171,10 +185,10 @@ WITH beacon AS MATERIALIZED (
     SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
     FROM taken ORDER BY no
 )
-SELECT no FROM taken
+SELECT count(*) FROM taken
 """
-"""Charges impressions whose hold had expired, in the current periods and as far as these have room, first come first
-served. Taking the release away is what makes it happen once."""
+"""Charges locked impressions as far as the locked budgets have room, first come first served, and returns how many. A
+lowered limit is the one that counts, as in `budgets.SPEND`. Taking the release away is what makes it happen once."""
 
 
 class Beacon(NamedTuple):
@@ -222,14 +236,18 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
 
 
 async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
-    """Charges what may be charged of these late impressions; returns how many were."""
-    rows = await connection.fetch(
-        CHARGE_LATE,
-        [beacon.request_key for beacon in beacons],
-        [beacon.slot for beacon in beacons],
-        [beacon.served_on for beacon in beacons],
-    )
-    return len(rows)
+    """Charges what may be charged of these late impressions, in one transaction; returns how many were."""
+    async with connection.transaction():
+        late = await connection.fetchval(
+            LOCK_LATE,
+            [beacon.request_key for beacon in beacons],
+            [beacon.slot for beacon in beacons],
+            [beacon.served_on for beacon in beacons],
+        )
+        if late is None:
+            return 0
+        charged: int = await connection.fetchval(CHARGE_LATE, late, await _lock_budgets(connection, late))
+    return charged
 
 
 async def release_expired(connection: "Connection[Record]", limit: int) -> int:
@@ -245,5 +263,9 @@ async def _move(connection: "Connection[Record]", money: str | None) -> None:
     """Has the budgets follow the holds that ended, if any did."""
     if money is None:
         return
-    locked = await connection.fetch(LOCK_BUDGETS, money)
-    await connection.execute(MOVE, money, [row["place"] for row in locked])
+    await connection.execute(MOVE, money, await _lock_budgets(connection, money))
+
+
+async def _lock_budgets(connection: "Connection[Record]", money: str) -> list[object]:
+    """Where the rows lie that money goes to or comes from."""
+    return [row["place"] for row in await connection.fetch(LOCK_BUDGETS, money)]

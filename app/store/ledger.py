@@ -161,12 +161,6 @@ async def last_closed_month(connection: "Connection[Record]") -> date | None:
     return month
 
 
-async def lock_counters(connection: "Connection[Record]", entry: Entry) -> list[Counter]:
-    """The counters that the entry counts in, until the transaction ends."""
-    rows = await connection.fetch(LOCK_BUDGETS, entry.campaign_id, entry.hour_start, entry.day_start)
-    return [Counter(**row) for row in rows]
-
-
 async def balance(connection: "Connection[Record]", campaign_id: str) -> Decimal:
     """What the campaign has spent by the ledger."""
     spent: Decimal = await connection.fetchval(BALANCE, campaign_id)
@@ -174,10 +168,12 @@ async def balance(connection: "Connection[Record]", campaign_id: str) -> Decimal
 
 
 async def book(connection: "Connection[Record]", entry: Entry, timezone: str) -> int:
-    """Books the entry, counts it, and remembers its key; returns the entry's id.
+    """Books the entry and remembers its key, and leaves its counters to `count`; returns the entry's id.
 
-    Raises asyncpg's CheckViolationError if its month is closed or a counter would break a rule.
+    A roll-up or a month that is being closed may have to be waited for. Raises asyncpg's CheckViolationError if the
+    entry's month is closed.
     """
+    before_mark = await connection.fetchval(BEFORE_MARK, entry.booked_at)
     await connection.execute(MAKE_PARTITION, entry.booked_at)
     entry_id: int = await connection.fetchval(
         BOOK,
@@ -192,8 +188,7 @@ async def book(connection: "Connection[Record]", entry: Entry, timezone: str) ->
         entry.day_start,
         entry.reason,
     )
-    await connection.execute(COUNT, entry.campaign_id, entry.hour_start, entry.day_start, entry.amount)
-    if await connection.fetchval(BEFORE_MARK, entry.booked_at):
+    if before_mark:
         await connection.execute(
             ROLL_UP_ENTRY, entry.booked_at, timezone, entry.campaign_id, entry.currency, entry.kind, entry.amount
         )
@@ -210,6 +205,17 @@ async def book(connection: "Connection[Record]", entry: Entry, timezone: str) ->
         entry.booked_at,
     )
     return entry_id
+
+
+async def lock_counters(connection: "Connection[Record]", entry: Entry) -> list[Counter]:
+    """The counters that the entry counts in, until the transaction ends."""
+    rows = await connection.fetch(LOCK_BUDGETS, entry.campaign_id, entry.hour_start, entry.day_start)
+    return [Counter(**row) for row in rows]
+
+
+async def count(connection: "Connection[Record]", entry: Entry) -> None:
+    """Adds the entry to the locked counters. Raises asyncpg's CheckViolationError if one of them would break a rule."""
+    await connection.execute(COUNT, entry.campaign_id, entry.hour_start, entry.day_start, entry.amount)
 
 
 async def balances_as_of(

@@ -1,12 +1,15 @@
 """What somebody in finance forgets to close stops neither ads nor upkeep, and no DDL for long."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
 
 from app.books.maintenance import Maintenance
-from app.books.settlement import settle
+from app.books.settlement import settle, sweep
 from app.errors import StoreUnavailable
 from app.launch.migrating import patiently
 from app.store import budgets, candidates, holds, maintenance
@@ -46,6 +49,39 @@ async def read_everything(finance: "asyncpg.Connection[asyncpg.Record]") -> None
         await finance.fetch(f"SELECT * FROM {view}")
     for table in ("budget_tracking", "spend_ledger"):
         await finance.execute(f"LOCK TABLE {table} IN ACCESS SHARE MODE")
+
+
+@asynccontextmanager
+async def changed_often(database: str, finance_database: str) -> AsyncIterator[None]:
+    """Finance keeps all versions of the budgets' rows, of which there are thousands, while the block lasts."""
+    async with connected(finance_database) as finance, finance.transaction(isolation="repeatable_read"):
+        await read_everything(finance)
+        async with connected(database) as owner:
+            await owner.execute(CHANGE)
+            await owner.execute("ANALYZE budget_tracking")
+        yield
+
+
+async def explained(
+    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object
+) -> dict[str, Any]:
+    """The plan by which the statement was executed."""
+    plans = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
+    plan: dict[str, Any] = plans[0]["Plan"]
+    return plan
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The plan and all that is below it."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)
+
+
+def pages_of(plan: dict[str, Any]) -> int:
+    """How many pages it has read, with all that is below it."""
+    pages: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return pages
 
 
 async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: str, finance_database: str) -> None:
@@ -102,12 +138,28 @@ async def test_a_budget_is_found_without_reading_the_versions_that_finance_keeps
     store: Store, database: str, finance_database: str, statement: str, arguments: list[object]
 ) -> None:
     await set_up(store, campaign("hot"))
-    async with connected(finance_database) as finance, finance.transaction(isolation="repeatable_read"):
-        await read_everything(finance)
-        async with connected(database) as owner:
-            await owner.execute(CHANGE)
-            await owner.execute("ANALYZE budget_tracking")
-        async with store.serving_connection() as connection:
-            explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
-    plan = explained[0]["Plan"]
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < PAGES_MAX
+    async with changed_often(database, finance_database), store.serving_connection() as connection:
+        plan = await explained(connection, statement, *arguments)
+    assert pages_of(plan) < PAGES_MAX
+
+
+async def test_a_late_impression_is_charged_without_reading_those_versions(
+    store: Store, database: str, finance_database: str
+) -> None:
+    await set_up(store, campaign("hot", late_impressions="charge"))
+    late = [beacon(one) for one in await serve_many(store, "hot", 10)]
+    await set_clock(database, "transaction_timestamp() + interval '2 hours'")
+    await sweep(store)
+    asked = [[one.request_key for one in late], [one.slot for one in late], [one.served_on for one in late]]
+    async with (
+        changed_often(database, finance_database),
+        store.serving_connection() as connection,
+        connection.transaction(),
+    ):
+        money = await connection.fetchval(holds.LOCK_LATE, *asked)
+        places = [row["place"] for row in await connection.fetch(holds.LOCK_BUDGETS, money)]
+        plan = await explained(connection, holds.CHARGE_LATE, money, places)
+    scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "budget_tracking" and "Plans" not in node]
+    assert len(scans) == 2
+    assert sum(pages_of(scan) for scan in scans) < PAGES_MAX
+    assert (await balance(database, "hot"))[0] == 10 * PRICE

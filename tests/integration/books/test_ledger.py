@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import asyncpg
@@ -26,6 +26,8 @@ from tests.integration.books.world import (
 )
 
 SPRING = campaign("spring", billing="serve", budgets={"lifetime": "100", "day": "50", "hour": "40"})
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -139,6 +141,32 @@ async def test_what_is_refused_is_named_and_books_nothing(
         await adjust(books, bad)
     assert await books.fetchval("SELECT count(*) FROM spend_ledger") == 10
     assert (await balance(database, "spring"))[0] == 25
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        pytest.param("SELECT FROM books_state FOR UPDATE", id="rolled up"),
+        pytest.param("LOCK TABLE spend_ledger_202501 IN SHARE ROW EXCLUSIVE MODE", id="closed"),
+    ],
+)
+async def test_a_correction_that_waits_holds_up_no_ad_and_goes_by_what_was_spent_meanwhile(
+    books: "Connection[Record]", store: Store, database: str, lock: str
+) -> None:
+    await set_clock(database, "transaction_timestamp() + interval '1 day'")
+    async with connected(database) as owner:
+        await owner.execute("SELECT make_ledger_partition('2025-01-01')")
+        async with owner.transaction():
+            await owner.execute(lock)
+            correcting = asyncio.create_task(adjust(books, adjustment("75", day=date(2025, 1, 15))))
+            while not await owner.fetchval(WAITING):
+                assert not correcting.done()
+            async with asyncio.timeout(5):
+                await serve_many(store, "spring", 1)
+    with pytest.raises(InvalidEntry, match=r"the lifetime budget has room for 72\.500000 USD"):
+        await correcting
+    assert (await balance(database, "spring"))[0] == 25 + PRICE
+    assert await disagreements(database) == []
 
 
 async def test_a_key_cannot_stand_for_two_things(books: "Connection[Record]") -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.books.settlement import settle
+from app.books.settlement import settle, sweep
 from app.domain import Event
 from app.errors import InvalidFile
 from app.store.budgets import Payment
@@ -83,6 +83,43 @@ async def test_holds_that_end_after_a_budget_was_lowered_make_no_room_above_it(s
     assert await balance(app_database, "spring") == (5, 0, 2)
     assert len(await serve_some(store, 5)) == 1
     assert await disagreements(app_database) == []
+
+
+async def test_impressions_that_come_late_are_charged_within_a_lowered_budget(
+    store: Store, app_database: str, database: str
+) -> None:
+    late = {"billing": "impression", "late_impressions": "charge"}
+    await apply_document(store, owned(**late, budgets={"lifetime": "100"}))
+    served = await serve_some(store, 10)
+    await see(store, served[:2])
+    await apply_document(store, owned(**late, budgets={"lifetime": "12.5"}))
+    await set_clock(database, "transaction_timestamp() + interval '2 hours'")
+    assert await sweep(store) == 8
+    await see(store, served[2:])
+    assert await balance(app_database, "spring") == (Decimal("12.5"), 0, 5)
+    assert await disagreements(app_database) == []
+
+
+async def test_finance_sees_the_limits_that_ads_are_served_by(
+    store: Store, finance_database: str, database: str
+) -> None:
+    async def limits() -> dict[str, tuple[Decimal, Decimal]]:
+        async with connected(finance_database) as finance:
+            rows = await finance.fetch(
+                """SELECT period || ' ' || period_start::date AS period, "limit", remaining FROM finance.budgets"""
+            )
+        return {row["period"]: (row["limit"], row["remaining"]) for row in rows}
+
+    held = {"billing": "impression"}
+    await set_clock(database, "timestamptz '2026-03-01 12:00Z'")
+    await apply_document(store, owned(**held, budgets={"lifetime": "100", "day": "50"}))
+    await serve_some(store, 4)
+    await set_clock(database, "timestamptz '2026-03-02 12:00Z'")
+    await apply_document(store, owned(**held, budgets={"lifetime": "5", "day": "40"}))
+    assert await limits() == {"lifetime 1970-01-01": (10, 0), "day 2026-03-01": (50, 40), "day 2026-03-02": (40, 40)}
+    await sweep(store)
+    assert (await limits())["lifetime 1970-01-01"] == (5, 5)
+    assert (await limits())["day 2026-03-01"] == (50, 50)
 
 
 @pytest.mark.parametrize("period", ["hour", "day", "lifetime"])
