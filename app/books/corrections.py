@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from asyncpg import CheckViolationError, Connection, Record
 
 from app.errors import InvalidEntry
-from app.store import budgets, ledger
+from app.store import budgets, closing, ledger
 from app.store.ledger import Entry, LockedCampaign
 
 AMOUNT_MAX = Decimal(10) ** 12
@@ -137,6 +137,8 @@ def _check_words(key: str, reason: str) -> None:
 
 
 async def _campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
+    # A month that is being closed can take minutes, and who changes the campaign is not to wait for that.
+    await closing.keep_open(connection)
     campaign = await ledger.lock_campaign(connection, campaign_id, day)
     if campaign is None:
         raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
