@@ -44,6 +44,7 @@ async def close(
     """
     async with connection.transaction():
         await take_time(connection)
+        await closing.close_alone(connection)
         before = await closing.closed_months(connection)
         for known in before:
             if known.month == month:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from asyncpg import CheckViolationError, Connection, Record
 
 from app.errors import InvalidEntry
-from app.store import budgets, ledger
+from app.store import budgets, closing, ledger
 from app.store.ledger import Entry, LockedCampaign
 
 AMOUNT_MAX = Decimal(10) ** 12
@@ -79,7 +79,9 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
         if adjustment.currency not in (None, campaign.currency):
             raise InvalidEntry("currency", f"{adjustment.campaign_id} is in {campaign.currency}")
         if before is not None:
-            wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None)
+            # What is given no day carries the moment at which it is recorded.
+            dated = campaign.day_began or before["recorded_at"]
+            wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, dated)
             return _repeated(before, adjustment.key, wanted)
         entry = Entry(
             key=adjustment.key,
@@ -104,7 +106,8 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
         if found is None:
             raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
         if before is not None:
-            wanted = ("reversal", found["campaign_id"], -found["amount"], reversal.reason, reversal.entry_id)
+            dated = before["recorded_at"]
+            wanted = ("reversal", found["campaign_id"], -found["amount"], reversal.reason, reversal.entry_id, dated)
             return _repeated(before, reversal.key, wanted)
         if found["kind"] == "reversal" or found["amount"] == 0:
             raise InvalidEntry("entry", f"{reversal.entry_id} has nothing to be taken back")
@@ -137,6 +140,8 @@ def _check_words(key: str, reason: str) -> None:
 
 
 async def _campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
+    # A month that is being closed can take minutes, and who changes the campaign is not to wait for that.
+    await closing.keep_open(connection)
     campaign = await ledger.lock_campaign(connection, campaign_id, day)
     if campaign is None:
         raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
@@ -146,7 +151,7 @@ async def _campaign(connection: "Connection[Record]", campaign_id: str, day: dat
 
 
 def _repeated(before: Record, key: str, wanted: tuple[object, ...]) -> Booked:
-    booked = (before["kind"], before["campaign_id"], before["amount"], before["reason"], before["reverses"])
+    booked = tuple(before[part] for part in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_at"))
     if booked != wanted:
         raise InvalidEntry("key", f"{key} was used before, for entry {before['entry_id']}, which is another")
     return Booked(

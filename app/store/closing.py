@@ -6,6 +6,12 @@ from datetime import date, datetime
 
 from asyncpg import Connection, Record
 
+CLOSE_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('closed_months', 0))"
+"""Waits for whoever is correcting the ledger or closing a month, and has the next ones wait for this transaction."""
+
+KEEP_OPEN = "SELECT pg_advisory_xact_lock_shared(hashtextextended('closed_months', 0))"
+"""Waits for a month that is being closed; no other is before this transaction ends."""
+
 LOOK = """
 SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends, adserver_clock() >= ends + interval '2 minutes' AS over,
        (SELECT count(*) FROM holds WHERE served_on < ends AT TIME ZONE 'UTC') AS open_holds,
@@ -82,6 +88,16 @@ class Block:
     entries: int
     last_entry: int | None
     digest: bytes
+
+
+async def close_alone(connection: "Connection[Record]") -> None:
+    """From here to the end of the transaction nobody else closes a month, or corrects the ledger at whatever date."""
+    await connection.execute(CLOSE_ALONE)
+
+
+async def keep_open(connection: "Connection[Record]") -> None:
+    """From here to the end of the transaction no month is closed."""
+    await connection.execute(KEEP_OPEN)
 
 
 async def look(connection: "Connection[Record]", month: date) -> Obstacles:

@@ -12,7 +12,7 @@ LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended('ledger correction ' |
 """Lets one transaction at a time book under a key."""
 
 FIND_CORRECTION = """
-SELECT kind, campaign_id, amount, currency, reason, reverses, entry_id, booked_at
+SELECT kind, campaign_id, amount, currency, reason, reverses, entry_id, booked_at, recorded_at
 FROM ledger_corrections WHERE idempotency_key = $1
 """
 """What was booked under a key before."""

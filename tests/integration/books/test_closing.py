@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,8 +19,11 @@ from app.errors import AdServerError, InvalidEntry
 from app.store.connections import Store
 from tests.integration.books.world import campaign, connected, disagreements, serve_many, set_clock, set_up
 
-SEPTEMBER, OCTOBER, NOVEMBER = date(2026, 9, 1), date(2026, 10, 1), date(2026, 11, 1)
+AUGUST, SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (8, 9, 10, 11))
 NOW = "timestamptz '2026-11-20 12:00Z'"
+CREDIT_IN_AUGUST = Adjustment("autumn", Decimal(-1), "credit", "k1", day=date(2026, 8, 20))
+
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @pytest.fixture
@@ -39,6 +43,12 @@ async def verdicts(connection: "Connection[Record]") -> list[Verdict]:
     found: list[Verdict] = []
     await verify(connection, found.append)
     return found
+
+
+async def all_wait(connection: "Connection[Record]", *tasks: "asyncio.Task[Any]") -> None:
+    """Returns when each of the tasks waits for a lock; fails if one of them comes to its end instead."""
+    while await connection.fetchval(WAITING) < len(tasks):
+        assert not any(task.done() for task in tasks)
 
 
 async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Record]") -> None:
@@ -161,10 +171,9 @@ async def test_a_month_with_open_holds_is_not_closed(books: "Connection[Record]"
 
 
 async def test_an_empty_month_can_be_closed_and_takes_nothing_either(books: "Connection[Record]") -> None:
-    august = date(2026, 8, 1)
-    assert (await close(books, august)).entries == 0
+    assert (await close(books, AUGUST)).entries == 0
     with pytest.raises(InvalidEntry, match="the books of 2026-08 are closed"):
-        await adjust(books, Adjustment("autumn", Decimal(1), "credit", "k1", day=date(2026, 8, 20)))
+        await adjust(books, CREDIT_IN_AUGUST)
 
 
 async def test_the_server_cannot_close_a_month(books: "Connection[Record]", app_database: str) -> None:
@@ -182,10 +191,58 @@ async def test_closing_waits_for_who_is_booking_in_the_month(books: "Connection[
             "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
         )
         closing = asyncio.create_task(close(books, SEPTEMBER))
-        while not await booking.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            pass
+        await all_wait(booking, closing)
         await transaction.commit()
         assert (await closing).entries == 31
+
+
+async def test_no_correction_gets_into_an_earlier_month_while_a_month_is_closed(
+    books: "Connection[Record]", database: str, app_database: str
+) -> None:
+    await books.execute("SELECT make_ledger_partition('2026-08-01')")
+    async with connected(database) as booking, connected(app_database) as correcting:
+        async with booking.transaction():
+            await booking.execute("LOCK TABLE spend_ledger_202609 IN ROW EXCLUSIVE MODE")
+            closing = asyncio.create_task(close(books, SEPTEMBER))
+            await all_wait(booking, closing)
+            correction = asyncio.create_task(adjust(correcting, CREDIT_IN_AUGUST))
+            await all_wait(booking, closing, correction)
+        await closing
+        with pytest.raises(InvalidEntry, match="the books of 2026-08 are closed"):
+            await correction
+
+
+async def test_closing_waits_for_who_is_correcting_an_earlier_month(
+    books: "Connection[Record]", database: str, app_database: str
+) -> None:
+    async with connected(database) as rolling_up, connected(app_database) as correcting:
+        async with rolling_up.transaction():
+            await rolling_up.execute("SELECT FROM books_state FOR UPDATE")
+            correction = asyncio.create_task(adjust(correcting, CREDIT_IN_AUGUST))
+            await all_wait(rolling_up, correction)
+            closing = asyncio.create_task(close(books, SEPTEMBER))
+            await all_wait(rolling_up, correction, closing)
+        await correction
+        with pytest.raises(InvalidEntry, match="2026-08 is to be closed before 2026-09"):
+            await closing
+
+
+async def test_months_that_are_closed_at_once_are_chained_all_the_same(
+    books: "Connection[Record]", database: str
+) -> None:
+    await books.execute("SELECT make_ledger_partition('2026-08-01')")
+    async with connected(database) as booking, connected(database) as other:
+        async with booking.transaction():
+            await booking.execute(
+                "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
+                "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
+            )
+            august = asyncio.create_task(close(books, AUGUST))
+            await all_wait(booking, august)
+            september = asyncio.create_task(close(other, SEPTEMBER))
+            await all_wait(booking, august, september)
+        await asyncio.gather(august, september)
+    assert [(one.month.entries, one.fault) for one in await verdicts(books)] == [(1, ""), (30, "")]
 
 
 @pytest.mark.parametrize("text", ["2026", "2026-13", "2026-10-01", "october", "", "0000-01"])

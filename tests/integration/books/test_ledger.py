@@ -178,6 +178,20 @@ async def test_a_key_cannot_stand_for_two_things(books: "Connection[Record]") ->
         await reverse(books, Reversal(await first_entry(books), "fraud", "k1"))
 
 
+async def test_a_key_stands_for_one_date(books: "Connection[Record]") -> None:
+    today = datetime.now(UTC).date()
+    await adjust(books, adjustment("-5"))
+    await adjust(books, adjustment("-5", "k2", day=today))
+    assert (await adjust(books, adjustment("-5", "k2", day=today))).repeat
+    for other in (
+        adjustment("-5", day=today),
+        adjustment("-5", "k2"),
+        adjustment("-5", "k2", day=today - timedelta(days=40)),
+    ):
+        with pytest.raises(InvalidEntry, match=r"key: k[12] was used before, for entry [0-9]+, which is another"):
+            await adjust(books, other)
+
+
 async def test_a_campaign_without_a_budget_cannot_go_below_zero_either(store: Store, app_database: str) -> None:
     await set_up(store, campaign("house", billing="serve", budgets={}))
     await serve_many(store, "house", 2)
