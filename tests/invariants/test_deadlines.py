@@ -14,24 +14,28 @@ MONEY = {"cpm": "1000", "budgets": {"lifetime": "100"}}
 FAR_LONGER_S = 4
 
 
+BUDGETS = "SELECT FROM budget_tracking FOR UPDATE"
+CATALOG = "LOCK TABLE catalog"
+
+
 @asynccontextmanager
-async def budget_held(database: str) -> AsyncIterator[None]:
-    """Somebody has the budgets locked while the block lasts."""
+async def held(database: str, lock: str) -> AsyncIterator[None]:
+    """Somebody has the budgets or the catalog locked while the block lasts."""
     async with connected(database) as holder, holder.transaction():
-        await holder.execute("SELECT FROM budget_tracking FOR UPDATE")
+        await holder.execute(lock)
         yield
 
 
 async def test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    async with running(database, lock_ms=9000, request_deadline_s=0.2) as server, budget_held(database):
+    async with running(database, lock_ms=9000, request_deadline_s=0.2) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             assert await server.reason(campaign_id="own") is NoFillReason.BUSY
 
 
 async def test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may_take(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    async with running(database, lock_ms=50, request_deadline_s=60) as server, budget_held(database):
+    async with running(database, lock_ms=50, request_deadline_s=60) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             assert await server.reason(campaign_id="own") is NoFillReason.BUSY
 
@@ -39,7 +43,7 @@ async def test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may
 async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
     limits = {"lane_connections": 1, "group_max": 1, "request_deadline_s": 0.5}
-    async with running(database, lock_ms=9000, **limits) as server, budget_held(database):
+    async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id="own") for _ in range(5)]
             assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
@@ -48,7 +52,7 @@ async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(da
 async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
     limits = {"lane_connections": 1, "queue_max": 1, "request_deadline_s": 60}
-    async with running(database, lock_ms=9000, **limits) as server, budget_held(database):
+    async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
         under_way = asyncio.create_task(server.ask(campaign_id="own"))
         await somebody_waits(database)
         queued = asyncio.create_task(server.ask(campaign_id="own"))
@@ -59,23 +63,15 @@ async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: st
         assert not queued.done()
 
 
-@asynccontextmanager
-async def catalog_held(database: str) -> AsyncIterator[None]:
-    """Nobody can look at the catalog while the block lasts."""
-    async with connected(database) as holder, holder.transaction():
-        await holder.execute("LOCK TABLE catalog")
-        yield
-
-
 async def test_an_unknown_campaign_is_looked_for_until_the_deadline_and_no_longer(database: str) -> None:
-    async with running(database, request_deadline_s=0.3) as server, catalog_held(database):
+    async with running(database, request_deadline_s=0.3) as server, held(database, CATALOG):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id=f"new-{no}") for no in range(3)]
             assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
 
 
 async def test_no_more_unknown_campaigns_are_looked_for_than_may_wait(database: str) -> None:
-    async with running(database, queue_max=1, request_deadline_s=60) as server, catalog_held(database):
+    async with running(database, queue_max=1, request_deadline_s=60) as server, held(database, CATALOG):
         looked_for = asyncio.create_task(server.ask(campaign_id="new"))
         await somebody_waits(database)
         async with asyncio.timeout(FAR_LONGER_S):
