@@ -29,7 +29,7 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
     with _logs(settings), opened_database(settings) as database:
         migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
         app_url = database.app_url()
-        _require_database(app_url, settings)
+        _require_serving_database(app_url, settings)
         environment = {"ADSERVER_DATABASE_URL": app_url, "ADSERVER_SECRET_KEY": secret_key}
         if load_demo(settings, database.url):
             report("The database was empty: loaded the demo campaigns.")
@@ -49,7 +49,8 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
     interruption = Interruption()
     require_free(settings.host, settings.port)
-    _require_database(settings.database_url, settings)
+    require_schema(settings.database_url)
+    _require_serving_database(settings.database_url, settings)
     with _logs(settings):
         asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
 
@@ -66,10 +67,10 @@ def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -
     ]
 
 
-def _require_database(url: str, settings: Settings) -> None:
-    """Where the workers' pools know the database by two names, neither is to be found wrong only when players ask."""
-    for each in {url, serving_url(url, settings.serving_database)}:
-        require_schema(each)
+def _require_serving_database(url: str, settings: Settings) -> None:
+    """Where serving has a name of its own for the database, it is not to be found wrong only when players ask."""
+    if settings.serving_database:
+        require_schema(serving_url(url, settings.serving_database))
 
 
 @contextmanager
