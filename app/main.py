@@ -108,8 +108,8 @@ class Worker:
         self._stack.push_async_callback(upstreams.aclose)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
-        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, settings.upstream_deadline_ms / 1000)
         limits = _limits(settings)
+        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, limits)
         spans = self._tracing or NO_SPANS
         adserver = AdServer(
             store,
@@ -149,7 +149,7 @@ class Worker:
             *players.routes(),
             *beacons.routes(),
             *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
-            *Vmaps(desk, catalogs, clients, settings.beacon_base_url).routes(),
+            *Vmaps(desk, catalogs, clients, settings.beacon_base_url, limits.request_deadline_s).routes(),
             *Operations(metrics, readiness, statuses).routes(),
             *Admin(
                 SetupDesk(store, catalogs), settings.admin_token.get_secret_value(), settings.max_body_bytes

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
+from app.serving.adserver import Limits
 from app.serving.tickets import FetchedAd, Ticket
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
@@ -17,6 +18,9 @@ from app.vast.macros import cache_key, expand, expand_stranger
 
 ANSWERING_S = 0.05
 """What is left of a request's deadline for paying and answering once its ad is here."""
+
+LATE = 0.5
+"""A request with less than this part of the usual time for its upstreams has waited for too long with us."""
 
 
 class TicketValues:
@@ -68,19 +72,20 @@ class TicketValues:
 class UpstreamAds:
     """Serving's source of the ads that are not its own."""
 
-    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, upstream_deadline_s: float) -> None:
+    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, limits: Limits) -> None:
         self._chain = chain
         self._unwrapper = unwrapper
-        self._deadline_s = upstream_deadline_s
+        self._usual_s = min(limits.upstream_deadline_s, limits.request_deadline_s - ANSWERING_S)
 
     async def fetch(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd:
         """The first ad that an upstream of the list has in time, and that suits the request; raises UpstreamFailed."""
         values = TicketValues(ticket)
         now = asyncio.get_running_loop().time()
-        deadline = min(ticket.deadline - ANSWERING_S, now + self._deadline_s)
+        deadline = min(ticket.deadline - ANSWERING_S, now + self._usual_s)
+        late = deadline - now < LATE * self._usual_s
         left = list(upstreams)
         while True:
-            fetched = await self._chain.fetch(left, values, deadline)
+            fetched = await self._chain.fetch(left, values, deadline, late=late)
             while (upstream := left.pop(0)).id != fetched.upstream_id:
                 pass
             if _suits(fetched, ticket):

@@ -1,7 +1,8 @@
 """Asking one upstream once, with everything that protects it and us from each other."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.breaker import Breakers
 from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.failures import AD, LOST, NOT_ASKED, FailureKind, NotAnswered
+from app.upstreams.failures import AD, LOST, OF_OURS, FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
 from app.upstreams.latencies import Latencies
 
@@ -52,12 +53,14 @@ class Asker:
         self.breakers = Breakers(observer.breaker)
         self.bulkhead = Bulkhead()
 
-    async def ask(self, upstream: Upstream, context: RequestValues, within_s: float) -> Answer:
-        """The upstream's ad within so many seconds; raises UpstreamFailed."""
+    async def ask(
+        self, upstream: Upstream, context: RequestValues, within_s: float, *, hurried: bool = False
+    ) -> Answer:
+        """The upstream's ad within so many seconds, `hurried` if those are fewer than usual; raises UpstreamFailed."""
         started = self._clock()
         outcome: str = LOST
         try:
-            with self.breakers.attempt(upstream), self.bulkhead.berth(upstream):
+            with self.breakers.attempt(upstream), self.bulkhead.berth(upstream), _excused(hurried):
                 body = await self._send(upstream, context, started + within_s)
                 answer = Answer(body, self._compile(upstream, body))
             outcome = AD
@@ -66,7 +69,7 @@ class Asker:
             raise
         finally:
             seconds = self._clock() - started
-            if outcome not in NOT_ASKED:
+            if outcome not in OF_OURS:
                 self.latencies.record(upstream.id, seconds)
             self._observer.attempt(upstream.id, outcome, seconds)
         return answer
@@ -114,3 +117,14 @@ class Asker:
             raise UpstreamFailed(upstream.id, FailureKind.NO_AD) from error
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
+
+
+@contextmanager
+def _excused(hurried: bool) -> Iterator[None]:
+    """A timeout of a hurried attempt is ours."""
+    try:
+        yield
+    except UpstreamFailed as failure:
+        if hurried and failure.kind == FailureKind.TIMEOUT:
+            raise UpstreamFailed(failure.upstream_id, FailureKind.HURRIED) from failure
+        raise

@@ -1,8 +1,8 @@
 """A circuit breaker for each upstream: closed → opened → half-opened → closed or opened.
 
 purgatory keeps the count and the state. Three things are added here: half-opened lets one trial through instead of
-everybody; an attempt that was cancelled or not sent is neither a failure nor a success; and an attempt that began
-before the state changed does not change it again.
+everybody; an attempt that was cancelled, not sent or hurried is neither a failure nor a success; and an attempt that
+began before the state changed does not change it again.
 """
 
 import time
@@ -15,7 +15,7 @@ from purgatory.domain.model import HALF_OPENED, OPENED, Context
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
-from app.upstreams.failures import NOT_ASKED, FailureKind
+from app.upstreams.failures import OF_OURS, FailureKind
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class _Breaker:
         try:
             yield
         except UpstreamFailed as failure:
-            if failure.kind not in NOT_ASKED and changes == self._changes:
+            if failure.kind not in OF_OURS and changes == self._changes:
                 self._end(failure)
             raise
         else:

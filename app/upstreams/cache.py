@@ -84,10 +84,12 @@ class BodyCache:
         entry.last_context = context
         return entry.answer
 
-    async def ask(self, upstream: Upstream, context: RequestValues, within_s: float) -> Answer:
+    async def ask(
+        self, upstream: Upstream, context: RequestValues, within_s: float, *, hurried: bool = False
+    ) -> Answer:
         """The body from here or from the upstream; raises UpstreamFailed."""
         if not upstream.cache_ttl_s:
-            return await self._asker.ask(upstream, context, within_s)
+            return await self._asker.ask(upstream, context, within_s, hurried=hurried)
         if answer := self.look(upstream, context):
             return answer
         if within_s <= 0:

@@ -22,13 +22,16 @@ class UpstreamChain:
         self._documents = documents
         self._losers: set[asyncio.Task[Answer]] = set()
 
-    async def fetch(self, upstreams: Sequence[Upstream], context: RequestValues, deadline: float) -> Fetched:
+    async def fetch(
+        self, upstreams: Sequence[Upstream], context: RequestValues, deadline: float, *, late: bool = False
+    ) -> Fetched:
         """Asks in order until one has an ad; `deadline` is in seconds of the event loop's clock.
 
         What is left of it is divided among the upstreams that are left, so that one that hangs leaves time for the
-        others. Raises AllUpstreamsFailed.
+        others. A `late` request has little to divide: it is not the fault of one that it cannot give its `timeout_ms`.
+        Raises AllUpstreamsFailed.
         """
-        race = _Race(self._cache, self._asker.latencies, upstreams, context, deadline)
+        race = _Race(self._cache, self._asker.latencies, upstreams, context, deadline, late=late)
         try:
             return await race.run()
         finally:
@@ -75,11 +78,14 @@ class _Race:
         upstreams: Sequence[Upstream],
         context: RequestValues,
         deadline: float,
+        *,
+        late: bool,
     ) -> None:
         self._cache = cache
         self._latencies = latencies
         self._context = context
         self._deadline = deadline
+        self._late = late
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
         self._waiting = deque(upstreams)
@@ -108,7 +114,9 @@ class _Race:
         now = self._clock()
         share_s = (self._deadline - now) / len(self._waiting)
         upstream = self._waiting.popleft()
-        asking = self._cache.ask(upstream, self._context, min(share_s, upstream.timeout_ms / 1000))
+        timeout_s = upstream.timeout_ms / 1000
+        hurried = self._late and share_s < timeout_s
+        asking = self._cache.ask(upstream, self._context, min(share_s, timeout_s), hurried=hurried)
         self.running[asyncio.create_task(asking)] = (upstream, now)
 
     def _hedge_after_s(self) -> float | None:

@@ -31,6 +31,7 @@ class FailureKind(StrEnum):
     QUOTA = "quota"
     BULKHEAD = "bulkhead"
     DEADLINE = "deadline"
+    HURRIED = "hurried"
 
 
 AD = "ad"
@@ -38,7 +39,10 @@ LOST = "lost"
 """What metrics call an attempt that succeeded, and one that was cancelled: another ad was first, or the player left."""
 
 NOT_ASKED = frozenset({FailureKind.BREAKER_OPEN, FailureKind.QUOTA, FailureKind.BULKHEAD, FailureKind.DEADLINE})
-"""Kinds for which no request was sent: they say nothing of the upstream."""
+"""Kinds for which no request was sent."""
+
+OF_OURS = NOT_ASKED | {FailureKind.HURRIED}
+"""Kinds that say nothing of the upstream: it was not asked, or we came late and could not wait as long as usual."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.domain import AdBreak, VastVersion
-from app.errors import AdServerError, InvalidRequest
+from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.render import empty
@@ -36,11 +36,14 @@ OF_BREAKS = ("pod_size", "pod_duration_s")
 class Vmaps:
     """VMAP 1.0.1 documents."""
 
-    def __init__(self, desk: AdDesk, catalogs: CatalogHolder, clients: ClientReader, base_url: str) -> None:
+    def __init__(
+        self, desk: AdDesk, catalogs: CatalogHolder, clients: ClientReader, base_url: str, deadline_s: float
+    ) -> None:
         self._desk = desk
         self._catalogs = catalogs
         self._clients = clients
         self._base_url = base_url
+        self._deadline_s = deadline_s
 
     def routes(self) -> list[BaseRoute]:
         """`/vmap`."""
@@ -69,11 +72,19 @@ class Vmaps:
             raise InvalidRequest("placement_id", "must be there")
         placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
-            await self._catalogs.reload(self._catalogs.current)
+            await self._look_for_new()
             placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
             raise InvalidRequest("placement_id", "is not known")
         return placement.ad_breaks
+
+    async def _look_for_new(self) -> None:
+        """Loads what was set up since; raises StoreUnavailable if that takes longer than a player waits."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._catalogs.reload(self._catalogs.current)
+        except TimeoutError:
+            raise StoreUnavailable("the catalog cannot be read in time") from None
 
     async def _embedded(self, asked: list[dict[str, str]], request: Request, version: VastVersion) -> list[bytes]:
         """The breaks' documents; a request that is asked again by its id gets the same ads in each."""

@@ -78,7 +78,7 @@ async def running(
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
     store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
     upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
-    source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds.upstream_deadline_s)
+    source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)
     catalogs = await CatalogHolder.open(store)
     adserver = AdServer(
         store,

@@ -1,7 +1,7 @@
 """Ads from upstreams over real HTTP, as a ticket gets them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from uuid import UUID
@@ -12,6 +12,7 @@ from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
+from app.serving.adserver import Limits
 from app.serving.context import open_context
 from app.serving.tickets import FetchedAd, Ticket
 from app.upstreams.service import Upstreams
@@ -20,6 +21,15 @@ from tests.faults.upstream_server import UpstreamServer
 from tests.unit.vast.conftest import BASE_URL, VALUES, texts
 
 ID = UUID("0199f3a0-0000-7000-8000-000000000001")
+LIMITS = Limits(
+    request_deadline_s=2.05,
+    upstream_deadline_s=2,
+    group_patience_s=0.06,
+    group_max=1,
+    queue_max=1,
+    lane_connections=1,
+    fetch_connections=1,
+)
 VAST_1 = b"<VideoAdServingTemplate><Ad id='1'><InLine/></Ad></VideoAdServingTemplate>"
 
 
@@ -43,13 +53,20 @@ class Rig:
     primary: UpstreamServer
     fallback: UpstreamServer
     target: UpstreamServer
+    breaker_states: Callable[[], Mapping[str, str]]
     cache_ttl_s: int = 0
 
     @property
     def upstreams(self) -> list[Upstream]:
         servers = {"primary": self.primary, "fallback": self.fallback}
         return [
-            Upstream(name, f"{server.url}/?u={{user_id}}&ip=[DEVICEIP]", timeout_ms=2000, cache_ttl_s=self.cache_ttl_s)
+            Upstream(
+                name,
+                f"{server.url}/?u={{user_id}}&ip=[DEVICEIP]",
+                timeout_ms=2000,
+                cache_ttl_s=self.cache_ttl_s,
+                breaker_failures=1,
+            )
             for name, server in servers.items()
         ]
 
@@ -81,7 +98,8 @@ async def rig() -> AsyncIterator[Rig]:
         primary.behaviour = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
         fallback.behaviour = faults.answer(faults.inline("from the fallback"))
         target.behaviour = faults.answer(faults.inline("wrapped"))
-        yield Rig(UpstreamAds(upstreams.chain, upstreams.unwrapper, 2.0), primary, fallback, target)
+        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, LIMITS)
+        yield Rig(ads, primary, fallback, target, lambda: upstreams.breaker_states)
         await upstreams.aclose()
 
 
@@ -175,3 +193,13 @@ async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Ri
     in_pod = rig.ticket(pod_size=2)
     assert rig.ads.in_hand(in_pod, rig.upstreams) is None
     assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
+
+
+@pytest.mark.parametrize(("within_s", "state"), [(0.9, "closed"), (1.2, "opened")])
+async def test_an_upstream_is_held_to_the_time_of_requests_that_did_not_wait_long(
+    rig: Rig, within_s: float, state: str
+):
+    rig.primary.behaviour = faults.hang
+    fetched = await rig.ads.fetch(rig.ticket(within_s=within_s), rig.upstreams)
+    assert fetched.upstream_id == "fallback"
+    assert rig.breaker_states()["primary"] == state

@@ -123,9 +123,9 @@ class Bench:
         self.tokens[upstream.id] -= 1
         return self.tokens[upstream.id] >= 0
 
-    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0, **values: str) -> Fetched:
+    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0, late: bool = False, **values: str) -> Fetched:
         deadline = asyncio.get_running_loop().time() + within_s
-        return await self.chain.fetch(upstreams, Values(**values), deadline)
+        return await self.chain.fetch(upstreams, Values(**values), deadline, late=late)
 
     def in_hand(self, *upstreams: Upstream, **values: str) -> Fetched | None:
         return self.chain.in_hand(upstreams, Values(**values))

@@ -69,6 +69,25 @@ async def test_tmax_is_the_upstreams_own_limit_when_that_is_shorter(bench, upstr
     assert 140 <= tmax(upstream) <= 150
 
 
+async def test_a_late_request_that_cannot_wait_opens_no_breaker(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.hang
+    primary = ask(upstream, timeout_ms=10_000, breaker_failures=1)
+    fetched = await bench.fetch(primary, ask(fallback, "fallback"), within_s=0.2, late=True)
+    assert kinds(fetched.attempts) == [("primary", "hurried")]
+    assert bench.asker.breakers.states["primary"] == "closed"
+    fetched = await bench.fetch(primary, ask(fallback, "fallback"), within_s=0.2)
+    assert kinds(fetched.attempts) == [("primary", "timeout")]
+    assert bench.asker.breakers.states["primary"] == "opened"
+
+
+async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(bench, upstream, fallback) -> None:
+    upstream.behaviour = faults.hang
+    primary = ask(upstream, timeout_ms=50, breaker_failures=1)
+    fetched = await bench.fetch(primary, ask(fallback, "fallback"), within_s=30, late=True)
+    assert kinds(fetched.attempts) == [("primary", "timeout")]
+    assert bench.asker.breakers.states["primary"] == "opened"
+
+
 async def test_past_the_deadline_nobody_is_asked(bench, upstream) -> None:
     with pytest.raises(AllUpstreamsFailed) as caught:
         await bench.fetch(ask(upstream), within_s=0)

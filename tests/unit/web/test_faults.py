@@ -1,5 +1,6 @@
 """What nobody expected: the player gets an answer all the same, and the log says what happened."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from lxml import etree
 from starlette.applications import Starlette
 
 from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
+from app.errors import StoreUnavailable
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
@@ -25,6 +27,7 @@ from app.web.players import TagUrl
 from app.web.vmaps import Vmaps
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
+FAR_LONGER_S = 20
 
 
 class BrokenDesk(AdDesk):
@@ -58,6 +61,11 @@ class TwoBreaks(CatalogHolder):
         """It has a placement, and nowhere to look for others."""
         movie = Placement("movie", "p", (), (AdBreak("mid", "50%", pod_size=2), AdBreak("post", "end")))
         self.current = Catalog(1, {}, {}, {}, {"movie": movie}, {})
+
+
+class NeverReloaded(TwoBreaks):
+    async def reload(self, seen: Catalog) -> None:
+        await asyncio.Event().wait()
 
 
 class BrokenCounter:
@@ -104,7 +112,7 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
 
 async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
     desk = ObservedDesk(OneBreak(), lambda _: True, observed)
-    app = Starlette(routes=Vmaps(desk, TwoBreaks(), ClientReader([]), "http://adserver").routes())
+    app = Starlette(routes=Vmaps(desk, TwoBreaks(), ClientReader([]), "http://adserver", 1).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vmap?placement_id=movie&embed=1")
@@ -112,6 +120,14 @@ async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_d
     assert [len(list(found.iter("{*}Ad"))) for found in etree.fromstring(response.content)] == [0, 1]
     assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/vmap")]
     assert observed.requests == [(500, "error"), (200, "served")]
+
+
+async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
+    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    app = Starlette(routes=Vmaps(desk, NeverReloaded(), ClientReader([]), "http://adserver", 0.05).routes())
+    async with client_of(app) as client, asyncio.timeout(FAR_LONGER_S):
+        with pytest.raises(StoreUnavailable):
+            await client.get("/vmap?placement_id=new")
 
 
 async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_there(observed: Observed) -> None:
