@@ -138,11 +138,14 @@ Every transaction inserts its serves and holds in the order of request and slot,
 that serve one request wait for each other, and not both at once. Every part is read as seldom, and is as narrow, as
 may be: with few ads, most of the time goes into setting up the plan, and with many, into copying rows."""
 
-OPEN_PERIODS = """
+OPEN_PERIODS = f"""
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
-SELECT c.id, b.period, window_start(b.period, adserver_clock(), c.timezone), b."limit"
+SELECT due.campaign_id, due.period, due.period_start, b."limit"
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
-WHERE c.id = ANY ($1)
+CROSS JOIN LATERAL (
+    SELECT c.id AS campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+) AS due
+WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST})
 ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 """

@@ -62,8 +62,8 @@ def _may(name: str, type_: Any, comment: str) -> Column[Any]:
     return Column(name, type_, nullable=True, comment=comment)
 
 
-def _key(name: str, type_: Any, comment: str) -> Column[Any]:
-    return Column(name, type_, primary_key=True, comment=comment, autoincrement=False)
+def _key(name: str, type_: Any, comment: str, **options: Any) -> Column[Any]:
+    return Column(name, type_, primary_key=True, comment=comment, autoincrement=False, **options)
 
 
 def _one_of(name: str, column: str, words: str) -> CheckConstraint:
@@ -260,10 +260,9 @@ budget_tracking = Table(
     _must("spent", Money, "Charged so far", server_default=text("0")),
     _must("held", Money, "Held for ads that were served and not yet seen", server_default=text("0")),
     _must("impressions", BigInteger, "Ads charged or held", server_default=text("0")),
-    _must("generation", Integer, "Grows with every thirtieth change or so", server_default=text("0")),
+    _key("generation", Integer, "Grows with every thirtieth change or so", server_default=text("0")),
     CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
     CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
-    Index("budget_tracking_newest", "campaign_id", "period", "period_start", text("generation DESC")),
     Index(
         "budget_tracking_by_generation",
         text("((campaign_id::text || '/'::text) || period)"),
@@ -272,6 +271,15 @@ budget_tracking = Table(
     ),
     comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
     postgresql_with={"fillfactor": "10"},
+)
+
+budget_periods = Table(
+    "budget_periods",
+    metadata,
+    _key("campaign_id", Identifier, "Campaign"),
+    _key("period", Text, "hour, day or lifetime"),
+    _key("period_start", Moment, "Start of the period"),
+    comment="Every period that a row of budget_tracking was opened for, so that it is opened once",
 )
 
 ad_serves = Table(

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Literal
 from uuid import uuid4
 
 import asyncpg
@@ -13,7 +14,7 @@ from app.serving.tickets import NoFill, Served
 from app.store import budgets, caps
 from app.store.budgets import Payment
 from tests.campaigns import own_campaign, set_up
-from tests.invariants.world import running
+from tests.invariants.world import running, somebody_waits
 from tests.players import connected, disagreements
 from tests.postgres import cloned_database
 
@@ -22,6 +23,10 @@ SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
 GRANT = "least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))"
 UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
 COUNT_GUARD = "WHERE f.count < excluded.cap"
+OPEN_PERIOD = """
+INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
+VALUES ('tight', 'hour', '2026-01-01T00:00:00Z', 7)
+"""
 CORRECTIONS = """
 INSERT INTO ledger_corrections
 SELECT {key}, '{kind}', 'tight', 1, 'USD', 'why', {reverses}, no, now(), now(), 'me' FROM generate_series(1, 2) AS no
@@ -104,6 +109,29 @@ async def test_the_schema_refuses_what_the_statements_let_through(
             await caps.take(connection, ["tight"], [user], [None])
 
 
+@pytest.mark.parametrize(
+    ("isolation", "refused"),
+    [
+        ("read_committed", asyncpg.UniqueViolationError),
+        ("repeatable_read", asyncpg.SerializationError),
+    ],
+)
+async def test_a_budget_period_is_opened_once(
+    database: str, isolation: Literal["read_committed", "repeatable_read"], refused: type[Exception]
+) -> None:
+    await set_up(database, own_campaign("tight", **SEVEN))
+    async with connected(database) as one, connected(database) as two, two.transaction(isolation=isolation):
+        await two.execute("SELECT")
+        async with one.transaction():
+            await one.execute(OPEN_PERIOD)
+            second = asyncio.create_task(two.execute(OPEN_PERIOD))
+            await somebody_waits(database)
+            # The version that the primary key would have met is no more when the second goes on.
+            await one.execute("UPDATE budget_tracking SET generation = generation + 1")
+        with pytest.raises(refused):
+            await second
+
+
 @pytest.fixture(scope="module")
 async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
     """A database in which one ad was served."""
@@ -126,6 +154,7 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("count_within_cap", "UPDATE frequency_caps SET count = -1"),
         ("frequency_caps_pkey", "INSERT INTO frequency_caps TABLE frequency_caps"),
         ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
+        ("stays that of its campaign and period", "UPDATE budget_tracking SET period_start = now()"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
         ("ledger_corrections_pkey", CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL")),
         ("an_entry_is_reversed_once", CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1")),

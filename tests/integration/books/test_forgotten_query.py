@@ -143,6 +143,21 @@ async def test_a_budget_is_found_without_reading_the_versions_that_finance_keeps
     assert pages_of(plan) < PAGES_MAX
 
 
+async def test_a_budget_changes_without_reading_those_versions(
+    store: Store, database: str, finance_database: str
+) -> None:
+    await set_up(store, campaign("hot"))
+    change = "UPDATE budget_tracking SET generation = generation + 1 WHERE ctid = $1"
+    async with (
+        changed_often(database, finance_database),
+        store.serving_connection() as connection,
+        connection.transaction(),
+    ):
+        (place, *_) = await connection.fetch(budgets.LOCK, ["hot"])
+        plan = await explained(connection, change, place["place"])
+    assert pages_of(plan) < PAGES_MAX
+
+
 async def test_a_late_impression_is_charged_without_reading_those_versions(
     store: Store, database: str, finance_database: str
 ) -> None:

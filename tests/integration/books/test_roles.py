@@ -10,14 +10,23 @@ TABLES = (
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
-    *("maintenance", "requests_daily", "alembic_version"),
+    *("maintenance", "requests_daily", "budget_periods", "alembic_version"),
 )
 
 SERVED_AND_BOOKED = ("ad_serves", "ad_events", "served_documents", "spend_ledger", "ledger_corrections")
 NEVER_DELETED = (
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
-    *("catalog", "spend_daily", "books_state", "closed_months", "retention", "maintenance", "requests_daily"),
+    *(
+        "catalog",
+        "spend_daily",
+        "books_state",
+        "closed_months",
+        "retention",
+        "maintenance",
+        "requests_daily",
+        "budget_periods",
+    ),
     "alembic_version",
 )
 NEVER_WRITTEN = ("closed_months", "retention", "alembic_version")
