@@ -60,9 +60,15 @@ CREATE UNIQUE INDEX IF NOT EXISTS budget_tracking_one_row ON budget_tracking ({c
 """
 
 SWAP = """
--- squawk-ignore disallowed-unique-constraint
+-- squawk-ignore ban-drop-constraint
 ALTER TABLE budget_tracking DROP CONSTRAINT budget_tracking_pkey,
     ADD CONSTRAINT budget_tracking_pkey PRIMARY KEY USING INDEX budget_tracking_one_row
+"""
+
+# The table is locked already.
+DROP_NEWEST = """
+-- squawk-ignore require-concurrent-index-deletion
+DROP INDEX budget_tracking_newest
 """
 
 
@@ -85,7 +91,7 @@ def upgrade() -> None:
     op.execute(INDEX.format(columns="campaign_id, period, period_start, generation"))
     op.execute(SWAP)
     # What it was for, the primary key does.
-    op.drop_index("budget_tracking_newest", table_name="budget_tracking")
+    op.execute(DROP_NEWEST)
 
 
 def downgrade() -> None:

@@ -6,6 +6,7 @@ TABLES = "migrations/versions/0001_the_tables.py"
 ROLES = "migrations/versions/0004_roles.py"
 BOOKS = "migrations/versions/0005_the_books.py"
 CLOSING = "migrations/versions/0008_closing.py"
+PERIODS = "migrations/versions/0017_one_row_a_period.py"
 BUDGETS = "app/store/budgets.py"
 CAPS = "app/store/caps.py"
 HOLDS = "app/store/holds.py"
@@ -52,6 +53,14 @@ GUARDS = [
         'sa.CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0",',
         'sa.CheckConstraint("true",',
         f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
+    ),
+    Guard(
+        "I1",
+        "a budget period has one row",
+        PERIODS,
+        "    NEW.generation := coalesce(taken, NEW.generation);\n",
+        "",
+        f"{LIMITS_TEST}::test_a_budget_period_is_opened_once",
     ),
     Guard(
         "I1",
