@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -235,7 +236,8 @@ class AdServer:
         started = self._loop.time()
         self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
         catalog = self.catalogs.current
-        transaction = GroupTransaction(connection, catalog, self._doubts, self._fetch_ad, self._recall, self._patience)
+        recall = partial(self._recall, catalog)
+        transaction = GroupTransaction(connection, catalog, self._doubts, self._fetch_ad, recall, self._patience)
         self._groups[lane] += 1
         try:
             with self._spans.group(lane, [ticket.trace for ticket in tickets]) as steps:
@@ -250,7 +252,7 @@ class AdServer:
                 await budgets.open_periods(other, sorted(catalog.campaigns))
             self._start_again(tickets)
         else:
-            self._tell(group)
+            self._tell(group, catalog)
         finally:
             self._groups[lane] -= 1
         self._observer.group(lane, len(tickets), self._loop.time() - started)
@@ -259,11 +261,11 @@ class AdServer:
         for ticket in reversed(tickets):
             self._send(ticket, back=True)
 
-    def _tell(self, group: Group) -> None:
+    def _tell(self, group: Group, catalog: Catalog) -> None:
         # All of them together: with the code and the templates in the processor's caches, an answer takes half of the
         # time that it takes between two requests.
         for ticket, served in group.served:
-            self._answer(ticket, served)
+            self._answer(ticket, served, catalog)
         for ticket, error in group.failed:
             ticket.fail(error)
         self._start_again(group.again)
@@ -275,9 +277,10 @@ class AdServer:
         for ticket, late in group.late.items():
             self._set_aside(self._finish_late(ticket, late))
 
-    def _answer(self, ticket: Ticket, served: Served) -> None:
+    def _answer(self, ticket: Ticket, served: Served, catalog: Catalog) -> None:
         try:
-            served.vast = self._answers.vast(served, ticket.request.vast_version, self.catalogs.current)
+            # By the catalog that its creatives are of: the current one may have moved while the group was committed.
+            served.vast = self._answers.vast(served, ticket.request.vast_version, catalog)
         except Exception as error:  # noqa: BLE001 - it belongs to this request, which raises it
             ticket.fail(error)
         else:
@@ -299,12 +302,12 @@ class AdServer:
         with self._spans.fetch(ticket.trace):
             return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
 
-    def _recall(self, ticket: Ticket, serve: EarlierServe) -> ServedAd:
+    def _recall(self, catalog: Catalog, ticket: Ticket, serve: EarlierServe) -> ServedAd:
         """The document is kept for requests with a name only; others still have in hand what was fetched for them."""
         fetched = ticket.in_hand.get(serve.campaign_id)
         if serve.upstream_id is not None and serve.document is not None:
             fetched = self._source.restore(serve.upstream_id, serve.document)
-        creative = _creative(self.catalogs.current, serve.campaign_id, serve.creative_id)
+        creative = _creative(catalog, serve.campaign_id, serve.creative_id)
         return ServedAd(serve.slot, serve.campaign_id, creative, fetched)
 
 

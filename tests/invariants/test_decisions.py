@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from asyncpg.transaction import Transaction
 
 from app.domain import NoFillReason
-from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
+from tests.campaigns import campaign, creative, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running, somebody_waits
 from tests.players import connected, disagreements
@@ -54,10 +55,34 @@ async def test_a_users_second_request_of_a_group_keeps_the_order_of_its_campaign
             assert await asyncio.gather(*asked) == ["first", "first", "first"]
 
 
+async def test_an_answer_that_is_late_leaves_no_old_creative_for_those_after_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The catalog has moved, and been loaded, while the first one's COMMIT was under way."""
+    await set_up(database, campaign("a"), creative("c", "a", "Old"))
+    commit = Transaction._Transaction__commit
+    committed, heard = asyncio.Event(), asyncio.Event()
+
+    async def commit_and_hear_late(transaction: Transaction) -> None:
+        await commit(transaction)
+        if not committed.is_set():
+            committed.set()
+            await heard.wait()
+
+    async with running(database) as server:
+        monkeypatch.setattr(Transaction, "_Transaction__commit", commit_and_hear_late)
+        first = asyncio.create_task(server.served(campaign_id="a"))
+        await committed.wait()
+        await set_up(database, creative("c", "a", "New"))
+        catalogs = server.adserver.catalogs
+        await catalogs.reload(catalogs.current)
+        heard.set()
+        assert b"<AdTitle>Old" in (await first).vast
+        assert b"<AdTitle>New" in (await server.served(campaign_id="a")).vast
+
+
 async def test_two_requests_of_one_session_in_one_group_get_different_creatives(database: str) -> None:
-    media = '[ { url = "https://cdn.example/a.mp4", type = "video/mp4", width = 640, height = 360 } ]'
-    second = f'\n[[creatives]]\nid = "b"\ncampaign_id = "two"\ntitle = "B"\nduration_s = 15\nmedia_files = {media}\n'
-    await set_up(database, own_campaign("two"), second)
+    await set_up(database, own_campaign("two"), creative("b", "two"))
     async with running(database) as server, connected(database) as connection:
         for _ in range(5):
             session_id = await connection.fetchval(
@@ -66,7 +91,7 @@ async def test_two_requests_of_one_session_in_one_group_get_different_creatives(
             )
             asked = [server.served(campaign_id="two", session_id=str(session_id)) for _ in range(2)]
             creatives = [served.ads[0].creative for served in await asyncio.gather(*asked)]
-            assert {creative.id for creative in creatives if creative} == {"two-15s", "b"}
+            assert {own.id for own in creatives if own} == {"two-15s", "b"}
 
 
 async def test_a_creative_that_did_not_fit_beside_another_serves_when_the_other_does_not(database: str) -> None:
