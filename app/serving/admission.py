@@ -74,6 +74,7 @@ class Admission:
             fingerprint=keys.fingerprint(request.values) if named else 0,
             correlator=context.correlator,
             candidates=candidates,
+            revision=self._catalogs.current.revision,
             deadline=deadline,
             tell=tell,
             may_be_served=named,
@@ -84,6 +85,10 @@ class Admission:
 
     def decide_anew(self, ticket: Ticket) -> None:
         """Forgets what followed from a catalog that is no longer the current one."""
+        revision = self._catalogs.current.revision
+        if ticket.revision == revision:
+            return
+        ticket.revision = revision
         ticket.candidates = self.candidates(ticket.request) or ()
         ticket.refusals = {}
         self._refuse_by_targeting(ticket)

@@ -236,6 +236,9 @@ class AdServer:
         started = self._loop.time()
         self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
         catalog = self.catalogs.current
+        if any(ticket.revision != catalog.revision for ticket in tickets):
+            self._decide_anew(tickets)
+            return
         recall = partial(self._recall, catalog)
         transaction = GroupTransaction(connection, catalog, self._doubts, self._fetch_ad, recall, self._patience)
         self._groups[lane] += 1
@@ -244,9 +247,7 @@ class AdServer:
                 group = await transaction.serve(tickets, steps)
         except CatalogMovedError:
             await self.catalogs.reload(catalog)
-            for ticket in tickets:
-                self._admission.decide_anew(ticket)
-            self._start_again(tickets)
+            self._decide_anew(tickets)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
                 await budgets.open_periods(other, sorted(catalog.campaigns))
@@ -256,6 +257,11 @@ class AdServer:
         finally:
             self._groups[lane] -= 1
         self._observer.group(lane, len(tickets), self._loop.time() - started)
+
+    def _decide_anew(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            self._admission.decide_anew(ticket)
+        self._start_again(tickets)
 
     def _start_again(self, tickets: list[Ticket]) -> None:
         for ticket in reversed(tickets):

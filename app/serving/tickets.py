@@ -114,6 +114,8 @@ class Ticket:
     fingerprint: int
     correlator: str
     candidates: tuple[str, ...]
+    revision: int
+    """Of the catalog that its candidates, and what was refused of them, are by."""
     deadline: float
     """When the answer is due, by the event loop's clock, in seconds."""
     tell: Tell

@@ -9,7 +9,7 @@ from app.domain import NoFillReason
 from tests.campaigns import campaign, creative, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running, somebody_waits
-from tests.players import connected, disagreements
+from tests.players import becomes, connected, disagreements, idle_in_transaction
 
 CAP_1 = [{"impressions": 1, "per": "day"}]
 CAP_9 = [{"impressions": 9, "per": "day"}]
@@ -31,6 +31,26 @@ async def test_a_campaign_that_is_aimed_at_others_is_served_to_them_by_a_server_
         assert await server.reason(campaign_id="aimed", country="DE") is NoFillReason.TARGETING
         await set_up(database, own_campaign("aimed", targeting={"countries": ["DE"]}))
         assert await server.campaign(campaign_id="aimed", country="DE") == "aimed"
+
+
+async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(database: str) -> None:
+    """Its request was admitted, and its upstream asked, by the one of before."""
+
+    async def nobody_is_in_a_transaction() -> bool:
+        return await idle_in_transaction(database) == 0
+
+    async with UpstreamServer() as network:
+        gate = network.behaviour = Gate(answer(inline()))
+        late = {"upstreams": ["network"], "targeting": {"countries": ["DE"]}}
+        await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("late", **late))
+        async with running(database, group_patience_s=0.01) as server:
+            asking = asyncio.create_task(server.reason(campaign_id="late", country="DE"))
+            await network.asked(1)
+            await becomes(nobody_is_in_a_transaction)
+            await set_up(database, campaign("late", **late | {"targeting": {"countries": ["FR"]}}))
+            assert await server.reason(campaign_id="late", country="DE") is NoFillReason.TARGETING
+            gate.opened.set()
+            assert await asking is NoFillReason.TARGETING
 
 
 async def test_a_campaign_that_no_longer_skips_the_unknown_serves_them(database: str) -> None:

@@ -80,6 +80,7 @@ class Rig:
             fingerprint=0,
             correlator="42",
             candidates=("c",),
+            revision=0,
             deadline=loop.time() + within_s,
             tell=lambda _: None,
             may_be_served=False,

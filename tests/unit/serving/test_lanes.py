@@ -22,6 +22,7 @@ def ticket(deadline: float) -> tuple[Ticket, asyncio.Future[Outcome | Exception]
         fingerprint=0,
         correlator="",
         candidates=("own",),
+        revision=0,
         deadline=deadline,
         tell=heard.set_result,
         may_be_served=False,
