@@ -32,6 +32,8 @@ UNAVAILABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
+    # What a standby says, and after a failover a connection may have led to one: the next leads to the primary.
+    asyncpg.ReadOnlySQLTransactionError,
 )
 """What the driver raises when the connection, or Postgres itself, is gone."""
 

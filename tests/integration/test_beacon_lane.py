@@ -16,6 +16,7 @@ from app.store.budgets import Payment
 from app.store.connections import Store
 from app.store.holds import Beacon
 from tests.integration.serves import add_campaigns, open_store, serve_ads
+from tests.standby import set_standby
 
 LONGER_S = 5
 """Much longer than patience, and shorter than a lock that is held until the test lets go of it."""
@@ -161,6 +162,21 @@ async def test_no_beacon_is_lost_when_postgres_ends_the_lanes_connections(databa
         await killer.close()
         await sending
     assert await spent(database) == (2000, 0, 2001)
+    assert observed.outcomes["dropped"] == 0
+
+
+async def test_no_beacon_is_lost_while_the_lanes_connections_lead_to_a_standby(
+    database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beacon_lane, "PATIENCE_S", 0.2)
+    await add_campaigns(store, ["a"])
+    (payment,) = await serve_ads(store, "a", 1)
+    observed = Observed()
+    await set_standby(database, standby=True)
+    async with running(store, observed) as lane:
+        await count(lane, beacon(payment))
+        await set_standby(database, standby=False)
+    assert await spent(database) == (1, 0, 1)
     assert observed.outcomes["dropped"] == 0
 
 

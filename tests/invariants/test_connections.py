@@ -7,12 +7,14 @@ import asyncpg
 import pytest
 from sqlalchemy import AdaptedConnection, event
 
+from app.domain import NoFillReason
 from app.serving import lanes
 from app.serving.lanes import ATTEMPTS_MAX
 from app.store.connections import Store, Timeouts
 from tests.campaigns import own_campaign, set_up
 from tests.invariants.world import running
 from tests.players import becomes, connected, idle_in_transaction
+from tests.standby import set_standby
 
 SHORT_MS = 200
 
@@ -111,3 +113,12 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
         await becomes(all_closed)
         assert await server.campaign(campaign_id="own") == "own"
         await becomes(lambda: nobody_is_in_a_transaction(database))
+
+
+async def test_a_connection_that_led_to_a_standby_is_not_kept(database: str) -> None:
+    await set_up(database, own_campaign("own"))
+    await set_standby(database, standby=True)
+    async with running(database) as server:
+        assert await server.reason(campaign_id="own") is NoFillReason.BUSY
+        await set_standby(database, standby=False)
+        assert await server.campaign(campaign_id="own") == "own"
