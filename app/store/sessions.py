@@ -30,12 +30,14 @@ FROM sessions WHERE id = ANY ($1) ORDER BY id FOR UPDATE
 """Locks the sessions of a group, in id order: the first locks that a transaction takes."""
 
 MARK_PLAYED = """
-UPDATE sessions s SET played = s.played || p.creative_ids
+UPDATE sessions s SET played = s.played || ARRAY(
+    SELECT creative_id FROM unnest(p.creative_ids) AS creative_id WHERE creative_id <> ALL (s.played))
 FROM (SELECT session_id, array_agg(creative_id) AS creative_ids
       FROM unnest($1::uuid[], $2::varchar[]) AS p (session_id, creative_id) GROUP BY session_id) AS p
-WHERE s.id = p.session_id
+WHERE s.id = p.session_id AND NOT s.played @> p.creative_ids
 """
-"""Adds the creatives that were served to what their sessions have played."""
+"""Adds the creatives that were served to what their sessions have played, each once: a session that has seen them all
+is served them again all day."""
 
 SWEEP = """
 DELETE FROM sessions WHERE id IN (

@@ -13,6 +13,10 @@ from tests.players import becomes, connected, disagreements, idle_in_transaction
 
 CAP_1 = [{"impressions": 1, "per": "day"}]
 CAP_9 = [{"impressions": 9, "per": "day"}]
+NEW_SESSION = """
+INSERT INTO sessions (id, correlator, created_at, expires_at)
+VALUES (gen_random_uuid(), '1', now(), now() + interval '1 hour') RETURNING id
+"""
 
 
 async def test_a_new_order_of_campaigns_goes_for_the_next_request(database: str) -> None:
@@ -105,13 +109,19 @@ async def test_two_requests_of_one_session_in_one_group_get_different_creatives(
     await set_up(database, own_campaign("two"), creative("b", "two"))
     async with running(database) as server, connected(database) as connection:
         for _ in range(5):
-            session_id = await connection.fetchval(
-                "INSERT INTO sessions (id, correlator, created_at, expires_at) "
-                "VALUES (gen_random_uuid(), '1', now(), now() + interval '1 hour') RETURNING id"
-            )
+            session_id = await connection.fetchval(NEW_SESSION)
             asked = [server.served(campaign_id="two", session_id=str(session_id)) for _ in range(2)]
             creatives = [served.ads[0].creative for served in await asyncio.gather(*asked)]
             assert {own.id for own in creatives if own} == {"two-15s", "b"}
+
+
+async def test_a_session_remembers_a_creative_once_however_often_it_was_served(database: str) -> None:
+    await set_up(database, own_campaign("two"), creative("b", "two"))
+    async with running(database) as server, connected(database) as connection:
+        session_id = await connection.fetchval(NEW_SESSION)
+        for _ in range(6):
+            await server.served(campaign_id="two", session_id=str(session_id))
+        assert sorted(await connection.fetchval("SELECT played FROM sessions")) == ["b", "two-15s"]
 
 
 async def test_a_creative_that_did_not_fit_beside_another_serves_when_the_other_does_not(database: str) -> None:
