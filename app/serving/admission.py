@@ -91,6 +91,7 @@ class Admission:
         ticket.revision = revision
         ticket.candidates = self.candidates(ticket.request) or ()
         ticket.refusals = {}
+        ticket.heard = False
         self._refuse_by_targeting(ticket)
 
     def _user_key(self, request: AdRequest) -> UUID | None:

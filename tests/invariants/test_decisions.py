@@ -6,6 +6,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from app.domain import NoFillReason
+from app.serving.tickets import NoFill, Outcome, Served
 from tests.campaigns import campaign, creative, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running, somebody_waits
@@ -37,24 +38,34 @@ async def test_a_campaign_that_is_aimed_at_others_is_served_to_them_by_a_server_
         assert await server.campaign(campaign_id="aimed", country="DE") == "aimed"
 
 
-async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(database: str) -> None:
+@pytest.mark.parametrize(
+    ("last", "outcome"),
+    [("FR", NoFill), ("DE", Served)],
+    ids=["which its worker has", "which its worker has not seen yet"],
+)
+async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(
+    database: str, last: str, outcome: type[Outcome]
+) -> None:
     """Its request was admitted, and its upstream asked, by the one of before."""
 
     async def nobody_is_in_a_transaction() -> bool:
         return await idle_in_transaction(database) == 0
 
+    def late(country: str) -> str:
+        return campaign("late", upstreams=["network"], targeting={"countries": [country]})
+
     async with UpstreamServer() as network:
         gate = network.behaviour = Gate(answer(inline()))
-        late = {"upstreams": ["network"], "targeting": {"countries": ["DE"]}}
-        await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("late", **late))
+        await set_up(database, upstream("network", network.url, timeout_ms=2000), late("DE"))
         async with running(database, group_patience_s=0.01) as server:
-            asking = asyncio.create_task(server.reason(campaign_id="late", country="DE"))
+            asking = asyncio.create_task(server.ask(campaign_id="late", country="DE"))
             await network.asked(1)
             await becomes(nobody_is_in_a_transaction)
-            await set_up(database, campaign("late", **late | {"targeting": {"countries": ["FR"]}}))
+            await set_up(database, late("FR"))
             assert await server.reason(campaign_id="late", country="DE") is NoFillReason.TARGETING
+            await set_up(database, late(last))
             gate.opened.set()
-            assert await asking is NoFillReason.TARGETING
+            assert isinstance(await asking, outcome)
 
 
 async def test_a_campaign_that_no_longer_skips_the_unknown_serves_them(database: str) -> None:
