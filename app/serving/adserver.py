@@ -250,7 +250,7 @@ class AdServer:
             self._decide_anew(tickets)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
-                await budgets.open_periods(other, sorted(catalog.campaigns))
+                await budgets.open_periods(other, await budgets.in_flight(other))
             self._start_again(tickets)
         else:
             self._tell(group, catalog)

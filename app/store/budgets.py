@@ -138,6 +138,12 @@ Every transaction inserts its serves and holds in the order of request and slot,
 that serve one request wait for each other, and not both at once. Every part is read as seldom, and is as narrow, as
 may be: with few ads, most of the time goes into setting up the plan, and with many, into copying rows."""
 
+IN_FLIGHT = """
+SELECT id FROM campaigns
+WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() < ends_at ORDER BY id
+"""
+"""The campaigns that may serve now: the others need no rows of the periods that begin while they do not."""
+
 OPEN_PERIODS = f"""
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
 SELECT due.campaign_id, due.period, due.period_start, b."limit"
@@ -210,6 +216,11 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
     return Spent(rows[0]["revision"], rows[0]["at"], refusals)
+
+
+async def in_flight(connection: "Connection[Record]") -> list[str]:
+    """Ids of the active campaigns whose flight has begun and is not over."""
+    return [row["id"] for row in await connection.fetch(IN_FLIGHT)]
 
 
 async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:

@@ -235,6 +235,24 @@ async def test_an_even_campaign_that_was_behind_catches_up_within_its_hours_budg
         assert await player.ads_at(begins + timedelta(hours=13)) == 15
 
 
+async def test_no_period_begins_for_a_campaign_that_cannot_serve_in_it(database: str) -> None:
+    """Only what serves has new rows, however many campaigns there have ever been."""
+    hourly = {"cpm": "1000", "budgets": {"hour": "9", "day": "9"}}
+    await set_clock(database, "2026-06-15 12:00Z")
+    await set_up(
+        database,
+        own_campaign("on", **hourly),
+        own_campaign("over", **hourly, ends_at="2026-06-15T12:30:00Z"),
+        own_campaign("paused", **hourly, status="paused"),
+    )
+    async with running(database) as server, connected(database) as connection:
+        for at in ("2026-06-15 13:00Z", "2026-06-15 14:00Z", "2026-06-16 00:00Z"):
+            await set_clock(database, at)
+            await server.served(campaign_id="on")
+        rows = await connection.fetch("SELECT campaign_id, count(*) FROM budget_tracking GROUP BY campaign_id")
+    assert dict(rows) == {"on": 4 + 2, "over": 1 + 1, "paused": 1 + 1}
+
+
 async def test_every_window_ends_where_the_next_one_begins(database: str) -> None:
     """Over two years, in timezones of every kind, also those whose day or offset is unusual."""
     async with connected(database) as connection:
