@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from asyncpg import Connection, Record
 
-from app.store import budgets, holds
+from app.store import holds
 from app.store.connections import Store
 from app.store.holds import Beacon
 
@@ -34,9 +34,7 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
     counted = await holds.count_beacons(connection, beacons)
     settled = counted.settled
     if counted.may_be_late:
-        late = [beacons[no] for no in counted.may_be_late]
-        await budgets.open_periods(connection, sorted({beacon.campaign_id for beacon in late}))
-        settled += await holds.charge_late(connection, late)
+        settled += await holds.charge_late(connection, [beacons[no] for no in counted.may_be_late])
     return Settlement(counted.first, settled, counted.released)
 
 

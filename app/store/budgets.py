@@ -155,7 +155,7 @@ WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST})
 ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 """
-"""Makes the rows of the budget periods that have begun; a transaction of its own, so that nobody waits for it."""
+"""Makes the rows of the budget periods that have begun. Who makes the same ones waits until this transaction ends."""
 
 BUDGETS = """
 SELECT b.campaign_id, b.period, p.period_start, p.spent, p.held, p."limit", p."limit" - p.spent - p.held AS remaining,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import LOCK_NEWEST
+from app.store.budgets import LOCK_NEWEST, open_periods
 
 END_HOLDS = """
 gone AS (
@@ -236,8 +236,12 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
 
 
 async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
-    """Charges what may be charged of these late impressions, in one transaction; returns how many were."""
+    """Charges what may be charged of these late impressions, in one transaction; returns how many were.
+
+    The same transaction opens the periods, because in the next one they may be over.
+    """
     async with connection.transaction():
+        await open_periods(connection, sorted({beacon.campaign_id for beacon in beacons}))
         late = await connection.fetchval(
             LOCK_LATE,
             [beacon.request_key for beacon in beacons],

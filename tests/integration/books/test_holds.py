@@ -15,6 +15,7 @@ from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
 from app.launch.databases import let_roles_in
 from app.launch.migrating import migrate
+from app.store.budgets import open_periods
 from app.store.connections import Store
 from app.store.holds import Beacon
 from app.store.roles import APP
@@ -32,6 +33,7 @@ from tests.integration.books.world import (
     set_clock,
     set_up,
 )
+from tests.invariants.world import somebody_waits
 from tests.postgres import temporary_postgres
 
 WORKERS = 4
@@ -168,6 +170,23 @@ async def test_late_impressions_are_charged_while_the_budget_has_room(store: Sto
         again = await settle(connection, [beacon(one) for one in first])
     assert (late.settled, again.settled) == (2, 0)
     assert await balance(database, "lenient") == (2 * PRICE, 2 * PRICE, 4)
+    assert await disagreements(database) == []
+
+
+async def test_a_late_impression_is_charged_although_the_hour_ends_while_it_is(store: Store, database: str) -> None:
+    await set_up(store, campaign("lenient", late_impressions="charge", budgets={"hour": "10"}))
+    (served,) = await serve_many(store, "lenient", 1)
+    await set_clock(database, "transaction_timestamp() + interval '2 hours'")
+    assert await sweep(store) == 1
+    async with store.serving_connection() as connection, connected(database) as holder:
+        async with holder.transaction():
+            await open_periods(holder, ["lenient"])
+            settling = asyncio.create_task(settle(connection, [beacon(served)]))
+            await somebody_waits(database)
+            now = await holder.fetchval("SELECT clock_timestamp()")
+            hours = f"CASE WHEN transaction_timestamp() < '{now}' THEN 2 ELSE 3 END"
+            await set_clock(database, f"transaction_timestamp() + make_interval(hours => {hours})")
+        assert (await settling).settled == 1
     assert await disagreements(database) == []
 
 
