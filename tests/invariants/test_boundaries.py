@@ -12,6 +12,7 @@ from itertools import count
 import asyncpg
 import pytest
 
+from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
 from app.serving.tickets import NoFill
 from tests.campaigns import own_campaign, set_up
@@ -251,6 +252,20 @@ async def test_no_period_begins_for_a_campaign_that_cannot_serve_in_it(database:
             await server.served(campaign_id="on")
         rows = await connection.fetch("SELECT campaign_id, count(*) FROM budget_tracking GROUP BY campaign_id")
     assert dict(rows) == {"on": 4 + 2, "over": 1 + 1, "paused": 1 + 1}
+
+
+async def test_a_day_budget_that_is_added_counts_from_the_first_of_two_midnights(database: str) -> None:
+    azores = {"cpm": "1000", "timezone": "Atlantic/Azores"}
+    await set_clock(database, "2026-10-25 00:15Z")
+    await set_up(database, own_campaign("a", **azores, budgets={"lifetime": "100"}))
+    async with running(database) as server:
+        await server.served(campaign_id="a")
+        await set_clock(database, "2026-10-25 02:15Z")
+        await server.served(campaign_id="a")
+        await set_up(database, own_campaign("a", **azores, budgets={"lifetime": "100", "day": "3"}))
+        await server.served(campaign_id="a")
+        assert await server.reason(campaign_id="a") is NoFillReason.BUDGET
+    assert await disagreements(database) == []
 
 
 async def test_every_window_ends_where_the_next_one_begins(database: str) -> None:
