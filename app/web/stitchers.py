@@ -49,8 +49,7 @@ class Stitchers:
                 task.cancel()
 
     async def _line(self, no: int, one: dict[str, Any], client: tuple[str | None, str | None]) -> bytes:
-        given = one.get("request_id")
-        request_id = given if isinstance(given, str) and given else str(new_request_key())
+        request_id = _written(one.get("request_id")) or str(new_request_key())
         line: dict[str, object] = {"request_id": request_id, "index": no}
         try:
             answered = await self._desk.answer(_values(one), request_id, client, stitched=True)
@@ -77,15 +76,22 @@ def _values(one: dict[str, Any]) -> dict[str, str]:
     for name, value in one.items():
         if name not in PARAMETERS:
             raise InvalidRequest(name, "is not a parameter of an ad request")
-        if isinstance(value, bool):
-            value = int(value)
-        if value is None or value == "":
-            continue
-        if not isinstance(value, str | int):
+        text = _written(value)
+        if text is None:
             raise InvalidRequest(name, "must be text or a number")
-        values[name] = str(value)
+        if text:
+            values[name] = text
     check(values)
     return values
+
+
+def _written(value: object) -> str | None:
+    """A parameter's value as the query string would have it, nothing for null; None for what cannot be one."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        value = int(value)
+    return str(value) if isinstance(value, str | int) else None
 
 
 def _ad(answered: Answered) -> dict[str, object]:

@@ -107,6 +107,14 @@ async def test_the_same_request_twice_in_a_batch_is_one_ad(stitcher: httpx.Async
         assert await connection.fetchval(rows, fingerprint) == 1
 
 
+async def test_a_number_is_a_request_id_too(stitcher: httpx.AsyncClient) -> None:
+    request = {"campaign_id": "own", "user_id": "numbered", "request_id": 20260101}
+    (first,), (again,) = await answers(stitcher, [request]), await answers(stitcher, [request])
+    assert first["request_id"] == "20260101"
+    assert first["filled"]
+    assert again == first
+
+
 async def test_a_line_comes_as_soon_as_it_is_decided(stitcher: httpx.AsyncClient, network: UpstreamServer) -> None:
     gate = network.behaviour = Gate(answer(inline("from upstream")))
     requests = [{"campaign_id": "fetched", "request_id": "slow"}, {"campaign_id": "own", "request_id": "quick"}]
