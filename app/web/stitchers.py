@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
@@ -17,6 +18,9 @@ from app.web.desk import AdDesk, Answered
 from app.web.problems import status_of
 from app.web.query import PARAMETERS, check
 
+log = structlog.get_logger()
+
+BATCH_PATH = "/v1/ads"
 NDJSON = "application/x-ndjson"
 
 
@@ -31,7 +35,7 @@ class Stitchers:
 
     def routes(self) -> list[BaseRoute]:
         """`/v1/ads`."""
-        return [Route("/v1/ads", self._ads, methods=["POST"])]
+        return [Route(BATCH_PATH, self._ads, methods=["POST"])]
 
     async def _ads(self, request: Request) -> StreamingResponse:
         """A line of JSON for each request, in the order in which they are decided."""
@@ -49,12 +53,16 @@ class Stitchers:
                 task.cancel()
 
     async def _line(self, no: int, one: dict[str, Any], client: tuple[str | None, str | None]) -> bytes:
+        """A request's line, also if it fails, because the other requests' ads are paid for and must arrive."""
         request_id = _written(one.get("request_id")) or str(new_request_key())
         line: dict[str, object] = {"request_id": request_id, "index": no}
         try:
             answered = await self._desk.answer(_values(one), request_id, client, stitched=True)
         except AdServerError as error:
             line |= _problem(error)
+        except Exception:
+            log.exception("request failed", path=BATCH_PATH)
+            line |= {"status": 500, "reason": "something went wrong here"}
         else:
             line |= _ad(answered)
         return orjson.dumps(line) + b"\n"

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 import httpx
+import orjson
 import pytest
 import structlog
 from lxml import etree
@@ -24,6 +26,7 @@ from app.web.beacons import GIF, Beacons
 from app.web.clients import ClientReader
 from app.web.desk import AdDesk, ObservedDesk
 from app.web.players import TagUrl
+from app.web.stitchers import Stitchers
 from app.web.vmaps import Vmaps
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
@@ -120,6 +123,22 @@ async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_d
     assert [len(list(found.iter("{*}Ad"))) for found in etree.fromstring(response.content)] == [0, 1]
     assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/vmap")]
     assert observed.requests == [(500, "error"), (200, "served")]
+
+
+async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the_others_are_delivered(
+    observed: Observed,
+) -> None:
+    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    app = Starlette(routes=Stitchers(desk, ClientReader([]), max_body_bytes=1000, batch_max=3).routes())
+    asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
+    with structlog.testing.capture_logs() as lines:
+        async with client_of(app) as client:
+            response = await client.post("/v1/ads", json=asked)
+    answers = sorted(map(orjson.loads, response.text.splitlines()), key=itemgetter("index"))
+    assert [answer["status"] for answer in answers] == [200, 500, 200]
+    assert "a fault" not in response.text
+    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/v1/ads")]
+    assert sorted(observed.requests) == [(200, "served"), (200, "served"), (500, "error")]
 
 
 async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
