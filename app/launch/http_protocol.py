@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, but for two things: hot paths are asked directly, and an answer leaves in one write.
+"""uvicorn's HTTP protocol, but for this: hot paths are asked directly, an answer leaves in one write, a head must end.
 
 A request for a hot path needs no task, no scope and no messages: its endpoint is called as soon as it is read, and
 calls back with the answer, so that a group's answers leave one after the other.
@@ -20,6 +20,11 @@ from app.web.hot_paths import HotPaths
 
 FINAL_HEADS = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
 """How the head of an answer begins; `100 Continue` is none, because the player waits for it with its body."""
+
+HEAD_BYTES_MAX = 65_536
+"""Of what the parser keeps until it is whole: a request's line and headers, or the trailer behind a body in chunks."""
+
+TOO_LONG = STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n"
 
 NOT_SIMPLE = (b"content-length", b"transfer-encoding", b"expect")
 """Headers of requests that have a body, or want to be told to send it."""
@@ -86,6 +91,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Takes the connection."""
         self._hot_paths = self.app if isinstance(self.app, HotPaths) else None
         self._nobody_waits = asyncio.Event()
+        self._kept_bytes = 0
         self._joined = HeadWithBody(transport)
         super().connection_made(cast(asyncio.Transport, self._joined))
 
@@ -94,8 +100,22 @@ class OneWriteProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.cycle = cast(RequestResponseCycle, None)
 
+    def data_received(self, data: bytes) -> None:
+        """Reads on; who sends a head without an end is told so, because the parser would keep all of it."""
+        self._kept_bytes += len(data)
+        super().data_received(data)
+        if self._kept_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self.transport.write(TOO_LONG)
+            self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body is here, which the application takes."""
+        self._kept_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """The head of a request is here: without a body, that is all of it."""
+        self._kept_bytes = 0
         if not (self._hot_paths and self._ask_directly(self._hot_paths)):
             super().on_headers_complete()
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.launch.http_protocol import HeadWithBody, OneWriteProtocol
+from app.launch.http_protocol import HEAD_BYTES_MAX, HeadWithBody, OneWriteProtocol
 from app.web.direct import DirectAnswer, DirectRequest, Respond
 from app.web.hot_paths import HotPaths
 from tests.unit.launch.wire import App, Wire, connected
@@ -122,6 +122,39 @@ async def test_what_is_no_http_is_told_so_before_the_connection_ends() -> None:
 
     assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
     assert wire.closed
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"a" * 1000),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"X: a\r\n" * 100),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: a\r\n" * 100),
+    ],
+    ids=["line", "header", "headers", "trailer"],
+)
+async def test_a_head_without_an_end_is_refused(begin: bytes, more: bytes) -> None:
+    protocol, state, wire = connected(once)
+    protocol.data_received(begin)
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    sent = 0
+    while not wire.closed and sent < 2 * HEAD_BYTES_MAX:
+        protocol.data_received(more)
+        sent += len(more)
+
+    assert HEAD_BYTES_MAX - len(begin) < sent <= HEAD_BYTES_MAX + len(more)
+    assert wire.writes[-1].startswith(b"HTTP/1.1 431 ")
+
+
+async def test_what_was_read_of_one_request_does_not_count_for_the_next() -> None:
+    head = GET.replace(b"Host: a", b"Host: a\r\nX: " + b"a" * (HEAD_BYTES_MAX // 2))
+    posted = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * HEAD_BYTES_MAX)
+    wire = await answered(once, head, head, head, posted, b"x" * HEAD_BYTES_MAX, b"x" * HEAD_BYTES_MAX, head)
+
+    assert [write.startswith(b"HTTP/1.1 200 ") for write in wire.writes] == [True] * 5
+    assert not wire.closed
 
 
 async def test_an_application_that_breaks_off_loses_its_connection() -> None:
