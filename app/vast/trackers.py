@@ -29,7 +29,7 @@ def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = No
 
     Without `version` they stay in their own; raises UnusableVast for VAST 1 with one.
     """
-    if version is not None and parsed.schema is not SCHEMAS[version]:
+    if version is not None and not _fits(parsed, SCHEMAS[version]):
         parsed = convert(parsed, version)
     fragments = []
     for ad, _ in contents(_tracked(parsed, base_url).getroot()):
@@ -37,6 +37,11 @@ def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = No
             ad.set("sequence", gap("sequence"))
         fragments.append(Template.compile(bytes(etree.tostring(ad, encoding="UTF-8", with_tail=False))))
     return fragments
+
+
+def _fits(parsed: Parsed, schema: Schema) -> bool:
+    """Whether its Ads can stand in a document of that version; some have a namespace that their own version has not."""
+    return parsed.schema is schema and etree.QName(parsed.tree.getroot()).namespace == schema.namespace
 
 
 def _tracked(parsed: Parsed, base_url: str) -> etree._ElementTree:

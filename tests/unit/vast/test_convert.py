@@ -46,6 +46,24 @@ def test_a_sample_can_stand_in_a_pod_of_a_later_version(path, version):
     assert texts(pod, "MediaFile")[1:] == texts(path.read_bytes(), "MediaFile")
 
 
+@pytest.mark.parametrize(
+    ("version", "namespace"),
+    [
+        ("2.0", "http://www.iab.com/VAST"),
+        ("3.0", "http://www.iab.com/VAST"),
+        ("4.1", "http://www.iab.com/VAST/4.1"),
+        ("4.2", ""),
+    ],
+)
+def test_the_ads_of_a_pod_have_its_namespace_whatever_theirs_was(version, namespace):
+    body = inline(version, namespace=False).replace(b"<VAST ", f'<VAST xmlns="{namespace}" '.encode())
+    theirs = [fragment.render(VALUES) for fragment in ad_fragments(parse(body), BASE_URL, VastVersion(version))]
+    pod = document(
+        VastVersion(version), [own_ad(PLAIN, CAMPAIGN, VastVersion(version), BASE_URL).render(VALUES), *theirs]
+    )
+    assert [ad.durations_s for ad in parse(pod).ads] == [(PLAIN.duration_s,), (15,)]
+
+
 def test_the_ads_of_a_pod_are_numbered_when_they_are_served():
     one = inline(ad='id="1" sequence="3"').decode()
     body = one.replace("</VAST>", "") + one[one.index("<Ad ") :].replace('sequence="3"', "")
