@@ -94,10 +94,12 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._kept_bytes = 0
         self._joined = HeadWithBody(transport)
         super().connection_made(cast(asyncio.Transport, self._joined))
+        self._wait_for_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Lets go of the last request, which knows its connection: else both would wait for the garbage collector."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
         self.cycle = cast(RequestResponseCycle, None)
 
     def data_received(self, data: bytes) -> None:
@@ -107,6 +109,13 @@ class OneWriteProtocol(HttpToolsProtocol):
         if self._kept_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self.transport.write(TOO_LONG)
             self.transport.close()
+        elif self._kept_bytes or (self.cycle is not None and self.cycle.more_body):
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        """Until nothing came for as long as between two requests: who vanished without a word is not waited for."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body is here, which the application takes."""

@@ -157,6 +157,51 @@ async def test_what_was_read_of_one_request_does_not_count_for_the_next() -> Non
     assert not wire.closed
 
 
+async def turns_of_the_loop() -> None:
+    """More of them than a timer that is due takes to be called."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"GET / HTTP/1.1\r\n"],
+        [b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", b"x"],
+    ],
+    ids=["silence", "a part of a head", "a part of a body"],
+)
+async def test_who_begins_a_request_and_vanishes_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
+) -> None:
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await once(scope, receive, send)
+
+    monkeypatch.setattr("app.launch.worker.KEEP_ALIVE_S", 0)
+    protocol, _, wire = connected(reading)
+    for part in parts:
+        protocol.data_received(part)
+    await turns_of_the_loop()
+    assert wire.closed
+
+
+async def test_a_request_that_is_whole_is_waited_for_however_long_its_answer_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.launch.worker.KEEP_ALIVE_S", 0)
+    hot = Hot()
+    _, _, wire = await asking(hot, GET_HOT[:20], GET_HOT[20:])
+    await turns_of_the_loop()
+    assert not wire.closed
+
+    hot.answer(0)
+    await turns_of_the_loop()
+    assert wire.closed
+
+
 async def test_an_application_that_breaks_off_loses_its_connection() -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
