@@ -1,7 +1,7 @@
 """Who is on the other side: the viewer's address and player, as far as whoever connected may be believed."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from starlette.requests import cookie_parser
 from starlette.types import Scope
@@ -15,6 +15,9 @@ Headers = Mapping[bytes, bytes]
 """Of a request; of a header that came several times, the last."""
 
 HEADER_LENGTH_MAX = 1024
+
+MAPPED = "::ffff:"
+"""How an IPv4 address begins where it came to a socket of IPv6 (RFC 4291 section 2.5.5.2)."""
 
 COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
 """Cookie, and the parameter that it stands in for where the query has none."""
@@ -34,7 +37,7 @@ class ClientReader:
     def read(self, peer: str | None, headers: Headers) -> tuple[str | None, str | None]:
         """The viewer's IP address and user agent; `peer` is the address of whoever connected."""
         user_agent = headers.get(b"user-agent")
-        address = peer
+        address = peer = None if peer is None else peer.removeprefix(MAPPED)
         if peer is not None and self._trusted and self._trusts(peer):
             told = headers.get(b"x-device-ip") or headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]
             address = _address(told) or peer
@@ -60,9 +63,11 @@ def peer_of(scope: Scope) -> str | None:
 
 def _address(raw: bytes) -> str | None:
     try:
-        return str(ip_address(raw.strip().decode("ascii")))
+        address = ip_address(raw.strip().decode("ascii"))
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
 
 
 def read_cookies(headers: Headers) -> dict[str, str]:
