@@ -1,6 +1,7 @@
 """gzip where it pays: bodies that no longer fit in the few packets that a new connection may send at once."""
 
 import gzip
+import re
 
 from app.web.clients import Headers
 
@@ -10,11 +11,14 @@ LEVEL = 1
 GZIPPED = (b"content-encoding", b"gzip")
 VARIES = (b"vary", b"Accept-Encoding")
 
+_REFUSED = re.compile(rb";\s*q=0(\.0*)?\s*$")
+"""A weight of zero says that a coding is not wanted at all (RFC 9110 section 12.4.2)."""
+
 
 def accepts_gzip(headers: Headers) -> bool:
     """Whether the player takes gzip: RFC 9110 section 12.5.3, but for the ordering of preferences."""
     return any(
-        coding.partition(b";")[0].strip() == b"gzip" and b"q=0" not in coding.replace(b"q=0.", b"")
+        coding.partition(b";")[0].strip() == b"gzip" and not _REFUSED.search(coding)
         for coding in headers.get(b"accept-encoding", b"").lower().split(b",")
     )
 
