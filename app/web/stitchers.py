@@ -86,7 +86,7 @@ def _values(one: dict[str, Any]) -> dict[str, str]:
             raise InvalidRequest(name, "is not a parameter of an ad request")
         text = _written(value)
         if text is None:
-            raise InvalidRequest(name, "must be text or a number")
+            raise InvalidRequest(name, "must be text or a whole number")
         if text:
             values[name] = text
     check(values)

@@ -115,6 +115,11 @@ async def test_a_number_is_a_request_id_too(stitcher: httpx.AsyncClient) -> None
     assert again == first
 
 
+async def test_a_number_that_is_not_whole_is_told_what_it_must_be(stitcher: httpx.AsyncClient) -> None:
+    (line,) = await answers(stitcher, [{"campaign_id": "own", "vast_version": 4.2}])
+    assert (line["status"], line["field"], line["reason"]) == (400, "vast_version", "must be text or a whole number")
+
+
 async def test_a_line_comes_as_soon_as_it_is_decided(stitcher: httpx.AsyncClient, network: UpstreamServer) -> None:
     gate = network.behaviour = Gate(answer(inline("from upstream")))
     requests = [{"campaign_id": "fetched", "request_id": "slow"}, {"campaign_id": "own", "request_id": "quick"}]
