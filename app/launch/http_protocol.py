@@ -24,7 +24,7 @@ FINAL_HEADS = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
 HEAD_BYTES_MAX = 65_536
 """Of what the parser keeps until it is whole: a request's line and headers, or the trailer behind a body in chunks."""
 
-TOO_LONG = STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+TOO_LONG = DirectAnswer(431, ((b"content-length", b"0"),), b"")
 
 NOT_SIMPLE = (b"content-length", b"transfer-encoding", b"expect")
 """Headers of requests that have a body, or want to be told to send it."""
@@ -107,8 +107,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._kept_bytes += len(data)
         super().data_received(data)
         if self._kept_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-            self.transport.write(TOO_LONG)
-            self.transport.close()
+            self._send_whole(TOO_LONG, keep_alive=False)
         elif self._kept_bytes or (self.cycle is not None and self.cycle.more_body):
             self._wait_for_more()
 
@@ -162,7 +161,8 @@ class OneWriteProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         # What is echoed of a request has no control characters: the parser refuses them.
-        lines = [name + b": " + value + b"\r\n" for name, value in answer.headers]
+        headers = (*self.server_state.default_headers, *answer.headers)
+        lines = [name + b": " + value + b"\r\n" for name, value in headers]
         if not keep_alive:
             lines.append(b"connection: close\r\n")
         self._joined.write_whole(b"".join((STATUS_LINE[answer.status], *lines, b"\r\n", answer.body)))

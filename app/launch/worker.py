@@ -20,7 +20,7 @@ GRACE_S = 5
 
 
 def configuration(factory: str = APPLICATION) -> uvicorn.Config:
-    """How a worker serves; without the headers and the log line for each request that nobody reads."""
+    """How a worker serves; without its name in every answer and the log line for each request, which nobody reads."""
     return uvicorn.Config(
         factory,
         factory=True,
@@ -32,7 +32,6 @@ def configuration(factory: str = APPLICATION) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        date_header=False,
         backlog=BACKLOG,
         limit_concurrency=CONNECTIONS_MAX,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -1,6 +1,8 @@
 """How browsers and whatever stands between ask: other origins, HEAD, OPTIONS, compression, measuring pages."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -89,6 +91,13 @@ async def test_a_page_may_measure_how_long_it_took_and_nobody_keeps_it(
     headers = (await player.get(path, params=asked)).headers
     assert headers["timing-allow-origin"] == "*"
     assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(("path", "asked"), [*ANSWERS, BEACON, ("/healthz", {}), ("/nowhere", {})])
+async def test_every_answer_says_when_it_was_made(player: httpx.AsyncClient, path: str, asked: dict[str, str]) -> None:
+    for method in ("GET", "HEAD"):
+        made_at = (await player.request(method, path, params=asked)).headers["date"]
+        assert abs(datetime.now(UTC) - parsedate_to_datetime(made_at)) < timedelta(seconds=60)
 
 
 @pytest.mark.parametrize(

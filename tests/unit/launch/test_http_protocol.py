@@ -289,6 +289,14 @@ async def test_what_is_pipelined_behind_a_hot_path_waits_for_its_answer() -> Non
     assert [write[-7:] for write in wire.writes] == [b"\r\n\r\nq=1", b"/second"]
 
 
+async def test_what_the_server_says_in_every_answer_is_in_those_of_hot_paths_too() -> None:
+    hot = Hot()
+    _, state, wire = await asking(hot, GET_HOT)
+    state.default_headers = [(b"date", b"today")]
+    hot.answer(0)
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\nq=1"]
+
+
 async def test_the_last_of_pipelined_requests_may_close_the_connection() -> None:
     hot = Hot()
     last = GET.replace(b"/ ", b"/last ").replace(b"Host: a", b"Host: a\r\nConnection: close")
