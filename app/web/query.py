@@ -119,10 +119,11 @@ def read_query(query: bytes) -> dict[str, str]:
         if name not in PARAMETERS:
             continue
         value = _decoded(raw_value, name)
+        if not value:
+            continue
         if name in values:
             raise InvalidRequest(name, "must not be there twice")
-        if value:
-            values[name] = value
+        values[name] = value
     check(values)
     return values
 

@@ -71,6 +71,14 @@ async def test_a_bad_request_hears_which_field_is_wrong_and_why(
     assert problem["reason"].startswith(reason)
 
 
+@pytest.mark.parametrize(
+    "ids", ["campaign_id=&campaign_id=known", "campaign_id=known&campaign_id=", f"{KNOWN}&ip=&ip="]
+)
+async def test_an_empty_value_counts_as_none_before_and_behind_another(player: httpx.AsyncClient, ids: str) -> None:
+    answer = await player.get(f"/vast?{ids}&max_duration_s=1")
+    assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
+
+
 async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.AsyncClient, of_module: Databases) -> None:
     named = {"campaign_id": "known", "request_id": "again", "user_id": "u"}
     assert (await player.get("/vast", params=named | {"lmt": "yes"})).status_code == 400
