@@ -52,11 +52,12 @@ class Vmaps:
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
         values = _in_common(request.scope["query_string"])
+        embeds = _embeds(request)
         version = ad_request(values).vast_version
         breaks = await self._breaks(values)
         asked = _of_breaks(values, breaks)
         sources: list[str] | list[bytes]
-        if request.query_params.get(EMBED) == "1" and request.method == "GET":
+        if embeds and request.method == "GET":
             sources = await self._embedded(asked, request, version)
         else:
             sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
@@ -112,6 +113,16 @@ class Vmaps:
             log.exception("request failed", path=VMAP_PATH)
             return empty(version)
         return answered.body
+
+
+def _embeds(request: Request) -> bool:
+    """Whether the breaks' ads are to be in the document; raises InvalidRequest for what does not say so clearly."""
+    flags = [flag for flag in request.query_params.getlist(EMBED) if flag]
+    if len(flags) > 1:
+        raise InvalidRequest(EMBED, "must not be there twice")
+    if flags not in ([], ["0"], ["1"]):
+        raise InvalidRequest(EMBED, "must be one of 0, 1")
+    return flags == ["1"]
 
 
 def _in_common(query: bytes) -> dict[str, str]:

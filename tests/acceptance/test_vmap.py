@@ -71,6 +71,17 @@ async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_se
     assert await disagreements(of_module.owner) == []
 
 
+@pytest.mark.parametrize(
+    ("embed", "reason"), [(["true"], "must be one of 0, 1"), (["1", "1"], "must not be there twice")]
+)
+async def test_whether_to_embed_is_said_clearly_or_asked_back(
+    player: httpx.AsyncClient, embed: list[str], reason: str
+) -> None:
+    refused = await player.get("/vmap", params={"placement_id": "movie", "embed": embed})
+    assert refused.status_code == 400
+    assert (refused.json()["field"], refused.json()["reason"]) == ("embed", reason)
+
+
 async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: httpx.AsyncClient) -> None:
     earlier = {"placement_id": "movie", "user_id": "another", "request_id": "failing:mid"}
     assert "<Ad" in (await player.get("/vast", params=earlier)).text

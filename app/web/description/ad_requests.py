@@ -6,7 +6,8 @@ from app.domain import NoFillReason, VastVersion
 from app.web.description.schemas import UUID, WHOLE, Json, parameter
 from app.web.query import DURATION_MAX_S, PARAMETERS, POD_SIZE_MAX
 
-_FLAG: Json = {"type": "string", "enum": ["0", "1"]}
+FLAGGED: Json = {"type": "string", "enum": ["0", "1"]}
+"""A flag as a query string has it."""
 _SECONDS: Json = WHOLE | {"minimum": 1, "maximum": DURATION_MAX_S}
 
 DESCRIPTIONS: Mapping[str, str] = {
@@ -46,7 +47,7 @@ _SCHEMAS: Mapping[str, Json] = {
     "country": {"type": "string", "pattern": "^[A-Za-z]{2,3}$"},
     "vast_version": {"type": "string", "enum": list(VastVersion)},
     "pod_size": WHOLE | {"minimum": 1, "maximum": POD_SIZE_MAX},
-    **dict.fromkeys(("lmt", "gdpr", "coppa", "unwrap"), _FLAG),
+    **dict.fromkeys(("lmt", "gdpr", "coppa", "unwrap"), FLAGGED),
     **dict.fromkeys(("min_duration_s", "max_duration_s", "pod_duration_s"), _SECONDS),
 }
 

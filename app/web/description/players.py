@@ -1,7 +1,7 @@
 """What players, stitchers and their pages ask for."""
 
 from app.domain import Event
-from app.web.description.ad_requests import NO_FILL, QUERY
+from app.web.description.ad_requests import FLAGGED, NO_FILL, QUERY
 from app.web.description.schemas import (
     FLAG,
     MOMENT,
@@ -83,7 +83,7 @@ PATHS: Json = {
             "tags": ["players"],
             "parameters": [
                 *(described for described in QUERY if described["name"] not in OF_BREAKS),
-                parameter("embed", "1 to have the breaks' ads in the document, served now"),
+                parameter("embed", "1 to have the breaks' ads in the document, served now", FLAGGED),
             ],
             "responses": {
                 "200": answer("VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"),
