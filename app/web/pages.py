@@ -1,6 +1,7 @@
 """Pages for people: the demo, the console and the API's description. Static files; their data comes from the API."""
 
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -28,8 +29,18 @@ class Pages:
         """The pages, and their static files."""
         return [
             *(Route(f"/{name}", _page) for name in PAGES),
-            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+            Mount("/static", Parts(directory=STATIC), name="static"),
         ]
+
+
+class Parts(StaticFiles):
+    """Static files that browsers ask for anew: those of an earlier version do not go with the pages of this one."""
+
+    def file_response(self, *file: Any, **how: Any) -> Response:
+        """As of StaticFiles."""
+        response = super().file_response(*file, **how)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 async def _page(request: Request) -> Response:

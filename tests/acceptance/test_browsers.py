@@ -93,6 +93,14 @@ async def test_a_page_may_measure_how_long_it_took_and_nobody_keeps_it(
     assert headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("path", ["/console", "/static/console.js"])
+async def test_a_page_and_its_parts_are_of_one_version(player: httpx.AsyncClient, path: str) -> None:
+    answer = await player.get(path)
+    assert answer.headers["cache-control"] == "no-cache"
+    again = await player.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.headers["cache-control"] == "no-cache"
+
+
 @pytest.mark.parametrize(("path", "asked"), [*ANSWERS, BEACON, ("/healthz", {}), ("/nowhere", {})])
 async def test_every_answer_says_when_it_was_made(player: httpx.AsyncClient, path: str, asked: dict[str, str]) -> None:
     for method in ("GET", "HEAD"):
