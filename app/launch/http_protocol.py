@@ -14,6 +14,7 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.launch.http_parser import RequestParser
 from app.web.clients import Headers
 from app.web.direct import DirectAnswer, DirectRequest
 from app.web.hot_paths import HotPaths
@@ -92,6 +93,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._hot_paths = self.app if isinstance(self.app, HotPaths) else None
         self._nobody_waits = asyncio.Event()
         self._kept_bytes = 0
+        self.parser = RequestParser(self)
         self._joined = HeadWithBody(transport)
         super().connection_made(cast(asyncio.Transport, self._joined))
         self._wait_for_more()
@@ -126,6 +128,10 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._kept_bytes = 0
         if not (self._hot_paths and self._ask_directly(self._hot_paths)):
             super().on_headers_complete()
+
+    def _should_upgrade(self) -> bool:
+        """To uvicorn, that a head which proposes another protocol is none of its business: it is read again without."""
+        return True
 
     def _ask_directly(self, hot_paths: HotPaths) -> bool:
         """Whether that could be done."""

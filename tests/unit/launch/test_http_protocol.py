@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import weakref
 from dataclasses import dataclass, field
 
@@ -157,6 +158,51 @@ async def test_what_was_read_of_one_request_does_not_count_for_the_next() -> Non
     assert not wire.closed
 
 
+PROPOSAL = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 4\r\n\r\nbody", b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("cut", [1, 40, 140, 1000])
+async def test_who_proposes_another_protocol_is_heard_to_the_end_in_this_one(framing: bytes, cut: int) -> None:
+    async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": body})
+
+    sent = b"POST / HTTP/1.1\r\nHost: a\r\n" + PROPOSAL + framing
+    protocol, state, wire = connected(echo)
+    for part in (sent[:cut], sent[cut:], sent):
+        protocol.data_received(part)
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    assert [write[-8:] for write in wire.writes] == [b"\r\n\r\nbody"] * 2
+
+
+async def test_who_proposes_another_protocol_on_a_hot_path_is_answered_and_so_is_who_comes_behind() -> None:
+    hot = Hot(at_once=True)
+    _, state, wire = await asking(hot, GET_HOT.replace(b"Host: a\r\n", PROPOSAL) + GET_HOT.replace(b"q=1", b"q=2"))
+    assert wire.writes[0].endswith(b"q=1")
+
+    await asyncio.wait(state.tasks)
+    assert [write[-3:] for write in wire.writes] == [b"q=1", b"q=2"]
+
+
+async def test_many_proposals_at_once_are_passed_over_one_by_one() -> None:
+    proposing = GET.replace(b"Host: a\r\n", PROPOSAL)
+    wire = await answered(once, proposing * sys.getrecursionlimit())
+    assert len(wire.writes) == sys.getrecursionlimit()
+
+
+async def test_a_tunnel_is_refused() -> None:
+    wire = await answered(once, b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.writes[0].startswith(b"HTTP/1.1 400 ")
+
+
 async def turns_of_the_loop() -> None:
     """More of them than a timer that is due takes to be called."""
     for _ in range(10):
@@ -266,7 +312,6 @@ async def test_a_hot_path_is_asked_without_a_task_and_its_answer_leaves_in_one_w
         GET_HOT.replace(b"Origin: b", b"Connection: close"),
         GET_HOT.replace(b"Origin: b", b"Content-Length: 1") + b"x",
         GET_HOT.replace(b"Origin: b", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
-        GET_HOT.replace(b"Origin: b", b"Connection: Upgrade\r\nUpgrade: h2c"),
         GET_HOT.replace(b"?q=1", b"#q=1"),
         GET_HOT.replace(b"hot", b"cold"),
     ],

@@ -1,0 +1,50 @@
+"""httptools' parser of requests, which stays with HTTP/1.1 whatever a client proposes."""
+
+from typing import Protocol
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+
+class Connection(Protocol):
+    """What hears of the requests."""
+
+    parser: HttpRequestParser
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+class RequestParser(HttpRequestParser):
+    """Passes over `Upgrade` (RFC 9110 section 7.8), which Java's client sends with its first request, for HTTP/2.
+
+    httptools takes what comes after such a head for another protocol, the request's body too. So the connection lets
+    such a head pass (`should_upgrade`), and it is read again without the proposal.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        # As uvicorn has it: requests behind one that closes the connection do not spoil its answer.
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]
+        """Reads on; raises HttpParserError for what is no HTTP, or would be a tunnel."""
+        parser, rest = self, self._read(data)
+        while rest is not None:
+            if parser.get_method() == b"CONNECT":
+                raise HttpParserError("no tunnels")
+            head = parser._head()
+            parser = self._connection.parser = RequestParser(self._connection)
+            rest = parser._read(head + rest)
+
+    def _read(self, data: bytes) -> bytes | None:
+        """Gives what comes behind a head that proposes another protocol, if there is one."""
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            return data[upgrade.args[0] :]
+        return None
+
+    def _head(self) -> bytes:
+        lines = [b"%s %s HTTP/%s" % (self.get_method(), self._connection.url, self.get_http_version().encode())]
+        lines += (b"%s: %s" % header for header in self._connection.headers if header[0] != b"upgrade")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
