@@ -78,6 +78,8 @@ class Asker:
         """Sends the request; if the connection fails before the answer begins, once more on another."""
         if self._clock() >= until:
             raise UpstreamFailed(upstream.id, FailureKind.DEADLINE)
+        if not self._may_send(upstream):
+            raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
         try:
             return await self._get(upstream, context, until)
         except NotAnswered as failure:
@@ -95,14 +97,13 @@ class Asker:
             timeout=until - self._clock(),
         ):
             with attempt:
-                if attempt.num == 1:
+                # Where the quota has no room for a second request, what became of the first is what is known.
+                if attempt.num == 1 or not self._may_send(upstream):
                     raise failure
                 return await self._get(upstream, context, until, fresh=True)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _get(self, upstream: Upstream, context: RequestValues, until: float, *, fresh: bool = False) -> bytes:
-        if not self._may_send(upstream):
-            raise UpstreamFailed(upstream.id, FailureKind.QUOTA)
         within_s = until - self._clock()
         limits = Limits(within_s, upstream.max_body_bytes, upstream.max_redirects)
         url = context.tag_url(upstream.tag_url, int(1000 * within_s))

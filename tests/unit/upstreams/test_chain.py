@@ -201,7 +201,16 @@ async def test_a_retry_takes_a_place_in_the_quota_too(bench, upstream, fallback)
     bench.tokens["primary"] = 1
     fetched = await bench.fetch(ask(upstream, max_qps=1), ask(fallback, "fallback"))
     assert len(upstream.requests) == 1
-    assert kinds(fetched.attempts) == [("primary", "quota")]
+    assert kinds(fetched.attempts) == [("primary", "reset")]
+
+
+async def test_a_reset_that_the_quota_does_not_let_try_again_still_counts_against_the_upstream(bench, upstream) -> None:
+    upstream.behaviour = faults.reset
+    for _ in range(2):
+        bench.tokens["primary"] = 1
+        with pytest.raises(AllUpstreamsFailed, match="reset"):
+            await bench.fetch(ask(upstream, max_qps=1, breaker_failures=2))
+    assert bench.asker.breakers.states["primary"] == "opened"
 
 
 # Quota and bulkhead
