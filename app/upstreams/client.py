@@ -95,8 +95,8 @@ class UpstreamClient:
         self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: Limits
     ) -> bytes:
         host = request.url.host
-        for _ in range(limits.max_redirects + 1):
-            with _http_errors(upstream_id, answered=False):
+        for redirects in range(limits.max_redirects + 1):
+            with _http_errors(upstream_id, answered=redirects > 0):
                 response = await (transport if request.url.host == host else self._guarded).handle_async_request(
                     request
                 )

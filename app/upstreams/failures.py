@@ -71,20 +71,20 @@ class AllUpstreamsFailed(UpstreamFailed):
 
 
 def http_failure(upstream_id: str, error: Exception, *, answered: bool) -> UpstreamFailed:
-    """The failure that an error of httpx or aiohttp amounts to; `answered` once the response has begun.
+    """The failure that an error of httpx or aiohttp amounts to; `answered` once a response has begun, a redirect too.
 
     The transport maps every lost connection to ConnectTimeout, so the cause says what happened.
     """
     cause = error.__cause__ or error
+    lost = UpstreamFailed if answered else NotAnswered
     if isinstance(cause, TimeoutError | httpx.TimeoutException) and not isinstance(cause, aiohttp.ClientOSError):
         return UpstreamFailed(upstream_id, FailureKind.TIMEOUT)
     if isinstance(cause, aiohttp.ClientConnectorError):
         if isinstance(cause.os_error, ForbiddenAddressError):
             return UpstreamFailed(upstream_id, FailureKind.FORBIDDEN_ADDRESS)
-        return NotAnswered(upstream_id, FailureKind.CONNECT, type(cause.os_error).__name__)
+        return lost(upstream_id, FailureKind.CONNECT, type(cause.os_error).__name__)
     if isinstance(cause, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
-        failure = UpstreamFailed if answered else NotAnswered
-        return failure(upstream_id, FailureKind.RESET)
+        return lost(upstream_id, FailureKind.RESET)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return UpstreamFailed(upstream_id, FailureKind.URL)
     return UpstreamFailed(upstream_id, FailureKind.PROTOCOL, type(cause).__name__)

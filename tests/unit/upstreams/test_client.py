@@ -141,6 +141,18 @@ async def test_only_what_was_not_answered_may_be_asked_again(
     assert len(upstream.requests) == 1
 
 
+async def test_a_redirect_is_an_answer_whatever_becomes_of_where_it_leads(
+    client: UpstreamClient, upstream: UpstreamServer, fallback: UpstreamServer
+) -> None:
+    async with UpstreamServer() as gone:
+        nowhere = gone.url
+    fallback.behaviour = faults.reset
+    for target, kind in ((nowhere, "connect"), (fallback.url, "reset")):
+        upstream.behaviour = faults.redirect(target)
+        caught = await failure(client, upstream.url)
+        assert (caught.kind, isinstance(caught, NotAnswered)) == (kind, False)
+
+
 async def test_a_kept_connection_that_breaks_is_not_asked_twice(
     client: UpstreamClient, upstream: UpstreamServer
 ) -> None:
