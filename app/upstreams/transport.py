@@ -1,7 +1,8 @@
 """httpx over aiohttp, as the upstream client needs it."""
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import aiohttp
 import httpx
@@ -13,6 +14,9 @@ from app.upstreams.addresses import Network, guarded_socket
 
 CONNECTIONS_MAX = 4096
 """Each client's; what one upstream may have is bounded by its own `max_in_flight`."""
+
+SCHEMES = ("http", "https", "")
+"""None stands in URLs that begin with `//`, as documents have them; they are asked over HTTP."""
 
 KEEP_ALIVE_S = 30
 DNS_CACHE_S = 30
@@ -26,11 +30,16 @@ class VerbatimTransport(AiohttpTransport):
     """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends the request; raises httpx.TransportError with aiohttp's error as its cause."""
+        """Sends the request; raises httpx.TransportError with aiohttp's error as its cause.
+
+        No error names the URL, which says who watches: traces keep what errors say.
+        """
+        if request.url.scheme not in SCHEMES or not request.url.host:
+            raise httpx.UnsupportedProtocol("not a URL of HTTP")
         if not isinstance(self.client, aiohttp.ClientSession):
             self.client = self.get_client()
         timeout = request.extensions["timeout"]
-        with map_aiohttp_exceptions():
+        with map_aiohttp_exceptions(), _without_url():
             response = await self.client.get(
                 URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
@@ -46,6 +55,14 @@ class VerbatimTransport(AiohttpTransport):
             request=request,
             extensions={"http_version": b"HTTP/1.1"},
         )
+
+
+@contextmanager
+def _without_url() -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ClientResponseError as error:
+        raise httpx.RemoteProtocolError(error.message) from error.__cause__
 
 
 def _session(

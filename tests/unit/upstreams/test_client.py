@@ -53,6 +53,10 @@ async def test_sends_the_url_as_it_is_written(client: UpstreamClient, upstream: 
     assert upstream.requests[0].target == target
 
 
+async def test_a_url_without_a_scheme_is_asked_over_http(client: UpstreamClient, upstream: UpstreamServer) -> None:
+    assert await get(client, upstream.url.removeprefix("http:")) == inline()
+
+
 async def test_says_what_it_accepts(client: UpstreamClient, upstream: UpstreamServer) -> None:
     await client.tag("primary", upstream.url, {"X-Device-IP": "203.0.113.9"}, LIMITS)
     headers = upstream.requests[0].headers
