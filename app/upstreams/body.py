@@ -13,7 +13,10 @@ GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
 async def read_body(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
-    """The decompressed body; raises UpstreamFailed as soon as it exceeds `max_bytes`, and never holds much more."""
+    """The decompressed body; raises UpstreamFailed as soon as it exceeds `max_bytes`, and never holds much more.
+
+    No more is read of a compressed one either, which may go on after its end, or say nothing for ever.
+    """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding == "identity":
         return await _read_plain(upstream_id, response, max_bytes)
@@ -37,12 +40,14 @@ async def _read_plain(upstream_id: str, response: httpx.Response, max_bytes: int
 async def _read_compressed(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
     unpacker = zlib.decompressobj(GZIP_OR_ZLIB)
     body = bytearray()
+    received = 0
     async for chunk in response.aiter_raw():
+        received += len(chunk)
         try:
             body += unpacker.decompress(chunk, max_bytes - len(body) + 1)
         except zlib.error as error:
             raise UpstreamFailed(upstream_id, FailureKind.MALFORMED, "not what its encoding says") from error
-        if len(body) > max_bytes:
+        if max(received, len(body)) > max_bytes:
             raise UpstreamFailed(upstream_id, FailureKind.TOO_LARGE)
     if not unpacker.eof:
         raise UpstreamFailed(upstream_id, FailureKind.MALFORMED, "compressed body is cut off")

@@ -6,6 +6,7 @@ async with UpstreamServer() as upstream:
 """
 
 import asyncio
+import gzip
 import socket
 import struct
 import zlib
@@ -117,7 +118,23 @@ async def drip(_request: Request, writer: asyncio.StreamWriter) -> None:
 async def gigabyte(_request: Request, writer: asyncio.StreamWriter) -> None:
     """Sends 1 GB without saying so beforehand, for as long as somebody reads it."""
     writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<VAST>")
-    block = b" " * 2**20
+    await _send_gigabyte(writer, b" ")
+
+
+async def gzip_and_gigabyte(_request: Request, writer: asyncio.StreamWriter) -> None:
+    """Sends a small compressed body, and 1 GB after its end."""
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(inline()))
+    await _send_gigabyte(writer, b" ")
+
+
+async def gzip_of_nothing(_request: Request, writer: asyncio.StreamWriter) -> None:
+    """Sends 1 GB of compressed blocks with nothing in them."""
+    writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10])
+    await _send_gigabyte(writer, b"\0\0\0\xff\xff")
+
+
+async def _send_gigabyte(writer: asyncio.StreamWriter, part: bytes) -> None:
+    block = part * (2**20 // len(part))
     for _ in range(1024):
         writer.write(block)
         await writer.drain()

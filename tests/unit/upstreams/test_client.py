@@ -88,6 +88,8 @@ async def test_unpacks(client: UpstreamClient, upstream: UpstreamServer, pack: t
         (faults.reset_in_body, "reset"),
         (faults.gigabyte, "too_large"),
         (faults.gzip_bomb(), "too_large"),
+        (faults.gzip_and_gigabyte, "too_large"),
+        (faults.gzip_of_nothing, "too_large"),
         (answer(b" " * 100_001), "too_large"),
         (answer(b"", "500 Internal Server Error"), "status"),
         (answer(inline(), "404 Not Found"), "status"),
@@ -120,7 +122,7 @@ async def test_a_body_of_exactly_the_limit_is_accepted(client: UpstreamClient, u
 async def test_memory_stays_bounded(client: UpstreamClient, upstream: UpstreamServer) -> None:
     bomb = faults.gzip_bomb(1024)
     before = psutil.Process().memory_info().rss
-    for behaviour in (bomb, faults.gigabyte):
+    for behaviour in (bomb, faults.gigabyte, faults.gzip_and_gigabyte):
         upstream.behaviour = behaviour
         results = await asyncio.gather(*(failure(client, upstream.url) for _ in range(20)))
         assert {result.kind for result in results} == {"too_large"}
