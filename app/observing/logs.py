@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO, Protocol, cast
 
 import orjson
+import stamina.instrumentation
 import structlog
 from structlog.typing import Processor
 
@@ -178,6 +179,8 @@ def configure(level: str, writer: LineWriter) -> None:
     uvicorn.propagate = True
     for library in QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(number, logging.WARNING))
+    # It would log and count every retry by itself; what becomes of an attempt is counted once, where it ends.
+    stamina.instrumentation.set_on_retry_hooks(())
 
 
 def _json(entry: object, **_: object) -> bytes:

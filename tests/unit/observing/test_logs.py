@@ -6,8 +6,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import stamina
 import structlog
 import uvicorn.config
+from prometheus_client import REGISTRY
 
 from app.observing import logs
 from app.observing.logs import LineWriter, RequestLog, configure
@@ -56,6 +58,7 @@ def configured() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
+    stamina.instrumentation.set_on_retry_hooks(None)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -120,6 +123,23 @@ def test_the_programs_own_lines_and_those_of_libraries_are_json(reader: Reader, 
     first, second = reader.lines()
     assert (first["event"], first["level"], first["upstream_id"]) == ("breaker changed", "warning", "primary")
     assert (second["event"], second["level"]) == ("started 1", "info")
+
+
+def test_a_retry_is_neither_logged_nor_a_metric_of_its_own(reader: Reader, configured: None) -> None:
+    def retries() -> float:
+        return sum(s.value for family in REGISTRY.collect() if "retries" in family.name for s in family.samples)
+
+    reader.start()
+    writer = LineWriter(reader.descriptor)
+    configure("info", writer)
+    before = retries()
+    for attempt in stamina.retry_context(on=OSError, attempts=2, wait_initial=0, wait_jitter=0):
+        with attempt:
+            if attempt.num == 1:
+                raise OSError
+    writer.close()
+    assert reader.lines() == []
+    assert retries() == before
 
 
 def test_no_url_and_no_variable_is_logged(reader: Reader, configured: None) -> None:
