@@ -15,6 +15,9 @@ Network = IPv4Network | IPv6Network
 NAT64 = IPv6Network("64:ff9b::/96")
 """RFC 6052: the last 32 bits are an IPv4 address."""
 
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that IANA has given out of public addresses. `is_global` takes some of the prefixes beside it for public."""
+
 SocketAddress = tuple[int, int, int, str, tuple[Any, ...]]
 """What getaddrinfo gives: family, type, protocol, canonical name, address."""
 
@@ -30,6 +33,8 @@ def is_forbidden(address: Address, allowed: Sequence[Network]) -> bool:
     inner = _embedded_ipv4(address)
     if inner is not None:
         return is_forbidden(inner, allowed)
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
+        return True
     return not address.is_global or address.is_multicast
 
 
