@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from sys import getsizeof
 
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
@@ -22,20 +22,18 @@ ANSWERING_S = 0.05
 LATE = 0.5
 """A request with less than this part of the usual time for its upstreams has waited for too long with us."""
 
+VALUES_BYTES = 1000
+"""What the values of a request take beside their text."""
+
 
 class TicketValues:
-    """What a ticket's request knows, as tag URLs and headers need it."""
+    """What a ticket's request knows, as tag URLs and headers need it; the ticket itself is not kept."""
 
     def __init__(self, ticket: Ticket) -> None:
-        self._ticket = ticket
-
-    @cached_property
-    def _macros(self) -> MacroContext:
-        ticket = self._ticket
         context = ticket.context
         known = {"ip": context.client_ip, "ua": context.client_ua}
         values = {name: value for name, value in known.items() if value is not None} | dict(ticket.request.values)
-        return MacroContext(
+        self._macros = MacroContext(
             values=values,
             timestamp=context.timestamp,
             cachebusting=context.cachebusting,
@@ -43,6 +41,11 @@ class TicketValues:
             request_id=context.request_id,
             withhold_identity=not ticket.request.identifiable,
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that it takes."""
+        return VALUES_BYTES + sum(map(getsizeof, self._macros.values.values()))
 
     def tag_url(self, template: str, remaining_ms: int) -> str:
         """The URL to ask, its macros replaced."""
@@ -64,7 +67,7 @@ class TicketValues:
         """Who watches, as a server says it for its client (VAST 4.2 section 1.2.4)."""
         values = self._macros.values
         headers = {"X-Device-User-Agent": values.get("ua"), "X-Device-IP": values.get("ip")}
-        if not self._ticket.request.identifiable:
+        if self._macros.withhold_identity:
             headers["X-Device-IP"] = None
         return {name: value for name, value in headers.items() if value is not None and value.isascii()}
 

@@ -32,10 +32,10 @@ Key = tuple[str, str]
 class _Entry:
     answer: Answer
     fetched_at: float
-    size_bytes: int
     renewal: asyncio.TimerHandle
-    last_context: RequestValues | None = None
-    """Of the last request that it served; None while it has served nobody but those who waited for it."""
+    size_bytes: int = 0
+    context: RequestValues | None = None
+    """Of the first request that it served; None while it has served nobody but those who waited for it."""
 
 
 class BodyCache:
@@ -81,7 +81,9 @@ class BodyCache:
         else:
             return None
         self._entries.move_to_end(key)
-        entry.last_context = context
+        if entry.context is None:
+            entry.context = context
+            self._grow(entry, context.size_bytes)
         return entry.answer
 
     async def ask(
@@ -150,15 +152,20 @@ class BodyCache:
             return
         delay_s = upstream.cache_ttl_s * random.uniform(*RENEW_AFTER)  # noqa: S311 - jitter
         renewal = asyncio.get_running_loop().call_later(delay_s, self._renew_if_used, key, upstream)
-        self._entries[key] = _Entry(answer, self._clock(), size_bytes, renewal)
+        entry = self._entries[key] = _Entry(answer, self._clock(), renewal)
+        self._grow(entry, size_bytes)
+
+    def _grow(self, entry: _Entry, size_bytes: int) -> None:
+        """Counts what the newest entry takes more, and makes room for it."""
+        entry.size_bytes += size_bytes
         self.size_bytes += size_bytes
         while len(self._entries) > self._entries_max or self.size_bytes > self._bytes_max:
             self._drop(next(iter(self._entries)))
 
     def _renew_if_used(self, key: Key, upstream: Upstream) -> None:
         entry = self._entries[key]
-        if entry.last_context is not None:
-            self._fetch(key, upstream, entry.last_context)
+        if entry.context is not None:
+            self._fetch(key, upstream, entry.context)
 
     def _drop(self, key: Key) -> None:
         entry = self._entries.pop(key, None)

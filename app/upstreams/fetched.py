@@ -10,6 +10,10 @@ from app.upstreams.failures import FailedAttempt
 class RequestValues(Protocol):
     """What a request knows, as tag URLs and headers need it."""
 
+    @property
+    def size_bytes(self) -> int:
+        """The memory that it takes."""
+
     def tag_url(self, template: str, remaining_ms: int) -> str:
         """The URL to ask, its macros replaced; `remaining_ms` is how long the answer may take."""
 

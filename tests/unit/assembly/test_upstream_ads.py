@@ -1,6 +1,7 @@
 """Ads from upstreams over real HTTP, as a ticket gets them."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -8,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from app.assembly.upstream_ads import UpstreamAds
+from app.assembly.upstream_ads import TicketValues, UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
@@ -106,6 +107,22 @@ async def rig() -> AsyncIterator[Rig]:
 
 def handed_out(fetched: FetchedAd) -> bytes:
     return fetched.document.whole.render(VALUES)
+
+
+async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_ticket(rig: Rig):
+    tracemalloc.start()
+    kept = []
+    for no in range(200):
+        ticket = rig.ticket(
+            user_id=f"user {no}", page_url=f"https://page.example/{no:02000}", content_genre=f"世{no:0100}"
+        )
+        ticket.in_hand["c"] = bytearray(10_000)  # type: ignore[assignment]
+        kept.append(TicketValues(ticket))
+        kept[-1].tag_url("https://ads.example/?u={user_id}", 300)
+    del ticket
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.8 * taken < sum(values.size_bytes for values in kept) < 1.25 * taken
 
 
 async def test_a_wrapper_is_passed_on_to_a_player_that_follows_it_itself(rig: Rig):

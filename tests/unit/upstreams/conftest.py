@@ -42,6 +42,10 @@ class Values:
     def __init__(self, **values: str) -> None:
         self.values = values
 
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.values.values()))
+
     def tag_url(self, template: str, remaining_ms: int) -> str:
         return self.cache_key(template).replace("{tmax}", str(remaining_ms))
 

@@ -243,3 +243,21 @@ async def test_what_a_player_sent_counts_too_where_it_tells_one_body_from_anothe
     assert len(cache) * 9_000 < cache.size_bytes <= 50_000
     await cache.aclose()
     assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+async def test_what_a_renewal_will_need_counts_too(bench, upstream, seen) -> None:
+    cache = BodyCache(bench.asker, seen, bench.clock, bytes_max=50_000)
+    bench.chain._cache = cache
+    for no in range(10):
+        await bench.fetch(cached(upstream), uid=str(no))
+    before = cache.size_bytes
+    assert len(cache) == 10
+    for _ in range(3):
+        assert bench.in_hand(cached(upstream), uid="9", page="x" * 9_000) is not None
+    assert 9_000 < cache.size_bytes - before < 9_010
+    for no in range(10):
+        bench.in_hand(cached(upstream), uid=str(no), page="x" * 9_000)
+    assert len(cache) == 4
+    assert 4 * 9_000 < cache.size_bytes <= 50_000
+    await cache.aclose()
+    assert (len(cache), cache.size_bytes) == (0, 0)
