@@ -53,7 +53,8 @@ def guarded_socket(allowed: Sequence[Network]) -> Callable[[SocketAddress], sock
     def make_socket(info: SocketAddress) -> socket.socket:
         family, kind, protocol, _, address = info
         if is_forbidden(ip_address(address[0].partition("%")[0]), allowed):
-            raise ForbiddenAddressError(f"{address[0]} is not a public address")
+            # Without the address: of a name's errors only those that all say the same come through as they are.
+            raise ForbiddenAddressError("not a public address")
         return socket.socket(family, kind, protocol)
 
     return make_socket

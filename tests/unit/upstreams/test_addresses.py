@@ -131,6 +131,6 @@ async def test_one_public_address_of_a_name_does_not_open_its_others(
         return [mapped, private]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    with pytest.raises(UpstreamFailed):
+    with pytest.raises(UpstreamFailed, match="forbidden_address"):
         await client.stranger("primary", f"http://many.example:{upstream.port}/", {}, LIMITS)
     assert not upstream.requests
