@@ -137,6 +137,10 @@ class RateLimit:
             return
         try:
             granted, level = await self._leases.lease(name, purse.rate_per_s, purse.capacity, want, owed - returned)
+        except asyncio.CancelledError:
+            # Whether it was paid nobody knows. It is paid again: a bucket may be too empty, but not too full.
+            purse.owed += owed
+            raise
         except StoreUnavailable as error:
             if not purse.cut_off:
                 log.warning("quota unavailable, nothing passes", quota=name, error=str(error))
@@ -165,5 +169,6 @@ class RateLimit:
         for name, purse in self._purses.items():
             if purse.supply is not None:
                 purse.supply.cancel()
+                await asyncio.gather(purse.supply, return_exceptions=True)
             await self._lease(name, purse, want=0, keep=False)
         self._purses.clear()

@@ -164,3 +164,22 @@ async def test_closing_settles_and_gives_back(bucket: Bucket, seen: Seen, clock:
     allowed(limit, 2)
     await limit.aclose()
     assert bucket.tokens == 26 - 5
+
+
+async def test_closing_while_a_lease_is_under_way_settles_what_it_was_to_pay(
+    bucket: Bucket, seen: Seen, clock: Clock
+) -> None:
+    lease, asked = bucket.lease, asyncio.Event()
+
+    async def lost(*_: object) -> tuple[int, float]:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bucket.lease = lost  # type: ignore[method-assign]
+    limit = RateLimit(bucket, seen, clock)
+    assert allowed(limit, 100) == 13
+    await asked.wait()
+    bucket.lease = lease  # type: ignore[method-assign]
+    await limit.aclose()
+    assert bucket.tokens == 26 - 13
