@@ -5,10 +5,11 @@ from asyncpg import Connection, Record
 CLAIM = """
 INSERT INTO maintenance AS m (task, begun_at) VALUES ($1, clock_timestamp())
 ON CONFLICT (task) DO UPDATE SET begun_at = excluded.begun_at
-    WHERE m.begun_at <= excluded.begun_at - make_interval(secs => $2)
+    WHERE abs(extract(epoch FROM excluded.begun_at - m.begun_at)) >= $2::float8
 RETURNING task
 """
-"""Takes a task on, unless another server did within so many seconds."""
+"""Takes a task on, unless another server did within so many seconds; one that was begun later than now was begun while
+the clock was wrong."""
 
 MAKE_PARTITIONS = "SELECT make_partitions($1)"
 """Makes the partitions from yesterday to so many days ahead."""

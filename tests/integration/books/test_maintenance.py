@@ -165,6 +165,13 @@ async def test_a_task_is_one_servers_until_its_time_comes_again(store: Store) ->
         assert [*claims, await maintenance.claim(connection, "task", 60)] == [True, False, False, True]
 
 
+async def test_a_task_that_was_begun_while_the_clock_was_ahead_is_done_all_the_same(store: Store) -> None:
+    async with store.connection() as connection:
+        assert await maintenance.claim(connection, "task", 60)
+        await connection.execute("UPDATE maintenance SET begun_at = begun_at + interval '30 days'")
+        assert [await maintenance.claim(connection, "task", 60) for _ in range(2)] == [True, False]
+
+
 async def test_old_claims_of_midnight_are_removed(store: Store) -> None:
     async with store.connection() as connection:
         for days in (1, 3):
