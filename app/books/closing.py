@@ -95,21 +95,27 @@ async def verify(
     faults = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await take_time(connection)
-        previous_hash = FIRST_HASH
+        previous_hash, begins = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
         for month in await closing.closed_months(connection):
-            verdict = Verdict(month, await _fault(connection, month, previous_hash, progress))
+            verdict = Verdict(month, await _fault(connection, month, previous_hash, begins, progress))
             faults += bool(verdict.fault)
             report(verdict)
-            previous_hash = month.hash
+            previous_hash, begins = month.hash, _end(month.month)
     return faults
 
 
-async def _fault(connection: "Connection[Record]", month: ClosedMonth, previous_hash: bytes, progress: Progress) -> str:
+async def _fault(
+    connection: "Connection[Record]", month: ClosedMonth, previous_hash: bytes, begins: datetime, progress: Progress
+) -> str:
+    """What is wrong with a month; months since the one closed before had no entry, and are proved with it."""
     if month.previous_hash != previous_hash:
         return "it does not continue the month closed before"
-    begins = datetime(month.month.year, month.month.month, 1, tzinfo=UTC)
-    ends = begins.replace(year=begins.year + begins.month // 12, month=begins.month % 12 + 1)
-    entries, month_hash = await _hash(connection, begins, ends, previous_hash, progress)
+    entries, month_hash = await _hash(connection, begins, _end(month.month), previous_hash, progress)
     if entries != month.entries:
         return f"it had {month.entries} entries, and has {entries}"
     return "" if month_hash == month.hash else "an entry was changed"
+
+
+def _end(month: date) -> datetime:
+    """When a UTC month is over."""
+    return datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)

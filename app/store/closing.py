@@ -29,8 +29,17 @@ FIND = "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM cl
 MAKE_PARTITION = "SELECT make_ledger_partition($1)"
 """Makes the month's partition if it had no entry."""
 
+OPEN_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
+    AND right(c.relname, 6) <= to_char($1::date, 'YYYYMM')
+    AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'month_is_closed')
+ORDER BY c.relname
+"""
+"""The month's partition, and those of months before it that had no entry and were not closed themselves."""
+
 REFUSE_ENTRIES = """
-CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON spend_ledger_{month}
+CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON {partition}
 FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('closed')
 """
 """Waits for whoever is booking in the month, and lets nobody else, from then on; readers go on."""
@@ -114,9 +123,10 @@ async def closed_months(connection: "Connection[Record]") -> Sequence[ClosedMont
 
 
 async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
-    """Lets no entry into the month once this transaction is committed. Only the owner may."""
+    """Lets no entry into the month, nor before it, once this transaction is committed. Only the owner may."""
     await connection.execute(MAKE_PARTITION, month)
-    await connection.execute(REFUSE_ENTRIES.format(month=f"{month:%Y%m}"))
+    for row in await connection.fetch(OPEN_PARTITIONS, month):
+        await connection.execute(REFUSE_ENTRIES.format(partition=row["relname"]))
 
 
 async def count(connection: "Connection[Record]", begins: datetime, ends: datetime) -> int:

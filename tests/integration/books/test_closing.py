@@ -96,14 +96,35 @@ async def test_whoever_drops_the_trigger_and_changes_something_is_found_out(
         "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
         "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
         "VALUES ('2026-02-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
+        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
+        "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
     ],
 )
 async def test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_before(
     books: "Connection[Record]", change: str
 ) -> None:
+    await books.execute("SELECT make_ledger_partition('2026-08-01')")
     await close(books, SEPTEMBER)
     with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):
         await books.execute(change)
+
+
+@pytest.mark.parametrize("month", ["2026-08", "2026-10"])
+async def test_an_entry_that_appears_between_closed_months_or_before_them_is_found(
+    books: "Connection[Record]", database: str, month: str
+) -> None:
+    await books.execute("DELETE FROM spend_ledger WHERE booked_at >= '2026-10-01Z'")
+    await set_clock(database, "timestamptz '2026-12-01 12:00Z'")
+    for closed in (SEPTEMBER, NOVEMBER):
+        await close(books, closed)
+    await books.execute(f"SELECT make_ledger_partition('{month}-01')")
+    await books.execute(f"DROP TRIGGER IF EXISTS month_is_closed ON spend_ledger_{month.replace('-', '')}")
+    assert [one.fault for one in await verdicts(books)] == ["", ""]
+    await books.execute(
+        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
+        f"VALUES ('{month}-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
+    )
+    assert [bool(one.fault) for one in await verdicts(books)].count(True) == 1
 
 
 async def test_an_adjustment_in_a_closed_month_is_refused_and_one_after_it_is_not(books: "Connection[Record]") -> None:
