@@ -1,13 +1,14 @@
 """What the server keeps in shape by itself."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from app.books.closing import close
 from app.books.maintenance import AHEAD_DAYS, Maintenance
 from app.store import maintenance, reconcile
 from app.store.connections import Store
@@ -61,6 +62,24 @@ async def test_a_missing_partition_fails_no_serve_and_its_rows_move_when_it_is_m
     async with store.connection() as connection:
         assert await maintenance.partitions_ahead(connection) >= AHEAD_DAYS
         assert not await maintenance.has_misplaced_rows(connection)
+    assert await disagreements(database) == []
+
+
+async def test_rows_of_days_that_are_over_for_long_move_too_and_their_month_can_be_closed(
+    store: Store, database: str
+) -> None:
+    await set_up(store, campaign("late", billing="serve"), campaign("unseen", hold_ttl_s=60))
+    for day in ("2027-02-10", "2027-02-12"):
+        await set_clock(database, f"timestamptz '{day} 12:00Z'")
+        for campaign_id in ("late", "unseen"):
+            await serve_many(store, campaign_id, 10)
+    await set_clock(database, "timestamptz '2027-03-12 12:00Z'")
+    await run(store, "holds released")
+    await run(store, "partitions made")
+    async with store.connection() as connection:
+        assert not await maintenance.has_misplaced_rows(connection)
+    async with connected(database) as connection:
+        assert (await close(connection, date(2027, 2, 1))).entries == 20
     assert await disagreements(database) == []
 
 
