@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -68,7 +67,7 @@ def balance(
     at: Annotated[str | None, typer.Option(help="A past moment, such as 2026-10-31T23:59:59Z; now.")] = None,
 ) -> None:
     """What a campaign had spent at a past moment, by the dates that the entries carry; also for the finance role."""
-    moment = datetime.now(UTC) if at is None else parse_moment("at", at)
+    moment = None if at is None else parse_moment("at", at)
 
     async def run(url: str) -> Sequence[Balance]:
         async with connected(url) as connection:

@@ -83,7 +83,8 @@ ON CONFLICT (day, campaign_id, currency, kind, booked_on) DO UPDATE
 
 BALANCES_AS_OF = """
 SELECT s.campaign_id, s.currency, coalesce(b.spent, 0) AS spent
-FROM finance.campaign_spend s LEFT JOIN finance.balance_as_of($1) b USING (campaign_id, currency)
+FROM finance.campaign_spend s
+LEFT JOIN finance.balance_as_of(coalesce($1, adserver_clock())) b USING (campaign_id, currency)
 WHERE $2::text IS NULL OR s.campaign_id = $2
 ORDER BY s.campaign_id
 """
@@ -219,7 +220,7 @@ async def count(connection: "Connection[Record]", entry: Entry) -> None:
 
 
 async def balances_as_of(
-    connection: "Connection[Record]", at: datetime, campaign_id: str | None = None
+    connection: "Connection[Record]", at: datetime | None, campaign_id: str | None = None
 ) -> Sequence[Balance]:
-    """What every campaign, or one, had spent at that moment, by the dates that the entries carry."""
+    """What every campaign, or one, had spent at that moment, or by now, by the dates that the entries carry."""
     return [Balance(**row) for row in await connection.fetch(BALANCES_AS_OF, at, campaign_id)]

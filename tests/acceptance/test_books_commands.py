@@ -89,6 +89,14 @@ async def test_the_balance_of_a_past_moment_is_told_to_finance_too(database: str
     assert await printed(finance_database, *balance_then) == "spring 25.000000 USD\n"
 
 
+async def test_the_balance_of_now_goes_by_the_clock_of_the_database(
+    store: Store, database: str, finance_database: str
+) -> None:
+    await set_clock(database, "transaction_timestamp() + interval '5 minutes'")
+    await serve_many(store, "spring", 1)
+    assert await printed(finance_database, "ledger", "balance", "spring") == "spring 27.500000 USD\n"
+
+
 @pytest.mark.usefixtures("store")
 async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -> None:
     month = f"{TODAY:%Y-%m}"
