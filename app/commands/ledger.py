@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 
 from app.books import corrections
 from app.books.corrections import Adjustment, Booked, Reversal, parse_amount
-from app.books.dates import parse_day, parse_moment
+from app.books.dates import in_the_books, parse_day, parse_moment
 from app.commands.in_use import connected, ready_database
 from app.errors import InvalidEntry
 from app.launch.configuring import settings_from_environment
@@ -45,7 +45,7 @@ def adjust(
         reason=reason,
         key=key,
         currency=currency,
-        day=None if date is None else parse_day("date", date),
+        day=None if date is None else in_the_books("date", parse_day("date", date)),
     )
     _book(lambda connection: corrections.adjust(connection, adjustment))
 
