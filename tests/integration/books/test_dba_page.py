@@ -11,12 +11,22 @@ import pytest
 from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 
+from app.books.maintenance import Maintenance
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
 from app.launch.migrating import migrate
 from app.store.connections import Store
 from app.store.roles import APP
-from tests.integration.books.world import campaign, connected, disagreements, open_store, serve_many, set_up
+from tests.integration.books.world import (
+    PRICE,
+    campaign,
+    connected,
+    disagreements,
+    open_store,
+    serve_many,
+    set_clock,
+    set_up,
+)
 from tests.launched import adserver, free_port
 from tests.postgres import temporary_postgres
 
@@ -34,9 +44,13 @@ def shell_block(heading: str, first_words: str) -> str:
     return block.partition("```")[0]
 
 
-async def answered(connection: "Connection[Record]", heading: str) -> list[Record]:
+def sql_block(heading: str) -> str:
     section = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return await connection.fetch(section.partition("```sql\n")[2].partition("```")[0])
+    return section.partition("```sql\n")[2].partition("```")[0]
+
+
+async def answered(connection: "Connection[Record]", heading: str) -> list[Record]:
+    return await connection.fetch(sql_block(heading))
 
 
 def run(server: EmbeddedPostgres, block: str, **variables: str) -> None:
@@ -164,3 +178,27 @@ async def test_the_embedded_database_moves_to_a_server(postgres: EmbeddedPostgre
         await moved.close()
         assert await serves(server.dsn) == 30
         assert await disagreements(server.dsn) == []
+
+
+async def test_rollups_are_made_anew_after_a_clock_was_ahead(database: str, app_database: str) -> None:
+    store = open_store(app_database)
+    roll_up = Maintenance(store, 35).tasks["days rolled up"].run
+    await set_up(store, campaign("charged", billing="serve"))
+    await set_clock(database, "transaction_timestamp() + interval '5 days'")
+    await serve_many(store, "charged", 10)
+    await set_clock(database, "transaction_timestamp() + interval '5 days 3 minutes'")
+    await roll_up()
+    await set_clock(database, "transaction_timestamp()")
+    await serve_many(store, "charged", 7)
+    assert {one.rule for one in await disagreements(database)} == {"rollup"}
+    async with connected(database) as connection:
+        await connection.execute("SET ROLE adserver_owner")
+        await connection.execute(sql_block("A clock that was wrong"))
+        for clock in ("transaction_timestamp()", "transaction_timestamp() + interval '6 days'"):
+            await set_clock(database, clock)
+            for _ in range(2):
+                assert await connection.fetchval("SELECT spent FROM finance.campaign_spend") == 17 * PRICE
+                assert await disagreements(database) == []
+                await roll_up()
+        assert await connection.fetchval("SELECT sum(entries) FROM spend_daily") == 17
+    await store.close()
