@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
 from app.settings import Settings
+from app.store.connections import KEEPALIVES
 from app.store.schema import is_managed, metadata
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
@@ -24,6 +25,8 @@ TRY_LOCK_INTERVAL_S = 0.2
 # tried again by `adserver migrate`.
 LOCK_TIMEOUT = "100ms"
 STATEMENT_TIMEOUT = "15min"
+# A migration that stopped in the middle, or whose machine is gone, gives its locks back. It does not idle by itself.
+IDLE_IN_TRANSACTION_TIMEOUT = "5s"
 # Autovacuum makes way for whoever has waited for this long, which has to be less than the lock's time-out.
 END_AUTOVACUUM = """
 SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
@@ -100,6 +103,7 @@ def migrate(connection: Connection) -> None:
         time.sleep(TRY_LOCK_INTERVAL_S)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'"))
     connection.execute(text(END_AUTOVACUUM))
     connection.commit()
     context.configure(
@@ -117,7 +121,7 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_online() -> None:
     """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
-    engine = create_async_engine(database_url(), poolclass=NullPool)
+    engine = create_async_engine(database_url(), poolclass=NullPool, connect_args={"server_settings": dict(KEEPALIVES)})
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)

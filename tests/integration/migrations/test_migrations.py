@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import redirect_stdout
 
@@ -159,6 +160,29 @@ async def waits_for_lock(connection: "asyncpg.Connection[asyncpg.Record]", *, wa
     async with asyncio.timeout(20):
         while await connection.fetchval(WAITING) != waits:
             pass
+
+
+async def test_a_migration_that_vanishes_gives_its_locks_back(empty_database: str) -> None:
+    vanished, over = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_in_the_middle(revision: str) -> None:
+        if revision == "0010":
+            loop.call_soon_threadsafe(vanished.set)
+            over.wait(60)
+
+    migration = asyncio.create_task(asyncio.to_thread(migrate, empty_database, stop_in_the_middle))
+    await vanished.wait()
+    async with connect(empty_database) as player:
+        try:
+            await player.execute("SET lock_timeout = '30s'")
+            assert await player.fetchval("SELECT count(*) FROM budget_tracking") == 0
+            assert await current_revision(player) == "0009"
+        finally:
+            over.set()
+    with pytest.raises(StoreUnavailable):
+        await migration
+    await asyncio.to_thread(migrate, empty_database)
 
 
 async def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> None:
