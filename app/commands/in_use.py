@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.errors import AdServerError
 from app.launch.configuring import settings_from_environment
 from app.launch.databases import database_in_use
-from app.launch.keys import kept_secret_key
+from app.launch.keys import kept_secret_key, servers_secret_key
 from app.launch.migrating import require_schema
 from app.store.connections import connect
 
@@ -36,9 +36,13 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
 
 
 def secret_in_use() -> str:
-    """The secret that users' keys are made with: the configured one, or the one that is kept in the data directory."""
+    """The secret that users' keys are made with: the configured one, or the one that is kept in the data directory.
+
+    For a database elsewhere none is made: nobody would be known by it. Raises MisconfiguredServer.
+    """
     settings = settings_from_environment()
-    return settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
+    kept = servers_secret_key if settings.database_url else kept_secret_key
+    return settings.secret_key.get_secret_value() or kept(settings.data_dir)
 
 
 @contextmanager

@@ -21,12 +21,27 @@ def kept_secret_key(data_dir: Path) -> str:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             _write_once(file, secrets.token_urlsafe(KEY_BYTES))
-        key = file.read_text().strip()
     except OSError as error:
-        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or file}: {error.strerror}") from error
+        raise _unusable(file, error) from error
+    return servers_secret_key(data_dir)
+
+
+def servers_secret_key(data_dir: Path) -> str:
+    """The key that a server has made in data_dir. Raises MisconfiguredServer if there is none, or it cannot be read."""
+    file = data_dir / KEY_FILE
+    try:
+        key = file.read_text().strip()
+    except FileNotFoundError as error:
+        raise MisconfiguredServer(f"ADSERVER_SECRET_KEY: must be the server's; there is no {file} either") from error
+    except OSError as error:
+        raise _unusable(file, error) from error
     if not key:
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {file} is empty; restore it, or remove it for a new key")
     return key
+
+
+def _unusable(file: Path, error: OSError) -> MisconfiguredServer:
+    return MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or file}: {error.strerror}")
 
 
 def _write_once(file: Path, key: str) -> None:

@@ -219,6 +219,14 @@ async def test_a_user_is_forgotten_and_the_books_stay(store: Store, database: st
     assert (await printed(database, "reconcile")).endswith("the books agree\n")
 
 
+async def test_without_the_servers_key_nobody_is_said_to_be_forgotten(database: str, tmp_path: Path) -> None:
+    forget = ("users", "forget", "anna@example.com")
+    refused = await asyncio.to_thread(adserver, *forget, DATABASE_URL=database, DATA_DIR=str(tmp_path))
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert refused.stderr.startswith("adserver: ADSERVER_SECRET_KEY: must be the server's")
+    assert names(tmp_path) == []
+
+
 def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
