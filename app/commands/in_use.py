@@ -35,14 +35,15 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
         raise AdServerError((str(error) or type(error).__name__).splitlines()[0]) from error
 
 
-def secret_in_use() -> str:
-    """The secret that users' keys are made with: the configured one, or the one that is kept in the data directory.
+def secrets_in_use() -> list[str]:
+    """The secret that users' keys are made with, configured or kept in the data directory, and those of before.
 
     For a database elsewhere none is made: nobody would be known by it. Raises MisconfiguredServer.
     """
     settings = settings_from_environment()
     kept = servers_secret_key if settings.database_url else kept_secret_key
-    return settings.secret_key.get_secret_value() or kept(settings.data_dir)
+    present = settings.secret_key.get_secret_value() or kept(settings.data_dir)
+    return [present, *(key.get_secret_value() for key in settings.retired_secret_keys)]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from app.campaign_file.applying import Applied
 from app.campaign_file.applying import apply as apply_draft
 from app.campaign_file.reading import read_file
 from app.campaign_file.writing import toml
-from app.commands.in_use import ready_database, secret_in_use
+from app.commands.in_use import ready_database, secrets_in_use
 from app.launch.databases import command_store
 from app.privacy.identification import identification_allowed
 from app.serving.keys import hash_key
@@ -70,7 +70,7 @@ def explain(
 
     async def run(url: str) -> Explanation:
         async with command_store(url) as store, store.connection() as connection:
-            return await explain_request(connection, asked, hash_key(secret_in_use()))
+            return await explain_request(connection, asked, hash_key(secrets_in_use()[0]))
 
     with ready_database() as url:
         explanation = asyncio.run(run(url))

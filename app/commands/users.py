@@ -7,7 +7,7 @@ import typer
 
 from app.books import forgetting
 from app.books.forgetting import Forgotten
-from app.commands.in_use import connected, ready_database, secret_in_use
+from app.commands.in_use import connected, ready_database, secrets_in_use
 from app.serving.keys import device_key, hash_key, user_key
 
 users = typer.Typer(name="users", help="What is kept of viewers.", no_args_is_help=True)
@@ -26,11 +26,11 @@ def register(app: typer.Typer) -> None:
 @users.command()
 def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id as players send it.")]) -> None:
     """Make the serves of a user nobody's, and remove the user's counts and sessions; what was spent stays."""
-    key = hash_key(secret_in_use())
+    user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
 
     async def run(url: str) -> Forgotten:
         async with connected(url) as connection:
-            return await forgetting.forget(connection, [user_key(key, user_id), device_key(key, user_id)])
+            return await forgetting.forget(connection, user_keys)
 
     with ready_database() as url:
         forgotten = asyncio.run(run(url))

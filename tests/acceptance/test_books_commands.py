@@ -219,6 +219,18 @@ async def test_a_user_is_forgotten_and_the_books_stay(store: Store, database: st
     assert (await printed(database, "reconcile")).endswith("the books agree\n")
 
 
+async def test_a_user_is_forgotten_by_the_keys_of_before_too(store: Store, database: str) -> None:
+    viewers = [user_key(hash_key(secret), "anna@example.com") for secret in ("a-secret-of-before", SECRET)]
+    async with store.serving_connection() as connection:
+        for viewer in viewers:
+            await serve(connection, [payment("spring", viewer)])
+    keys = {"SECRET_KEY": SECRET, "RETIRED_SECRET_KEYS": "a-secret-of-before"}
+    forget = ("users", "forget", "anna@example.com")
+    forgotten = await asyncio.to_thread(adserver, *forget, DATABASE_URL=database, **keys)
+    assert forgotten.stdout == "forgotten: 2 serves, 2 counts, 0 sessions\n"
+    assert [await traces_of(database, viewer) for viewer in viewers] == [0, 0]
+
+
 async def test_without_the_servers_key_nobody_is_said_to_be_forgotten(database: str, tmp_path: Path) -> None:
     forget = ("users", "forget", "anna@example.com")
     refused = await asyncio.to_thread(adserver, *forget, DATABASE_URL=database, DATA_DIR=str(tmp_path))
