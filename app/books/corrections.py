@@ -13,6 +13,7 @@ from app.store.ledger import Entry, LockedCampaign
 AMOUNT_MAX = Decimal(10) ** 12
 """numeric(18,6) has twelve digits before the point."""
 
+ENTRY_ID_MAX = 2**63 - 1
 DECIMALS_MAX = 6
 KEY_LENGTH_MAX = 128
 REASON_LENGTH_MAX = 1000
@@ -100,6 +101,8 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
 async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booked:
     """Takes one entry back, in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
     _check_words(reversal.key, reversal.reason)
+    if abs(reversal.entry_id) > ENTRY_ID_MAX:
+        raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
     async with connection.transaction():
         before = await ledger.find_correction(connection, reversal.key)
         found = await ledger.find_entry(connection, reversal.entry_id)

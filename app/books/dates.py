@@ -1,5 +1,6 @@
 """Months, days and moments as people write them."""
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 
 from app.errors import InvalidEntry
@@ -27,13 +28,11 @@ def in_the_books(field: str, day: date) -> date:
 
 def parse_moment(field: str, text: str) -> datetime:
     """The moment `2026-10-31T23:59:59Z`. Raises InvalidEntry, which names the field."""
-    try:
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise InvalidEntry(field, f"must be like 2026-10-31T23:59:59Z, not {text!r}")
-    return moment
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    raise InvalidEntry(field, f"must be like 2026-10-31T23:59:59Z, not {text!r}")
 
 
 def _parse(field: str, text: str, form: str, example: str) -> date:

@@ -113,8 +113,10 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
          "--date", "today", *CREDIT),
         *(("date: must be in a year from 1970 to 9998", "ledger", "adjust", "spring", "--amount", "1",
            "--date", day, *CREDIT[:3], "k2") for day in ("1969-12-31", "9999-12-31")),
-        ("entry: there is no entry 999999", "ledger", "reverse", "999999", "--reason", "fraud", "--key", "k2"),
+        *((f"entry: there is no entry {entry}", "ledger", "reverse", str(entry), "--reason", "fraud", "--key", "k2")
+          for entry in (999999, 2**63)),
         ("at: must be like 2026-10-31T23:59:59Z, not '2026-10-31'", "ledger", "balance", "--at", "2026-10-31"),
+        ("at: must be like ", "ledger", "balance", "--at", "0001-01-01T00:00:00+14:00"),
         ("campaign: there is no campaign nobody", "ledger", "balance", "nobody"),
         (f"month: {month} is not over", "books", "close", month),
         ("month: must be like 2026-10, not 'october'", "books", "close", "october"),
