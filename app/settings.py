@@ -32,7 +32,8 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 class Settings(BaseSettings):
     """Each setting has its unit in its name; docs/settings.md lists them all."""
 
-    model_config = SettingsConfigDict(env_prefix="ADSERVER_", frozen=True, extra="ignore")
+    # Compose files and unit files hand on a variable that nobody set as an empty one.
+    model_config = SettingsConfigDict(env_prefix="ADSERVER_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     database_url: str = Field("", description="Postgres to use; empty starts an embedded one in data_dir")
     serving_database: str = Field("", description="PgBouncer's name of the database for serving; empty: database_url's")

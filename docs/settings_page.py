@@ -10,7 +10,8 @@ from app.settings import Settings
 
 HEAD = """# Settings
 
-Settings are environment variables. Each has its unit in its name: `_ms`, `_s`, `_days`, `_bytes`.
+Settings are environment variables. Each has its unit in its name: `_ms`, `_s`, `_days`, `_bytes`. An empty one is as
+good as none.
 A value that cannot work stops the server before it starts, with one line that names the variable.
 
 | Variable | Default | Range | What it sets |

@@ -8,13 +8,16 @@ from prometheus_client import multiprocess
 from app.errors import MisconfiguredServer
 from app.settings import Settings
 
+METRICS_FILES = "*_[0-9]*.db"
+"""As prometheus_client names them, with the process id at the end: a database of somebody else's stays."""
+
 
 def cleared_metrics_dir(settings: Settings) -> Path:
     """A folder without the files of earlier processes. Raises MisconfiguredServer if it cannot be used."""
     folder = (settings.metrics_dir or settings.data_dir / f"metrics-{settings.port}").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob("*.db"):
+        for file in folder.glob(METRICS_FILES):
             file.unlink()
     except OSError as error:
         raise MisconfiguredServer(f"ADSERVER_METRICS_DIR: {error.filename or folder}: {error.strerror}") from error

@@ -6,6 +6,7 @@ import pytest
 
 from app.errors import MisconfiguredServer
 from app.launch.configuring import settings_from_environment
+from app.settings import Settings
 
 REASON = "must be an http or https URL with a host, without spaces, query and fragment"
 
@@ -68,3 +69,10 @@ def test_without_a_public_url_beacons_lead_to_the_address_that_is_listened_on(
 ) -> None:
     monkeypatch.setenv("ADSERVER_HOST", host)
     assert settings_from_environment().beacon_base_url == base_url
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_a_variable_that_is_empty_is_as_good_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset = settings_from_environment()
+    monkeypatch.setenv(f"ADSERVER_{name.upper()}", "")
+    assert settings_from_environment() == unset

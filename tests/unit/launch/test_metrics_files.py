@@ -1,0 +1,23 @@
+"""The folder of metrics, which may be one that has other things in it."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.values import MultiProcessValue
+
+from app.launch.metrics_files import cleared_metrics_dir
+from app.settings import Settings
+
+
+def test_metrics_of_earlier_processes_go_and_a_database_of_somebody_else_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    value = MultiProcessValue(lambda: 4711)
+    for kind, mode in (("counter", ""), ("gauge", "mostrecent"), ("histogram", "")):
+        value(kind, "name", "name", (), (), "", mode)
+    assert len(list(tmp_path.iterdir())) == 3
+    theirs = tmp_path / "shop.db"
+    theirs.touch()
+    assert cleared_metrics_dir(Settings(metrics_dir=tmp_path)) == tmp_path
+    assert list(tmp_path.iterdir()) == [theirs]
