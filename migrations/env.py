@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
 from app.settings import Settings
-from app.store.connections import KEEPALIVES
+from app.store.connections import DIALECT, KEEPALIVES
 from app.store.schema import is_managed, metadata
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
@@ -74,9 +74,9 @@ def after_each_revision(
 
 
 def database_url() -> str:
-    """The URL handed over by the caller, or the configured one, for SQLAlchemy's asyncpg dialect."""
-    url = context.config.attributes.get("database_url") or Settings().database_url
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+    """The URL handed over by the caller, or the configured one."""
+    url: str = context.config.attributes.get("database_url") or Settings().database_url
+    return url
 
 
 def migrate_offline() -> None:
@@ -121,7 +121,8 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_online() -> None:
     """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
-    engine = create_async_engine(database_url(), poolclass=NullPool, connect_args={"server_settings": dict(KEEPALIVES)})
+    arguments = {"dsn": database_url(), "server_settings": dict(KEEPALIVES)}
+    engine = create_async_engine(DIALECT, poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)

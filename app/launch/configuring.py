@@ -1,6 +1,9 @@
 """The settings of this process, and one clear line for a setting that cannot work."""
 
+from urllib.parse import urlsplit
+
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 
 from app.errors import MisconfiguredServer
 from app.settings import Settings
@@ -14,9 +17,21 @@ def settings_from_environment() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise MisconfiguredServer("\n".join(_line(fault["loc"], fault["msg"]) for fault in error.errors())) from error
-    if settings.database_url and not settings.database_url.startswith(URL_SCHEME):
-        raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: must begin with {URL_SCHEME}")
+    if settings.database_url:
+        _require_database_url(settings.database_url)
     return settings
+
+
+def _require_database_url(url: str) -> None:
+    if not url.startswith(URL_SCHEME):
+        raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: must begin with {URL_SCHEME}")
+    try:
+        # The commands read it with the one, the driver with the other.
+        make_url(url)
+        urlsplit(url)
+    except ValueError as error:
+        # Python's own reason would have a part of the URL in it, which may be the password.
+        raise MisconfiguredServer("ADSERVER_DATABASE_URL: is not a URL that can be read") from error
 
 
 def _line(path: tuple[int | str, ...], message: str) -> str:

@@ -45,6 +45,9 @@ TIMED_OUT = (
 )
 """What Postgres raises when a lock, a statement or a transaction took too long."""
 
+DIALECT = "postgresql+asyncpg://"
+"""All that SQLAlchemy hears of where to connect: the driver reads the URL, with `sslmode` and what else psql knows."""
+
 CONNECT_TIMEOUT_S = 5
 
 SILENCE_S = 1.0
@@ -74,11 +77,6 @@ class Timeouts:
     idle_in_transaction_ms: int
 
 
-def sqlalchemy_url(url: str) -> str:
-    """The URL for SQLAlchemy's asyncpg dialect, from one that psql takes too."""
-    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
-
-
 def serving_url(url: str, serving_database: str) -> str:
     """The URL of serving connections: the one of the others, unless a pooler has a database's name for them alone."""
     if not serving_database:
@@ -88,12 +86,13 @@ def serving_url(url: str, serving_database: str) -> str:
 
 def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
     return create_async_engine(
-        sqlalchemy_url(url),
+        DIALECT,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=False,
         connect_args={
+            "dsn": url,
             "server_settings": {"timezone": "UTC", "jit": "off", **KEEPALIVES, **server_settings},
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": statement_s + SILENCE_S,

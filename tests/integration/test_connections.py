@@ -5,6 +5,8 @@ import asyncio
 from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 
+from app.launch.migrating import migrate
+from app.store.connections import connect
 from tests.integration.serves import open_store
 from tests.players import becomes, connected
 
@@ -39,4 +41,14 @@ async def test_serving_connections_have_their_own_name_for_the_database(app_data
     async with store.serving_connection() as serving, store.connection() as other:
         assert await serving.fetchval("SELECT current_database()") == "postgres"
         assert await other.fetchval("SELECT current_database()") == make_url(app_database).database
+    await store.close()
+
+
+async def test_a_url_may_have_what_psql_knows_in_it(database: str) -> None:
+    url = f"{database}&sslmode=prefer&application_name=ours"
+    await asyncio.to_thread(migrate, url)
+    store = open_store(url)
+    async with store.serving_connection() as serving, store.connection() as other, connect(url) as one:
+        for connection in (serving, other, one):
+            assert await connection.fetchval("SELECT current_database()") == make_url(database).database
     await store.close()

@@ -71,6 +71,24 @@ def test_without_a_public_url_beacons_lead_to_the_address_that_is_listened_on(
     assert settings_from_environment().beacon_base_url == base_url
 
 
+@pytest.mark.parametrize(
+    ("database_url", "reason"),
+    [
+        ("postgres://h/db", "must begin with postgresql://"),
+        ("postgresql://h:abc/db", "is not a URL that can be read"),
+        ("postgresql://[::1/db", "is not a URL that can be read"),
+        ("postgresql://u:p[w@h/db", "is not a URL that can be read"),
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_refused_without_repeating_it(
+    database_url: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADSERVER_DATABASE_URL", database_url)
+    with pytest.raises(MisconfiguredServer) as refusal:
+        settings_from_environment()
+    assert str(refusal.value) == f"ADSERVER_DATABASE_URL: {reason}"
+
+
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_a_variable_that_is_empty_is_as_good_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unset = settings_from_environment()
