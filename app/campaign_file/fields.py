@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -33,6 +33,11 @@ CURRENCIES = frozenset(currency.code for currency in Iso4217) - {"XTS", "XXX"}
 
 TIMEZONES = frozenset(available_timezones())
 """The IANA zones that Python knows; the database must know a campaign's zone too."""
+
+
+def exact_number(text: str) -> Decimal:
+    """A number of TOML or JSON as it is written; NaN, which its key refuses, for an exponent beyond all reckoning."""
+    return Decimal(text, Context(traps=[]))
 
 
 def _printable(value: str) -> str:
@@ -65,7 +70,8 @@ def _money(decimals: int) -> Callable[[object], Decimal]:
         exponent = amount.as_tuple().exponent
         if isinstance(exponent, int) and -exponent > decimals:
             raise ValueError(f"must have at most {_DECIMALS[decimals]} decimals")
-        return amount.copy_abs()
+        # Nought has a sign and an exponent too, which may be larger than any that the database takes.
+        return amount or Decimal(0)
 
     return read
 

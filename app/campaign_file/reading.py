@@ -4,13 +4,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.campaign_file.fields import exact_number
 from app.campaign_file.models import TABLES, Entry
 from app.errors import FileFault, InvalidFile
 from app.store.setup import Thing
@@ -72,7 +72,7 @@ def _parse(file: str, content: bytes) -> dict[str, Any]:
     if len(content) > FILE_BYTES_MAX:
         raise InvalidFile(file, [FileFault("file", f"must not be longer than {FILE_BYTES_MAX} bytes")])
     try:
-        return tomllib.loads(content.decode(), parse_float=Decimal)
+        return tomllib.loads(content.decode(), parse_float=exact_number)
     except UnicodeDecodeError as error:
         raise InvalidFile(file, [FileFault(f"byte {error.start}", "is not UTF-8")]) from error
     except RecursionError as error:

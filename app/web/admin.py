@@ -4,7 +4,6 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -13,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.assembly.setup_desk import Changed, SetupDesk, Spending
-from app.campaign_file.fields import first_repeated
+from app.campaign_file.fields import exact_number, first_repeated
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
 from app.errors import InvalidRequest, Unauthorized
@@ -90,7 +89,7 @@ class Admin:
         body = await read_body(request, self._max_body_bytes)
         try:
             orjson.loads(body)  # The other parser lets half a surrogate pair pass, which no answer could repeat.
-            value = json.loads(body, parse_float=Decimal, object_pairs_hook=_without_repeats)
+            value = json.loads(body, parse_float=exact_number, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError):
             raise InvalidRequest("body", "must be JSON in UTF-8") from None
         if not isinstance(value, dict):

@@ -172,6 +172,13 @@ async def test_a_body_that_cannot_be_read_is_a_clear_problem(api: httpx.AsyncCli
     assert (problem.json()["field"], problem.json()["reason"]) == ("body", reason)
 
 
+async def test_a_number_beyond_all_reckoning_is_a_fault_of_its_key(api: httpx.AsyncClient) -> None:
+    body = b'{"max_qps": 1e-99999999999999999999, "tag_url": "http://a.example/"}'
+    problem = await api.put("/v1/upstreams/u", content=body, headers={"Content-Type": "application/json"})
+    assert problem.status_code == 400
+    assert (problem.json()["field"], problem.json()["reason"]) == ("max_qps", "must be a whole number")
+
+
 async def test_a_key_that_stands_in_the_body_twice_is_refused(api: httpx.AsyncClient) -> None:
     body = b'{"tag_url": "http://a.example/", "tag_url": "http://b.example/"}'
     problem = await api.put("/v1/upstreams/u", content=body, headers={"Content-Type": "application/json"})

@@ -1,10 +1,11 @@
 """Applying a campaign file: all of it or nothing, and nothing the second time."""
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
-from app.domain import Catalog
+from app.domain import BudgetPeriod, Catalog
 from app.errors import InvalidFile
 from app.store import catalog, setup
 from app.store.connections import Store
@@ -161,3 +162,9 @@ async def test_the_first_request_finds_its_budget_periods(store: Store) -> None:
     async with store.connection() as connection:
         rows = await connection.fetch('SELECT period, "limit" FROM budget_tracking ORDER BY "limit"')
     assert [(row["period"], int(row["limit"])) for row in rows] == [("hour", 10), ("day", 20), ("lifetime", 30)]
+
+
+async def test_nought_may_have_any_exponent(store: Store) -> None:
+    await apply_document(store, owned(cpm=Decimal("0E+999999"), budgets={"day": Decimal("-0E+999999")}))
+    spring = (await loaded(store)).campaigns["spring"]
+    assert (spring.cpm, spring.budgets) == (0, {BudgetPeriod.DAY: 0})

@@ -112,6 +112,12 @@ def test_what_is_no_campaign_file_is_told_with_its_place(
     assert reason in (..., fault.reason)
 
 
+@pytest.mark.parametrize("exponent", ["9" * 20, "-" + "9" * 20])
+def test_a_number_beyond_all_reckoning_is_a_fault_of_its_key(tmp_path: Path, exponent: str) -> None:
+    (fault,) = read_file(write(tmp_path, CAMPAIGN.format("").replace("2500.125", f"1e{exponent}"))).faults
+    assert (fault.key, fault.reason) == ("campaigns[0].cpm", 'must be an amount such as "12.50"')
+
+
 def test_a_file_that_is_not_there_or_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="No such file or directory"):
         read_file(tmp_path / "nothing.toml")
