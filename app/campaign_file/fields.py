@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -86,7 +86,8 @@ def _moment(value: object) -> datetime:
         raise ValueError("must be a date and time such as 2026-01-31T00:00:00Z")  # noqa: TRY004  pydantic asks for it.
     if value.utcoffset() is None:
         raise ValueError("must have a UTC offset, such as Z")
-    if value.year not in YEARS:
+    # Exports are in UTC, and are to be read again.
+    if value.year not in YEARS or value.astimezone(UTC).year not in YEARS:
         raise ValueError(f"must be in the years {YEARS[0]} to {YEARS[-1]}")
     return value
 
@@ -153,6 +154,8 @@ NoRepeats = AfterValidator(_no_repeats)
 
 Identifier = Annotated[str, Field(min_length=1, max_length=ID_LENGTH_MAX), Printable, AfterValidator(_identifier)]
 Word = Annotated[str, Field(min_length=1, max_length=WORD_LENGTH_MAX), Printable]
+LowerWord = Annotated[Word, AfterValidator(str.lower)]
+"""A word that counts the same in upper and lower case."""
 Prose = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), Printable]
 Url = Annotated[str, Field(min_length=1, max_length=URL_BYTES_MAX), Printable, AfterValidator(_url)]
 TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
@@ -161,7 +164,11 @@ MimeType = Annotated[
     Field(max_length=WORD_LENGTH_MAX),
     AfterValidator(_matching(_MIME_TYPE, "must be a media type such as video/mp4")),
 ]
-Country = Annotated[str, AfterValidator(_matching(_COUNTRY, "must be a country code of two or three letters"))]
+Country = Annotated[
+    str,
+    AfterValidator(_matching(_COUNTRY, "must be a country code of two or three letters")),
+    AfterValidator(str.lower),
+]
 Currency = Annotated[str, AfterValidator(_currency)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, NoRepeats, Prose, Url, Word, first_repeated
+from app.campaign_file.fields import Duration, Identifier, LowerWord, NoRepeats, Prose, Url, Word, first_repeated
 
 MANY = 1000
 """The longest list within one thing."""
@@ -91,19 +91,15 @@ class BudgetsTable(Table):
 
 
 class TargetingTable(Table):
-    """A campaign's `targeting`; letters count the same in upper and lower case."""
+    """A campaign's `targeting`, in lower case, which is what requests are compared in."""
 
     countries: Annotated[list[fields.Country], Field(max_length=MANY), NoRepeats] = []
-    device_types: Annotated[list[Word], Field(max_length=MANY), NoRepeats] = []
-    content_genres: Annotated[list[Word], Field(max_length=MANY), NoRepeats] = []
+    device_types: Annotated[list[LowerWord], Field(max_length=MANY), NoRepeats] = []
+    content_genres: Annotated[list[LowerWord], Field(max_length=MANY), NoRepeats] = []
 
     def thing(self) -> domain.Targeting:
-        """The targeting, in lower case, which is what requests are compared in."""
-        return domain.Targeting(
-            countries=tuple(word.lower() for word in self.countries),
-            device_types=tuple(word.lower() for word in self.device_types),
-            content_genres=tuple(word.lower() for word in self.content_genres),
-        )
+        """The targeting."""
+        return domain.Targeting(tuple(self.countries), tuple(self.device_types), tuple(self.content_genres))
 
 
 class CampaignTable(Table):

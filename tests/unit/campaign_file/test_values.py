@@ -35,6 +35,9 @@ FAULTS = [
     ("campaigns[0].starts_at", "tomorrow", MOMENT),
     ("campaigns[0].starts_at", 1_767_225_600, MOMENT),
     ("campaigns[0].starts_at", datetime(1, 1, 1, tzinfo=UTC), "must be in the years 1970 to 2999"),
+    ("campaigns[0].starts_at", "1970-01-01T00:00:00+14:00", "must be in the years 1970 to 2999"),
+    ("campaigns[0].ends_at", "2999-12-31T23:00:00-05:00", "must be in the years 1970 to 2999"),
+    ("campaigns[0].starts_at", "0001-01-01T00:00:00+14:00", "must be in the years 1970 to 2999"),
     ("campaigns[0].ends_at", datetime(2026, 1, 1, tzinfo=UTC), "must be after starts_at"),
     ("campaigns[0].ends_at", datetime(2025, 1, 1, tzinfo=UTC), "must be after starts_at"),
     ("campaigns[0].cpm", "-0.01", "must not be negative"),
@@ -124,6 +127,12 @@ def test_a_country_is_a_code() -> None:
     (fault,) = faults_of(spoiled("campaigns[0].targeting", {"countries": ["de", "Germany"]}))
     assert fault.key == "campaigns[0].targeting.countries[1]"
     assert fault.reason == "must be a country code of two or three letters"
+
+
+@pytest.mark.parametrize("key", ["countries", "device_types", "content_genres"])
+def test_a_word_of_targeting_in_upper_and_in_lower_case_stands_there_twice(key: str) -> None:
+    (fault,) = faults_of(spoiled("campaigns[0].targeting", {key: ["TV", "tv"]}))
+    assert (fault.key, fault.reason) == (f"campaigns[0].targeting.{key}", "must not have tv twice")
 
 
 def test_of_a_url_bytes_are_counted() -> None:
