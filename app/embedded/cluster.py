@@ -9,7 +9,7 @@ from pathlib import Path
 from app.embedded.configuration import configuration_file
 from app.embedded.home import Home
 from app.embedded.state import DATABASE, SUPERUSER, State
-from app.errors import MisconfiguredServer, StoreUnavailable
+from app.errors import StoreUnavailable
 
 PROGRAM_TIMEOUT_S = 120
 
@@ -34,12 +34,9 @@ SELECT format('CREATE DATABASE %I', :'name')
 def initialise(home: Home, password: str) -> None:
     """Runs initdb unless there is a cluster; it gets its name when it is complete.
 
-    Raises MisconfiguredServer if the folder is somebody else's, StoreUnavailable with initdb's reason if it fails.
+    Raises StoreUnavailable with initdb's reason if it fails.
     """
     if home.data.exists():
-        owner = home.data.stat().st_uid
-        if owner != home.uid:
-            raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {home.data} belongs to user {owner}, not to user {home.uid}")
         return
     unfinished = home.root / "postgres.new"
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -8,6 +8,8 @@ import hashlib
 import os
 import pwd
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -64,6 +66,15 @@ class Home:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
+@contextmanager
+def usable(data_dir: Path) -> Iterator[None]:
+    """Raises MisconfiguredServer, naming file and setting, for what the system refuses on the data directory."""
+    try:
+        yield
+    except OSError as error:
+        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or data_dir}: {error.strerror}") from error
+
+
 def home_root(data_dir: Path) -> Path:
     """Where the Postgres of this data directory lives; data that is there already decides."""
     data_dir = data_dir.resolve()
@@ -78,25 +89,32 @@ def home_root(data_dir: Path) -> Path:
 def prepare_home(data_dir: Path) -> Home:
     """Makes the folders, and the copy of the programs where it is needed.
 
-    Raises MisconfiguredServer if a folder cannot be made or is of no use.
+    Raises MisconfiguredServer if a folder cannot be made, is of no use or has somebody else's data; then nothing in it
+    was changed.
     """
-    try:
+    with usable(data_dir):
         data_dir.mkdir(parents=True, exist_ok=True)
         root = home_root(data_dir)
         root.mkdir(exist_ok=True)
         if not os.access(root, os.W_OK | os.X_OK):
             raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
-        if os.geteuid() != 0:
-            return Home(root, _packaged_programs() / "bin", os.geteuid(), os.getegid())
+        is_root = os.geteuid() == 0
+        uid, gid = _unprivileged_user() if is_root else (os.geteuid(), os.getegid())
+        _require_owner(root / "postgres", uid)
+        if not is_root:
+            return Home(root, _packaged_programs() / "bin", uid, gid)
         root.chmod(root.stat().st_mode | 0o011)
-        return Home(root, _reachable_programs(root) / "bin", *_unprivileged_user())
-    except OSError as error:
-        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or data_dir}: {error.strerror}") from error
+        return Home(root, _reachable_programs(root) / "bin", uid, gid)
 
 
 def is_open_to_all(path: Path) -> bool:
     """Whether any user may enter this folder, which lies open if it does not exist yet and its parents do."""
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())
+
+
+def _require_owner(data: Path, uid: int) -> None:
+    if data.exists() and data.stat().st_uid != uid:
+        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {data} belongs to user {data.stat().st_uid}, not to user {uid}")
 
 
 def _unprivileged_user() -> tuple[int, int]:

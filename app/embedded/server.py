@@ -13,7 +13,7 @@ import structlog
 
 from app.embedded.cluster import configure, create_database, initialise
 from app.embedded.configuration import SETTINGS
-from app.embedded.home import Home, home_root, prepare_home
+from app.embedded.home import Home, home_root, prepare_home, usable
 from app.embedded.processes import FAST_SHUTDOWN, hold_lock, is_running, postmaster_file, stop_leftovers
 from app.embedded.state import DATABASE, SUPERUSER, State, read_state, renewed_state
 from app.errors import AdServerError, StoreUnavailable
@@ -96,6 +96,11 @@ class EmbeddedPostgres:
         Raises MisconfiguredServer if the data directory is of no use or another server uses it, and
         StoreUnavailable with Postgres' own reason if it does not start.
         """
+        with usable(self._data_dir):
+            self._start()
+        self._watcher.start()
+
+    def _start(self) -> None:
         self._home = prepare_home(self._data_dir)
         self._lock = hold_lock(self._home.root)
         try:
@@ -109,7 +114,6 @@ class EmbeddedPostgres:
         except BaseException:
             self._abandon()
             raise
-        self._watcher.start()
 
     def stop(self) -> None:
         """Ends sessions and statements, writes a checkpoint, and returns when every process is gone."""
@@ -210,9 +214,10 @@ def running_dsn(data_dir: Path, role: str = SUPERUSER) -> str | None:
 
     Raises MisconfiguredServer if its state cannot be read.
     """
-    root = home_root(data_dir)
-    state = read_state(root)
-    return state.tcp_url(role=role) if state and is_running(root / "postgres") else None
+    with usable(data_dir):
+        root = home_root(data_dir)
+        state = read_state(root)
+        return state.tcp_url(role=role) if state and is_running(root / "postgres") else None
 
 
 def _prepare_log(log_file: Path) -> None:

@@ -48,14 +48,12 @@ class State:
 
 
 def read_state(root: Path) -> State | None:
-    """None if Postgres was never started here. Raises MisconfiguredServer if the file cannot be read."""
+    """None if Postgres was never started here. Raises MisconfiguredServer if the file is damaged, and OSError."""
     file = root / "postgres.json"
     try:
         return State(**json.loads(file.read_text()))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {file}: {error.strerror}") from error
     except (ValueError, TypeError) as error:
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {file} is damaged: {error}") from error
 

@@ -1,7 +1,10 @@
 """The embedded Postgres: it comes back by itself, lets nobody in beside it, and goes where its user can reach it."""
 
 import os
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,18 @@ from app.embedded import EmbeddedPostgres, home, running_dsn
 from app.embedded.processes import processes_of
 from app.errors import MisconfiguredServer
 from app.store.connections import connect
-from tests.postgres import temporary_postgres
+from tests.postgres import PREFIX, TEMPORARY, temporary_postgres
+
+STRANGER = 4711
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty data directory that every user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 async def test_a_killed_postmaster_is_started_again_with_every_committed_row() -> None:
@@ -47,10 +61,32 @@ def test_a_file_that_says_how_to_reach_the_server_is_for_our_eyes_alone() -> Non
         assert server.log_path.stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_of_somebody_else_s_data_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "postgres").mkdir()
+def test_data_that_nobody_knows_the_password_of_are_refused(folder: Path) -> None:
+    (folder / "postgres").mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(folder / "postgres", home.UNPRIVILEGED)
     with pytest.raises(MisconfiguredServer, match=r"has data, but .*postgres\.json is missing"):
-        EmbeddedPostgres(tmp_path).start()
+        EmbeddedPostgres(folder).start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody else")
+def test_somebody_else_s_data_are_refused_and_left_as_they_are(folder: Path) -> None:
+    (folder / "postgres").mkdir()
+    (folder / "postgres.json").write_text('{"port": 20000, "password": "theirs", "socket_dir": null}')
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, STRANGER, STRANGER)
+    with pytest.raises(MisconfiguredServer, match=f"belongs to user {STRANGER}, not to user"):
+        EmbeddedPostgres(folder).start()
+    assert sorted(path.name for path in folder.iterdir()) == ["postgres", "postgres.json"]
+    assert (folder / "postgres.json").stat().st_uid == STRANGER
+
+
+def test_what_the_system_refuses_on_a_data_directory_is_told_with_the_file(folder: Path) -> None:
+    (folder / "lock").mkdir()
+    with pytest.raises(MisconfiguredServer, match=r"^ADSERVER_DATA_DIR: .*/lock: Is a directory$"):
+        EmbeddedPostgres(folder).start()
+    with pytest.raises(MisconfiguredServer, match=r"^ADSERVER_DATA_DIR: .*/postgres: File name too long$"):
+        running_dsn(folder / ("x" * 300))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres runs as somebody else")
