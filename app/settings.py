@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def connections_max(self) -> int:
+        """How many connections to the database the workers open together, at the most."""
+        serving = self.lane_connections + self.fetch_connections + self.beacon_connections
+        return self.workers * (serving + self.pool_connections)
+
+    @property
     def beacon_base_url(self) -> str:
         """What beacon and click URLs start with, without a trailing slash."""
         host = f"[{self.host}]" if ":" in self.host else self.host

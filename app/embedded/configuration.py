@@ -17,7 +17,7 @@ def shared_buffers_mib(memory_bytes: int) -> int:
 
 
 SETTINGS: Mapping[str, str] = {
-    # Several workers with eleven connections each, a pool for reports, and the DBA's own.
+    # For tests and benchmarks; a server says how many it needs.
     "max_connections": "200",
     # The hot rows, the counters' index and today's partitions stay in memory.
     "shared_buffers": f"{shared_buffers_mib(psutil.virtual_memory().total)}MB",

@@ -14,6 +14,9 @@ from app.store.roles import APP, FINANCE, let_in
 
 PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
+PEOPLE_CONNECTIONS = 100
+"""What the embedded Postgres has room for beside the server: commands, reports, the DBA, and what Postgres reserves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -42,7 +45,8 @@ def opened_database(settings: Settings) -> Iterator[Database]:
     if settings.database_url:
         yield Database(settings.database_url, None)
         return
-    with EmbeddedPostgres(settings.data_dir) as server:
+    room = {"max_connections": str(settings.connections_max + PEOPLE_CONNECTIONS)}
+    with EmbeddedPostgres(settings.data_dir, room) as server:
         yield Database(server.dsn, server)
 
 

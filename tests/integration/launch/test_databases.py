@@ -1,0 +1,31 @@
+"""The database that a server opens for itself."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.launch.databases import opened_database
+from app.settings import Settings
+from app.store.connections import connect
+from tests.postgres import PREFIX, TEMPORARY
+
+ROOM = "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A data directory that every user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(folder: Path) -> None:
+    settings = Settings(data_dir=folder, workers=64, lane_connections=32, pool_connections=64)
+    with opened_database(settings) as database:
+        async with connect(database.url) as connection:
+            assert await connection.fetchval(ROOM) > 64 * (32 + 8 + 2 + 64)
