@@ -24,7 +24,15 @@ def _base_url(value: str) -> str:
     return value
 
 
+def _bearer_token(value: SecretStr) -> SecretStr:
+    """A token that a header can carry: one read from a file with its last line feed never would be the one sent."""
+    if not re.fullmatch("[!-~]*", value.get_secret_value()):
+        raise ValueError("must be ASCII without spaces, line feeds and other control characters")
+    return value
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BearerToken = Annotated[SecretStr, AfterValidator(_bearer_token)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
@@ -42,7 +50,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on")
     public_url: BaseUrl = Field("", description="Base URL of beacons; empty: http://host:port")
     workers: int = Field(2, ge=1, le=64, description="Server processes")
-    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
+    admin_token: BearerToken = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
     secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
     retired_secret_keys: Secrets = Field((), description="Former secret keys whose beacons still count, with commas")
     trusted_proxies: Networks = Field((), description="Networks whose word on the viewer's IP and user agent counts")

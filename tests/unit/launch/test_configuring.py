@@ -89,6 +89,16 @@ def test_a_database_url_that_cannot_be_read_is_refused_without_repeating_it(
     assert str(refusal.value) == f"ADSERVER_DATABASE_URL: {reason}"
 
 
+@pytest.mark.parametrize("token", ["token\n", " token", "to ken", "schl\u00fcssel", "to\x7fken"])
+def test_an_admin_token_that_no_header_can_carry_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADSERVER_ADMIN_TOKEN", token)
+    with pytest.raises(MisconfiguredServer) as refusal:
+        settings_from_environment()
+    assert str(refusal.value) == (
+        "ADSERVER_ADMIN_TOKEN: must be ASCII without spaces, line feeds and other control characters"
+    )
+
+
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_a_variable_that_is_empty_is_as_good_as_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unset = settings_from_environment()
