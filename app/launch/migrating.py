@@ -69,14 +69,18 @@ def patiently(run: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
 def require_schema(database_url: str) -> None:
     """Raises MisconfiguredServer if the schema is older than this code needs, StoreUnavailable without a database.
 
-    A newer schema is let pass: the server before works on it while the new one is rolled out.
+    Whoever may not read its revision, as finance may not, is misconfigured too. A newer schema is let pass: the server
+    before works on it while the new one is rolled out.
     """
 
     async def read() -> str | None:
         async with connect(database_url) as connection:
             return await current_revision(connection)
 
-    found = asyncio.run(read())
+    try:
+        found = asyncio.run(read())
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MisconfiguredServer(f"{without_password(database_url)} is not the server's role: {error}") from error
     if found is None or found in revisions()[1:]:
         raise MisconfiguredServer(
             f"the schema of {without_password(database_url)} is at {found or 'nothing'},"
