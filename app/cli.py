@@ -1,6 +1,7 @@
 """The `adserver` command. What goes wrong on purpose becomes one line and an exit status."""
 
 import sys
+from io import TextIOWrapper
 
 import structlog
 import typer
@@ -28,11 +29,18 @@ def main() -> None:
     """Runs the command; exits with 2 for bad input or settings, with 1 for any other failure."""
     # What a command prints is for its caller alone; a server sets its log up anew.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A letter that the terminal has not is no reason to fail when the work is done; standard error is like this.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except AdServerError as error:
         for line in str(error).splitlines():
             typer.echo(f"adserver: {line}", err=True)
         sys.exit(BAD_INPUT if isinstance(error, (InvalidInput, MisconfiguredServer)) else FAILURE)
+    except OSError as error:
+        # Such as a full disk behind a redirection.
+        typer.echo(f"adserver: {error.filename or 'output'}: {error.strerror}", err=True)
+        sys.exit(FAILURE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -56,7 +56,8 @@ def export() -> None:
             return toml(await catalog.load(connection))
 
     with ready_database() as url:
-        typer.echo(asyncio.run(run(url)), nl=False)
+        # TOML is UTF-8, whatever the terminal is.
+        typer.echo(asyncio.run(run(url)).encode(), nl=False)
 
 
 def explain(

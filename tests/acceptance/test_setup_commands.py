@@ -1,6 +1,7 @@
 """apply, export and explain as people call them, beside a server that serves."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
-from tests.launched import Launched, adserver
+from tests.launched import ADSERVER, Launched, adserver, environment
 
 SECRET = "a-secret-for-tests"
 NO_CONSENT = {"gdpr": "1"}
@@ -157,6 +158,34 @@ def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, da
         f"adserver: {file}: placements[0].campaigns: must not be empty",
     ]
     assert adserver("export", DATABASE_URL=database).stdout == ""
+
+
+def test_letters_that_the_terminal_has_not_stop_nothing(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "campaigns.toml"
+    file.write_text(own_campaign("5€"))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    told = adserver("apply", str(file), DATABASE_URL=database)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "created  campaign 5\\u20ac\n" in told.stdout
+    file.write_text(adserver("export", DATABASE_URL=database).stdout)
+    assert 'id = "5€"' in file.read_text()
+    again = adserver("apply", str(file), DATABASE_URL=database)
+    assert again.stdout == "0 created, 0 updated, 2 unchanged; the catalog is at revision 1\n"
+
+
+def test_a_full_disk_is_told_in_one_line(set_up_database: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            [ADSERVER, "export"],
+            env=environment(DATABASE_URL=set_up_database),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (told.returncode, told.stderr) == (1, "adserver: output: No space left on device\n")
 
 
 def test_a_campaign_that_is_applied_serves_without_a_restart(server: Launched, tmp_path: Path, database: str) -> None:
