@@ -52,6 +52,10 @@ class _Checker:
         self._draft = draft
         self._before = known
         self._after = known.with_draft(draft)
+        # A creative with a fault may be the one that a campaign seems to be without.
+        self._creatives_to_come = any(
+            kind is Creative and (kind, thing_id) not in self._after.things for kind, thing_id in draft.places
+        )
 
     def check(self, thing: Thing) -> Iterator[FileFault]:
         place = self._draft.places[type(thing), thing.id]
@@ -87,15 +91,8 @@ class _Checker:
         owns = campaign.id in self._after.owners
         if campaign.upstreams and owns:
             yield "upstreams", "must be empty, because the campaign has creatives"
-        elif not campaign.upstreams and not owns and self._is_complete(campaign):
+        elif campaign.status is CampaignStatus.ACTIVE and not (campaign.upstreams or owns or self._creatives_to_come):
             yield "upstreams", "or creatives must be there while the campaign is active"
-
-    def _is_complete(self, campaign: Campaign) -> bool:
-        """Whether nothing is to come: a creative with a fault may be the one that is missing."""
-        broken = any(
-            kind is Creative and (kind, thing_id) not in self._after.things for kind, thing_id in self._draft.places
-        )
-        return campaign.status is CampaignStatus.ACTIVE and not broken
 
     def _owner(self, creative: Creative) -> Iterator[tuple[str, str]]:
         if not self._exists(Campaign, creative.campaign_id):
