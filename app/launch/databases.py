@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres, running_dsn
+from app.launch.interruption import Interruption
 from app.settings import Settings
 from app.store.connections import Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in
@@ -54,12 +55,13 @@ def opened_database(settings: Settings) -> Iterator[Database]:
 def database_in_use(settings: Settings) -> Iterator[str]:
     """The owner's connection URL, also while a server runs on it; an embedded one that is down runs for the block.
 
-    Raises what `opened_database` raises.
+    Then a signal ends the block, and the database too. Raises what `opened_database` raises.
     """
     url = configured_or_running(settings)
     if url is not None:
         yield url
         return
+    Interruption()
     with opened_database(settings) as database:
         yield database.url
 

@@ -135,6 +135,14 @@ def test_a_signal_ends_a_start_too(folder: Path) -> None:
     assert running_dsn(folder) is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_and_the_database_that_it_started(folder: Path, number: signal.Signals) -> None:
+    with Launched("maintain", DATA_DIR=str(folder)) as command:
+        assert eventually(lambda: running_dsn(folder))
+        assert command.stop(number) in (0, 128 + number)
+    assert running_dsn(folder) is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres has to live elsewhere")
 def test_root_in_a_folder_that_nobody_else_can_enter_is_told_where_the_data_are(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
