@@ -1,6 +1,8 @@
 """Sockets to listen on: every worker has its own on one port, and the kernel deals connections out among them."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from app.errors import MisconfiguredServer
 
@@ -23,6 +25,24 @@ def require_free(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         raise MisconfiguredServer(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+@contextmanager
+def sole_use(host: str, port: int) -> Iterator[None]:
+    """Keeps every other server of this machine off the address until the end of the block.
+
+    A server that starts does not listen yet, so the port alone tells two that start together nothing of each other.
+    Raises MisconfiguredServer as `require_free` does.
+    """
+    require_free(host, port)
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][-1]
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            # A name without a file, which goes with the process: see "abstract" in unix(7).
+            claim.bind(f"\0adserver:{address}")
+        except OSError as error:
+            raise MisconfiguredServer(f"cannot listen on {host}:{port}: another server starts there") from error
+        yield
 
 
 def free_port(host: str) -> int:

@@ -10,7 +10,7 @@ from app.launch.databases import Database, opened_database
 from app.launch.demo import demo_upstream, load_demo
 from app.launch.interruption import Interruption
 from app.launch.keys import kept_secret_key
-from app.launch.listening import require_free
+from app.launch.listening import sole_use
 from app.launch.metrics_files import cleared_metrics_dir, forgetting
 from app.launch.migrating import migrate, require_schema
 from app.launch.processes import KeptProcess, keep_until_interrupted
@@ -24,9 +24,8 @@ Report = Callable[[str], None]
 def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]) -> None:
     """Starts all of it, and returns when a signal has stopped it. Raises what its parts raise."""
     interruption = Interruption()
-    require_free(settings.host, settings.port)
-    secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
-    with _logs(settings), opened_database(settings) as database:
+    with sole_use(settings.host, settings.port), _logs(settings), opened_database(settings) as database:
+        secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
         migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
         app_url = database.app_url()
         _require_serving_database(app_url, settings)
@@ -48,10 +47,9 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
     if not settings.secret_key.get_secret_value():
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
     interruption = Interruption()
-    require_free(settings.host, settings.port)
-    require_schema(settings.database_url)
-    _require_serving_database(settings.database_url, settings)
-    with _logs(settings):
+    with sole_use(settings.host, settings.port), _logs(settings):
+        require_schema(settings.database_url)
+        _require_serving_database(settings.database_url, settings)
         asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
 
 
