@@ -1,6 +1,7 @@
 """Sockets to listen on: every worker has its own on one port, and the kernel deals connections out among them."""
 
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,9 +33,12 @@ def sole_use(host: str, port: int) -> Iterator[None]:
     """Keeps every other server of this machine off the address until the end of the block.
 
     A server that starts does not listen yet, so the port alone tells two that start together nothing of each other.
-    Raises MisconfiguredServer as `require_free` does.
+    What does is a name of Linux alone; elsewhere nothing keeps two of the same moment apart. Raises MisconfiguredServer as `require_free` does.
     """
     require_free(host, port)
+    if sys.platform != "linux":
+        yield
+        return
     address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][-1]
     with socket.socket(socket.AF_UNIX) as claim:
         try:
