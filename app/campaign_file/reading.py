@@ -72,7 +72,7 @@ def _parse(file: str, content: bytes) -> dict[str, Any]:
     if len(content) > FILE_BYTES_MAX:
         raise InvalidFile(file, [FileFault("file", f"must not be longer than {FILE_BYTES_MAX} bytes")])
     try:
-        return tomllib.loads(content.decode(), parse_float=exact_number)
+        return tomllib.loads(content.decode("utf-8-sig"), parse_float=exact_number)
     except UnicodeDecodeError as error:
         raise InvalidFile(file, [FileFault(f"byte {error.start}", "is not UTF-8")]) from error
     except RecursionError as error:

@@ -33,7 +33,7 @@ def sole_use(host: str, port: int) -> Iterator[None]:
     """Keeps every other server of this machine off the address until the end of the block.
 
     A server that starts does not listen yet, so the port alone tells two that start together nothing of each other.
-    What does is a name of Linux alone; elsewhere nothing keeps two of the same moment apart. Raises MisconfiguredServer as `require_free` does.
+    What does is a kind of name that Linux alone has. Raises MisconfiguredServer as `require_free` does.
     """
     require_free(host, port)
     if sys.platform != "linux":

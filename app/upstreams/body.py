@@ -17,8 +17,8 @@ async def read_body(upstream_id: str, response: httpx.Response, max_bytes: int) 
 
     No more is read of a compressed one either, which may go on after its end, or say nothing for ever.
     """
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding == "identity":
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding in ("", "identity"):
         return await _read_plain(upstream_id, response, max_bytes)
     if coding in ("gzip", "x-gzip", "deflate"):
         return await _read_compressed(upstream_id, response, max_bytes)

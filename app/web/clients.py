@@ -1,5 +1,6 @@
 """Who is on the other side: the viewer's address and player, as far as whoever connected may be believed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -18,6 +19,9 @@ HEADER_LENGTH_MAX = 1024
 
 MAPPED = "::ffff:"
 """How an IPv4 address begins where it came to a socket of IPv6 (RFC 4291 section 2.5.5.2)."""
+
+_WITH_PORT = re.compile(rb"([\d.]+):\d+|\[(.+)\](?::\d+)?")
+"""Some proxies say from which port the viewer came too, as RFC 7239 section 6 has it."""
 
 COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
 """Cookie, and the parameter that it stands in for where the query has none."""
@@ -62,8 +66,10 @@ def peer_of(scope: Scope) -> str | None:
 
 
 def _address(raw: bytes) -> str | None:
+    with_port = _WITH_PORT.fullmatch(raw.strip())
+    bare = with_port[1] or with_port[2] if with_port else raw.strip()
     try:
-        address = ip_address(raw.strip().decode("ascii"))
+        address = ip_address(bare.decode("ascii"))
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -115,7 +115,7 @@ def read_query(query: bytes) -> dict[str, str]:
     values: dict[str, str] = {}
     for pair in query.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")
-        name = _NAMES.get(raw_name) or _decoded(raw_name, "query")
+        name = _NAMES.get(raw_name) or _unquoted(raw_name).decode(errors="replace")
         if name not in PARAMETERS:
             continue
         value = _decoded(raw_value, name)
@@ -128,11 +128,13 @@ def read_query(query: bytes) -> dict[str, str]:
     return values
 
 
+def _unquoted(raw: bytes) -> bytes:
+    return unquote_to_bytes(raw.replace(b"+", b" ")) if b"%" in raw or b"+" in raw else raw
+
+
 def _decoded(raw: bytes, name: str) -> str:
-    if b"%" in raw or b"+" in raw:
-        raw = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
-        return raw.decode()
+        return _unquoted(raw).decode()
     except UnicodeDecodeError:
         raise InvalidRequest(name, "must be UTF-8") from None
 

@@ -79,6 +79,12 @@ async def test_an_empty_value_counts_as_none_before_and_behind_another(player: h
     assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
 
 
+@pytest.mark.parametrize("unknown", ["cb=1&cb=2", "%FF=1", "\u00e4=%FF", "=x", "&&"])
+async def test_what_is_no_parameter_is_passed_over(player: httpx.AsyncClient, unknown: str) -> None:
+    answer = await player.get(f"/vast?campaign_id=known&max_duration_s=1&{unknown}")
+    assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
+
+
 async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.AsyncClient, of_module: Databases) -> None:
     named = {"campaign_id": "known", "request_id": "again", "user_id": "u"}
     assert (await player.get("/vast", params=named | {"lmt": "yes"})).status_code == 400

@@ -50,6 +50,11 @@ def test_money_in_a_file_is_exact_whether_text_or_number(tmp_path: Path) -> None
     assert campaign.budgets == {BudgetPeriod.LIFETIME: Decimal(1000), BudgetPeriod.DAY: Decimal("100.10")}
 
 
+def test_a_file_may_begin_with_the_mark_that_some_editors_write(tmp_path: Path) -> None:
+    plain = CAMPAIGN.format("").encode()
+    assert read_file(write(tmp_path, b"\xef\xbb\xbf" + plain)).things == read_file(write(tmp_path, plain)).things
+
+
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     (campaign,) = read_file(write(tmp_path, CAMPAIGN.format(""))).things
     assert isinstance(campaign, Campaign)

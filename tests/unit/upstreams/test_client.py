@@ -79,6 +79,12 @@ async def test_unpacks(client: UpstreamClient, upstream: UpstreamServer, pack: t
     assert await get(client, upstream.url) == inline()
 
 
+@pytest.mark.parametrize("coding", ["", "identity"])
+async def test_takes_what_is_not_packed_as_it_is(client: UpstreamClient, upstream: UpstreamServer, coding: str) -> None:
+    upstream.behaviour = answer(inline(), headers=[f"Content-Encoding: {coding}"])
+    assert await get(client, upstream.url) == inline()
+
+
 @pytest.mark.parametrize(
     ("behaviour", "kind"),
     [
