@@ -87,7 +87,7 @@ async def test_stats_and_metrics_are_those_of_all_workers(server: Launched) -> N
 
 
 async def test_each_request_is_one_line_that_says_nothing_of_who_watches(server: Launched) -> None:
-    await ask(server, 2, campaign_id="network", user_id="alice@example.com", device_id="d-4711", ip="203.0.113.9")
+    await ask(server, 2, campaign_id="network", user_id="alice@example.com", device_id="set-top", ip="203.0.113.9")
     await ask(server, 1, campaign_id="own", user_id="alice@example.com", request_id="r-1")
     await ask(server, 1, campaign_id="own", user_id="alice@example.com", ip="no address")
     assert eventually(lambda: len(request_lines(server)) == 4)
@@ -98,7 +98,7 @@ async def test_each_request_is_one_line_that_says_nothing_of_who_watches(server:
     assert "r-1" in {line["request_id"] for line in lines}
     assert all(line["duration_ms"] for line in lines)
     printed = "".join(server.output)
-    for secret in ("alice", "4711", "203.0.113.9", *SECRETS.values()):
+    for secret in ("alice", "set-top", "203.0.113.9", *SECRETS.values()):
         assert secret not in printed
 
 

@@ -25,6 +25,7 @@ from tests.integration.books.world import (
     set_clock,
     set_up,
 )
+from tests.players import becomes
 
 VIEWS = "SELECT format('%I.%I', schemaname, viewname) FROM pg_views WHERE schemaname = 'finance'"
 BECOMES_IMPATIENT = "ALTER ROLE adserver_finance IN DATABASE {} SET idle_in_transaction_session_timeout = '100ms'"
@@ -122,8 +123,11 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
             async with connected(database) as owner:
                 await owner.execute(DDL)
 
+        async def has_ended() -> bool:
+            return finance.is_closed()
+
         await asyncio.to_thread(patiently, lambda: asyncio.run(change()))
-        assert finance.is_closed()
+        await becomes(has_ended)
 
 
 @pytest.mark.parametrize(
