@@ -29,15 +29,21 @@ numbers = count(1)
 
 
 @contextmanager
-def temporary_postgres(**settings: str) -> Iterator[EmbeddedPostgres]:
-    """A server on an empty data directory, which is removed afterwards."""
+def temporary_folder() -> Iterator[Path]:
+    """An empty data directory that every user may enter, which is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
     folder.chmod(0o755)
     try:
-        with EmbeddedPostgres(folder, settings) as server:
-            yield server
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def temporary_postgres(**settings: str) -> Iterator[EmbeddedPostgres]:
+    """A server on an empty data directory, which is removed afterwards."""
+    with temporary_folder() as folder, EmbeddedPostgres(folder, settings) as server:
+        yield server
 
 
 def create_template(server: EmbeddedPostgres) -> None:

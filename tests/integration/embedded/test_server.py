@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from app.embedded import EmbeddedPostgres, home, running_dsn
 from app.embedded.processes import processes_of
 from app.errors import MisconfiguredServer
 from app.store.connections import connect
-from tests.postgres import PREFIX, TEMPORARY, temporary_postgres
+from tests.postgres import temporary_folder, temporary_postgres
 
 STRANGER = 4711
 
@@ -21,10 +20,8 @@ STRANGER = 4711
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty data directory that every user may enter."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 async def test_a_killed_postmaster_is_started_again_with_every_committed_row() -> None:

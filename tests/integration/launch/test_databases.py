@@ -1,7 +1,5 @@
 """The database that a server opens for itself."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 from app.launch.databases import opened_database
 from app.settings import Settings
 from app.store.connections import connect
-from tests.postgres import PREFIX, TEMPORARY
+from tests.postgres import temporary_folder
 
 ROOM = "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
 
@@ -18,10 +16,8 @@ ROOM = "SELECT current_setting('max_connections')::int - current_setting('superu
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A data directory that every user may enter."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(folder: Path) -> None:

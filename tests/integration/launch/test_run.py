@@ -5,7 +5,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from app.embedded.home import home_root
 from app.embedded.processes import processes_of
 from app.launch.keys import KEY_FILE
 from tests.launched import Launched, adserver, environment, eventually, free_port
-from tests.postgres import PREFIX, TEMPORARY
+from tests.postgres import temporary_folder
 
 AD = "<Ad "
 SERVING = "Stop it with Ctrl-C"
@@ -27,10 +26,8 @@ REQUEST = {"placement_id": "preroll", "user_id": "viewer", "request_id": "01890a
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A data directory that the tests of this module share, so that it is made once."""
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=TEMPORARY))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
