@@ -10,6 +10,10 @@ from uvicorn.server import ServerState
 from app.launch.http_protocol import OneWriteProtocol
 from app.launch.worker import configuration
 
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+GET_HOT = b"GET /hot?q=1 HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n"
+PROPOSAL = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -46,3 +50,27 @@ def connected(app: App) -> tuple[OneWriteProtocol, ServerState, Wire]:
     protocol = OneWriteProtocol(config, state, {})
     protocol.connection_made(wire)
     return protocol, state, wire
+
+
+async def answered(app: App, *requests: bytes) -> Wire:
+    """The wire after these requests were received, one after the other, and every answer was given."""
+    protocol, state, wire = connected(app)
+    for request in requests:
+        protocol.data_received(request)
+        while state.tasks:
+            await asyncio.wait(state.tasks)
+    return wire
+
+
+async def once(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with its path, as the hot paths do: one body, known at once."""
+    body = scope["path"].encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def turns_of_the_loop() -> None:
+    """More of them than a timer that is due takes to be called."""
+    for _ in range(10):
+        await asyncio.sleep(0)
