@@ -114,6 +114,8 @@ class UpstreamAds:
 
     def in_hand(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd | None:
         """The ad, if it is in the cache and need not be unwrapped."""
+        if not any(upstream.cache_ttl_s for upstream in upstreams):
+            return None
         fetched = self._chain.in_hand(upstreams, TicketValues(ticket))
         return fetched if fetched is not None and _suits(fetched, ticket) else None
 
