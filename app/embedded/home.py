@@ -89,22 +89,21 @@ def home_root(data_dir: Path) -> Path:
 def prepare_home(data_dir: Path) -> Home:
     """Makes the folders, and the copy of the programs where it is needed.
 
-    Raises MisconfiguredServer if a folder cannot be made, is of no use or has somebody else's data; then nothing in it
-    was changed.
+    Raises MisconfiguredServer if a folder is of no use or has somebody else's data, and OSError if one cannot be made;
+    then nothing in it was changed.
     """
-    with usable(data_dir):
-        data_dir.mkdir(parents=True, exist_ok=True)
-        root = home_root(data_dir)
-        root.mkdir(exist_ok=True)
-        if not os.access(root, os.W_OK | os.X_OK):
-            raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
-        is_root = os.geteuid() == 0
-        uid, gid = _unprivileged_user() if is_root else (os.geteuid(), os.getegid())
-        _require_owner(root / "postgres", uid)
-        if not is_root:
-            return Home(root, _packaged_programs() / "bin", uid, gid)
-        root.chmod(root.stat().st_mode | 0o011)
-        return Home(root, _reachable_programs(root) / "bin", uid, gid)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    root = home_root(data_dir)
+    root.mkdir(exist_ok=True)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
+    is_root = os.geteuid() == 0
+    uid, gid = _unprivileged_user() if is_root else (os.geteuid(), os.getegid())
+    _require_owner(root / "postgres", uid)
+    if not is_root:
+        return Home(root, _packaged_programs() / "bin", uid, gid)
+    root.chmod(root.stat().st_mode | 0o011)
+    return Home(root, _reachable_programs(root) / "bin", uid, gid)
 
 
 def is_open_to_all(path: Path) -> bool:

@@ -17,7 +17,7 @@ class RequestParser(HttpRequestParser):
     """Passes over `Upgrade` (RFC 9110 section 7.8), which Java's client sends with its first request, for HTTP/2.
 
     httptools takes what comes after such a head for another protocol, the request's body too. So the connection lets
-    such a head pass (`should_upgrade`), and it is read again without the proposal.
+    such a head pass (`_should_upgrade`), and it is read again without the proposal.
     """
 
     def __init__(self, connection: Connection) -> None:
