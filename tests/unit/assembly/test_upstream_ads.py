@@ -3,7 +3,7 @@
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from uuid import UUID
 
@@ -13,24 +13,16 @@ from app.assembly.upstream_ads import TicketValues, UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
-from app.serving.adserver import Limits
 from app.serving.context import open_context
 from app.serving.tickets import FetchedAd, Ticket
 from app.upstreams.service import Upstreams
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
+from tests.invariants import world
 from tests.unit.vast.conftest import BASE_URL, VALUES, texts
 
 ID = UUID("0199f3a0-0000-7000-8000-000000000001")
-LIMITS = Limits(
-    request_deadline_s=2.05,
-    upstream_deadline_s=2,
-    group_patience_s=0.06,
-    group_max=1,
-    queue_max=1,
-    lane_connections=1,
-    fetch_connections=1,
-)
+LIMITS = replace(world.LIMITS, request_deadline_s=2.05, upstream_deadline_s=2)
 VAST_1 = b"<VideoAdServingTemplate><Ad id='1'><InLine/></Ad></VideoAdServingTemplate>"
 
 
