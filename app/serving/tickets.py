@@ -88,7 +88,9 @@ class Served:
     ads: tuple[ServedAd, ...]
     repeat: bool = False
     vast: bytes = b""
-    """The document for the player, once the ads are committed."""
+    """The document for the player."""
+    fault: Exception | None = None
+    """Why there is no document, if it could not be rendered."""
 
 
 class NoFill(NamedTuple):

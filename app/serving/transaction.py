@@ -35,6 +35,9 @@ log = structlog.get_logger()
 Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
 """Gets an upstream's ad for a campaign; raises UpstreamFailed."""
 
+Prepare = Callable[[Group], None]
+"""Gets the answers of those who are served ready, while COMMIT is under way; must not raise."""
+
 MIDNIGHT_MARGIN = timedelta(minutes=1)
 """Longer than any serving transaction may take, which ends with the time-outs of a statement and of being idle."""
 
@@ -61,12 +64,14 @@ class GroupTransaction:
         doubts: Doubts,
         fetch: Fetch,
         recall: Recall,
+        prepare: Prepare,
         patience: Patience,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._doubts = doubts
         self._fetch = fetch
+        self._prepare = prepare
         self._patience = patience
         self._group = Group()
         self._arrivals = Arrivals(connection, self._group, recall)
@@ -90,6 +95,9 @@ class GroupTransaction:
                     await self._spend(choices)
                     await self._give_back(choices)
                 asking = await self._answer_overtaken(asking, choices, late)
+                self._group.served += self._served(choices)
+                # This runs once COMMIT is on its way, when there is nothing else to do than to wait for the disk.
+                asyncio.get_running_loop().call_soon(self._prepare, self._group)
         except BaseException:
             for _, task in late:
                 task.cancel()
@@ -262,22 +270,25 @@ class GroupTransaction:
         settled.update(await self._arrivals.answer_repeats(refused))
         return [ticket for ticket in asking if ticket in settled]
 
-    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
-        """Sorts the tickets into served, late and undecided."""
+    def _served(self, choices: list[Choice]) -> list[tuple[Ticket, Served]]:
+        """What the tickets get that were paid for."""
         ads: dict[Ticket, list[ServedAd]] = {}
         for choice in choices:
             if choice.paid:
                 ad = ServedAd(choice.slot, choice.campaign.id, choice.creative, choice.fetched)
                 ads.setdefault(choice.ticket, []).append(ad)
+        return [(ticket, Served(ticket.request_key, self._at, tuple(of_ticket))) for ticket, of_ticket in ads.items()]
+
+    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
+        """Sorts the tickets that were not served into late and undecided."""
+        paid = {choice.ticket for choice in choices if choice.paid}
         waiting = {choice.ticket for choice, _ in late}
         for ticket in asking:
             ticket.heard = ticket.heard or self._at is not BEFORE_ANYTHING
-            if ticket in ads:
-                self._group.served.append((ticket, Served(ticket.request_key, self._at, tuple(ads[ticket]))))
-            elif ticket not in waiting:
+            if ticket not in paid and ticket not in waiting:
                 self._group.undecided.append(ticket)
         for choice, task in late:
-            if choice.ticket in ads:
+            if choice.ticket in paid:
                 task.cancel()
             else:
                 self._group.late.setdefault(choice.ticket, []).append((choice, task))

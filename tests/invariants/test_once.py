@@ -1,6 +1,7 @@
 """I3 and I4: an ad is heard of when its transaction is committed, and paid for once however it is asked for."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -8,6 +9,7 @@ from asyncpg.transaction import Transaction
 
 from app.domain import NoFillReason
 from app.errors import Conflict
+from app.serving.answers import Answers
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.clock import set_clock
 from tests.faults.upstream_server import Gate, Request, UpstreamServer, answer, inline
@@ -43,6 +45,31 @@ async def test_when_commit_fails_nobody_hears_of_an_ad_and_nothing_is_left(datab
         await owner.execute("DROP TRIGGER fail_at_commit ON budget_tracking")
         await server.served(campaign_id="own", user_id="u")
     assert await served_and_counted(database) == (1, 1, 1)
+
+
+async def test_an_answer_is_made_while_commit_is_under_way_and_given_when_that_has_returned(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await set_up(database, own_campaign("own", **MONEY))
+    vast, commit = Answers.vast, Transaction._Transaction__commit
+    made: list[bytes] = []
+    seen: list[tuple[int, int, bool]] = []
+
+    def make(*parts: Any) -> bytes:
+        made.append(vast(*parts))
+        return made[-1]
+
+    async def commit_and_look(transaction: Transaction) -> None:
+        before = len(made)
+        await commit(transaction)
+        seen.append((before, len(made), asked.done()))
+
+    async with running(database) as server:
+        monkeypatch.setattr(Answers, "vast", make)
+        monkeypatch.setattr(Transaction, "_Transaction__commit", commit_and_look)
+        asked = asyncio.create_task(server.served(campaign_id="own", user_id="u"))
+        assert (await asked).vast == made[0]
+    assert seen == [(0, 1, False)]
 
 
 @pytest.mark.parametrize("name", [{}, {"request_id": "r1"}], ids=["without a name", "with a name"])
