@@ -167,9 +167,9 @@ async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
             asking = asyncio.create_task(server.served(placement_id="preroll", pod_size="2"))
             await one.asked(1)
             await two.asked(1)
-            await asyncio.sleep(0.1)
+            await server.patience_is_over()
             gates[0].opened.set()
-            await asyncio.sleep(0.1)
+            await server.has_answer_of("one")
             gates[1].opened.set()
             assert [ad.campaign_id for ad in (await asking).ads] == ["a", "b"]
             assert (len(one.requests), len(two.requests)) == (1, 1)

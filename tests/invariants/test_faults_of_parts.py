@@ -30,7 +30,7 @@ async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypa
             monkeypatch.setattr(source, "fetch", break_after_fetching)
             asked = asyncio.create_task(server.reason(campaign_id="a"))
             await network.asked(1)
-            await asyncio.sleep(0.1)
+            await server.patience_is_over()
             gate.opened.set()
             async with asyncio.timeout(10):
                 assert await asked in (NoFillReason.UPSTREAM, NoFillReason.BUSY)

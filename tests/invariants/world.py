@@ -39,9 +39,10 @@ LIMITS = Limits(
 class Server:
     """One worker's ad server; `served` and `reason` ask it as a player would."""
 
-    def __init__(self, adserver: AdServer, store: Store) -> None:
+    def __init__(self, adserver: AdServer, store: Store, upstreams: Upstreams) -> None:
         self.adserver = adserver
         self.store = store
+        self.upstreams = upstreams
 
     async def ask(self, **values: str) -> Served | NoFill:
         """The outcome of one request; `values` are the tag URL's parameters."""
@@ -60,6 +61,23 @@ class Server:
         """The campaign of the only ad."""
         (ad,) = (await self.served(**values)).ads
         return ad.campaign_id
+
+    async def patience_is_over(self) -> None:
+        """Returns when no group waits for its upstreams any more."""
+
+        async def none_waits() -> bool:
+            under_way, _ = self.adserver.connections["fetch"]
+            return under_way == 0
+
+        await becomes(none_waits)
+
+    async def has_answer_of(self, upstream_id: str) -> None:
+        """Returns when nothing is asked of the upstream any more."""
+
+        async def nothing_is_asked() -> bool:
+            return not self.upstreams.in_flight.get(upstream_id)
+
+        await becomes(nothing_is_asked)
 
     async def reason(self, **values: str) -> NoFillReason:
         """Why there is no ad; fails if there is one."""
@@ -91,7 +109,7 @@ async def running(
     )
     adserver.start()
     try:
-        yield Server(adserver, store)
+        yield Server(adserver, store, upstreams)
     finally:
         await adserver.stop()
         await upstreams.aclose()
