@@ -231,6 +231,8 @@ class Catalog:
     """Everything that ad operations set up, as of one `revision` of the database."""
 
     revision: int
+    made_at: datetime | None
+    """When the revision came about, which tells it from one with the same number; None if nobody wrote it down."""
     campaigns: Mapping[str, Campaign]
     creatives: Mapping[str, tuple[Creative, ...]]
     """Creatives by campaign id, in id order."""

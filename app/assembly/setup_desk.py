@@ -55,16 +55,15 @@ class SetupDesk:
 
     async def page(self, kind: str, after: str, limit: int) -> Page:
         """At most `limit` entries whose id comes after `after`."""
-        known = await self._known()
-        table = TABLES[kind].kind
-        ids = sorted(thing_id for of, thing_id in known.things if of is table and thing_id > after)
-        entries = [entry(known.things[table, thing_id]) for thing_id in ids[:limit]]
+        things = (await self._known()).things[TABLES[kind].kind]
+        ids = sorted(thing_id for thing_id in things if thing_id > after)
+        entries = [entry(things[thing_id]) for thing_id in ids[:limit]]
         return Page(entries, ids[limit - 1] if len(ids) > limit else None)
 
     async def get(self, kind: str, thing_id: str) -> dict[str, Any]:
         """One entry; raises NotFound."""
         table = TABLES[kind].kind
-        thing = (await self._known()).things.get((table, thing_id))
+        thing = (await self._known()).thing(table, thing_id)
         if thing is None:
             raise NotFound(f"there is no {table.__name__.lower()} with this id")
         return entry(thing)
@@ -75,7 +74,7 @@ class SetupDesk:
             raise InvalidFile(REQUEST, [FileFault("id", "must be the id in the URL, or left out")])
         draft = read_draft(REQUEST, {kind: [{**body, "id": thing_id}]})
         try:
-            applied = await apply(self._store, draft)
+            applied = await apply(self._store, draft, self._catalogs.current)
         except InvalidFile as error:
             raise _without_place(error, f"{kind}[0]") from None
         return await self._changed(kind, thing_id, applied)
@@ -84,13 +83,14 @@ class SetupDesk:
         """Pauses, resumes or ends a campaign; raises NotFound, and InvalidFile for a step that is not allowed."""
         async with self._store.transaction() as connection:
             await setup.lock(connection)
-            campaign = (await catalog.read(connection)).campaigns.get(campaign_id)
+            known = await catalog.read(connection, self._catalogs.current)
+            campaign = known.campaigns.get(campaign_id)
             if campaign is None:
                 raise NotFound("there is no campaign with this id")
             changed = replace(campaign, status=status)
             draft = Draft(REQUEST, (changed,), {(Campaign, campaign_id): "campaigns[0]"}, ())
             try:
-                applied = await apply_in(connection, draft)
+                applied = await apply_in(connection, draft, known)
             except InvalidFile as error:
                 raise _without_place(error, "campaigns[0]") from None
         return await self._changed("campaigns", campaign_id, applied)

@@ -8,7 +8,7 @@ from asyncpg import Connection, Record
 from app.campaign_file.checking import Known, faults, missing_publishers
 from app.campaign_file.reading import Draft
 from app.campaign_file.writing import money
-from app.domain import Campaign
+from app.domain import Campaign, Catalog
 from app.errors import FileFault, InvalidFile
 from app.store import budgets, catalog, counters, running_budgets, setup
 from app.store.connections import Store
@@ -28,20 +28,21 @@ class Applied:
     """What the person who applied it should know."""
 
 
-async def apply(store: Store, draft: Draft) -> Applied:
+async def apply(store: Store, draft: Draft, copy: Catalog | None = None) -> Applied:
     """Creates or replaces, in one transaction, what the draft names; everything else stays as it is.
 
-    Applying the same draft again changes nothing, not even the catalog's revision. Raises InvalidFile with every
-    fault, and StoreUnavailable; then nothing was changed.
+    Applying the same draft again changes nothing, not even the catalog's revision. With a copy of the catalog, even an
+    old one, not all of it is read again. Raises InvalidFile with every fault, and StoreUnavailable; then nothing was
+    changed.
     """
     async with store.transaction() as connection:
-        return await apply_in(connection, draft)
+        return await apply_in(connection, draft, copy)
 
 
-async def apply_in(connection: "Connection[Record]", draft: Draft) -> Applied:
+async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog | None = None) -> Applied:
     """As `apply`, in a transaction that the caller commits."""
     await setup.lock(connection)
-    before = await catalog.read(connection)
+    before = await catalog.read(connection, copy)
     known = Known.of(before)
     wrong = faults(draft, known)
     if wrong:
@@ -50,8 +51,9 @@ async def apply_in(connection: "Connection[Record]", draft: Draft) -> Applied:
     notes: list[str] = []
     revision = before.revision
     if created or updated:
-        notes = await _Change(connection, draft, known).make([*created, *updated])
-        revision = await setup.bump(connection)
+        changed = [*created, *updated]
+        notes = await _Change(connection, draft, known).make(changed)
+        revision = await setup.bump(connection, changed)
     return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
 
 
@@ -61,7 +63,7 @@ def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Th
     updated: list[Thing] = []
     unchanged: list[Thing] = []
     for thing in things:
-        before = known.things.get((type(thing), thing.id))
+        before = known.thing(type(thing), thing.id)
         (created if before is None else unchanged if before == thing else updated).append(thing)
     return created, updated, unchanged
 

@@ -1,5 +1,6 @@
 """Holding a draft against what the database has: references, and changes that running campaigns do not allow."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,31 +14,42 @@ from app.store.setup import Thing
 class Known:
     """What there is, by kind and id."""
 
-    things: Mapping[tuple[type[Thing], str], Thing]
+    things: Mapping[type[Thing], Mapping[str, Thing]]
     owners: frozenset[str] = field(default_factory=frozenset)
     """Campaigns with creatives of their own."""
 
     @classmethod
     def of(cls, catalog: Catalog) -> "Known":
         """Everything in the catalog."""
-        creatives = [creative for of_campaign in catalog.creatives.values() for creative in of_campaign]
-        rooms = (catalog.publishers, catalog.upstreams, catalog.campaigns, catalog.placements)
-        things = [*(thing for room in rooms for thing in room.values()), *creatives]
+        creatives = {creative.id: creative for of_campaign in catalog.creatives.values() for creative in of_campaign}
         return cls(
-            {(type(thing), thing.id): thing for thing in things},
-            frozenset(creative.campaign_id for creative in creatives),
+            {
+                Publisher: catalog.publishers,
+                Upstream: catalog.upstreams,
+                Campaign: catalog.campaigns,
+                Creative: creatives,
+                Placement: catalog.placements,
+            },
+            frozenset(catalog.creatives),
         )
 
     def with_draft(self, draft: Draft) -> "Known":
         """What there will be when the draft is applied."""
+        new: defaultdict[type[Thing], dict[str, Thing]] = defaultdict(dict)
+        for thing in draft.things:
+            new[type(thing)][thing.id] = thing
         return Known(
-            {**self.things, **{(type(thing), thing.id): thing for thing in draft.things}},
+            {kind: {**self.things.get(kind, {}), **new[kind]} for kind in {*self.things, *new}},
             self.owners | {thing.campaign_id for thing in draft.things if isinstance(thing, Creative)},
         )
 
+    def thing(self, kind: type[Thing], thing_id: str) -> Thing | None:
+        """The thing of this kind with this id."""
+        return self.things.get(kind, {}).get(thing_id)
+
     def campaign(self, campaign_id: str) -> Campaign | None:
         """The campaign with this id."""
-        found = self.things.get((Campaign, campaign_id))
+        found = self.thing(Campaign, campaign_id)
         return found if isinstance(found, Campaign) else None
 
 
@@ -54,7 +66,7 @@ class _Checker:
         self._after = known.with_draft(draft)
         # A creative with a fault may be the one that a campaign seems to be without.
         self._creatives_to_come = any(
-            kind is Creative and (kind, thing_id) not in self._after.things for kind, thing_id in draft.places
+            kind is Creative and self._after.thing(kind, thing_id) is None for kind, thing_id in draft.places
         )
 
     def check(self, thing: Thing) -> Iterator[FileFault]:
@@ -75,7 +87,7 @@ class _Checker:
 
     def _exists(self, kind: type[Thing], thing_id: str) -> bool:
         """Whether it will be there, if the faults of the file are mended."""
-        return (kind, thing_id) in self._after.things or self._draft.has(kind, thing_id)
+        return self._after.thing(kind, thing_id) is not None or self._draft.has(kind, thing_id)
 
     def _missing(self, key: str, kind: type[Thing], ids: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         for no, thing_id in enumerate(ids):
@@ -97,7 +109,7 @@ class _Checker:
     def _owner(self, creative: Creative) -> Iterator[tuple[str, str]]:
         if not self._exists(Campaign, creative.campaign_id):
             yield "campaign_id", f"there is no campaign {creative.campaign_id}"
-        before = self._before.things.get((Creative, creative.id))
+        before = self._before.thing(Creative, creative.id)
         if isinstance(before, Creative) and before.campaign_id != creative.campaign_id:
             yield "campaign_id", f"must stay {before.campaign_id}: a creative does not change its campaign"
         owner = self._after.campaign(creative.campaign_id)
@@ -111,5 +123,5 @@ def missing_publishers(draft: Draft, known: Known) -> list[Publisher]:
     return [
         Publisher(publisher_id)
         for publisher_id in named
-        if (Publisher, publisher_id) not in known.things and not draft.has(Publisher, publisher_id)
+        if known.thing(Publisher, publisher_id) is None and not draft.has(Publisher, publisher_id)
     ]

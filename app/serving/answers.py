@@ -1,8 +1,9 @@
 """From a served outcome to the VAST document that the player gets."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from app.domain import Catalog, Creative, VastVersion
+from app.domain import Campaign, Catalog, Creative, VastVersion
 from app.serving.tickets import Served, ServedAd
 from app.serving.tokens import TokenSigner
 from app.vast.render import document, empty, own_ad, own_document
@@ -15,14 +16,21 @@ TemplateKey = tuple[str, VastVersion, bool]
 """Creative, version, and whether it stands in a pod."""
 
 
+class _Compiled(NamedTuple):
+    """A template, and what it was made of."""
+
+    creative: Creative
+    campaign: Campaign
+    template: Template
+
+
 class Answers:
     """Renders answers: a creative is compiled once for each VAST version, and then only its gaps are filled."""
 
     def __init__(self, signer: TokenSigner, base_url: str) -> None:
         self._signer = signer
         self._base_url = base_url
-        self._revision = -1
-        self._templates: dict[TemplateKey, Template] = {}
+        self._compiled: dict[TemplateKey, _Compiled] = {}
 
     def vast(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
         """The whole document: a single ad in its own version if an upstream's, a pod in the latest of its ads'."""
@@ -55,15 +63,17 @@ class Answers:
         return [self._own(ad.creative, version, catalog, in_pod=True)] if ad.creative is not None else []
 
     def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> Template:
-        if self._revision != catalog.revision or len(self._templates) >= TEMPLATES_MAX:
-            self._templates.clear()
-            self._revision = catalog.revision
+        campaign = catalog.campaigns[creative.campaign_id]
         key = (creative.id, version, in_pod)
-        template = self._templates.get(key)
-        if template is None:
-            compile_own = own_ad if in_pod else own_document
-            campaign = catalog.campaigns[creative.campaign_id]
-            template = self._templates[key] = compile_own(creative, campaign, version, self._base_url)
+        known = self._compiled.get(key)
+        # What has not changed is the same object in the next revision of the catalog.
+        if known is not None and known.creative is creative and known.campaign is campaign:
+            return known.template
+        if len(self._compiled) >= TEMPLATES_MAX:
+            self._compiled.clear()
+        compile_own = own_ad if in_pod else own_document
+        template = compile_own(creative, campaign, version, self._base_url)
+        self._compiled[key] = _Compiled(creative, campaign, template)
         return template
 
     def _values(self, served: Served, ad: ServedAd) -> dict[str, str]:

@@ -37,5 +37,5 @@ class CatalogHolder:
             looked_at = self._clock()
             async with self._store.connection() as connection:
                 if await catalog.revision(connection) != seen.revision:
-                    self.current = await catalog.load(connection)
+                    self.current = await catalog.load(connection, seen)
             self._looked_at = looked_at

@@ -1,9 +1,11 @@
-"""Reading the whole catalog, everything that ad operations set up, as of one revision."""
+"""Reading the catalog, everything that ad operations set up, as of one revision: all of it, or what has changed."""
 
 from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from asyncpg import Connection, Record
 
@@ -27,35 +29,76 @@ from app.domain import (
     WithoutUser,
 )
 
+ROWS_AT_ONCE = 500
+"""However many rows there are, the event loop has other turns between so many."""
+
 REVISION = "SELECT revision FROM catalog"
 """The catalog's revision, to see whether it moved."""
 
-CAMPAIGNS = "SELECT * FROM campaigns ORDER BY id"
-"""Every campaign."""
+HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_changes USING (revision)"
+"""The catalog's revision, and when it came about, if that was written down."""
 
-CAMPAIGN_BUDGETS = 'SELECT campaign_id, period, "limit" FROM campaign_budgets ORDER BY campaign_id, period'
-"""Every campaign's budgets."""
+CHANGES = """
+SELECT made_at, publishers, upstreams, campaigns, creatives, placements
+FROM catalog_changes WHERE revision BETWEEN $1 AND $2 ORDER BY revision
+"""
+"""What changed from one revision to another, beginning with what the first one changed."""
 
-CAMPAIGN_CAPS = 'SELECT campaign_id, "window", impressions FROM campaign_caps ORDER BY campaign_id, "window"'
-"""Every campaign's frequency caps."""
+CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""These campaigns, or for NULL, as in all that follow, every one."""
 
-CAMPAIGN_UPSTREAMS = "SELECT campaign_id, upstream_id FROM campaign_upstreams ORDER BY campaign_id, position"
-"""Every campaign's upstreams, in the order in which they are tried."""
+CAMPAIGN_BUDGETS = """
+SELECT campaign_id, period, "limit" FROM campaign_budgets
+WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, period
+"""
+"""These campaigns' budgets."""
 
-CREATIVES = "SELECT * FROM creatives ORDER BY id"
-"""Every creative."""
+CAMPAIGN_CAPS = """
+SELECT campaign_id, "window", impressions FROM campaign_caps
+WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, "window"
+"""
+"""These campaigns' frequency caps."""
 
-UPSTREAMS = "SELECT * FROM upstreams ORDER BY id"
-"""Every upstream."""
+CAMPAIGN_UPSTREAMS = """
+SELECT campaign_id, upstream_id FROM campaign_upstreams
+WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, position
+"""
+"""These campaigns' upstreams, in the order in which they are tried."""
 
-PUBLISHERS = "SELECT * FROM publishers ORDER BY id"
-"""Every publisher."""
+CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""These creatives."""
 
-PLACEMENTS = "SELECT * FROM placements ORDER BY id"
-"""Every placement."""
+UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""These upstreams."""
 
-PLACEMENT_CAMPAIGNS = "SELECT placement_id, campaign_id FROM placement_campaigns ORDER BY placement_id, position"
-"""Every placement's campaigns, in priority order."""
+PUBLISHERS = "SELECT * FROM publishers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""These publishers."""
+
+PLACEMENTS = "SELECT * FROM placements WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""These placements."""
+
+PLACEMENT_CAMPAIGNS = """
+SELECT placement_id, campaign_id FROM placement_campaigns
+WHERE $1::varchar[] IS NULL OR placement_id = ANY ($1) ORDER BY placement_id, position
+"""
+"""These placements' campaigns, in priority order."""
+
+Ids = list[str] | None
+"""Which of a kind; None for all of them."""
+
+
+class _Change(NamedTuple):
+    """What is to be read, in the order of the columns of catalog_changes."""
+
+    publishers: Ids = None
+    upstreams: Ids = None
+    campaigns: Ids = None
+    creatives: Ids = None
+    placements: Ids = None
+
+
+EVERYTHING = _Change()
+NOTHING = Catalog(-1, None, {}, {}, {}, {}, {})
 
 
 async def revision(connection: "Connection[Record]") -> int:
@@ -64,46 +107,88 @@ async def revision(connection: "Connection[Record]") -> int:
     return value
 
 
-async def load(connection: "Connection[Record]") -> Catalog:
-    """Reads everything in one snapshot."""
+async def load(connection: "Connection[Record]", known: Catalog | None = None) -> Catalog:
+    """As `read`, in one snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await read(connection)
+        return await read(connection, known)
 
 
-async def read(connection: "Connection[Record]") -> Catalog:
-    """Reads everything, in a transaction in which it cannot change."""
-    at = await revision(connection)
-    budgets = await _grouped(connection, CAMPAIGN_BUDGETS)
-    caps = await _grouped(connection, CAMPAIGN_CAPS)
-    chains = await _grouped(connection, CAMPAIGN_UPSTREAMS)
-    orders = await _grouped(connection, PLACEMENT_CAMPAIGNS)
-    creatives: defaultdict[str, list[Creative]] = defaultdict(list)
-    for row in await connection.fetch(CREATIVES):
-        creatives[row["campaign_id"]].append(_creative(row))
-    campaigns = [
-        _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
-        for row in await connection.fetch(CAMPAIGNS)
-    ]
-    placements = [_placement(row, orders[row["id"]]) for row in await connection.fetch(PLACEMENTS)]
-    upstreams = [Upstream(**dict(row)) for row in await connection.fetch(UPSTREAMS)]
-    publishers = [Publisher(**dict(row)) for row in await connection.fetch(PUBLISHERS)]
+async def read(connection: "Connection[Record]", known: Catalog | None = None) -> Catalog:
+    """The whole catalog, in a transaction in which it cannot change.
+
+    What is `known` already is not read again, and stays the same object, unless it has changed since.
+    """
+    head = await connection.fetchrow(HEAD)
+    if head is None:
+        raise LookupError("the catalog has no revision")
+    change = None if known is None else await _change_since(connection, known, head["revision"])
+    base, change = (NOTHING, EVERYTHING) if known is None or change is None else (known, change)
+    campaigns = await _campaigns(connection, change.campaigns)
+    creatives = [_creative(row) async for row in _rows(connection, CREATIVES, change.creatives)]
+    placements = await _placements(connection, change.placements)
+    upstreams = [Upstream(**dict(row)) async for row in _rows(connection, UPSTREAMS, change.upstreams)]
+    publishers = [Publisher(**dict(row)) async for row in _rows(connection, PUBLISHERS, change.publishers)]
     return Catalog(
-        revision=at,
-        campaigns={campaign.id: campaign for campaign in campaigns},
-        creatives={campaign_id: tuple(of_it) for campaign_id, of_it in creatives.items()},
-        upstreams={upstream.id: upstream for upstream in upstreams},
-        placements={placement.id: placement for placement in placements},
-        publishers={publisher.id: publisher for publisher in publishers},
+        revision=head["revision"],
+        made_at=head["made_at"],
+        campaigns={**base.campaigns, **{campaign.id: campaign for campaign in campaigns}},
+        creatives=_with_creatives(base.creatives, creatives),
+        upstreams={**base.upstreams, **{upstream.id: upstream for upstream in upstreams}},
+        placements={**base.placements, **{placement.id: placement for placement in placements}},
+        publishers={**base.publishers, **{publisher.id: publisher for publisher in publishers}},
     )
 
 
-async def _grouped(connection: "Connection[Record]", query: str) -> defaultdict[str, list[tuple[Any, ...]]]:
+async def _change_since(connection: "Connection[Record]", known: Catalog, at: int) -> _Change | None:
+    """What has changed since; None if that was not written down, or if the database has become another one."""
+    rows = await connection.fetch(CHANGES, known.revision, at)
+    if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.made_at:
+        return None
+    return _Change(*(sorted({changed for row in rows[1:] for changed in row[kind]}) for kind in _Change._fields))
+
+
+async def _rows(connection: "Connection[Record]", query: str, ids: Ids) -> AsyncIterator[Record]:
+    if ids is None or ids:
+        async for row in connection.cursor(query, ids, prefetch=ROWS_AT_ONCE):
+            yield row
+
+
+async def _grouped(connection: "Connection[Record]", query: str, ids: Ids) -> defaultdict[str, list[tuple[Any, ...]]]:
     """The query's rows by their first column."""
     rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for row in await connection.fetch(query):
+    async for row in _rows(connection, query, ids):
         owner, *rest = row.values()
         rows[owner].append(tuple(rest))
     return rows
+
+
+async def _campaigns(connection: "Connection[Record]", ids: Ids) -> list[Campaign]:
+    budgets = await _grouped(connection, CAMPAIGN_BUDGETS, ids)
+    caps = await _grouped(connection, CAMPAIGN_CAPS, ids)
+    chains = await _grouped(connection, CAMPAIGN_UPSTREAMS, ids)
+    return [
+        _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
+        async for row in _rows(connection, CAMPAIGNS, ids)
+    ]
+
+
+async def _placements(connection: "Connection[Record]", ids: Ids) -> list[Placement]:
+    orders = await _grouped(connection, PLACEMENT_CAMPAIGNS, ids)
+    return [_placement(row, orders[row["id"]]) async for row in _rows(connection, PLACEMENTS, ids)]
+
+
+def _with_creatives(
+    before: Mapping[str, tuple[Creative, ...]], creatives: Sequence[Creative]
+) -> Mapping[str, tuple[Creative, ...]]:
+    """The creatives by campaign, in id order, when these are new or have changed; none ever changes its campaign."""
+    changed: defaultdict[str, dict[str, Creative]] = defaultdict(dict)
+    for creative in creatives:
+        changed[creative.campaign_id][creative.id] = creative
+    after: dict[str, tuple[Creative, ...]] = {}
+    for campaign_id, new in changed.items():
+        all_of_it = {creative.id: creative for creative in before.get(campaign_id, ())} | new
+        after[campaign_id] = tuple(sorted(all_of_it.values(), key=attrgetter("id")))
+    return {**before, **after}
 
 
 def _campaign(

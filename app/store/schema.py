@@ -82,6 +82,19 @@ catalog = Table(
     comment="The revision of the catalog; servers read it in the serving transaction and reload when it moved",
 )
 
+catalog_changes = Table(
+    "catalog_changes",
+    metadata,
+    Column("revision", BigInteger, primary_key=True, autoincrement=False, comment="Revision of the catalog"),
+    _must("made_at", Moment, "When it came about", server_default=text("clock_timestamp()")),
+    _must("publishers", ARRAY(Identifier), "Ids of those that were created or replaced"),
+    _must("upstreams", ARRAY(Identifier), "Ids of those that were created or replaced"),
+    _must("campaigns", ARRAY(Identifier), "Ids of those that were created or replaced"),
+    _must("creatives", ARRAY(Identifier), "Ids of those that were created or replaced"),
+    _must("placements", ARRAY(Identifier), "Ids of those that were created or replaced"),
+    comment="What the last revisions of the catalog changed, so that servers read just that, and not everything again",
+)
+
 publishers = Table(
     "publishers",
     metadata,

@@ -13,6 +13,22 @@ LOCK = "SELECT revision FROM catalog FOR UPDATE"
 BUMP = "UPDATE catalog SET revision = revision + 1 RETURNING revision"
 """Tells every server that its copy of the catalog is old."""
 
+RECORD = """
+INSERT INTO catalog_changes (revision, publishers, upstreams, campaigns, creatives, placements)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (revision) DO UPDATE SET
+    made_at = excluded.made_at, publishers = excluded.publishers, upstreams = excluded.upstreams,
+    campaigns = excluded.campaigns, creatives = excluded.creatives, placements = excluded.placements
+"""
+"""Writes down what a revision changed, so that servers read just that."""
+
+FORGET = "DELETE FROM catalog_changes WHERE revision <= $1"
+"""Forgets what the revisions up to this one changed: who is behind that far reads everything."""
+
+REVISIONS_KEPT = 1000
+THINGS_MAX = 1000
+"""Of a change of more than this nothing is written down: reading everything costs little more."""
+
 KNOWN_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
 """Those of the zones that the database can reckon in."""
 
@@ -105,9 +121,14 @@ async def lock(connection: "Connection[Record]") -> None:
     await connection.execute(LOCK)
 
 
-async def bump(connection: "Connection[Record]") -> int:
-    """Gives the catalog its next revision, and returns it."""
+async def bump(connection: "Connection[Record]", changed: Sequence[Thing]) -> int:
+    """Gives the catalog its next revision, in which these things have changed, and returns it."""
     revision: int = await connection.fetchval(BUMP)
+    if len(changed) <= THINGS_MAX:
+        kinds = (Publisher, Upstream, Campaign, Creative, Placement)
+        ids = [[thing.id for thing in changed if isinstance(thing, kind)] for kind in kinds]
+        await connection.execute(RECORD, revision, *ids)
+    await connection.execute(FORGET, revision - REVISIONS_KEPT)
     return revision
 
 

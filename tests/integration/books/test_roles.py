@@ -10,7 +10,8 @@ TABLES = (
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
-    *("maintenance", "requests_daily", "budget_periods", "alembic_version"),
+    *("maintenance", "requests_daily", "budget_periods", "catalog_changes"),
+    "alembic_version",
 )
 
 SERVED_AND_BOOKED = ("ad_serves", "ad_events", "served_documents", "spend_ledger", "ledger_corrections")

@@ -63,7 +63,7 @@ class TwoBreaks(CatalogHolder):
     def __init__(self) -> None:
         """It has a placement, and nowhere to look for others."""
         movie = Placement("movie", "p", (), (AdBreak("mid", "50%", pod_size=2), AdBreak("post", "end")))
-        self.current = Catalog(1, {}, {}, {}, {"movie": movie}, {})
+        self.current = Catalog(1, None, {}, {}, {}, {"movie": movie}, {})
 
 
 class NeverReloaded(TwoBreaks):
