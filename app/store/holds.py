@@ -121,14 +121,17 @@ released; which impressions found no hold and may be charged late; and the money
 RELEASE_EXPIRED = f"""
 WITH ending AS MATERIALIZED (
     SELECT ctid AS place, false AS settles, 'expiry' AS cause
-    FROM holds WHERE expires_at <= adserver_clock()
+    FROM holds WHERE expires_at <= adserver_clock() AND ($2::varchar IS NULL OR campaign_id = $2)
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED
 ), {END_HOLDS}
 SELECT (SELECT count(*) FROM gone) AS holds, {MONEY}
 """
-"""The sweeper: releases holds whose impression never came, oldest first. Any number may run at once, because a hold
-that somebody else is ending is passed over, not waited for."""
+"""The sweeper: releases holds whose impression never came, of one campaign or for NULL of all, oldest first. Any number
+may run at once, because a hold that somebody else is ending is passed over, not waited for."""
+
+EXPIRED_CAMPAIGNS = "SELECT DISTINCT campaign_id FROM holds WHERE expires_at <= adserver_clock() ORDER BY 1"
+"""Whose holds the sweeper has to release."""
 
 LOCK_LATE = """
 WITH beacon AS MATERIALIZED (
@@ -254,13 +257,21 @@ async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon
     return charged
 
 
-async def release_expired(connection: "Connection[Record]", limit: int) -> int:
-    """Releases at most `limit` expired holds; returns how many."""
+async def release_expired(connection: "Connection[Record]", limit: int, campaign_id: str | None = None) -> int:
+    """Releases at most `limit` expired holds, of this campaign or of all; returns how many.
+
+    Raises CheckViolationError, with nothing released, if a budget holds less than what is to be released of it.
+    """
     async with connection.transaction():
-        (row,) = await connection.fetch(RELEASE_EXPIRED, limit)
+        (row,) = await connection.fetch(RELEASE_EXPIRED, limit, campaign_id)
         await _move(connection, row["money"])
     holds: int = row["holds"]
     return holds
+
+
+async def expired_campaigns(connection: "Connection[Record]") -> list[str]:
+    """The campaigns that have expired holds."""
+    return [row["campaign_id"] for row in await connection.fetch(EXPIRED_CAMPAIGNS)]
 
 
 async def _move(connection: "Connection[Record]", money: str | None) -> None:

@@ -131,6 +131,22 @@ async def test_no_sweeper_releases_what_a_beacon_settles_at_the_same_moment(stor
     assert await disagreements(database) == []
 
 
+async def test_nobodys_holds_wait_for_a_campaign_whose_counters_are_wrong(store: Store, database: str) -> None:
+    await set_up(store, campaign("damaged"), campaign("sound"))
+    await serve_many(store, "damaged", 3)
+    await serve_many(store, "sound", 2)
+    async with connected(database) as owner:
+        await owner.execute("UPDATE budget_tracking SET held = 1 WHERE campaign_id = 'damaged'")
+    await set_clock(database, "transaction_timestamp() + interval '2 hours'")
+    assert await sweep(store) == 2
+    assert await balance(database, "sound") == (Decimal(0), Decimal(0), 0)
+    async with connected(database) as owner:
+        assert await owner.fetch("SELECT campaign_id, count(*) FROM holds GROUP BY 1") == [("damaged", 3)]
+        await owner.execute("UPDATE budget_tracking SET held = $1 WHERE campaign_id = 'damaged'", 3 * PRICE)
+    assert await sweep(store) == 3
+    assert await disagreements(database) == []
+
+
 async def test_of_an_impression_and_an_error_the_first_decides(store: Store, database: str) -> None:
     await set_up(store, campaign("held"))
     seen, failed = await serve_many(store, "held", 2)
