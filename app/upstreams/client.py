@@ -12,6 +12,7 @@ import httpx
 from app.errors import UpstreamFailed
 from app.upstreams.addresses import Network
 from app.upstreams.body import ACCEPT_ENCODING, read_body
+from app.upstreams.charset import in_utf8
 from app.upstreams.failures import FailureKind, http_failure
 from app.upstreams.transport import open_transport
 
@@ -153,7 +154,7 @@ async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> b
     body = await read_body(upstream_id, response, max_bytes)
     if not body.strip():
         raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
-    return body
+    return in_utf8(body, response)
 
 
 @contextmanager
