@@ -27,6 +27,8 @@ LOCK_TIMEOUT = "100ms"
 STATEMENT_TIMEOUT = "15min"
 # A migration that stopped in the middle, or whose machine is gone, gives its locks back. It does not idle by itself.
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
+# Whoever migrates may have a schema of their own, which the default path looks into first, and tables would land there.
+SEARCH_PATH = "SET search_path = public"
 # Autovacuum makes way for whoever has waited for this long, which has to be less than the lock's time-out.
 END_AUTOVACUUM = """
 SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
@@ -93,6 +95,7 @@ def migrate_offline() -> None:
     with context.begin_transaction():
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+        context.execute(SEARCH_PATH)
         context.run_migrations()
 
 
@@ -104,6 +107,7 @@ def migrate(connection: Connection) -> None:
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'"))
+    connection.execute(text(SEARCH_PATH))
     connection.execute(text(END_AUTOVACUUM))
     connection.commit()
     context.configure(

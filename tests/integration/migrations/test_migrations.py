@@ -38,6 +38,7 @@ UNNAMED_RULES = """
 SELECT conrelid::regclass || '.' || conname FROM pg_constraint
 WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conname LIKE conrelid::regclass || '%_check%'
 """
+IN_OWN_SCHEMA = "SELECT relname FROM pg_class WHERE relnamespace = CURRENT_USER::regnamespace"
 MONEY = """
 SELECT table_name || '.' || column_name FROM information_schema.columns
 WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'limit', 'amount')
@@ -112,6 +113,16 @@ async def test_the_sql_that_is_printed_offline_makes_the_same_schema(empty_datab
         await offline.execute(printed.getvalue())
         assert await current_revision(offline) == needed_revision()
         assert await offline.fetch(SHAPE) == await online.fetch(SHAPE)
+
+
+async def test_the_schema_is_made_in_public_also_where_whoever_migrates_has_a_schema(empty_database: str) -> None:
+    async with connect(empty_database) as connection:
+        # The search path is "$user", public unless somebody sets another.
+        await connection.execute("CREATE SCHEMA AUTHORIZATION CURRENT_USER")
+    await asyncio.to_thread(migrate, empty_database)
+    async with connect(empty_database) as connection:
+        assert await connection.fetch(IN_OWN_SCHEMA) == []
+    await asyncio.to_thread(require_schema, empty_database)
 
 
 def test_a_schema_behind_the_code_is_refused(empty_database: str) -> None:
