@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-
-from sqlalchemy.engine import make_url
+from urllib.parse import urlsplit, urlunsplit
 
 from app.embedded import EmbeddedPostgres, running_dsn
 from app.launch.interruption import Interruption
@@ -84,8 +83,10 @@ def configured_or_running(settings: Settings) -> str | None:
 def finance_url(settings: Settings) -> str | None:
     """Finance's connection URL, without a password if that was given by somebody else; None as above."""
     if settings.database_url:
-        url = make_url(settings.database_url)
-        return url.set(username=FINANCE, password=None).render_as_string()
+        url = urlsplit(settings.database_url)
+        server = url.netloc.rpartition("@")[2]
+        options = (word for word in url.query.split("&") if word.partition("=")[0] not in ("user", "password"))
+        return urlunsplit(url._replace(netloc=f"{FINANCE}@{server}", query="&".join(options)))
     return running_dsn(settings.data_dir, FINANCE)
 
 

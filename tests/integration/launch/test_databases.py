@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launch.databases import opened_database
+from app.launch.databases import finance_url, opened_database
 from app.settings import Settings
 from app.store.connections import connect
 from tests.postgres import temporary_folder
@@ -25,3 +25,21 @@ async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(fo
     with opened_database(settings) as database:
         async with connect(database.url) as connection:
             assert await connection.fetchval(ROOM) > 64 * (32 + 8 + 2 + 64)
+
+
+@pytest.mark.parametrize(
+    ("configured", "finance"),
+    [
+        (
+            "postgresql://adserver_app:s%40cret@db:5433/my%20ads?sslmode=require",
+            "postgresql://adserver_finance@db:5433/my%20ads?sslmode=require",
+        ),
+        (
+            "postgresql:///adserver?host=/run/postgresql&user=adserver_app&password=secret",
+            "postgresql://adserver_finance@/adserver?host=/run/postgresql",
+        ),
+        ("postgresql://db/adserver", "postgresql://adserver_finance@db/adserver"),
+    ],
+)
+def test_the_url_of_finance_leaves_the_password_to_whoever_gave_it(configured: str, finance: str) -> None:
+    assert finance_url(Settings(database_url=configured)) == finance
