@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from asyncpg import Connection, Record
 
 from app.books import closing as closing_module
@@ -16,7 +17,9 @@ from app.books.corrections import Adjustment, Reversal, adjust, reverse
 from app.books.dates import parse_month
 from app.books.maintenance import Maintenance
 from app.errors import AdServerError, InvalidEntry
+from app.launch.migrating import migrate
 from app.store.connections import Store
+from app.store.revision import alembic_config
 from tests.integration.books.world import campaign, connected, disagreements, serve_many, set_clock, set_up
 
 AUGUST, SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (8, 9, 10, 11))
@@ -107,6 +110,35 @@ async def test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_be
     await close(books, SEPTEMBER)
     with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):
         await books.execute(change)
+
+
+BOOK_IN_AUGUST = (
+    "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
+    "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
+)
+
+
+async def test_a_partition_that_is_made_for_a_month_before_the_closed_one_takes_no_entry(
+    books: "Connection[Record]",
+) -> None:
+    await close(books, SEPTEMBER)
+    await books.execute("SELECT make_ledger_partition('2026-08-01')")
+    with pytest.raises(asyncpg.CheckViolationError, match="the books of 2026-08 are closed"):
+        await books.execute(BOOK_IN_AUGUST)
+
+
+async def test_a_closed_month_takes_no_entry_after_the_schema_went_down_and_up_again(
+    books: "Connection[Record]", database: str
+) -> None:
+    await books.execute("SELECT make_ledger_partition('2026-08-01')")
+    await close(books, SEPTEMBER)
+    config = alembic_config()
+    config.attributes["database_url"] = database
+    await asyncio.to_thread(command.downgrade, config, "0007")
+    await asyncio.to_thread(migrate, database)
+    for change in (BOOK_IN_AUGUST, "DELETE FROM spend_ledger WHERE booked_at < '2026-10-01Z'"):
+        with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):
+            await books.execute(change)
 
 
 @pytest.mark.parametrize("month", ["2026-08", "2026-10"])
