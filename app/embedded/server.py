@@ -1,10 +1,13 @@
 """Starts, watches and stops the embedded Postgres."""
 
+import os
+import shutil
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -25,6 +28,7 @@ SHUTDOWN_S = 30
 POLL_S = 0.02
 RETRY_S = 1.0
 LOG_MAX_BYTES = 20_000_000
+LOG_LOOK_S = 60.0
 
 log = structlog.get_logger()
 
@@ -44,6 +48,7 @@ class EmbeddedPostgres:
         self._lock: IO[str]
         self._process: subprocess.Popen[bytes]
         self._watcher = threading.Thread(target=self._watch, name="embedded-postgres", daemon=True)
+        self._log_keeper = threading.Thread(target=self._keep_log_short, name="embedded-postgres-log", daemon=True)
         self._change = threading.Lock()
         self._ready = threading.Event()
         self._stopping = threading.Event()
@@ -99,6 +104,7 @@ class EmbeddedPostgres:
         with usable(self._data_dir):
             self._start()
         self._watcher.start()
+        self._log_keeper.start()
 
     def _start(self) -> None:
         self._home = prepare_home(self._data_dir)
@@ -106,7 +112,8 @@ class EmbeddedPostgres:
         try:
             stop_leftovers(self._home.data)
             self._state = renewed_state(self._home.root, self._home.data)
-            _prepare_log(self._home.log)
+            self._home.log.touch(mode=0o600)
+            _shorten(self._home.log)
             initialise(self._home, self._state.password)
             configure(self._home, self._settings)
             self._launch()
@@ -161,6 +168,12 @@ class EmbeddedPostgres:
             else:
                 log.info("postgres_restarted")
                 return
+
+    def _keep_log_short(self) -> None:
+        """Runs in a thread of its own too; a log that cannot be shortened is no reason to stop."""
+        while not self._stopping.wait(LOG_LOOK_S):
+            with suppress(OSError):
+                _shorten(self._home.log)
 
     def _launch(self) -> None:
         """Starts the postmaster outside our process group: Ctrl-C is for us, who stop it last."""
@@ -220,11 +233,18 @@ def running_dsn(data_dir: Path, role: str = SUPERUSER) -> str | None:
         return state.tcp_url(role=role) if state and is_running(root / "postgres") else None
 
 
-def _prepare_log(log_file: Path) -> None:
-    """Only for our own eyes, because statements may stand in it; a long one makes way for a new one."""
-    if log_file.exists() and log_file.stat().st_size > LOG_MAX_BYTES:
-        log_file.replace(log_file.with_suffix(".log.1"))
-    log_file.touch(mode=0o600)
+def _shorten(log_file: Path) -> None:
+    """A long log makes way for a new one, in place: Postgres has the file open, and appends.
+
+    Both are only for our own eyes, because statements may stand in them.
+    """
+    if log_file.stat().st_size <= LOG_MAX_BYTES:
+        return
+    before = log_file.with_suffix(".log.1")
+    before.unlink(missing_ok=True)
+    before.touch(mode=0o600)
+    shutil.copyfile(log_file, before)
+    os.truncate(log_file, 0)
 
 
 def _reason(log_file: Path, offset: int) -> str:

@@ -1,5 +1,6 @@
 """The embedded Postgres: it comes back by itself, lets nobody in beside it, and goes where its user can reach it."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded import EmbeddedPostgres, home, running_dsn
+from app.embedded import server as server_module
 from app.embedded.processes import processes_of
 from app.errors import MisconfiguredServer
 from app.store.connections import connect
@@ -56,6 +58,22 @@ def test_a_file_that_says_how_to_reach_the_server_is_for_our_eyes_alone() -> Non
     with temporary_postgres() as server:
         assert (server.root / "postgres.json").stat().st_mode & 0o077 == 0
         assert server.log_path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_log_that_grows_long_makes_way_for_a_new_one_while_postgres_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "LOG_MAX_BYTES", 10_000)
+    monkeypatch.setattr(server_module, "LOG_LOOK_S", 0.01)
+    with temporary_postgres() as server:
+        before = server.log_path.with_suffix(".log.1")
+        async with connect(server.dsn) as connection, asyncio.timeout(20):
+            while not before.exists() or server.log_path.stat().st_size > 10_000:
+                await connection.execute("DO $$ BEGIN RAISE LOG 'the long log'; END $$")
+            await connection.execute("DO $$ BEGIN RAISE LOG 'after it'; END $$")
+        assert "the long log" in before.read_text()
+        assert "after it" in server.log_path.read_text()
+        assert [path.stat().st_mode & 0o077 for path in (before, server.log_path)] == [0, 0]
 
 
 def test_data_that_nobody_knows_the_password_of_are_refused(folder: Path) -> None:
