@@ -1,11 +1,11 @@
-"""Whether this worker can serve: the database answers, and its schema is one that this code can work with."""
+"""Whether this worker can serve: the database answers and takes writes, and this code can work with its schema."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from app.errors import StoreUnavailable
-from app.store.connections import Store
+from app.store.connections import Store, is_read_only
 from app.store.revision import current_revision, needed_revision, revisions
 
 PATIENCE_S = 2.0
@@ -39,10 +39,13 @@ class Readiness:
         try:
             async with asyncio.timeout(PATIENCE_S), self._store.connection() as connection:
                 schema = await current_revision(connection)
+                database = _fault(schema)
+                if await is_read_only(connection):
+                    database = "can only be read"
+                    # After a failover the next connection may lead to the primary.
+                    await connection.close()
         except (StoreUnavailable, TimeoutError):
             database = "does not answer"
-        else:
-            database = _fault(schema)
         return Look(database == "ok", database, schema, needed_revision(), self._breaker_states())
 
 

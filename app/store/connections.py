@@ -63,9 +63,19 @@ KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp
 """By which Postgres finds out within a minute that a server is gone; Linux would take two hours."""
 
 
+READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean"
+"""Whether the other end is a standby, or is told to be like one."""
+
+
 def is_lost_connection(error: BaseException) -> bool:
     """Whether the connection is of no more use; asyncpg's complaint about a value is an InterfaceError too."""
     return isinstance(error, (*UNAVAILABLE, StoreUnavailable)) and not isinstance(error, ValueError)
+
+
+async def is_read_only(connection: "Connection[Record]") -> bool:
+    """Whether nothing can be written there."""
+    read_only: bool = await connection.fetchval(READ_ONLY)
+    return read_only
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.campaigns import campaign, own_campaign, placement, publisher, set_up, upstream
 from tests.faults.upstream_server import UpstreamServer, answer, inline
 from tests.launched import Launched, eventually
+from tests.standby import set_standby
 
 SECRETS = {"SECRET_KEY": "a-secret-for-tests", "ADMIN_TOKEN": "a-token-for-tests"}
 
@@ -115,6 +116,18 @@ async def test_ready_means_a_schema_that_this_code_knows(server: Launched, datab
     await connection.execute("DELETE FROM alembic_version")
     assert (await read(server, "/readyz")).json()["database"] == "is not migrated"
     await connection.close()
+
+
+async def test_a_server_whose_database_is_a_standby_is_not_ready_until_that_is_promoted(
+    database: str, app_database: str
+) -> None:
+    await set_standby(database, standby=True)
+    with Launched("serve", DATABASE_URL=app_database, **SECRETS) as server:
+        server.wait_for("Serving on")
+        look = await read(server, "/readyz")
+        assert (look.status_code, look.json()["database"]) == (503, "can only be read")
+        await set_standby(database, standby=False)
+        assert eventually(lambda: server.get("/readyz").status_code == 200)
 
 
 async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, primary: UpstreamServer) -> None:
