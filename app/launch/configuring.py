@@ -1,12 +1,10 @@
 """The settings of this process, and one clear line for a setting that cannot work."""
 
-from urllib.parse import urlsplit
-
 from pydantic import ValidationError
-from sqlalchemy.engine import make_url
 
 from app.errors import MisconfiguredServer
 from app.settings import Settings
+from app.store.urls import require_readable
 
 URL_SCHEME = "postgresql://"
 
@@ -26,9 +24,7 @@ def _require_database_url(url: str) -> None:
     if not url.startswith(URL_SCHEME):
         raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: must begin with {URL_SCHEME}")
     try:
-        # The commands read it with the one, the driver with the other.
-        make_url(url)
-        urlsplit(url)
+        require_readable(url)
     except ValueError as error:
         # Python's own reason would have a part of the URL in it, which may be the password.
         raise MisconfiguredServer("ADSERVER_DATABASE_URL: is not a URL that can be read") from error

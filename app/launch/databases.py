@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from app.embedded import EmbeddedPostgres, running_dsn
 from app.launch.interruption import Interruption
 from app.settings import Settings
 from app.store.connections import Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in
+from app.store.urls import of_role
 
 PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
@@ -83,10 +83,7 @@ def configured_or_running(settings: Settings) -> str | None:
 def finance_url(settings: Settings) -> str | None:
     """Finance's connection URL, without a password if that was given by somebody else; None as above."""
     if settings.database_url:
-        url = urlsplit(settings.database_url)
-        server = url.netloc.rpartition("@")[2]
-        options = (word for word in url.query.split("&") if word.partition("=")[0] not in ("user", "password"))
-        return urlunsplit(url._replace(netloc=f"{FINANCE}@{server}", query="&".join(options)))
+        return of_role(settings.database_url, FINANCE)
     return running_dsn(settings.data_dir, FINANCE)
 
 

@@ -10,12 +10,12 @@ import asyncpg
 from alembic import command
 from alembic.runtime.migration import MigrationInfo
 from alembic.util import CommandError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
 from app.store.revision import alembic_config, current_revision, needed_revision, revisions
+from app.store.urls import without_password
 
 PATIENCE_S = 60.0
 """How long a migration tries to have its locks before it gives up."""
@@ -86,11 +86,6 @@ def require_schema(database_url: str) -> None:
             f"the schema of {without_password(database_url)} is at {found or 'nothing'},"
             f" and {needed_revision()} is needed; run `adserver migrate`"
         )
-
-
-def without_password(database_url: str) -> str:
-    """The URL as people may see it."""
-    return make_url(database_url).render_as_string(hide_password=True)
 
 
 def _is_not_now(error: Exception) -> bool:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import asyncpg
 from asyncpg import Connection, Record
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import StoreUnavailable
+from app.store.urls import of_database, without_password
 
 UNAVAILABLE = (
     OSError,
@@ -91,7 +91,7 @@ def serving_url(url: str, serving_database: str) -> str:
     """The URL of serving connections: the one of the others, unless a pooler has a database's name for them alone."""
     if not serving_database:
         return url
-    return make_url(url).set(database=serving_database).render_as_string(hide_password=False)
+    return of_database(url, serving_database)
 
 
 def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
@@ -127,8 +127,8 @@ async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
     try:
         connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        server = make_url(url).render_as_string(hide_password=True)
-        raise StoreUnavailable(f"cannot connect to {server}: {str(error) or type(error).__name__}") from error
+        reason = str(error) or type(error).__name__
+        raise StoreUnavailable(f"cannot connect to {without_password(url)}: {reason}") from error
     try:
         yield connection
     finally:

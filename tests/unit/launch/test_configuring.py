@@ -77,7 +77,9 @@ def test_without_a_public_url_beacons_lead_to_the_address_that_is_listened_on(
         ("postgres://h/db", "must begin with postgresql://"),
         ("postgresql://h:abc/db", "is not a URL that can be read"),
         ("postgresql://[::1/db", "is not a URL that can be read"),
+        ("postgresql://h1:1,h2:abc/db", "is not a URL that can be read"),
         ("postgresql://u:p[w@h/db", "is not a URL that can be read"),
+        ("postgresql://u:p/w@h/db", "is not a URL that can be read"),
     ],
 )
 def test_a_database_url_that_cannot_be_read_is_refused_without_repeating_it(
@@ -87,6 +89,12 @@ def test_a_database_url_that_cannot_be_read_is_refused_without_repeating_it(
     with pytest.raises(MisconfiguredServer) as refusal:
         settings_from_environment()
     assert str(refusal.value) == f"ADSERVER_DATABASE_URL: {reason}"
+
+
+def test_a_database_url_may_name_the_hosts_of_primary_and_standby(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://u:p@h1:5432,[::1]:5433/db?target_session_attrs=primary"
+    monkeypatch.setenv("ADSERVER_DATABASE_URL", url)
+    assert settings_from_environment().database_url == url
 
 
 @pytest.mark.parametrize("token", ["token\n", " token", "to ken", "schl\u00fcssel", "to\x7fken"])

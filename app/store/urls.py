@@ -1,0 +1,40 @@
+"""URLs of databases as Postgres' own programs take them: several hosts or none, and parameters."""
+
+import re
+from urllib.parse import SplitResult, quote, urlsplit
+
+PASSWORDS = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*")
+
+
+def require_readable(url: str) -> None:
+    """Raises ValueError if hosts and ports cannot be told from each other."""
+    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
+        _ = urlsplit(f"//{host}").port
+
+
+def without_password(url: str) -> str:
+    """The URL as people may see it."""
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    user, colon, _ = login.partition(":")
+    shown = f"{user}:***" if colon else user
+    return _joined(parts._replace(netloc=f"{shown}{at}{hosts}", query=PASSWORDS.sub(r"\1***", parts.query)))
+
+
+def of_role(url: str, role: str) -> str:
+    """The same database for another role, whose password is not in it."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2]
+    options = (word for word in parts.query.split("&") if word.partition("=")[0] not in ("user", "password"))
+    return _joined(parts._replace(netloc=f"{role}@{hosts}", query="&".join(options)))
+
+
+def of_database(url: str, database: str) -> str:
+    """Another database on the same server, for the same role."""
+    return _joined(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
+
+
+def _joined(parts: SplitResult) -> str:
+    """As it was split; Python itself drops the slashes before a host that is not named."""
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"

@@ -1,0 +1,41 @@
+"""URLs of databases: what people may see of them, and the ways to another role or database."""
+
+import pytest
+
+from app.store.urls import of_database, of_role, without_password
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:s%40cret@h1:1,h2:2/db?sslmode=require", "postgresql://u:***@h1:1,h2:2/db?sslmode=require"),
+        ("postgresql:///db?host=h1,h2&password=secret&user=u", "postgresql:///db?host=h1,h2&password=***&user=u"),
+        ("postgresql://u@[::1]:1/db", "postgresql://u@[::1]:1/db"),
+        ("postgresql://h/my%20ads", "postgresql://h/my%20ads"),
+    ],
+)
+def test_nobody_sees_a_password_wherever_it_stands(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "finance"),
+    [
+        ("postgresql://app:s%40cret@h1:1,h2:2/my%20ads?a=b", "postgresql://finance@h1:1,h2:2/my%20ads?a=b"),
+        ("postgresql:///db?host=/run/pg&user=app&password=secret", "postgresql://finance@/db?host=/run/pg"),
+        ("postgresql://h/db", "postgresql://finance@h/db"),
+    ],
+)
+def test_the_url_of_another_role_leaves_its_password_to_whoever_has_it(url: str, finance: str) -> None:
+    assert of_role(url, "finance") == finance
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("postgresql://u:p@h1:1,h2:2/db?a=b", "postgresql://u:p@h1:1,h2:2/my%20ads?a=b"),
+        ("postgresql:///db?host=/run/pg", "postgresql:///my%20ads?host=/run/pg"),
+    ],
+)
+def test_another_database_is_on_the_same_hosts(url: str, other: str) -> None:
+    assert of_database(url, "my ads") == other
