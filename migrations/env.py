@@ -7,6 +7,7 @@ from typing import Any
 
 from alembic import context
 from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -29,6 +30,10 @@ STATEMENT_TIMEOUT = "15min"
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
 # Whoever migrates may have a schema of their own, which the default path looks into first, and tables would land there.
 SEARCH_PATH = "SET search_path = public"
+# What a database cannot say in its encoding would fail when a campaign is set up, or when somebody asks for one.
+ENCODING_OF_AN_EMPTY_DATABASE = """
+SELECT current_setting('server_encoding') WHERE to_regclass('public.alembic_version') IS NULL
+"""
 # Autovacuum makes way for whoever has waited for this long, which has to be less than the lock's time-out.
 END_AUTOVACUUM = """
 SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
@@ -109,6 +114,9 @@ def migrate(connection: Connection) -> None:
     connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'"))
     connection.execute(text(SEARCH_PATH))
     connection.execute(text(END_AUTOVACUUM))
+    encoding = connection.scalar(text(ENCODING_OF_AN_EMPTY_DATABASE))
+    if encoding not in (None, "UTF8"):
+        raise CommandError(f"the database has the encoding {encoding}; make one with ENCODING 'UTF8'")
     connection.commit()
     context.configure(
         connection=connection,

@@ -125,6 +125,14 @@ async def test_the_schema_is_made_in_public_also_where_whoever_migrates_has_a_sc
     await asyncio.to_thread(require_schema, empty_database)
 
 
+async def test_a_database_that_cannot_hold_every_character_is_refused(postgres: EmbeddedPostgres) -> None:
+    async with cloned_database(postgres, "template0 ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C'") as url:
+        with pytest.raises(MisconfiguredServer, match="has the encoding LATIN1; make one with ENCODING 'UTF8'"):
+            await asyncio.to_thread(migrate, url)
+        async with connect(url) as connection:
+            assert await current_revision(connection) is None
+
+
 def test_a_schema_behind_the_code_is_refused(empty_database: str) -> None:
     config = alembic_config()
     config.attributes["database_url"] = empty_database
