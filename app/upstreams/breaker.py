@@ -1,8 +1,8 @@
 """A circuit breaker for each upstream: closed → opened → half-opened → closed or opened.
 
-purgatory keeps the count and the state. Three things are added here: half-opened lets one trial through instead of
-everybody; an attempt that was cancelled, not sent or hurried is neither a failure nor a success; and an attempt that
-began before the state changed does not change it again.
+purgatory keeps the count and the state. Four things are added here: half-opened lets one trial through instead of
+everybody; an attempt that was cancelled, not sent or hurried is neither a failure nor a success; an attempt that
+began before the state changed does not change it again; and how long it is open goes by a clock that nobody sets.
 """
 
 import time
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import structlog
 from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import HALF_OPENED, OPENED, Context
+from purgatory.domain.model import HALF_OPENED, OPENED, Context, HalfOpenedState
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
@@ -59,6 +59,7 @@ class _Breaker:
         self._upstream_id = upstream.id
         self._on_change = on_change
         self._context = Context(upstream.id, upstream.breaker_failures, upstream.breaker_reset_s)
+        self._opened_at = 0.0
         self._changes = 0
         self._trial_runs = False
 
@@ -74,7 +75,7 @@ class _Breaker:
     def refuses(self) -> bool:
         if self.state == HALF_OPENED:
             return self._trial_runs
-        return self.state == OPENED and time.time() <= (self._context.opened_at or 0) + self._context.ttl
+        return self.state == OPENED and time.monotonic() <= self._opened_at + self._context.ttl
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -98,8 +99,9 @@ class _Breaker:
         # purgatory would raise its state itself, the same exception every time, which then keeps every traceback.
         if self.refuses:
             raise UpstreamFailed(self._upstream_id, FailureKind.BREAKER_OPEN)
-        with self._changes_told():
-            self._context.handle_new_request()
+        if self.state == OPENED:
+            with self._changes_told():
+                self._context.set_state(HalfOpenedState())
 
     def _end(self, failure: UpstreamFailed | None) -> None:
         with self._changes_told():
@@ -115,6 +117,8 @@ class _Breaker:
         for message in self._context.messages:
             if isinstance(message, ContextChanged):
                 self._changes += 1
+                if message.state == OPENED:
+                    self._opened_at = time.monotonic()
                 log.warning("breaker changed", upstream_id=self._upstream_id, old=old, new=message.state)
                 self._on_change(self._upstream_id, old, message.state)
                 old = message.state

@@ -14,15 +14,18 @@ PRIMARY = Upstream(id="primary", tag_url="http://127.0.0.1:9/", breaker_failures
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
+        self.set_forward_s = 0.0
 
     def time(self) -> float:
+        return self.now + self.set_forward_s
+
+    def monotonic(self) -> float:
         return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("purgatory.domain.model.time", clock)
     monkeypatch.setattr("app.upstreams.breaker.time", clock)
     return clock
 
@@ -120,6 +123,18 @@ def test_a_failed_trial_opens_it_again(breakers: Breakers, clock: Clock) -> None
     clock.now += 61
     fail(breakers, 1)
     assert not is_let_through(breakers)
+    clock.now += 59
+    assert not is_let_through(breakers)
+    clock.now += 2
+    assert is_let_through(breakers)
+
+
+@pytest.mark.parametrize("set_forward_s", [-3600, 3600])
+def test_a_clock_that_is_set_right_neither_keeps_it_open_nor_ends_that(
+    set_forward_s: float, breakers: Breakers, clock: Clock
+) -> None:
+    fail(breakers, 3)
+    clock.set_forward_s = set_forward_s
     clock.now += 59
     assert not is_let_through(breakers)
     clock.now += 2
