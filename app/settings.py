@@ -1,7 +1,7 @@
 """Settings from the environment, prefix `ADSERVER_`. Imported by main, cli and migrations only."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -10,9 +10,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
-def _split(value: object) -> object:
+def _items(value: str) -> list[str]:
     """The items of a list that is written with commas."""
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _secrets(value: object) -> object:
+    """The secrets of such a list."""
+    return _items(value) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    """The networks of such a list; Python's complaint of one that is none names it."""
+    return [ip_network(item) for item in _items(value)] if isinstance(value, str) else value
 
 
 def _base_url(value: str) -> str:
@@ -33,8 +43,8 @@ def _bearer_token(value: SecretStr) -> SecretStr:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 BearerToken = Annotated[SecretStr, AfterValidator(_bearer_token)]
-Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secrets)]
 
 
 class Settings(BaseSettings):

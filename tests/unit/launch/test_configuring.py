@@ -97,6 +97,22 @@ def test_a_database_url_may_name_the_hosts_of_primary_and_standby(monkeypatch: p
     assert settings_from_environment().database_url == url
 
 
+@pytest.mark.parametrize(
+    ("networks", "reason"),
+    [
+        ("192.0.2.0/24, 10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("192.0.2.0/24,proxy.example", "'proxy.example' does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_a_network_that_is_none_is_told_from_the_others_of_its_list(
+    networks: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADSERVER_TRUSTED_PROXIES", networks)
+    with pytest.raises(MisconfiguredServer) as refusal:
+        settings_from_environment()
+    assert str(refusal.value) == f"ADSERVER_TRUSTED_PROXIES: {reason}"
+
+
 @pytest.mark.parametrize("token", ["token\n", " token", "to ken", "schl\u00fcssel", "to\x7fken"])
 def test_an_admin_token_that_no_header_can_carry_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADSERVER_ADMIN_TOKEN", token)
