@@ -40,7 +40,8 @@ SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privile
 """
 
 # From 0004 on everything belongs to one role, whoever migrates: the functions that run with their owner's rights
-# shall not have a superuser's. What an extension brought stays with whoever installed it.
+# shall not have a superuser's. What an extension brought stays with whoever installed it, and what belongs to others
+# that the user who migrates is no member of stays theirs.
 HAND_OVER = """
 DO $$
 DECLARE
@@ -55,12 +56,12 @@ BEGIN
         UNION ALL
         SELECT format('ALTER TABLE %s OWNER TO adserver_owner', oid::regclass) FROM pg_class c
         WHERE relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
-            AND relkind IN ('r', 'p', 'v') AND relowner <> 'adserver_owner'::regrole
+            AND relkind IN ('r', 'p', 'v') AND relowner <> 'adserver_owner'::regrole AND pg_has_role(relowner, 'USAGE')
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
         UNION ALL
         SELECT format('ALTER ROUTINE %s OWNER TO adserver_owner', oid::regprocedure) FROM pg_proc p
         WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'finance'))
-            AND proowner <> 'adserver_owner'::regrole
+            AND proowner <> 'adserver_owner'::regrole AND pg_has_role(proowner, 'USAGE')
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
     LOOP
         EXECUTE thing.statement;

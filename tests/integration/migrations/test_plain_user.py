@@ -55,3 +55,20 @@ def test_the_owner_of_a_database_migrates_it_when_the_roles_are_there() -> None:
         require_schema(url)
         assert asyncio.run(strangers(url)) == 0
         assert asyncio.run(refused(url, "ALTER ROLE adserver_finance SET statement_timeout = 0"))
+
+
+def test_what_others_have_in_the_schema_stays_theirs_and_is_in_nobody_s_way() -> None:
+    with temporary_postgres() as server:
+        create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
+        roles = (MIGRATIONS / "roles.sql").read_text()
+        asyncio.run(run(server.dsn, *create, roles, "GRANT adserver_owner TO deployer"))
+        theirs = (
+            "CREATE TABLE public.notes (note text)",
+            "CREATE FUNCTION public.activity() RETURNS bigint LANGUAGE sql RETURN 1",
+        )
+        asyncio.run(run(server.url("ads"), *theirs))
+        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
+        url = ours.render_as_string(hide_password=False)
+        migrate(url)
+        require_schema(url)
+        assert asyncio.run(strangers(url)) == 1
