@@ -39,7 +39,10 @@ BEGIN
             ('adserver_finance', 'temp_file_limit', '5GB', false)
         ) AS s (role, name, value, needed)
         JOIN pg_roles r ON r.rolname = s.role
-        WHERE NOT coalesce(r.rolconfig, '{}') @> ARRAY[s.name || '=' || s.value]
+        WHERE CASE s.role
+            WHEN 'adserver_app' THEN NOT coalesce(r.rolconfig, '{}') @> ARRAY[s.name || '=' || s.value]
+            -- Other limits that finance was given stay.
+            ELSE NOT EXISTS (SELECT FROM unnest(r.rolconfig) AS c WHERE starts_with(c, s.name || '=')) END
     LOOP
         BEGIN
             EXECUTE format('ALTER ROLE %I SET %I = %s', setting.role, setting.name,

@@ -30,6 +30,12 @@ async def strangers(url: str) -> int:
     return count
 
 
+async def settings_of(url: str, role: str) -> list[str]:
+    async with connect(url) as connection:
+        settings: list[str] = await connection.fetchval("SELECT rolconfig FROM pg_roles WHERE rolname = $1", role)
+    return settings
+
+
 async def refused(url: str, statement: str) -> bool:
     async with connect(url) as connection:
         try:
@@ -72,3 +78,18 @@ def test_what_others_have_in_the_schema_stays_theirs_and_is_in_nobody_s_way() ->
         migrate(url)
         require_schema(url)
         assert asyncio.run(strangers(url)) == 1
+
+
+def test_limits_that_a_dba_gave_to_finance_stay_and_the_server_s_role_gets_its_minute_back() -> None:
+    with temporary_postgres() as server:
+        create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
+        roles = (MIGRATIONS / "roles.sql").read_text()
+        changes = (
+            "ALTER ROLE adserver_finance SET statement_timeout = '30min'",
+            "ALTER ROLE adserver_app SET transaction_timeout = 0",
+        )
+        asyncio.run(run(server.dsn, *create, roles, *changes, roles, "GRANT adserver_owner TO deployer"))
+        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
+        migrate(ours.render_as_string(hide_password=False))
+        assert "statement_timeout=30min" in asyncio.run(settings_of(server.dsn, "adserver_finance"))
+        assert "transaction_timeout=1min" in asyncio.run(settings_of(server.dsn, "adserver_app"))
