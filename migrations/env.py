@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
 from app.settings import Settings
-from app.store.connections import DIALECT, KEEPALIVES
+from app.store.connections import DIALECT, KEEPALIVES, open_connection
 from app.store.schema import is_managed, metadata
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
@@ -134,7 +134,11 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_online() -> None:
     """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
-    arguments = {"dsn": database_url(), "server_settings": dict(KEEPALIVES)}
+    arguments = {
+        "async_creator_fn": open_connection,
+        "dsn": database_url(),
+        "server_settings": dict(KEEPALIVES),
+    }
     engine = create_async_engine(DIALECT, poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from asyncpg import Connection, Record
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import StoreUnavailable
-from app.store.urls import of_database, without_password
+from app.store.urls import each_host, of_database, without_password
 
 UNAVAILABLE = (
     OSError,
@@ -49,6 +50,16 @@ DIALECT = "postgresql+asyncpg://"
 """All that SQLAlchemy hears of where to connect: the driver reads the URL, with `sslmode` and what else psql knows."""
 
 CONNECT_TIMEOUT_S = 5
+
+NOT_TO_BE_HAD = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # What asyncpg says of a standby, where the URL asks for a primary.
+    asyncpg.InternalClientError,
+)
+"""What the driver raises when it cannot connect."""
 
 SILENCE_S = 1.0
 """Postgres ends a statement when its time is over; if it has not said so this much later, it is gone."""
@@ -102,9 +113,9 @@ def _engine(url: str, connections: int, server_settings: Mapping[str, str], stat
         pool_timeout=5,
         pool_pre_ping=False,
         connect_args={
+            "async_creator_fn": open_connection,
             "dsn": url,
             "server_settings": {"timezone": "UTC", "jit": "off", **KEEPALIVES, **server_settings},
-            "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": statement_s + SILENCE_S,
         },
     )
@@ -121,12 +132,24 @@ async def _driver(pooled: AsyncConnection) -> "Connection[Record]":
         await pooled.invalidate()
 
 
+async def open_connection(dsn: str, **arguments: Any) -> "Connection[Record]":
+    """Asks one host after the other, each for so long.
+
+    The driver would give all of them that time together, and a host that does not answer would leave the others none.
+    """
+    *others, last = each_host(dsn)
+    for one in others:
+        with suppress(*NOT_TO_BE_HAD):
+            return await asyncpg.connect(one, timeout=CONNECT_TIMEOUT_S, **arguments)
+    return await asyncpg.connect(last, timeout=CONNECT_TIMEOUT_S, **arguments)
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
     """One connection, for a command; raises StoreUnavailable, naming the server, if there is none to be had."""
     try:
-        connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        connection = await open_connection(url)
+    except NOT_TO_BE_HAD as error:
         reason = str(error) or type(error).__name__
         raise StoreUnavailable(f"cannot connect to {without_password(url)}: {reason}") from error
     try:

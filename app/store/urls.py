@@ -12,6 +12,13 @@ def require_readable(url: str) -> None:
         _ = urlsplit(f"//{host}").port
 
 
+def each_host(url: str) -> list[str]:
+    """A URL for each host that is named before the database, in their order."""
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    return [_joined(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+
+
 def without_password(url: str) -> str:
     """The URL as people may see it."""
     parts = urlsplit(url)

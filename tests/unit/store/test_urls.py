@@ -2,7 +2,15 @@
 
 import pytest
 
-from app.store.urls import of_database, of_role, without_password
+from app.store.urls import each_host, of_database, of_role, without_password
+
+
+def test_each_host_has_a_url() -> None:
+    assert each_host("postgresql://u:p@h1:1,[::1]:2/db?a=b") == [
+        "postgresql://u:p@h1:1/db?a=b",
+        "postgresql://u:p@[::1]:2/db?a=b",
+    ]
+    assert each_host("postgresql:///db?host=/run/pg") == ["postgresql:///db?host=/run/pg"]
 
 
 @pytest.mark.parametrize(
