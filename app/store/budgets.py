@@ -144,8 +144,7 @@ WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() <
 """
 """The campaigns that may serve now: the others need no rows of the periods that begin while they do not."""
 
-OPEN_PERIODS = f"""
-INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
+UNOPENED_PERIODS = f"""
 SELECT due.campaign_id, due.period, due.period_start, b."limit"
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 CROSS JOIN LATERAL (
@@ -153,9 +152,17 @@ CROSS JOIN LATERAL (
 ) AS due
 WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST})
 ORDER BY 1, 2
+"""
+"""The budget periods of these campaigns that have begun and have no row yet."""
+
+OPEN_PERIODS = """
+INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
+SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[])
 ON CONFLICT DO NOTHING
 """
-"""Makes the rows of the budget periods that have begun. Who makes the same ones waits until this transaction ends."""
+"""Makes the rows of these budget periods. Who makes the same ones waits until this transaction ends.
+
+The looking is a statement of its own: in one, each look could read all that was inserted so far."""
 
 BUDGETS = """
 SELECT b.campaign_id, b.period, p.period_start, p.spent, p.held, p."limit", p."limit" - p.spent - p.held AS remaining,
@@ -225,7 +232,9 @@ async def in_flight(connection: "Connection[Record]") -> list[str]:
 
 async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
     """Makes the rows of the campaigns' current budget periods."""
-    await connection.execute(OPEN_PERIODS, campaign_ids)
+    unopened = await connection.fetch(UNOPENED_PERIODS, campaign_ids)
+    if unopened:
+        await connection.execute(OPEN_PERIODS, *zip(*unopened, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

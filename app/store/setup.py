@@ -70,8 +70,9 @@ PUT_BUDGET = 'INSERT INTO campaign_budgets (campaign_id, period, "limit") VALUES
 """One budget of a campaign."""
 
 REMOVE_CAPS = """
-DELETE FROM campaign_caps WHERE campaign_id = ANY ($1)
-    AND (campaign_id, "window") NOT IN (SELECT * FROM unnest($2::varchar[], $3::text[]))
+DELETE FROM campaign_caps c WHERE c.campaign_id = ANY ($1) AND NOT EXISTS (
+    SELECT FROM unnest($2::varchar[], $3::text[]) AS stays (campaign_id, "window")
+    WHERE stays.campaign_id = c.campaign_id AND stays."window" = c."window")
 """
 """Removes the caps of these campaigns but for those that stay. Their counts stay too, and go on if they come back."""
 

@@ -7,10 +7,15 @@ import pytest
 
 from app.domain import BudgetPeriod, Catalog
 from app.errors import InvalidFile
-from app.store import catalog, setup
+from app.store import budgets, catalog, setup
 from app.store.connections import Store
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
+from tests.players import connected
 from tests.unit.campaign_file.examples import document
+
+READ_AS_A_WHOLE = """
+SELECT n_tup_ins AS rows, seq_scan AS times FROM pg_stat_xact_user_tables WHERE relname = 'budget_tracking'
+"""
 
 
 async def loaded(store: Store) -> Catalog:
@@ -155,6 +160,29 @@ async def test_the_database_is_asked_which_timezones_it_knows(store: Store) -> N
     async with store.connection() as connection:
         unknown = await setup.unknown_timezones(connection, {"Europe/Berlin", "UTC", "Nowhere/Land"})
     assert unknown == {"Nowhere/Land"}
+
+
+async def test_periods_of_many_campaigns_are_opened_without_reading_all_of_them_for_each(
+    store: Store, database: str
+) -> None:
+    ids = [f"c{number}" for number in range(50)]
+    budgeted = [campaign(campaign_id, status="paused", budgets={"lifetime": "1"}) for campaign_id in ids]
+    await apply_document(store, {"campaigns": budgeted})
+    async with connected(database) as owner:
+        await owner.execute("TRUNCATE budget_tracking, budget_periods; ANALYZE budget_tracking, budget_periods")
+    # What a connection has not yet told of earlier transactions would be counted too.
+    async with connected(database) as connection, connection.transaction():
+        await budgets.open_periods(connection, ids)
+        (read,) = await connection.fetch(READ_AS_A_WHOLE)
+    assert (read["rows"], read["times"] <= 1) == (50, True)
+
+
+async def test_caps_are_removed_without_comparing_each_with_all_that_stay(store: Store) -> None:
+    async with store.connection() as connection:
+        plan = await connection.fetch(f"EXPLAIN {setup.REMOVE_CAPS}", ["spring"], ["spring"], ["day"])
+    text = "\n".join(line for (line,) in plan)
+    assert "Anti Join" in text
+    assert "SubPlan" not in text
 
 
 async def test_the_first_request_finds_its_budget_periods(store: Store) -> None:
