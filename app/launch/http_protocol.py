@@ -96,6 +96,8 @@ class OneWriteProtocol(HttpToolsProtocol):
         self.parser = RequestParser(self)
         self._joined = HeadWithBody(transport)
         super().connection_made(cast(asyncio.Transport, self._joined))
+        self._due = self.loop.time() + self.timeout_keep_alive
+        """When the request that has begun must be here, by the event loop's clock, in seconds."""
         self._wait_for_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -106,17 +108,26 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on; who sends a head without an end is told so, because the parser would keep all of it."""
+        if not self._is_amid_request():
+            self._due = self.loop.time() + self.timeout_keep_alive
         self._kept_bytes += len(data)
         super().data_received(data)
         if self._kept_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._send_whole(TOO_LONG, keep_alive=False)
-        elif self._kept_bytes or (self.cycle is not None and self.cycle.more_body):
+        elif self._is_amid_request():
             self._wait_for_more()
 
+    def _is_amid_request(self) -> bool:
+        """Whether a part of a request is here, and the rest is to come."""
+        return self._kept_bytes > 0 or (self.cycle is not None and self.cycle.more_body)
+
     def _wait_for_more(self) -> None:
-        """Until nothing came for as long as between two requests: who vanished without a word is not waited for."""
+        """A request has as long from its first byte as there may be between two: then its connection is closed.
+
+        So who vanished without a word is not waited for, nor who sends a byte now and then.
+        """
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task = self.loop.call_at(self._due, self.timeout_keep_alive_handler)
 
     def on_body(self, body: bytes) -> None:
         """A part of a body is here, which the application takes."""

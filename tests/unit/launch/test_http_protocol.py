@@ -189,6 +189,29 @@ async def test_who_begins_a_request_and_vanishes_is_not_waited_for(
     assert wire.closed
 
 
+async def test_a_request_must_be_here_in_time_however_often_a_piece_of_it_comes() -> None:
+    protocol, _, _ = connected(once)
+
+    def due() -> float:
+        assert protocol.timeout_keep_alive_task is not None
+        return protocol.timeout_keep_alive_task.when()
+
+    silent = due()
+    protocol.data_received(b"GET / HT")
+    first = due()
+    for piece in (b"TP/1.1\r\n", b"Ho"):
+        protocol.data_received(piece)
+        assert due() == first
+    protocol.data_received(b"st: a\r\n\r\n")
+    await turns_of_the_loop()
+    protocol.data_received(b"POST / HTTP/1.1\r\n")
+    second = due()
+    for piece in (b"Host: a\r\nContent-Length: 3\r\n\r\n", b"x"):
+        protocol.data_received(piece)
+        assert due() == second
+    assert silent < first < second
+
+
 async def test_an_application_that_breaks_off_loses_its_connection() -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
