@@ -83,7 +83,9 @@ class SetupDesk:
         """Pauses, resumes or ends a campaign; raises NotFound, and InvalidFile for a step that is not allowed."""
         async with self._store.transaction() as connection:
             await setup.lock(connection)
-            known = await catalog.read(connection, self._catalogs.current)
+            copy = self._catalogs.current
+            of_copy = [copy.campaigns[campaign_id]] if campaign_id in copy.campaigns else []
+            known = await catalog.read(connection, copy, setup.ids_of(of_copy))
             campaign = known.campaigns.get(campaign_id)
             if campaign is None:
                 raise NotFound("there is no campaign with this id")

@@ -42,7 +42,7 @@ async def apply(store: Store, draft: Draft, copy: Catalog | None = None) -> Appl
 async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog | None = None) -> Applied:
     """As `apply`, in a transaction that the caller commits."""
     await setup.lock(connection)
-    before = await catalog.read(connection, copy)
+    before = await catalog.read(connection, copy, setup.ids_of(draft.things))
     known = Known.of(before)
     wrong = faults(draft, known)
     if wrong:

@@ -98,6 +98,7 @@ class _Change(NamedTuple):
 
 
 EVERYTHING = _Change()
+NONE_OF_ANY_KIND: Sequence[Sequence[str]] = ((),) * len(_Change._fields)
 NOTHING = Catalog(-1, None, {}, {}, {}, {}, {})
 
 
@@ -113,15 +114,18 @@ async def load(connection: "Connection[Record]", known: Catalog | None = None) -
         return await read(connection, known)
 
 
-async def read(connection: "Connection[Record]", known: Catalog | None = None) -> Catalog:
+async def read(
+    connection: "Connection[Record]", known: Catalog | None = None, anew: Sequence[Sequence[str]] = NONE_OF_ANY_KIND
+) -> Catalog:
     """The whole catalog, in a transaction in which it cannot change.
 
-    What is `known` already is not read again, and stays the same object, unless it has changed since.
+    What is `known` already is not read again, and stays the same object, unless it has changed since. What somebody
+    has changed by SQL, without raising the revision, is seen of the ids in `anew` only, which are as in `_Change`.
     """
     head = await connection.fetchrow(HEAD)
     if head is None:
         raise LookupError("the catalog has no revision")
-    change = None if known is None else await _change_since(connection, known, head["revision"])
+    change = None if known is None else await _change_since(connection, known, head["revision"], anew)
     base, change = (NOTHING, EVERYTHING) if known is None or change is None else (known, change)
     campaigns = await _campaigns(connection, change.campaigns)
     creatives = [_creative(row) async for row in _rows(connection, CREATIVES, change.creatives)]
@@ -139,12 +143,15 @@ async def read(connection: "Connection[Record]", known: Catalog | None = None) -
     )
 
 
-async def _change_since(connection: "Connection[Record]", known: Catalog, at: int) -> _Change | None:
-    """What has changed since; None if that was not written down, or if the database has become another one."""
+async def _change_since(
+    connection: "Connection[Record]", known: Catalog, at: int, anew: Sequence[Sequence[str]]
+) -> _Change | None:
+    """What has changed since, and these; None if it was not written down, or if the database has become another one."""
     rows = await connection.fetch(CHANGES, known.revision, at)
     if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.made_at:
         return None
-    return _Change(*(sorted({changed for row in rows[1:] for changed in row[kind]}) for kind in _Change._fields))
+    changed = ([thing_id for row in rows[1:] for thing_id in row[kind]] for kind in _Change._fields)
+    return _Change(*(sorted({*ids, *these}) for ids, these in zip(changed, anew, strict=True)))
 
 
 async def _rows(connection: "Connection[Record]", query: str, ids: Ids) -> AsyncIterator[Record]:

@@ -122,13 +122,17 @@ async def lock(connection: "Connection[Record]") -> None:
     await connection.execute(LOCK)
 
 
+def ids_of(things: Sequence[Thing]) -> list[list[str]]:
+    """The ids of each kind, in the order of the columns of catalog_changes."""
+    kinds = (Publisher, Upstream, Campaign, Creative, Placement)
+    return [[thing.id for thing in things if isinstance(thing, kind)] for kind in kinds]
+
+
 async def bump(connection: "Connection[Record]", changed: Sequence[Thing]) -> int:
     """Gives the catalog its next revision, in which these things have changed, and returns it."""
     revision: int = await connection.fetchval(BUMP)
     if len(changed) <= THINGS_MAX:
-        kinds = (Publisher, Upstream, Campaign, Creative, Placement)
-        ids = [[thing.id for thing in changed if isinstance(thing, kind)] for kind in kinds]
-        await connection.execute(RECORD, revision, *ids)
+        await connection.execute(RECORD, revision, *ids_of(changed))
     await connection.execute(FORGET, revision - REVISIONS_KEPT)
     return revision
 

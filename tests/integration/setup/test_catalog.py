@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from app.campaign_file.applying import apply
+from app.campaign_file.reading import read_draft
 from app.domain import Catalog
 from app.store import catalog, setup
 from app.store.connections import Store
@@ -73,6 +75,16 @@ async def test_where_it_is_not_known_what_changed_everything_is_read(store: Stor
     async with store.connection() as connection:
         await connection.execute(f"{BY_HAND}; {history}")
     assert (await loaded(store, copy)).campaigns["spring"].advertiser == "Somebody Else"
+
+
+async def test_who_applies_a_thing_sees_what_was_changed_in_it_by_hand(store: Store) -> None:
+    await apply_document(store, document())
+    copy = await loaded(store)
+    async with store.connection() as connection:
+        await connection.execute(BY_HAND)
+    draft = read_draft("test.toml", {"campaigns": document()["campaigns"]})
+    applied = await apply(store, draft, copy)
+    assert (applied.updated, applied.unchanged) == (("campaign spring",), ("campaign network",))
 
 
 async def test_a_change_of_very_much_is_not_written_down_but_read(
