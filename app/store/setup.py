@@ -16,14 +16,12 @@ BUMP = "UPDATE catalog SET revision = revision + 1 RETURNING revision"
 RECORD = """
 INSERT INTO catalog_changes (revision, publishers, upstreams, campaigns, creatives, placements)
 VALUES ($1, $2, $3, $4, $5, $6)
-ON CONFLICT (revision) DO UPDATE SET
-    made_at = excluded.made_at, publishers = excluded.publishers, upstreams = excluded.upstreams,
-    campaigns = excluded.campaigns, creatives = excluded.creatives, placements = excluded.placements
 """
 """Writes down what a revision changed, so that servers read just that."""
 
-FORGET = "DELETE FROM catalog_changes WHERE revision <= $1"
-"""Forgets what the revisions up to this one changed: who is behind that far reads everything."""
+FORGET = "DELETE FROM catalog_changes WHERE revision <= $1 OR revision >= $2"
+"""Forgets what the revisions up to one changed: who is behind that far reads everything. Those from the other on are of
+another history, in which somebody has set the revision back."""
 
 REVISIONS_KEPT = 1000
 THINGS_MAX = 1000
@@ -131,9 +129,9 @@ def ids_of(things: Sequence[Thing]) -> list[list[str]]:
 async def bump(connection: "Connection[Record]", changed: Sequence[Thing]) -> int:
     """Gives the catalog its next revision, in which these things have changed, and returns it."""
     revision: int = await connection.fetchval(BUMP)
+    await connection.execute(FORGET, revision - REVISIONS_KEPT, revision)
     if len(changed) <= THINGS_MAX:
         await connection.execute(RECORD, revision, *ids_of(changed))
-    await connection.execute(FORGET, revision - REVISIONS_KEPT)
     return revision
 
 

@@ -40,7 +40,7 @@ def upgrade() -> None:
         comment="What the last revisions of the catalog changed, so that servers read just that, "
         "and not everything again",
     )
-    op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON catalog_changes TO adserver_app")
+    op.execute("GRANT SELECT, INSERT, DELETE ON catalog_changes TO adserver_app")
 
 
 def downgrade() -> None:

@@ -10,6 +10,7 @@ from app.domain import Catalog
 from app.store import catalog, setup
 from app.store.connections import Store
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
+from tests.players import connected
 from tests.unit.campaign_file.examples import document
 
 UPSTREAM = {"id": "primary", "tag_url": "http://ads.example/other"}
@@ -30,6 +31,11 @@ BY_HAND = "UPDATE campaigns SET advertiser = 'Somebody Else' WHERE id = 'spring'
 async def loaded(store: Store, known: Catalog | None = None) -> Catalog:
     async with store.connection() as connection:
         return await catalog.load(connection, known)
+
+
+async def written_down(store: Store) -> list[int]:
+    async with store.connection() as connection:
+        return [row["revision"] for row in await connection.fetch("SELECT revision FROM catalog_changes ORDER BY 1")]
 
 
 async def test_after_each_change_a_copy_is_what_would_be_read_anew(store: Store) -> None:
@@ -69,11 +75,11 @@ async def test_what_has_not_changed_stays_the_same_object(store: Store) -> None:
     ],
     ids=["a revision by hand", "an older revision", "another history", "one that is forgotten"],
 )
-async def test_where_it_is_not_known_what_changed_everything_is_read(store: Store, history: str) -> None:
+async def test_where_it_is_not_known_what_changed_everything_is_read(store: Store, database: str, history: str) -> None:
     await apply_document(store, document())
     copy = await loaded(store)
-    async with store.connection() as connection:
-        await connection.execute(f"{BY_HAND}; {history}")
+    async with connected(database) as owner:
+        await owner.execute(f"{BY_HAND}; {history}")
     assert (await loaded(store, copy)).campaigns["spring"].advertiser == "Somebody Else"
 
 
@@ -99,11 +105,16 @@ async def test_a_change_of_very_much_is_not_written_down_but_read(
     assert after.made_at is None
 
 
-async def test_of_revisions_long_past_nothing_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_kept_of_revisions_long_past_or_of_another_history(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(setup, "REVISIONS_KEPT", 2)
     await apply_document(store, document())
     for change in CHANGES:
         await apply_document(store, change)
+    assert await written_down(store) == [len(CHANGES), len(CHANGES) + 1]
     async with store.connection() as connection:
-        kept = [row["revision"] for row in await connection.fetch("SELECT revision FROM catalog_changes ORDER BY 1")]
-    assert kept == [len(CHANGES), len(CHANGES) + 1]
+        await connection.execute("UPDATE catalog SET revision = revision - 2")
+    monkeypatch.setattr(setup, "THINGS_MAX", 0)
+    await apply_document(store, owned("autumn"))
+    assert await written_down(store) == []
