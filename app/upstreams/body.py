@@ -7,7 +7,8 @@ import httpx
 from app.errors import UpstreamFailed
 from app.upstreams.failures import FailureKind
 
-ACCEPT_ENCODING = "gzip, deflate"
+ACCEPT_ENCODING = "gzip"
+"""Some servers mean by deflate what zlib has no header around (RFC 9110 section 8.4.1.2): it is not asked for."""
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 """zlib tells the two formats apart by their header."""
 
