@@ -5,6 +5,8 @@ from typing import Any
 
 from app.campaign_file.applying import Applied, apply
 from app.campaign_file.reading import read_draft
+from app.domain import Catalog
+from app.store import catalog
 from app.store.connections import Store
 
 Document = dict[str, Any]
@@ -33,3 +35,9 @@ def owned(campaign_id: str = "spring", **keys: object) -> Document:
 
 async def apply_document(store: Store, document: Document) -> Applied:
     return await apply(store, read_draft("test.toml", document))
+
+
+async def loaded(store: Store, known: Catalog | None = None) -> Catalog:
+    """What is set up, of which a copy may be known."""
+    async with store.connection() as connection:
+        return await catalog.load(connection, known)

@@ -5,22 +5,17 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain import BudgetPeriod, Catalog
+from app.domain import BudgetPeriod
 from app.errors import InvalidFile
-from app.store import budgets, catalog, setup
+from app.store import budgets, setup
 from app.store.connections import Store
-from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
+from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
 from tests.players import connected
 from tests.unit.campaign_file.examples import document
 
 READ_AS_A_WHOLE = """
 SELECT n_tup_ins AS rows, seq_scan AS times FROM pg_stat_xact_user_tables WHERE relname = 'budget_tracking'
 """
-
-
-async def loaded(store: Store) -> Catalog:
-    async with store.connection() as connection:
-        return await catalog.load(connection)
 
 
 async def faults_of(store: Store, wrong: Document) -> list[tuple[str, str]]:

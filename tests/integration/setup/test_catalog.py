@@ -6,10 +6,9 @@ import pytest
 
 from app.campaign_file.applying import apply
 from app.campaign_file.reading import read_draft
-from app.domain import Catalog
-from app.store import catalog, setup
+from app.store import setup
 from app.store.connections import Store
-from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
+from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
 from tests.players import connected
 from tests.unit.campaign_file.examples import document
 
@@ -26,11 +25,6 @@ CHANGES: Sequence[Document] = (
 )
 
 BY_HAND = "UPDATE campaigns SET advertiser = 'Somebody Else' WHERE id = 'spring'"
-
-
-async def loaded(store: Store, known: Catalog | None = None) -> Catalog:
-    async with store.connection() as connection:
-        return await catalog.load(connection, known)
 
 
 async def written_down(store: Store) -> list[int]:
