@@ -16,6 +16,7 @@ AdServerError
 └── MisconfiguredServer     a setting that cannot work; the server refuses to start
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -86,6 +87,7 @@ class UpstreamFailed(AdServerError):
         super().__init__(f"{upstream_id}: {kind}" + (f": {detail}" if detail else ""))
         self.upstream_id = upstream_id
         self.kind = kind
+        self.detail = detail
 
 
 class UnusableVast(AdServerError):
@@ -93,7 +95,14 @@ class UnusableVast(AdServerError):
 
 
 class NoAd(UnusableVast):
-    """A VAST document without an Ad: there is nothing wrong with it, and nothing in it."""
+    """A document without an Ad: there is nothing wrong with it, and nothing in it.
+
+    `error_urls` are those of its root, which are to be called then.
+    """
+
+    def __init__(self, reason: str, error_urls: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.error_urls = tuple(error_urls)
 
 
 class StoreUnavailable(AdServerError):

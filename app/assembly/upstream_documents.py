@@ -58,7 +58,7 @@ class UpstreamDocuments:
     def _compile(self, body: bytes) -> CompiledDocument:
         parsed = parse(body)
         if not parsed.has_ad:
-            raise NoAd("no Ad in the document")
+            raise NoAd("no Ad in the document", parsed.error_urls)
         return CompiledDocument(body, parsed, self._base_url)
 
 

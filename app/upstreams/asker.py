@@ -13,9 +13,11 @@ from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.breaker import Breakers
 from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
+from app.upstreams.error_calls import ErrorCalls
 from app.upstreams.failures import AD, LOST, OF_OURS, FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
 from app.upstreams.latencies import Latencies
+from app.vast.unwrap import WrapperError
 
 ATTEMPTS = 2
 RETRY_JITTER_S = 0.02
@@ -49,6 +51,7 @@ class Asker:
         self._documents = documents
         self._observer = observer
         self._may_send = may_send
+        self._error_calls = ErrorCalls(client)
         self.latencies = latencies
         self.breakers = Breakers(observer.breaker)
         self.bulkhead = Bulkhead()
@@ -62,7 +65,7 @@ class Asker:
         try:
             with self.breakers.attempt(upstream), self.bulkhead.berth(upstream), _excused(hurried):
                 body = await self._send(upstream, context, started + within_s)
-                answer = Answer(body, self._compile(upstream, body))
+                answer = Answer(body, self._compile(upstream, body, context))
             outcome = AD
         except UpstreamFailed as failure:
             outcome = failure.kind
@@ -111,13 +114,19 @@ class Asker:
         headers = {} if upstream.cache_ttl_s else context.headers()
         return await self._client.tag(upstream.id, url, headers, limits, fresh=fresh)
 
-    def _compile(self, upstream: Upstream, body: bytes) -> Any:
+    def _compile(self, upstream: Upstream, body: bytes, context: RequestValues) -> Any:
         try:
             return self._documents.compile(body)
         except NoAd as error:
+            # Our asking stands for a Wrapper: whoever follows one calls these URLs itself (VAST 3.0 section 2.4.2.4).
+            self._error_calls.report(error.error_urls, WrapperError.NO_AD, context)
             raise UpstreamFailed(upstream.id, FailureKind.NO_AD) from error
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
+
+    async def aclose(self) -> None:
+        """Lets the error calls that are under way come to an end."""
+        await self._error_calls.aclose()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def in_utf8(body: bytes, response: Response) -> bytes:
     told to change, with documents that are right.
     """
     charset = (response.charset_encoding or "").strip().lower()
-    if not _READ.fullmatch(charset) or body.startswith(UNICODE_MARKS):
+    if not _READ.fullmatch(charset) or body.lstrip().startswith(UNICODE_MARKS):
         return body
     declared = _DECLARED.match(body, 0, HEAD_BYTES)
     if not _is_wrong(body, declared[1].decode("ascii").lower() if declared else "utf-8"):

@@ -21,6 +21,8 @@ CONNECT_SHARE = 0.5
 POOL_SHARE = 0.75
 """Part of an attempt's time for a connection of the pool, whether it has to be made or waited for."""
 
+NO_CONTENT = (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
+
 HEADERS = {
     "Accept": "application/xml, text/xml, */*;q=0.1",
     "Accept-Encoding": ACCEPT_ENCODING,
@@ -146,10 +148,10 @@ def _is_same_server(url: httpx.URL, before: httpx.URL) -> bool:
 
 
 async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
-    """The body of a 200; a 204 and an empty body are how some ad servers say that they have no ad."""
-    if response.status_code == httpx.codes.NO_CONTENT:
+    """The body of an answer; a status of no content is how some ad servers say that they have no ad."""
+    if response.status_code in NO_CONTENT:
         raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
-    if response.status_code != httpx.codes.OK:
+    if not response.is_success or response.status_code == httpx.codes.PARTIAL_CONTENT:
         raise UpstreamFailed(upstream_id, FailureKind.STATUS, str(response.status_code))
     body = await read_body(upstream_id, response, max_bytes)
     if not body.strip():

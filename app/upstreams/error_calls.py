@@ -1,13 +1,25 @@
 """Telling ad servers of errors in the background: nobody waits for it, and it is bounded in number and time."""
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
 
-from app.errors import UpstreamFailed
+from app.errors import UnusableVast, UpstreamFailed
 from app.upstreams.client import Limits, UpstreamClient
 
 CALLS_MAX = 200
 """Calls under way; more than these are not made, because an ad is worth more than the word that there was none."""
+URLS_MAX = 50
+"""Called for one failure; a document may name more."""
 LIMITS = Limits(within_s=2.0, max_body_bytes=4096, max_redirects=3)
+
+
+class ErrorValues(Protocol):
+    """What a request tells those whose Error URLs came in a document."""
+
+    def error_url(self, template: str, code: int) -> str:
+        """The URL to call, with its macros replaced; raises UnusableVast for one that is too long."""
 
 
 class ErrorCalls:
@@ -23,6 +35,12 @@ class ErrorCalls:
             task = asyncio.create_task(self._call(url))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
+
+    def report(self, urls: Sequence[str], code: int, values: ErrorValues) -> None:
+        """Calls Error URLs as they stand in a document, with `code` for [ERRORCODE]."""
+        for url in urls[:URLS_MAX]:
+            with suppress(UnusableVast):
+                self.call(values.error_url(url, code))
 
     async def _call(self, url: str) -> None:
         try:

@@ -23,6 +23,9 @@ class RequestValues(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Headers that say who watches, as far as that may be said."""
 
+    def error_url(self, template: str, code: int) -> str:
+        """An Error URL of a document, with its macros replaced; raises UnusableVast for one that is too long."""
+
 
 class Documents(Protocol):
     """Turns bodies into documents that only need their gaps filled."""

@@ -57,6 +57,7 @@ class Upstreams:
         """Ends what is under way, gives back what was leased, and closes every connection."""
         await self.chain.aclose()
         await self.cache.aclose()
+        await self._asker.aclose()
         await self.unwrapper.aclose()
         await self.rates.aclose()
         await self.client.aclose()

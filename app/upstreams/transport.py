@@ -10,6 +10,7 @@ from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exceptions
 from yarl import URL
 
+from app.domain import URL_BYTES_MAX
 from app.upstreams.addresses import Network, guarded_socket
 
 CONNECTIONS_MAX = 4096
@@ -17,6 +18,9 @@ CONNECTIONS_MAX = 4096
 
 SCHEMES = ("http", "https", "")
 """None stands in URLs that begin with `//`, as documents have them; they are asked over HTTP."""
+
+HEADER_BYTES_MAX = URL_BYTES_MAX + 1024
+"""A Location header may hold the longest URL there is; aiohttp's own limit is 8,190 bytes."""
 
 KEEP_ALIVE_S = 30
 DNS_CACHE_S = 30
@@ -78,7 +82,13 @@ def _session(
             socket_factory=None if allowed_networks is None else guarded_socket(allowed_networks),
             **({"force_close": True} if fresh else {"keepalive_timeout": KEEP_ALIVE_S}),
         )
-        session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+        )
         # aiohttp would repeat a GET whose connection broke; how often an upstream is asked is decided in one place.
         session._retry_connection = False
         return session

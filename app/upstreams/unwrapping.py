@@ -2,14 +2,13 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.domain import Upstream
-from app.errors import UnusableVast, UpstreamFailed
+from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.error_calls import ErrorCalls
+from app.upstreams.error_calls import ErrorCalls, ErrorValues
 from app.upstreams.failures import FailureKind
 from app.vast.merge import merge, splice
 from app.vast.parse import Ad, Parsed, parse
@@ -28,14 +27,11 @@ CODES: Mapping[str, WrapperError] = {
 """What a failure is called in [ERRORCODE]; every other one is WrapperError.GENERAL."""
 
 
-class StrangerValues(Protocol):
+class StrangerValues(ErrorValues, Protocol):
     """What a request tells those whose URLs came in a document."""
 
     def stranger_url(self, template: str, remaining_ms: int) -> str:
         """The URL to ask; raises UnusableVast for one that is too long."""
-
-    def error_url(self, template: str, code: int) -> str:
-        """The URL to tell of an error; raises UnusableVast for one that is too long."""
 
     def headers(self) -> Mapping[str, str]:
         """Headers that say who watches, as far as that may be said."""
@@ -127,6 +123,8 @@ class _Chain:
             return merge(document, wrapper, inner, inner.ads) if inner.has_ad else None
         except UpstreamFailed as failure:
             self._fail(here, failure.kind)
+        except NoAd:
+            self._fail(here, FailureKind.NO_AD)
         except UnusableVast:
             self._fail(here, FailureKind.MALFORMED)
         return None
@@ -158,6 +156,4 @@ class _Chain:
         self._tell(trail.error_urls, CODES.get(kind, WrapperError.GENERAL))
 
     def _tell(self, error_urls: Sequence[str], code: WrapperError) -> None:
-        for url in error_urls:
-            with suppress(UnusableVast):
-                self.error_calls.call(self.values.error_url(url, code))
+        self.error_calls.report(error_urls, code, self.values)

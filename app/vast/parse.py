@@ -8,7 +8,8 @@ from itertools import starmap
 from lxml import etree
 
 from app.domain import VastVersion
-from app.errors import UnusableVast
+from app.errors import NoAd, UnusableVast
+from app.vast.prolog import has_no_element, readable
 from app.vast.schema import V1_0, Schema, schema_of
 from app.vast.tree import Element, children, content, descendants, local_name, uris
 
@@ -18,6 +19,9 @@ CREATIVES_MAX = 200
 """Over all Ads; every Ad and Creative gets trackers, so that without a limit a small body made a huge answer."""
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(\.\d{1,3})?", re.ASCII)
+
+
+_DOCTYPE = re.compile(rb"(?:<\?[^>]{0,200}>)?\s*<!DOCTYPE", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +68,35 @@ class Parsed:
 
 
 def parse(body: bytes) -> Parsed:
-    """Reads a document; raises UnusableVast if it is not well-formed VAST, or not safe to read."""
+    """Reads a document; raises UnusableVast if it is not well-formed VAST, or not safe to read.
+
+    One without any element is a NoAd.
+    """
     if len(body) > BODY_BYTES_MAX:
         raise UnusableVast("too large")
+    body = readable(body)
     try:
-        root = etree.fromstring(body.lstrip(), _parser())
+        root = etree.fromstring(body, _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise UnusableVast(f"not well-formed: {error}") from error
+        if has_no_element(body):
+            raise NoAd("nothing but white space and comments") from error
+        doctype = "has a DOCTYPE, and is " if _DOCTYPE.match(body) else ""
+        raise UnusableVast(doctype + _syntax_error(error)) from error
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
         raise UnusableVast("has a DOCTYPE")
     return examine(tree)
+
+
+def _syntax_error(error: Exception) -> str:
+    """What is wrong and where, in libxml2's name for it: its sentences may quote the document, and so a viewer's id."""
+    if not isinstance(error, etree.XMLSyntaxError):
+        return "not well-formed"
+    line, column = error.position
+    found = error.error_log.last_error  # type: ignore[attr-defined]
+    name = found.type_name.removeprefix("ERR_").replace("_", " ").lower() if found else "syntax"
+    name = name.replace("document empty", "start tag expected")
+    return f"not well-formed: {name} at line {line}, column {column}"
 
 
 def examine(tree: etree._ElementTree) -> Parsed:

@@ -2,7 +2,7 @@
 
 import asyncio
 import tracemalloc
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from uuid import UUID
@@ -15,6 +15,7 @@ from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
 from app.serving.context import open_context
 from app.serving.tickets import FetchedAd, Ticket
+from app.upstreams.error_calls import URLS_MAX
 from app.upstreams.service import Upstreams
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
@@ -47,6 +48,7 @@ class Rig:
     fallback: UpstreamServer
     target: UpstreamServer
     breaker_states: Callable[[], Mapping[str, str]]
+    upstreams_close: Callable[[], Awaitable[None]]
     cache_ttl_s: int = 0
 
     @property
@@ -93,7 +95,7 @@ async def rig() -> AsyncIterator[Rig]:
         fallback.behaviour = faults.answer(faults.inline("from the fallback"))
         target.behaviour = faults.answer(faults.inline("wrapped"))
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, LIMITS)
-        yield Rig(ads, primary, fallback, target, lambda: upstreams.breaker_states)
+        yield Rig(ads, primary, fallback, target, lambda: upstreams.breaker_states, upstreams.aclose)
         await upstreams.aclose()
 
 
@@ -203,6 +205,73 @@ async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Ri
     in_pod = rig.ticket(pod_size=2)
     assert rig.ads.in_hand(in_pod, rig.upstreams) is None
     assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
+
+
+def no_ad(rig: Rig, errors: int = 1) -> faults.Behaviour:
+    urls = "".join(
+        f"<Error><![CDATA[{rig.target.url}/{no}?c=[ERRORCODE]&u={{user_id}}]]></Error>" for no in range(errors)
+    )
+    return faults.answer(f"<VAST version='4.2'>{urls}</VAST>".encode())
+
+
+async def test_an_upstream_without_an_ad_is_called_back_as_it_asks_for_it(rig: Rig):
+    rig.primary.behaviour = no_ad(rig, errors=2)
+    assert (await rig.fetch(user_id="u")).upstream_id == "fallback"
+    await rig.target.asked(2)
+    assert sorted(request.target for request in rig.target.requests) == [
+        "/0?c=303&u={user_id}",
+        "/1?c=303&u={user_id}",
+    ]
+    assert rig.breaker_states()["primary"] == "closed"
+
+
+async def test_each_of_several_without_an_ad_is_called_back_once(rig: Rig):
+    rig.primary.behaviour = rig.fallback.behaviour = no_ad(rig)
+    with pytest.raises(UpstreamFailed, match="no_ad"):
+        await rig.fetch()
+    await rig.upstreams_close()
+    assert [request.target for request in rig.target.requests] == ["/0?c=303&u={user_id}"] * 2
+
+
+async def test_however_many_urls_it_names_only_so_many_are_called(rig: Rig):
+    rig.primary.behaviour = no_ad(rig, errors=URLS_MAX + 10)
+    await rig.fetch()
+    await rig.upstreams_close()
+    assert len(rig.target.requests) == URLS_MAX
+
+
+async def test_the_errors_of_a_root_with_an_ad_are_not_called(rig: Rig):
+    error = f"<Error>{rig.target.url}/</Error></VAST>".encode()
+    rig.primary.behaviour = faults.answer(faults.inline().replace(b"</VAST>", error))
+    assert (await rig.fetch()).upstream_id == "primary"
+    await rig.upstreams_close()
+    assert rig.target.requests == []
+
+
+NOTHING = {
+    "no bytes": faults.answer(b""),
+    "gzip of no bytes": faults.answer(b"", headers=["Content-Encoding: gzip"]),
+    "no content": faults.answer(b"", "204 No Content"),
+    "a comment": faults.answer(b"<!-- no ads -->"),
+    "a mark and a declaration": faults.answer(b"\xef\xbb\xbf\n<?xml version='1.0'?>\n"),
+    "no Ad": faults.answer(faults.EMPTY),
+}
+
+
+@pytest.mark.parametrize("behaviour", NOTHING.values(), ids=NOTHING.keys())
+async def test_to_have_no_ad_is_no_failure(rig: Rig, behaviour: faults.Behaviour):
+    rig.primary.behaviour = behaviour
+    assert (await rig.fetch()).upstream_id == "fallback"
+    assert rig.breaker_states()["primary"] == "closed"
+
+
+@pytest.mark.parametrize(
+    "behaviour", [faults.answer(b"no ad", "404 Not Found"), faults.answer(faults.HTML), faults.answer(b"no ad")]
+)
+async def test_to_say_it_otherwise_is_one(rig: Rig, behaviour: faults.Behaviour):
+    rig.primary.behaviour = behaviour
+    assert (await rig.fetch()).upstream_id == "fallback"
+    assert rig.breaker_states()["primary"] == "opened"
 
 
 @pytest.mark.parametrize(("within_s", "state"), [(0.9, "closed"), (1.2, "opened")])

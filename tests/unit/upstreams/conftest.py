@@ -54,6 +54,9 @@ class Values:
             template = template.replace("{" + name + "}", value)
         return template
 
+    def error_url(self, template: str, code: int) -> str:
+        return template.replace("[ERRORCODE]", str(code))
+
     def headers(self) -> Mapping[str, str]:
         return {"X-Device-IP": "203.0.113.9"}
 

@@ -103,7 +103,6 @@ async def test_takes_what_is_not_packed_as_it_is(client: UpstreamClient, upstrea
         (answer(b" \n"), "no_ad"),
         (answer(b"no gzip", headers=["Content-Encoding: gzip"]), "malformed"),
         (answer(gzip.compress(inline())[:-20], headers=["Content-Encoding: gzip"]), "malformed"),
-        (answer(inline(), headers=["Content-Encoding: br"]), "malformed"),
         (faults.raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "protocol"),
         (faults.raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"), "protocol"),
         (faults.redirect("/again"), "redirects"),

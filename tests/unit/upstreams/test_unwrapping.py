@@ -148,6 +148,7 @@ async def test_a_loop_is_noticed_though_its_cache_buster_changes(unwrapper: Unwr
     [
         (faults.answer(faults.EMPTY), 303, "no_ad"),
         (faults.answer(b""), 303, "no_ad"),
+        (faults.answer(b"<!-- no ads -->"), 303, "no_ad"),
         (faults.answer(b"", "204 No Content"), 303, "no_ad"),
         (faults.answer(faults.HTML), 300, "malformed"),
         (faults.answer(faults.ENTITIES), 300, "malformed"),
