@@ -1,18 +1,16 @@
 """Bringing a document up to a later VAST version, for a pod or a chain of wrappers that mixes versions."""
 
 import re
-from collections.abc import Iterator
 from copy import deepcopy
 from math import prod
 from typing import cast
 
-from lxml import etree
-
 from app.domain import VastVersion
 from app.errors import UnusableVast
+from app.vast.namespaces import rooted
 from app.vast.parse import Parsed, examine, universal_ad_id
 from app.vast.schema import SCHEMAS, V1_0, Schema
-from app.vast.tree import Element, children, content, descendants, insert, local_name, place
+from app.vast.tree import Element, children, content, descendants, insert, local_name, place, vast_elements
 
 _EVENTS_SINCE_4_0 = {
     "fullscreen": "playerExpand",
@@ -21,6 +19,11 @@ _EVENTS_SINCE_4_0 = {
     "collapse": "adCollapse",
 }
 """What the events of VAST 2.0 and 3.0 have been called since 4.0 (VAST 4.2 section 3.14.1)."""
+
+_SCHEMA_LOCATIONS = {
+    f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}" for name in ("schemaLocation", "noNamespaceSchemaLocation")
+}
+"""Attributes of a root that name the schema of the version it had before."""
 
 
 def convert(parsed: Parsed, version: VastVersion) -> Parsed:
@@ -31,22 +34,21 @@ def convert(parsed: Parsed, version: VastVersion) -> Parsed:
     if parsed.schema is V1_0:
         raise UnusableVast("VAST 1 cannot be brought to another version")
     target = SCHEMAS[version]
-    tree = deepcopy(parsed.tree)
-    root = tree.getroot()
-    adapt(root, parsed.schema, target, target.namespace)
+    root = rooted(deepcopy(parsed.tree.getroot()), target.namespace)
+    adapt(root, parsed.schema, target)
     for creative in descendants(root, "Ad", "InLine", "Creatives", "Creative"):
         identify(creative, target)
+    for name in _SCHEMA_LOCATIONS & set(root.attrib):
+        del root.attrib[name]
     root.set("version", version)
-    etree.cleanup_namespaces(tree)
-    return examine(tree)
+    return examine(root.getroottree())
 
 
-def adapt(element: Element, source: Schema, target: Schema, namespace: str | None) -> None:
-    """Brings an element of a `source` document, and all in it, into a namespace and the names and order of `target`."""
-    _move_to_namespace(element, namespace)
+def adapt(element: Element, source: Schema, target: Schema) -> None:
+    """Brings an element of a `source` document, and all in it, into the names and order of `target`."""
     if source is target:
         return
-    for inner in list(_ours_to_read(element)):
+    for inner in list(vast_elements(element)):
         if target.namespace is not None:
             _rename(inner, target)
         _sort(inner, target)
@@ -61,27 +63,6 @@ def identify(creative: Element, schema: Schema) -> None:
     universal.set("idRegistry", "unknown")
     if schema.version is VastVersion.V4_0:
         universal.set("idValue", "unknown")
-
-
-def _move_to_namespace(element: Element, namespace: str | None) -> None:
-    """Elements that an Extension has from other namespaces stay in theirs."""
-    own = etree.QName(element).namespace
-    if own == namespace:
-        return
-    for inner in element.iter(etree.Element):
-        name = etree.QName(inner)
-        if name.namespace == own:
-            inner.tag = etree.QName(namespace, name.localname).text
-
-
-def _ours_to_read(element: Element) -> Iterator[Element]:
-    """The element and those in it, but nothing inside an Extension: its content is no VAST."""
-    waiting = [element]
-    while waiting:
-        inner = waiting.pop()
-        yield inner
-        if local_name(inner) not in ("Extension", "CreativeExtension"):
-            waiting += inner.iterchildren(etree.Element)
 
 
 def _rename(element: Element, target: Schema) -> None:

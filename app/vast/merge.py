@@ -10,9 +10,10 @@ from lxml import etree
 
 from app.errors import UnusableVast
 from app.vast.convert import adapt, convert, identify
+from app.vast.namespaces import rooted
 from app.vast.parse import Ad, Parsed, contents, examine
 from app.vast.schema import V1_0, Schema
-from app.vast.tree import Element, children, descendants, ensure, insert, place
+from app.vast.tree import Element, children, descendants, ensure, insert, place, qualified
 
 NODES_MAX = 50_000
 """Elements and comments of a merged document."""
@@ -37,14 +38,22 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
     copies = sum(1 for ad in ads for _ in ad.element.iter(*_COPIED_FOR))
     _check_nodes(copies * _nodes(wrapper.element))
     merged = convert(answer, max(document.version, answer.version))
-    added = deepcopy(wrapper.element)
-    adapt(added, document.schema, merged.schema, merged.schema.namespace)
+    added = _adapted(wrapper.element, document.schema, merged.schema)
     for before, (ad, inline) in zip(answer.ads, contents(merged.tree.getroot()), strict=True):
         if before in ads and not before.is_wrapper:
             _Merger(merged.schema, inline).add(added)
         else:
             _remove(ad)
-    return _examine_clean(merged.tree)
+    return _examine(merged.tree)
+
+
+def _adapted(wrapper: Element, source: Schema, target: Schema) -> Element:
+    """A copy of the Wrapper by the schema of `target`."""
+    holder = wrapper.makeelement(qualified(wrapper, "Ad"))
+    holder.append(deepcopy(wrapper))
+    (added,) = rooted(holder, target.namespace)
+    adapt(added, source, target)
+    return added
 
 
 def splice(
@@ -69,7 +78,7 @@ def splice(
     order = list(playing.values())
     for number, ad in enumerate((ad for _, no in pod for ad in order[no]), start=1):
         ad.set("sequence", str(number))
-    return _examine_clean(spliced.tree)
+    return _examine(spliced.tree)
 
 
 def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, Parsed], spliced: Parsed) -> list[Element]:
@@ -93,8 +102,7 @@ def _remove(element: Element) -> None:
     cast(Element, element.getparent()).remove(element)
 
 
-def _examine_clean(tree: etree._ElementTree) -> Parsed:
-    etree.cleanup_namespaces(tree)
+def _examine(tree: etree._ElementTree) -> Parsed:
     _check_nodes(_nodes(tree))
     return examine(tree)
 

@@ -9,6 +9,7 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
+from app.vast.normalizing import normalized
 from app.vast.prolog import has_no_element, readable
 from app.vast.schema import V1_0, Schema, schema_of
 from app.vast.tree import Element, children, content, descendants, local_name, uris
@@ -85,7 +86,7 @@ def parse(body: bytes) -> Parsed:
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
         raise UnusableVast("has a DOCTYPE")
-    return examine(tree)
+    return examine(normalized(root, body).getroottree())
 
 
 def _syntax_error(error: Exception) -> str:

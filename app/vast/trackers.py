@@ -8,6 +8,7 @@ from lxml import etree
 from app.domain import Event, VastVersion
 from app.vast.beacons import event_url
 from app.vast.convert import convert
+from app.vast.namespaces import fragment
 from app.vast.parse import Parsed, contents
 from app.vast.schema import NONLINEAR_EVENTS, SCHEMAS, V1_0, Schema
 from app.vast.template import Template, gap
@@ -35,13 +36,14 @@ def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = No
     for ad, _ in contents(_tracked(parsed, base_url).getroot()):
         if parsed.schema.has_ad_sequence:
             ad.set("sequence", gap("sequence"))
-        fragments.append(Template.compile(bytes(etree.tostring(ad, encoding="UTF-8", with_tail=False))))
+        fragments.append(Template.compile(fragment(ad)))
     return fragments
 
 
 def _fits(parsed: Parsed, schema: Schema) -> bool:
-    """Whether its Ads can stand in a document of that version; some have a namespace that their own version has not."""
-    return parsed.schema is schema and etree.QName(parsed.tree.getroot()).namespace == schema.namespace
+    """Whether its Ads fit into a document of that version: some have a prefix, or a namespace that is not its own."""
+    root = parsed.tree.getroot()
+    return parsed.schema is schema and root.prefix is None and etree.QName(root).namespace == schema.namespace
 
 
 def _tracked(parsed: Parsed, base_url: str) -> etree._ElementTree:

@@ -35,6 +35,16 @@ def descendants(parent: Element, *names: str) -> Iterator[Element]:
         yield from descendants(child, *names[1:])
 
 
+def vast_elements(element: Element) -> Iterator[Element]:
+    """The element and those in it, but nothing inside an Extension, whose content is not VAST."""
+    waiting = [element]
+    while waiting:
+        inner = waiting.pop()
+        yield inner
+        if local_name(inner) not in ("Extension", "CreativeExtension"):
+            waiting += inner.iterchildren(etree.Element)
+
+
 def content(element: Element) -> str:
     """The text of an element and those in it, without the white space around it; CDATA makes no difference."""
     return (str(element.xpath("string()")) if len(element) else element.text or "").strip()

@@ -9,8 +9,10 @@ def inline(version="4.2", *, ad='id="1"', children="", linear="", namespace=True
     ).encode()
 
 
-def wrapper(version="4.2", *, flags="", ad='id="w"', children="", uri="https://next.example/vast") -> bytes:
-    xmlns = ' xmlns="http://www.iab.com/VAST"' if version.startswith("4") else ""
+def wrapper(
+    version="4.2", *, flags="", ad='id="w"', children="", uri="https://next.example/vast", namespace=True
+) -> bytes:
+    xmlns = ' xmlns="http://www.iab.com/VAST"' if namespace and version.startswith("4") else ""
     return (
         f'<VAST version="{version}"{xmlns}><Ad {ad}><Wrapper {flags}><AdSystem>w</AdSystem>'
         f"<VASTAdTagURI><![CDATA[{uri}]]></VASTAdTagURI>{children}</Wrapper></Ad></VAST>"

@@ -1,0 +1,35 @@
+"""What upstreams write that players cannot read, put right as a document is parsed."""
+
+from lxml import etree
+
+from app.vast.namespaces import rooted
+from app.vast.schema import SCHEMAS, V1_0
+from app.vast.tree import Element, local_name, qualified, vast_elements
+
+_NAMES = {
+    *("VAST", "VideoAdServingTemplate", "Ad", "Tracking", "VASTAdTagURI", "VASTAdTagURL"),
+    *(
+        name
+        for schema in (*SCHEMAS.values(), V1_0)
+        for parent, order in schema.orders.items()
+        for name in (parent, *order)
+    ),
+}
+_SPELLINGS = {name.lower(): name for name in _NAMES}
+
+
+def normalized(root: Element, body: bytes) -> Element:
+    """The root of the document `body`, with element names in the standard's capitals and its namespace declared once.
+
+    XML is case-sensitive, and yet some upstreams write `Inline` (as the schemas call its type) or `vast`. Where two
+    prefixes are declared for the document's namespace, an added element might come out with the one that players do
+    not read.
+    """
+    if any(_SPELLINGS.get(name.lower(), name) != name for name in {*map(local_name, root.iter("*"))}):
+        for element in vast_elements(root):
+            name = local_name(element)
+            element.tag = qualified(element, _SPELLINGS.get(name.lower(), name))
+    namespace = etree.QName(root).namespace
+    if namespace is not None and sum(body.count(f"{quote}{namespace}{quote}".encode()) for quote in "\"'") > 1:
+        return rooted(root, namespace)
+    return root
