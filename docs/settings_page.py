@@ -12,7 +12,11 @@ HEAD = """# Settings
 
 Settings are environment variables. Each has its unit in its name: `_ms`, `_s`, `_days`, `_bytes`. An empty one is as
 good as none.
-A value that cannot work stops the server before it starts, with one line that names the variable.
+A value that cannot work stops the server before it starts, with one line that names the variable. A variable that
+begins with `ADSERVER_` and is no setting is ignored, with one line that names it and the nearest setting.
+
+Only `adserver run` and `adserver migrate` make an embedded Postgres in `ADSERVER_DATA_DIR`. Other commands say where
+they looked for one, and exit with 2.
 
 | Variable | Default | Range | What it sets |
 |---|---|---|---|

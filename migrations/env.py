@@ -13,15 +13,25 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
-from app.settings import Settings
+from app.errors import MisconfiguredServer
+from app.launch.configuring import settings_from_environment
 from app.store.connections import DIALECT, KEEPALIVES, open_connection
 from app.store.schema import is_managed, metadata
+from app.store.url_parameters import read_url
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
 # to wait inside a statement, CREATE INDEX CONCURRENTLY would wait for that statement, and each for the other.
 MIGRATION_LOCK = 0x61647376
 TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
 TRY_LOCK_INTERVAL_S = 0.2
+# A lock of one key of 64 bits has its halves in two columns; see "pg_locks" in the Postgres manual.
+LOCK_HOLDER = """
+SELECT pid FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = 0 AND objid = :key AND objsubid = 1
+"""
+FIRST_WAIT_REPORT_S = 1.0
+WAIT_REPORT_INTERVAL_S = 10.0
 # Whoever wants what a migration waits for queues behind it. So it waits less than a player does, gives up, and is
 # tried again by `adserver migrate`.
 LOCK_TIMEOUT = "100ms"
@@ -82,8 +92,16 @@ def after_each_revision(
 
 
 def database_url() -> str:
-    """The URL handed over by the caller, or the configured one."""
-    url: str = context.config.attributes.get("database_url") or Settings().database_url
+    """The URL handed over by the caller, or the configured one. Raises CommandError without one that can be read."""
+    try:
+        url: str = context.config.attributes.get("database_url") or settings_from_environment().database_url
+    except MisconfiguredServer as error:
+        raise CommandError(str(error)) from error
+    if not url:
+        raise CommandError(
+            "ADSERVER_DATABASE_URL: must be set for alembic; for the embedded Postgres of a server that runs, set it to"
+            " what `adserver dsn` prints, or use `adserver migrate`"
+        )
     return url
 
 
@@ -105,11 +123,24 @@ def migrate_offline() -> None:
         context.run_migrations()
 
 
-def migrate(connection: Connection) -> None:
-    """Runs on one connection, each revision in its own transaction."""
+def _take_turn(connection: Connection) -> None:
+    """Waits until no other migration runs, and says now and then for which session it waits."""
+    report: Callable[[str], None] = context.config.attributes.get("on_wait", lambda _: None)
+    began = time.monotonic()
+    next_report_s = FIRST_WAIT_REPORT_S
     while not connection.scalar(text(TRY_LOCK), {"key": MIGRATION_LOCK}):
+        waited_s = time.monotonic() - began
+        if waited_s >= next_report_s:
+            holder = connection.scalar(text(LOCK_HOLDER), {"key": MIGRATION_LOCK})
+            report(f"Waiting for another migration (session {holder}), for {waited_s:.0f} s so far.")
+            next_report_s += WAIT_REPORT_INTERVAL_S
         connection.commit()
         time.sleep(TRY_LOCK_INTERVAL_S)
+
+
+def migrate(connection: Connection) -> None:
+    """Runs on one connection, each revision in its own transaction."""
+    _take_turn(connection)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'"))
@@ -134,11 +165,14 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_online() -> None:
     """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
-    arguments = {
+    url = database_url()
+    arguments: dict[str, Any] = {
         "async_creator_fn": open_connection,
-        "dsn": database_url(),
+        "dsn": url,
         "server_settings": dict(KEEPALIVES),
     }
+    if not read_url(url).caches_statements:
+        arguments["prepared_statement_cache_size"] = 0
     engine = create_async_engine(DIALECT, poolclass=NullPool, connect_args=arguments)
     try:
         async with engine.connect() as connection:

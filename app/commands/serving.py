@@ -13,6 +13,7 @@ from app.launch import migrating, running
 from app.launch.configuring import settings_from_environment
 from app.launch.databases import Database, configured_or_running, database_in_use, finance_url
 from app.settings import Settings
+from app.store.url_parameters import read_url
 
 
 class Reader(enum.StrEnum):
@@ -42,8 +43,8 @@ def serve() -> None:
 
 def migrate() -> None:
     """Bring the schema of the database in use to what this version needs."""
-    with database_in_use(settings_from_environment()) as url:
-        migrating.migrate(url, lambda revision: typer.echo(f"Migrated to {revision}."))
+    with database_in_use(settings_from_environment(), make=True) as url:
+        migrating.migrate(url, lambda revision: typer.echo(f"Migrated to {revision}."), on_wait=typer.echo)
         migrating.require_schema(url)
 
 
@@ -53,7 +54,7 @@ def dsn(role: Annotated[Reader, typer.Option(help="Who connects.")] = Reader.OWN
     url = finance_url(settings) if role is Reader.FINANCE else configured_or_running(settings)
     if url is None:
         raise StoreUnavailable("the embedded Postgres does not run; start it with `adserver run`")
-    typer.echo(url)
+    typer.echo(read_url(url).psql_url)
 
 
 def _welcome(settings: Settings, database: Database) -> str:

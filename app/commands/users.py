@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 @users.command()
 def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id as players send it.")]) -> None:
     """Make the serves of a user nobody's, and remove the user's counts and sessions; what was spent stays."""
-    user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
 
     async def run(url: str) -> Forgotten:
+        user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
         async with connected(url) as connection:
             return await forgetting.forget(connection, user_keys)
 

@@ -222,6 +222,12 @@ class EmbeddedPostgres:
         self._lock.close()
 
 
+def has_cluster(data_dir: Path) -> bool:
+    """Whether there is a database, running or not. Raises MisconfiguredServer if nobody here may know."""
+    with usable(data_dir):
+        return (home_root(data_dir) / "postgres" / "PG_VERSION").exists()
+
+
 def running_dsn(data_dir: Path, role: str = SUPERUSER) -> str | None:
     """A role's connection URL of the server on this data directory, whoever started it; None if none runs.
 

@@ -1,12 +1,18 @@
 """The settings of this process, and one clear line for a setting that cannot work."""
 
+import os
+from difflib import get_close_matches
+
+import structlog
 from pydantic import ValidationError
 
 from app.errors import MisconfiguredServer
 from app.settings import Settings
-from app.store.urls import require_readable
+from app.store.url_parameters import InvalidUrl, read_url
 
-URL_SCHEME = "postgresql://"
+PREFIX = "ADSERVER_"
+
+log = structlog.get_logger()
 
 
 def settings_from_environment() -> Settings:
@@ -20,14 +26,23 @@ def settings_from_environment() -> Settings:
     return settings
 
 
+def warn_of_ignored(settings: Settings) -> None:
+    """Logs variables that are no settings, with the setting whose name is nearest, and ignored parts of the URL."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            nearest = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            log.warning("unknown setting ignored", setting=name, nearest=nearest[0])
+    ignored = read_url(settings.database_url).ignored if settings.database_url else ()
+    if ignored:
+        log.warning("parameters of ADSERVER_DATABASE_URL ignored", parameters=", ".join(ignored))
+
+
 def _require_database_url(url: str) -> None:
-    if not url.startswith(URL_SCHEME):
-        raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: must begin with {URL_SCHEME}")
     try:
-        require_readable(url)
-    except ValueError as error:
-        # Python's own reason would have a part of the URL in it, which may be the password.
-        raise MisconfiguredServer("ADSERVER_DATABASE_URL: is not a URL that can be read") from error
+        read_url(url)
+    except InvalidUrl as error:
+        raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: {error}") from error
 
 
 def _line(path: tuple[int | str, ...], message: str) -> str:

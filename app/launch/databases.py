@@ -1,11 +1,16 @@
-"""The database that a command works on: the configured one, or the embedded one, which is started when it is not up."""
+"""The database that a command works on: the configured one, or the embedded one, which is started when it is not up.
+
+Only `adserver run` and `adserver migrate` make an embedded one; any other command finds it made.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from app.embedded import EmbeddedPostgres, running_dsn
+from app.embedded import EmbeddedPostgres, has_cluster, running_dsn
+from app.errors import MisconfiguredServer
+from app.launch.configuring import warn_of_ignored
 from app.launch.interruption import Interruption
 from app.settings import Settings
 from app.store.connections import Store, Timeouts, connect
@@ -51,12 +56,13 @@ def opened_database(settings: Settings) -> Iterator[Database]:
 
 
 @contextmanager
-def database_in_use(settings: Settings) -> Iterator[str]:
+def database_in_use(settings: Settings, *, make: bool = False) -> Iterator[str]:
     """The owner's connection URL, also while a server runs on it; an embedded one that is down runs for the block.
 
-    Then a signal ends the block, and the database too. Raises what `opened_database` raises.
+    Then a signal ends the block, and the database too. Raises what `opened_database` raises, and MisconfiguredServer
+    if there is no embedded one and it is not to be made.
     """
-    url = configured_or_running(settings)
+    url = configured_or_running(settings, make=make)
     if url is not None:
         yield url
         return
@@ -75,16 +81,33 @@ async def command_store(database_url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-def configured_or_running(settings: Settings) -> str | None:
-    """The owner's connection URL; None if the database is the embedded one and that does not run."""
-    return settings.database_url or running_dsn(settings.data_dir)
+def configured_or_running(settings: Settings, *, make: bool = False) -> str | None:
+    """The owner's connection URL; None if the database is the embedded one and that does not run.
+
+    Raises MisconfiguredServer if there is no embedded one, unless the caller is about to make it.
+    """
+    warn_of_ignored(settings)
+    if settings.database_url:
+        return settings.database_url
+    if not make:
+        _require_cluster(settings)
+    return running_dsn(settings.data_dir)
 
 
 def finance_url(settings: Settings) -> str | None:
-    """Finance's connection URL, without a password if that was given by somebody else; None as above."""
+    """Finance's connection URL, without a password if that was given by somebody else; otherwise as above."""
     if settings.database_url:
         return of_role(settings.database_url, FINANCE)
+    _require_cluster(settings)
     return running_dsn(settings.data_dir, FINANCE)
+
+
+def _require_cluster(settings: Settings) -> None:
+    if not has_cluster(settings.data_dir):
+        raise MisconfiguredServer(
+            f"ADSERVER_DATA_DIR: there is no database in {settings.data_dir.absolute()}; set it to the data directory"
+            " of a server, or set ADSERVER_DATABASE_URL, or make a database with `adserver run` or `adserver migrate`"
+        )
 
 
 async def let_roles_in(server: EmbeddedPostgres) -> None:

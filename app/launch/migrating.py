@@ -28,10 +28,15 @@ NOT_NOW = ("55P03", "40P01")
 
 
 def migrate(
-    database_url: str, report: Callable[[str], None] = lambda _: None, *, patience_s: float = PATIENCE_S
+    database_url: str,
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    on_wait: Callable[[str], None] = lambda _: None,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Runs every revision that is missing, and reports each by its name when it is committed.
 
+    Waits while another migration runs, which `on_wait` is told in a sentence from time to time.
     A revision that cannot have a lock at once is rolled back and tried again, so that nobody queues behind it.
     Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if it cannot be reached
     or a revision cannot have its lock in all that time; revisions that were reported stay. Raises
@@ -42,6 +47,7 @@ def migrate(
         report(step.up_revision_id or "")
 
     config = alembic_config()
+    config.attributes["on_wait"] = on_wait
     config.attributes["database_url"] = database_url
     config.attributes["on_version_apply"] = on_version_apply
     try:

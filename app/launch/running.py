@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from app.errors import MisconfiguredServer
+from app.launch.configuring import warn_of_ignored
 from app.launch.databases import Database, opened_database
 from app.launch.demo import demo_upstream, load_demo
 from app.launch.interruption import Interruption
@@ -26,7 +27,7 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
     interruption = Interruption()
     with sole_use(settings.host, settings.port), _logs(settings), opened_database(settings) as database:
         secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
-        migrate(database.url, lambda revision: report(f"Migrated to {revision}."))
+        migrate(database.url, lambda revision: report(f"Migrated to {revision}."), on_wait=report)
         app_url = database.app_url()
         _require_serving_database(app_url, settings)
         environment = {"ADSERVER_DATABASE_URL": app_url, "ADSERVER_SECRET_KEY": secret_key}
@@ -75,11 +76,13 @@ def _require_serving_database(url: str, settings: Settings) -> None:
 def _logs(settings: Settings) -> Iterator[None]:
     """The launcher's own log: as the workers' where a machine reads it, in colours for people."""
     if sys.stderr.isatty():
+        warn_of_ignored(settings)
         yield
         return
     writer = LineWriter()
     configure(settings.log_level, writer)
     try:
+        warn_of_ignored(settings)
         yield
     finally:
         writer.close()

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import StoreUnavailable
+from app.store.url_parameters import DatabaseUrl, read_url
 from app.store.urls import each_host, of_database, without_password
 
 UNAVAILABLE = (
@@ -47,7 +48,7 @@ TIMED_OUT = (
 """What Postgres raises when a lock, a statement or a transaction took too long."""
 
 DIALECT = "postgresql+asyncpg://"
-"""All that SQLAlchemy hears of where to connect: the driver reads the URL, with `sslmode` and what else psql knows."""
+"""All that SQLAlchemy hears of where to connect: `open_connection` and the driver read the URL."""
 
 CONNECT_TIMEOUT_S = 5
 
@@ -136,12 +137,33 @@ async def open_connection(dsn: str, **arguments: Any) -> "Connection[Record]":
     """Asks one host after the other, each for so long.
 
     The driver would give all of them that time together, and a host that does not answer would leave the others none.
+    Raises InvalidUrl for a URL that says what cannot be obeyed.
     """
-    *others, last = each_host(dsn)
+    url = read_url(dsn)
+    arguments = {"timeout": CONNECT_TIMEOUT_S, **arguments, **_asked_for(url)}
+    if url.application_name is not None:
+        # The driver lets what it is given win over what stands in the URL.
+        arguments["server_settings"] = {
+            **arguments.get("server_settings", {}),
+            "application_name": url.application_name,
+        }
+    *others, last = each_host(url.driver_url)
     for one in others:
         with suppress(*NOT_TO_BE_HAD):
-            return await asyncpg.connect(one, timeout=CONNECT_TIMEOUT_S, **arguments)
-    return await asyncpg.connect(last, timeout=CONNECT_TIMEOUT_S, **arguments)
+            return await asyncpg.connect(one, **arguments)
+    return await asyncpg.connect(last, **arguments)
+
+
+def _asked_for(url: DatabaseUrl) -> dict[str, Any]:
+    """Arguments of the driver for what it does not read in a URL."""
+    arguments: dict[str, Any] = {}
+    if url.connect_timeout_s is not None:
+        arguments["timeout"] = url.connect_timeout_s
+    if not url.caches_statements:
+        arguments["statement_cache_size"] = 0
+    if url.trusts_system:
+        arguments["ssl"] = True
+    return arguments
 
 
 @asynccontextmanager

@@ -6,12 +6,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 PASSWORDS = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*")
 
 
-def require_readable(url: str) -> None:
-    """Raises ValueError if hosts and ports cannot be told from each other."""
-    for host in urlsplit(url).netloc.rpartition("@")[2].split(","):
-        _ = urlsplit(f"//{host}").port
-
-
 def each_host(url: str) -> list[str]:
     """A URL for each host that is named before the database, in their order."""
     parts = urlsplit(url)

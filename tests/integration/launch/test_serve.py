@@ -134,5 +134,5 @@ def test_settings_that_contradict_each_other_are_named() -> None:
 def test_a_database_url_of_another_kind_is_refused() -> None:
     assert refused("run", DATABASE_URL="mysql://x") == (
         2,
-        "adserver: ADSERVER_DATABASE_URL: must begin with postgresql://\n",
+        "adserver: ADSERVER_DATABASE_URL: must begin with postgresql:// or postgres://\n",
     )

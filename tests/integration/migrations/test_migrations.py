@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import redirect_stdout
@@ -22,8 +23,8 @@ from app.embedded import EmbeddedPostgres
 from app.errors import MisconfiguredServer, StoreUnavailable
 from app.launch.migrating import migrate, require_schema
 from app.store.connections import connect
-from app.store.revision import alembic_config, current_revision, needed_revision, revisions
-from tests.launched import adserver
+from app.store.revision import MIGRATIONS, alembic_config, current_revision, needed_revision, revisions
+from tests.launched import ADSERVER, adserver, environment
 from tests.postgres import cloned_database
 
 UNDESCRIBED = """
@@ -45,6 +46,9 @@ WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'lim
     AND (data_type, numeric_precision, numeric_scale) <> ('numeric', 18, 6)
     AND table_name NOT LIKE ALL (ARRAY['%_2%', '%_default'])
 """
+
+# As in migrations/env.py, which only alembic can import.
+MIGRATION_LOCK = 0x61647376
 
 WAITING = """
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
@@ -102,6 +106,32 @@ def test_migrating_twice_changes_nothing(empty_database: str) -> None:
     assert reported == list(reversed(revisions()))
     migrate(empty_database, reported.append)
     assert reported == list(reversed(revisions()))
+
+
+async def test_a_migration_that_waits_for_another_says_for_whose_session(database: str) -> None:
+    reported: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    async with connect(database) as other:
+        await other.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+
+        def tell(line: str) -> None:
+            loop.call_soon_threadsafe(reported.put_nowait, line)
+
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, database, on_wait=tell))
+        async with asyncio.timeout(20):
+            line = await reported.get()
+        assert line.startswith(f"Waiting for another migration (session {other.get_server_pid()}), for 1 s")
+    await migrating
+
+
+def test_alembic_without_a_url_names_the_setting() -> None:
+    alembic = ADSERVER.with_name("alembic")
+    done = subprocess.run(
+        [alembic, "current"], env=environment(), capture_output=True, text=True, check=False, cwd=MIGRATIONS.parent
+    )
+    assert done.returncode != 0
+    assert "ADSERVER_DATABASE_URL: must be set for alembic" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_the_sql_that_is_printed_offline_makes_the_same_schema(empty_database: str, database: str) -> None:
@@ -215,7 +245,7 @@ async def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> N
     commands = [asyncio.to_thread(adserver, "migrate", DATABASE_URL=empty_database) for _ in range(2)]
     done = await asyncio.gather(*commands)
     assert [command.stderr for command in done] == ["", ""]
-    lines = [line for command in done for line in command.stdout.splitlines()]
+    lines = [line for command in done for line in command.stdout.splitlines() if not line.startswith("Waiting for")]
     assert lines == [f"Migrated to {revision}." for revision in reversed(revisions())]
 
 

@@ -3,9 +3,10 @@
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import MisconfiguredServer
-from app.launch.configuring import settings_from_environment
+from app.launch.configuring import settings_from_environment, warn_of_ignored
 from app.settings import Settings
 
 REASON = "must be an http or https URL with a host, without spaces, query and fragment"
@@ -74,12 +75,33 @@ def test_without_a_public_url_beacons_lead_to_the_address_that_is_listened_on(
 @pytest.mark.parametrize(
     ("database_url", "reason"),
     [
-        ("postgres://h/db", "must begin with postgresql://"),
+        ("mysql://h/db", "must begin with postgresql:// or postgres://"),
+        ("host=h dbname=db", "must begin with postgresql:// or postgres://"),
         ("postgresql://h:abc/db", "is not a URL that can be read"),
         ("postgresql://[::1/db", "is not a URL that can be read"),
         ("postgresql://h1:1,h2:abc/db", "is not a URL that can be read"),
         ("postgresql://u:p[w@h/db", "is not a URL that can be read"),
         ("postgresql://u:p/w@h/db", "is not a URL that can be read"),
+        ("postgresql://h/db?connect_timeout=soon", "connect_timeout: must be a whole number"),
+        ("postgresql://h/db?keepalives_idle=1s", "keepalives_idle: must be a whole number"),
+        ("postgresql://h/db?port=five", "port: must be a number"),
+        ("postgresql://h/db?pgbouncer=perhaps", "pgbouncer: must be true or false"),
+        ("postgresql://h/db?ssl=perhaps", "ssl: must be true, false or a value of sslmode"),
+        ("postgresql://h/db?channel_binding=no", "channel_binding: must be one of disable, prefer, require"),
+        ("postgresql://h/db?gssencmode=require", "gssencmode: must be one of disable, prefer"),
+        ("postgresql://h/db?sslrootcert=/nowhere/ca.pem", "sslrootcert: the file is not there"),
+        (
+            "postgresql://h/db?sslmode=require&sslrootcert=system",
+            "sslmode: must be verify-full with sslrootcert=system",
+        ),
+        (
+            "postgresql://h/db?sslmode=on",
+            "sslmode: must be one of disable, allow, prefer, require, verify-ca, verify-full",
+        ),
+        (
+            "postgresql://h/db?target_session_attrs=master",
+            "target_session_attrs: must be one of any, read-write, read-only, primary, standby, prefer-standby",
+        ),
     ],
 )
 def test_a_database_url_that_cannot_be_read_is_refused_without_repeating_it(
@@ -128,3 +150,33 @@ def test_a_variable_that_is_empty_is_as_good_as_none(name: str, monkeypatch: pyt
     unset = settings_from_environment()
     monkeypatch.setenv(f"ADSERVER_{name.upper()}", "")
     assert settings_from_environment() == unset
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("ADSERVER_SECERT_KEY", "ADSERVER_SECRET_KEY"),
+        ("ADSERVER_LOCK_TIMEOUT", "ADSERVER_LOCK_TIMEOUT_MS"),
+        ("adserver_admintoken", "ADSERVER_ADMIN_TOKEN"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_setting_next_to_it(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("ADSERVER_PORT", "8081")
+    with capture_logs() as lines:
+        warn_of_ignored(settings_from_environment())
+    assert lines == [
+        {"event": "unknown setting ignored", "setting": name, "nearest": nearest, "log_level": "warning"},
+    ]
+
+
+def test_parameters_of_the_url_that_change_nothing_are_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "ADSERVER_DATABASE_URL",
+        "postgres://u:p@h/db?sslmode=require&channel_binding=require&connect_timeout=9&connection_limit=5&schema=x",
+    )
+    with capture_logs() as lines:
+        warn_of_ignored(settings_from_environment())
+    assert [line["parameters"] for line in lines] == ["channel_binding, connection_limit, schema"]
