@@ -22,6 +22,7 @@ class Forgotten:
     serves: int
     counts: int
     sessions: int
+    documents: int = 0
 
 
 async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
@@ -47,10 +48,11 @@ async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID], w
         session_ids = await forgetting.lock_sessions(connection, user_keys, watched)
         # Before the serves, which take long to find: from here on nobody counts where the snapshot has a count.
         counts, sessions = await forgetting.forget_counts_and_sessions(connection, user_keys, session_ids)
-        serves = 0
+        serves = documents = 0
         try:
             for day in await forgetting.served_days(connection, user_keys, session_ids):
+                documents += await forgetting.forget_documents(connection, user_keys, session_ids, day)
                 serves += await forgetting.forget_serves(connection, user_keys, session_ids, day)
         except InsufficientPrivilegeError as error:
             raise AdServerError("only the owner of the database may forget a user") from error
-    return Forgotten(serves, counts, sessions)
+    return Forgotten(serves, counts, sessions, documents)

@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 @users.command()
 def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id as players send it.")]) -> None:
-    """Make the serves of a user nobody's, and remove the user's counts and sessions; what was spent stays."""
+    """Make the serves of a user nobody's, and remove the user's counts, sessions and upstreams' documents.
+
+    What was spent stays.
+    """
 
     async def run(url: str) -> Forgotten:
         user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
@@ -34,4 +37,7 @@ def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id
 
     with ready_database() as url:
         forgotten = asyncio.run(run(url))
-    typer.echo(f"forgotten: {forgotten.serves} serves, {forgotten.counts} counts, {forgotten.sessions} sessions")
+    documents = f", {forgotten.documents} documents" if forgotten.documents else ""
+    typer.echo(
+        f"forgotten: {forgotten.serves} serves, {forgotten.counts} counts, {forgotten.sessions} sessions{documents}"
+    )

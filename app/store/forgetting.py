@@ -8,8 +8,8 @@ from asyncpg import Connection, Record
 
 from app.store.maintenance import affected
 
-HOLD_PARTITIONS = "LOCK TABLE ad_serves IN ROW EXCLUSIVE MODE"
-"""Comes before the snapshot, which would not see the serves that moved to a partition of their own after it."""
+HOLD_PARTITIONS = "LOCK TABLE ad_serves, served_documents IN ROW EXCLUSIVE MODE"
+"""Comes before the snapshot, which would not see the rows that moved to a partition of their own after it."""
 
 SESSIONS_WATCHED = "SELECT DISTINCT session_id FROM ad_serves WHERE user_key = ANY ($1) AND session_id IS NOT NULL"
 """The viewing sessions in which they were served ads: some began without a user, and some are over and removed."""
@@ -27,6 +27,13 @@ WHERE served_on = $3 AND (user_key = ANY ($1) OR session_id = ANY ($2))
 """
 """Makes the serves of one day nobody's. Who else was served in their sessions keeps the serve, because of the count."""
 
+FORGET_DOCUMENTS = """
+DELETE FROM served_documents d USING ad_serves s
+WHERE s.served_on = $3 AND (s.user_key = ANY ($1) OR s.user_key IS NULL AND s.session_id = ANY ($2))
+    AND d.served_on = $3 AND (d.request_key, d.slot) = (s.request_key, s.slot)
+"""
+"""Removes the upstreams' documents of those serves, in which an upstream may have written the viewer's id."""
+
 FORGET_COUNTS = """
 DELETE FROM frequency_caps WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM frequency_caps WHERE user_key = ANY ($1) OR user_key = ANY ($2)
@@ -39,7 +46,7 @@ FORGET_SESSIONS = "DELETE FROM sessions WHERE user_key = ANY ($1)"
 
 
 async def hold_partitions(connection: "Connection[Record]") -> None:
-    """Keeps every serve in its partition until the transaction ends."""
+    """Keeps every serve and document in its partition until the transaction ends."""
     await connection.execute(HOLD_PARTITIONS)
 
 
@@ -68,6 +75,13 @@ async def forget_serves(
 ) -> int:
     """Takes their keys off the serves of a day; returns of how many. Only the owner may."""
     return affected(await connection.execute(FORGET_SERVES, user_keys, session_ids, day))
+
+
+async def forget_documents(
+    connection: "Connection[Record]", user_keys: Sequence[UUID], session_ids: Sequence[UUID], day: date
+) -> int:
+    """Removes the stored documents of their serves of a day, before those are nobody's; returns how many."""
+    return affected(await connection.execute(FORGET_DOCUMENTS, user_keys, session_ids, day))
 
 
 async def forget_counts_and_sessions(

@@ -12,7 +12,9 @@ from app.books import forgetting
 from app.books.forgetting import Forgotten, forget
 from app.errors import AdServerError
 from app.store import budgets, caps, maintenance, sessions
+from app.store.budgets import Payment
 from app.store.connections import Store
+from app.store.serves import keep_documents
 from tests.integration.books.world import campaign, connected, disagreements, payment, serve, set_clock, set_up
 from tests.invariants.world import somebody_waits
 
@@ -75,6 +77,38 @@ async def viewer(store: Store, database: str) -> Viewer:
         await sessions.create(connection, viewer.session_id, viewer.key, None, "1", 3600)
         await viewer.watches(connection)
     return viewer
+
+
+async def keep_echo(connection: "Connection[Record]", served: Payment, user_id: str) -> None:
+    """What an upstream sent, with the viewer's id in it, as the server keeps it for a request that may be asked again."""
+    document = f"<VAST><Ad id='{user_id}'/></VAST>".encode()
+    await keep_documents(connection, [(served.request_key, served.slot, document)])
+
+
+ECHOES = "SELECT string_agg(convert_from(document, 'UTF8'), ' ') FROM served_documents"
+
+
+async def test_no_document_of_an_upstream_keeps_their_id(store: Store, viewer: Viewer) -> None:
+    other = uuid4()
+    payments = {
+        "u-1": payment("new", viewer.key),
+        "u-2": payment("new", viewer.key, viewer.session_id),
+        "u-3": payment("new", None, viewer.session_id),
+        "other-1": payment("new", other),
+        "other-2": payment("new", other, viewer.session_id),
+        "other-3": payment("new", None),
+    }
+    async with store.serving_connection() as serving:
+        for user_id, one in payments.items():
+            assert await serve(serving, [one])
+            await keep_echo(serving, one, user_id)
+    async with connected(viewer.database) as owner:
+        forgotten = await forget(owner, [viewer.key])
+        echoes = await owner.fetchval(ECHOES)
+    assert forgotten.documents == 3
+    assert [f"other-{no}" in echoes for no in (1, 2, 3)] == [True] * 3
+    assert "'u-" not in echoes
+    assert await disagreements(viewer.database) == []
 
 
 SESSION_TRACES = """
