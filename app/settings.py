@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(SecretStr(""), description="Key of user keys and beacons; empty: kept in data_dir")
     retired_secret_keys: Secrets = Field((), description="Former secret keys whose beacons still count, with commas")
     trusted_proxies: Networks = Field((), description="Networks whose word on the viewer's IP and user agent counts")
-    allowed_networks: Networks = Field((), description="Private networks that wrappers and redirects may lead to")
+    allowed_networks: Networks = Field(
+        (), description="Private networks that names, wrappers and redirects may lead to"
+    )
     beacon_ttl_s: int = Field(21_600, ge=60, le=604_800, description="How long after the serve a beacon counts")
 
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")

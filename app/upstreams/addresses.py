@@ -1,4 +1,4 @@
-"""Which addresses may be connected to when a URL came from somebody else: not those of our own networks.
+"""Which addresses may be connected to when somebody else wrote the URL or resolves its name: not our own networks.
 
 The check stands where the socket is made, so it sees the very address that is connected to: a literal, a name's
 every address, a redirect's target, and a name that resolved to something else a moment ago.
@@ -36,6 +36,15 @@ def is_forbidden(address: Address, allowed: Sequence[Network]) -> bool:
     if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST:
         return True
     return not address.is_global or address.is_multicast
+
+
+def is_literal(host: str) -> bool:
+    """Whether a URL's host is an address, and no name that somebody else resolves."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _embedded_ipv4(address: Address) -> IPv4Address | None:

@@ -10,7 +10,7 @@ import aiohttp
 import httpx
 
 from app.errors import UpstreamFailed
-from app.upstreams.addresses import Network
+from app.upstreams.addresses import Network, is_literal
 from app.upstreams.body import ACCEPT_ENCODING, read_body
 from app.upstreams.charset import in_utf8
 from app.upstreams.failures import FailureKind, http_failure
@@ -50,8 +50,8 @@ class Limits:
 class UpstreamClient:
     """GETs documents. `tag` follows URLs that the operator wrote, `stranger` those found in somebody's document.
 
-    A stranger's URL, and a tag's redirect to another host, must lead to a public address or into one of
-    `allowed_networks`.
+    Every connection must lead to a public address or into one of `allowed_networks`, but for a tag whose host is
+    written as an address: what a name resolves to is up to whoever runs its DNS, and may change.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class UpstreamClient:
         wrap: Wrap = as_it_is,
     ) -> None:
         tls = tls or httpx.create_ssl_context()
+        allowed = tuple(allowed_networks)
         self._open = wrap(open_transport(tls))
         self._open_fresh = wrap(open_transport(tls, fresh=True))
-        self._guarded = wrap(open_transport(tls, allowed_networks=tuple(allowed_networks)))
+        self._guarded = wrap(open_transport(tls, allowed_networks=allowed))
+        self._guarded_fresh = wrap(open_transport(tls, fresh=True, allowed_networks=allowed))
 
     async def tag(
         self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits, *, fresh: bool = False
@@ -72,22 +74,21 @@ class UpstreamClient:
 
         Raises UpstreamFailed, or its subclass NotAnswered when the connection failed before the answer began.
         """
-        return await self._get(upstream_id, self._open_fresh if fresh else self._open, url, headers, limits)
+        request = _request(upstream_id, url, headers, limits.within_s)
+        if is_literal(request.url.host):
+            transport = self._open_fresh if fresh else self._open
+        else:
+            transport = self._guarded_fresh if fresh else self._guarded
+        return await self._get(upstream_id, transport, request, limits)
 
     async def stranger(self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits) -> bytes:
         """The body of a URL that came in a document of `upstream_id`; raises as `tag` does."""
-        return await self._get(upstream_id, self._guarded, url, headers, limits)
+        request = _request(upstream_id, url, headers, limits.within_s)
+        return await self._get(upstream_id, self._guarded, request, limits)
 
     async def _get(
-        self,
-        upstream_id: str,
-        transport: httpx.AsyncBaseTransport,
-        url: str,
-        headers: Mapping[str, str],
-        limits: Limits,
+        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: Limits
     ) -> bytes:
-        with _http_errors(upstream_id, answered=False):
-            request = _request(url, {**HEADERS, **headers}, limits.within_s)
         try:
             async with asyncio.timeout(limits.within_s):
                 return await self._follow(upstream_id, transport, request, limits)
@@ -114,22 +115,26 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        for transport in (self._open, self._open_fresh, self._guarded):
+        for transport in (self._open, self._open_fresh, self._guarded, self._guarded_fresh):
             await transport.aclose()
 
 
-def _request(text: str, headers: dict[str, str], within_s: float) -> httpx.Request:
-    url = httpx.URL(text)
-    if url.userinfo:
-        headers["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
-        url = url.copy_with(username=None, password=None)
+def _request(upstream_id: str, text: str, headers: Mapping[str, str], within_s: float) -> httpx.Request:
+    """A request of the URL; raises UpstreamFailed for one that cannot be asked."""
+    sent = {**HEADERS, **headers}
+    with _http_errors(upstream_id, answered=False):
+        url = httpx.URL(text)
+        if url.userinfo:
+            sent["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
+            url = url.copy_with(username=None, password=None)
     timeouts = {
         "connect": within_s * CONNECT_SHARE,
         "pool": within_s * POOL_SHARE,
         "read": within_s,
         "write": within_s,
     }
-    return httpx.Request("GET", url, headers=headers, extensions={"timeout": timeouts})
+    with _http_errors(upstream_id, answered=False):
+        return httpx.Request("GET", url, headers=sent, extensions={"timeout": timeouts})
 
 
 def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Request:

@@ -10,6 +10,8 @@ import httpx
 from app.errors import UpstreamFailed
 from app.upstreams.addresses import ForbiddenAddressError
 
+NOT_ALLOWED = "not a public address, and not in ADSERVER_ALLOWED_NETWORKS"
+
 
 class FailureKind(StrEnum):
     """The `kind` of UpstreamFailed, as metrics and logs show it."""
@@ -81,7 +83,7 @@ def http_failure(upstream_id: str, error: Exception, *, answered: bool) -> Upstr
         return UpstreamFailed(upstream_id, FailureKind.TIMEOUT)
     if isinstance(cause, aiohttp.ClientConnectorError):
         if isinstance(cause.os_error, ForbiddenAddressError):
-            return UpstreamFailed(upstream_id, FailureKind.FORBIDDEN_ADDRESS)
+            return UpstreamFailed(upstream_id, FailureKind.FORBIDDEN_ADDRESS, NOT_ALLOWED)
         return lost(upstream_id, FailureKind.CONNECT, type(cause.os_error).__name__)
     if isinstance(cause, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
         return lost(upstream_id, FailureKind.RESET)

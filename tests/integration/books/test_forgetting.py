@@ -80,7 +80,7 @@ async def viewer(store: Store, database: str) -> Viewer:
 
 
 async def keep_echo(connection: "Connection[Record]", served: Payment, user_id: str) -> None:
-    """What an upstream sent, with the viewer's id in it, as the server keeps it for a request that may be asked again."""
+    """Keeps what an upstream sent, with the viewer's id in it, as the server does."""
     document = f"<VAST><Ad id='{user_id}'/></VAST>".encode()
     await keep_documents(connection, [(served.request_key, served.slot, document)])
 

@@ -134,3 +134,58 @@ async def test_one_public_address_of_a_name_does_not_open_its_others(
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
         await client.stranger("primary", f"http://many.example:{upstream.port}/", {}, LIMITS)
     assert not upstream.requests
+
+
+def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Every name is at the next of these addresses each time it is resolved, and stays at the last."""
+    left = list(addresses)
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        address = left.pop(0) if len(left) > 1 else left[0]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("host", ["ads.example", "localhost"])
+async def test_the_name_of_a_tag_does_not_lead_to_this_machine(
+    client: UpstreamClient, upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch, host: str, *, fresh: bool
+) -> None:
+    resolves(monkeypatch, "127.0.0.1")
+    with pytest.raises(UpstreamFailed, match="ADSERVER_ALLOWED_NETWORKS") as caught:
+        await client.tag("primary", f"http://{host}:{upstream.port}/", {}, LIMITS, fresh=fresh)
+    assert caught.value.kind == "forbidden_address"
+    assert not upstream.requests
+
+
+async def test_the_name_of_a_tag_is_checked_with_every_connection(
+    upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = UpstreamClient([ip_network("127.0.0.1/32")])
+    url = f"http://rebinding.example:{upstream.port}/"
+    resolves(monkeypatch, "127.0.0.1", "127.0.0.2")
+    monkeypatch.setattr("app.upstreams.transport.DNS_CACHE_S", 0)
+    await client.tag("primary", url, {}, LIMITS, fresh=True)
+    with pytest.raises(UpstreamFailed, match="forbidden_address"):
+        await client.tag("primary", url, {}, LIMITS, fresh=True)
+    assert len(upstream.requests) == 1
+    await client.aclose()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_a_tag_that_is_written_as_an_address_is_the_operators_word(
+    client: UpstreamClient, upstream: UpstreamServer, *, fresh: bool
+) -> None:
+    await client.tag("primary", upstream.url, {}, LIMITS, fresh=fresh)
+    assert len(upstream.requests) == 1
+
+
+async def test_its_redirect_to_another_path_is_too_and_to_a_name_is_not(
+    client: UpstreamClient, upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolves(monkeypatch, "127.0.0.1")
+    upstream.behaviour = faults.redirect(f"http://ads.example:{upstream.port}/")
+    with pytest.raises(UpstreamFailed, match="forbidden_address"):
+        await client.tag("primary", upstream.url, {}, LIMITS)
+    assert len(upstream.requests) == 1
