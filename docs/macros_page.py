@@ -25,7 +25,9 @@ brackets: `[CACHEBUSTING]`. The server asks, so the server fills them in, from t
 - A value that is not known is sent as `{UNKNOWN}`.
 - A value that tells who watches is sent as `{WITHHELD}` where the request's privacy signals forbid that the user is
   told from others (see [players.md](players.md#privacy)). It is marked in the last column.
-- Brackets that are no macro of the list stay as they are.
+- Brackets and braces that are no macro of these lists stay as they are, and so do the macros of other ad servers:
+  `%%CACHEBUSTER%%`, `${{GDPR}}`, `[timestamp]`. `adserver apply` and the admin API note them, each with the macro to
+  use instead where one has a similar name.
 
 | Macro | Where its value comes from | Unknown | Identification forbidden |
 |---|---|---|---|

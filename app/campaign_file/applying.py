@@ -1,6 +1,6 @@
 """Applying a draft: all of it or nothing, and nothing when there is nothing new."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from asyncpg import Connection, Record
@@ -8,11 +8,12 @@ from asyncpg import Connection, Record
 from app.campaign_file.checking import Known, faults, missing_publishers
 from app.campaign_file.reading import Draft
 from app.campaign_file.writing import money
-from app.domain import Campaign, Catalog
+from app.domain import Campaign, Catalog, Upstream
 from app.errors import FileFault, InvalidFile
 from app.store import budgets, catalog, counters, running_budgets, setup
 from app.store.connections import Store
 from app.store.setup import Thing
+from app.vast.unknown_macros import unknown_macros
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,11 @@ async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog
     if wrong:
         raise InvalidFile(draft.file, wrong)
     created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *draft.things], known)
-    notes: list[str] = []
+    notes = list(_unfilled(draft.things))
     revision = before.revision
     if created or updated:
         changed = [*created, *updated]
-        notes = await _Change(connection, draft, known).make(changed)
+        notes += await _Change(connection, draft, known).make(changed)
         revision = await setup.bump(connection, changed)
     return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
 
@@ -70,6 +71,15 @@ def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Th
 
 def _names(things: list[Thing]) -> tuple[str, ...]:
     return tuple(f"{type(thing).__name__.lower()} {thing.id}" for thing in things)
+
+
+def _unfilled(things: Iterable[Thing]) -> Iterator[str]:
+    """A note for each macro in a tag URL that nothing fills in."""
+    for thing in things:
+        if isinstance(thing, Upstream):
+            for macro, instead in unknown_macros(thing.tag_url):
+                hint = f"; use {instead}" if instead else ""
+                yield f"upstream {thing.id}: tag_url: {macro} is not a known macro and is sent as it is{hint}"
 
 
 class _Change:

@@ -191,3 +191,19 @@ async def test_nought_may_have_any_exponent(store: Store) -> None:
     await apply_document(store, owned(cpm=Decimal("0E+999999"), budgets={"day": Decimal("-0E+999999")}))
     spring = (await loaded(store)).campaigns["spring"]
     assert (spring.cpm, spring.budgets) == (0, {BudgetPeriod.DAY: 0})
+
+
+async def test_macros_that_nothing_fills_in_are_noted_and_not_refused(store: Store) -> None:
+    def tagged(tag_url: str) -> Document:
+        return {"upstreams": [{"id": "primary", "tag_url": tag_url}]}
+
+    unknown = "https://ads.example/?cb=[CACHE_BUSTER]&c=${GDPR_CONSENT_755}&x={unknown}&t=[TIMESTAMP]"
+    first = await apply_document(store, tagged(unknown))
+    assert first.created == ("upstream primary",)
+    assert first.notes == (
+        "upstream primary: tag_url: [CACHE_BUSTER] is not a known macro and is sent as it is; use [CACHEBUSTING]",
+        "upstream primary: tag_url: ${GDPR_CONSENT_755} is not a known macro and is sent as it is; use [GDPRCONSENT]",
+        "upstream primary: tag_url: {unknown} is not a known macro and is sent as it is",
+    )
+    assert (await apply_document(store, tagged(unknown))).notes == first.notes
+    assert (await apply_document(store, tagged("https://ads.example/?cb=[CACHEBUSTING]&u={user_id}"))).notes == ()
