@@ -194,6 +194,8 @@ class Campaign:
     without_user: WithoutUser = WithoutUser.SKIP
     late_impressions: LateImpressions = LateImpressions.IGNORE
     hold_ttl_s: int = 3600
+    direct: bool | None = None
+    """Whether a request may name it by `campaign_id`; None only in a draft that leaves it as it is."""
     targeting: Targeting = field(default_factory=Targeting)
 
 

@@ -11,6 +11,7 @@ starts_at = 2026-01-01T00:00:00Z
 ends_at = 2036-01-01T00:00:00Z
 cpm = "2.500"
 budgets = { day = "1000000.00", lifetime = "100000000.00" }
+direct = true
 """
 CAPS = 'frequency_caps = [ { impressions = 100000, per = "day" }, { impressions = 500000, per = "week" } ]'
 

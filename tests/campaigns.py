@@ -21,9 +21,9 @@ def upstream(upstream_id: str, url: str, **limits: object) -> str:
 
 
 def campaign(campaign_id: str, **values: object) -> str:
-    """An active campaign that costs nothing, unless `values` say otherwise."""
+    """An active campaign that costs nothing and may be asked for by its id, unless `values` say otherwise."""
     flight = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"}
-    free = {"id": campaign_id, "advertiser": "Acme", "currency": "USD", "cpm": "0"}
+    free = {"id": campaign_id, "advertiser": "Acme", "currency": "USD", "cpm": "0", "direct": True}
     return _table("campaigns", **{**free, **flight, **values})
 
 

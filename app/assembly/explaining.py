@@ -79,8 +79,11 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
 
 def _candidates(setup: Catalog, request: AdRequest) -> list[str]:
     if request.campaign_id is not None:
-        if request.campaign_id not in setup.campaigns:
+        campaign = setup.campaigns.get(request.campaign_id)
+        if campaign is None:
             raise InvalidRequest("campaign_id", "is not known")
+        if not campaign.direct:
+            raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
         return [request.campaign_id]
     placement = setup.placements.get(request.placement_id or "")
     if placement is None:

@@ -1,7 +1,7 @@
 """Applying a draft: all of it or nothing, and nothing when there is nothing new."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asyncpg import Connection, Record
 
@@ -48,7 +48,8 @@ async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog
     wrong = faults(draft, known)
     if wrong:
         raise InvalidFile(draft.file, wrong)
-    created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *draft.things], known)
+    things = [_complete(thing, known) for thing in draft.things]
+    created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *things], known)
     notes = list(_unfilled(draft.things))
     revision = before.revision
     if created or updated:
@@ -56,6 +57,14 @@ async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog
         notes += await _Change(connection, draft, known).make(changed)
         revision = await setup.bump(connection, changed)
     return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
+
+
+def _complete(thing: Thing, known: Known) -> Thing:
+    """The thing with what its draft leaves as it is: a campaign becomes or stops being direct only by its own word."""
+    if not isinstance(thing, Campaign) or thing.direct is not None:
+        return thing
+    before = known.campaign(thing.id)
+    return replace(thing, direct=before is not None and before.direct)
 
 
 def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Thing], list[Thing]]:

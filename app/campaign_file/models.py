@@ -123,6 +123,7 @@ class CampaignTable(Table):
     without_user: Annotated[domain.WithoutUser, _lax] = domain.WithoutUser.SKIP
     late_impressions: Annotated[domain.LateImpressions, _lax] = domain.LateImpressions.IGNORE
     hold_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
+    direct: bool | None = None
     targeting: TargetingTable = TargetingTable()
 
     @field_validator("ends_at")

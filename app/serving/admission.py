@@ -36,10 +36,14 @@ class Admission:
         self._spans = spans
 
     def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
-        """The campaigns that may serve it, in their order; None if its campaign or placement is not known."""
+        """The campaigns that may serve it, in their order; None if its campaign or placement is not known.
+
+        A campaign that is not direct is answered like an unknown one, so that nobody can try which ids there are.
+        """
         catalog = self._catalogs.current
         if request.campaign_id is not None:
-            return (request.campaign_id,) if request.campaign_id in catalog.campaigns else None
+            campaign = catalog.campaigns.get(request.campaign_id)
+            return (campaign.id,) if campaign is not None and campaign.direct else None
         placement = catalog.placements.get(request.placement_id or "")
         return placement.campaigns if placement else None
 
@@ -53,10 +57,13 @@ class Admission:
         return found
 
     def allows(self, request: AdRequest) -> bool:
-        """Whether the publisher may still ask; that of the placement counts, whatever the request says."""
+        """Whether the placement's publisher may still ask.
+
+        The request's own `publisher_id` is a claim that anybody can make, and never uses up a publisher's limit.
+        """
         catalog = self._catalogs.current
         placement = catalog.placements.get(request.placement_id or "")
-        publisher = catalog.publishers.get((placement.publisher_id if placement else request.publisher_id) or "")
+        publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)
         if publisher is None or publisher.requests_per_s is None:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)

@@ -222,6 +222,7 @@ def _campaign(
         without_user=WithoutUser(row["without_user"]),
         late_impressions=LateImpressions(row["late_impressions"]),
         hold_ttl_s=row["hold_ttl_s"],
+        direct=row["direct"],
         targeting=Targeting(**{key: tuple(values) for key, values in targeting.items()}),
     )
 

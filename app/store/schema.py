@@ -145,6 +145,12 @@ campaigns = Table(
     _must("without_user", Text, "skip or serve, when there are caps and nobody to count"),
     _must("late_impressions", Text, "ignore or charge an impression whose hold was released"),
     _must("hold_ttl_s", Integer, "How long a hold waits for its impression"),
+    _must(
+        "direct",
+        Boolean,
+        "Whether requests may name it by campaign_id; else only its placements sell it",
+        server_default=text("false"),
+    ),
     _must("targeting", JSONB, "Countries, device types and genres it may be shown to", server_default=text("'{}'")),
     _one_of("campaign_status_is_known", "status", "active paused ended"),
     _one_of("campaign_billing_is_known", "billing", "serve impression"),

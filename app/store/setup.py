@@ -51,13 +51,14 @@ ON CONFLICT (id) DO UPDATE SET
 
 PUT_CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
-                       without_user, late_impressions, hold_ttl_s, targeting)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                       without_user, late_impressions, hold_ttl_s, direct, targeting)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (id) DO UPDATE SET
     advertiser = excluded.advertiser, status = excluded.status, currency = excluded.currency,
     timezone = excluded.timezone, starts_at = excluded.starts_at, ends_at = excluded.ends_at, cpm = excluded.cpm,
     billing = excluded.billing, pacing = excluded.pacing, without_user = excluded.without_user,
-    late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, targeting = excluded.targeting
+    late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct,
+    targeting = excluded.targeting
 """
 """Creates or replaces a campaign, without its budgets, caps and upstreams."""
 
@@ -201,6 +202,7 @@ def _campaign(campaign: Campaign) -> tuple[object, ...]:
         campaign.without_user,
         campaign.late_impressions,
         campaign.hold_ttl_s,
+        campaign.direct,
         orjson.dumps(campaign.targeting).decode(),
     )
 

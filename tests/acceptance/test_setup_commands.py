@@ -37,6 +37,7 @@ ASKED: list[tuple[str, dict[str, str]]] = [
 CAP = [{"impressions": 1, "per": "day"}]
 CAMPAIGNS = (
     own_campaign("plain"),
+    own_campaign("sold", direct=False),
     own_campaign("paused", status="paused"),
     own_campaign("over", starts_at="2020-01-01T00:00:00Z", ends_at="2021-01-01T00:00:00Z"),
     own_campaign("early", starts_at="2090-01-01T00:00:00Z"),
@@ -119,6 +120,10 @@ def test_explain_changes_nothing(set_up_database: str) -> None:
     [
         ("user_id=u1", "adserver: campaign_id: or placement_id must be there"),
         ("campaign_id=nowhere", "adserver: campaign_id: is not known"),
+        (
+            "campaign_id=sold",
+            "adserver: campaign_id: names a campaign without direct = true, which only placements sell",
+        ),
         ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: is not known"),
         ("campaign_id=plain&session_id=1", "adserver: session_id: must be a UUID"),
     ],

@@ -7,6 +7,7 @@ ends_at = 2100-01-01T00:00:00Z
 advertiser = "Acme"
 cpm = "2500.00"
 budgets = { lifetime = "100000.00" }
+direct = true
 """
 
 

@@ -15,6 +15,7 @@ ARRIVALS = "app/serving/arrivals.py"
 TOKENS = "app/serving/tokens.py"
 LANES = "app/serving/lanes.py"
 CONNECTIONS = "app/store/connections.py"
+ADMISSION = "app/serving/admission.py"
 
 LIMITS_TEST = "tests/invariants/test_limits.py"
 ONCE_TEST = "tests/invariants/test_once.py"
@@ -23,6 +24,7 @@ DEADLINES_TEST = "tests/invariants/test_deadlines.py"
 HOLDS_TEST = "tests/integration/books/test_holds.py"
 BEACONS_TEST = "tests/integration/test_beacon_urls.py"
 TOKENS_TEST = "tests/unit/serving/test_tokens.py"
+ABUSE_TEST = "tests/invariants/test_abuse.py"
 
 
 @dataclass(frozen=True)
@@ -357,5 +359,21 @@ GUARDS = [
         ".replace(']]>', ']]]]><![CDATA[>')",
         "",
         "tests/unit/vast/test_render.py::test_a_hostile_creative_comes_out_saying_the_same",
+    ),
+    Guard(
+        "A1",
+        "only placements sell a campaign that is not direct",
+        ADMISSION,
+        "return (campaign.id,) if campaign is not None and campaign.direct else None",
+        "return (campaign.id,) if campaign is not None else None",
+        f"{ABUSE_TEST}::test_a_campaign_that_is_not_direct_is_sold_by_its_placements_alone",
+    ),
+    Guard(
+        "A2",
+        "a claimed publisher_id uses up no limit",
+        ADMISSION,
+        "publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)",
+        "publisher = catalog.publishers.get(placement.publisher_id if placement else request.publisher_id or '')",
+        f"{ABUSE_TEST}::test_a_claimed_publisher_id_uses_up_nobodys_limit",
     ),
 ]

@@ -11,7 +11,7 @@ FLAGGED: Json = {"type": "string", "enum": ["0", "1"]}
 _SECONDS: Json = WHOLE | {"minimum": 1, "maximum": DURATION_MAX_S}
 
 DESCRIPTIONS: Mapping[str, str] = {
-    "campaign_id": "Campaign to serve; either this or placement_id",
+    "campaign_id": "Campaign to serve, which must be direct; either this or placement_id",
     "placement_id": "Placement whose campaigns are tried in order",
     "user_id": "Who watches; frequency caps count by it. Only a keyed hash of it is stored",
     "device_id": "What is watched on; counts where there is no user_id",

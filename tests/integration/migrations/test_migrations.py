@@ -50,6 +50,13 @@ WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'lim
 # As in migrations/env.py, which only alembic can import.
 MIGRATION_LOCK = 0x61647376
 
+NEW_CAMPAIGN = """
+INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
+                       without_user, late_impressions, hold_ttl_s)
+VALUES ($1, 'Acme', 'active', 'USD', 'UTC', '2020-01-01Z', '2040-01-01Z', 1, 'serve', 'asap', 'skip', 'ignore', 3600)
+"""
+"""As a server of before revision 0023 sets one up."""
+
 WAITING = """
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
 """
@@ -239,6 +246,18 @@ async def test_a_migration_that_vanishes_gives_its_locks_back(empty_database: st
     with pytest.raises(StoreUnavailable):
         await migration
     await asyncio.to_thread(migrate, empty_database)
+
+
+async def test_campaigns_from_before_there_was_direct_are_direct_and_new_ones_are_not(empty_database: str) -> None:
+    config = alembic_config()
+    config.attributes["database_url"] = empty_database
+    async with connect(empty_database) as connection:
+        await asyncio.to_thread(command.upgrade, config, "0022")
+        await connection.execute(NEW_CAMPAIGN, "before")
+        await asyncio.to_thread(command.upgrade, config, "0023")
+        await connection.execute(NEW_CAMPAIGN, "after")
+        direct = await connection.fetch("SELECT id, direct FROM campaigns")
+    assert dict(map(tuple, direct)) == {"before": True, "after": False}
 
 
 async def test_two_migrations_at_once_do_the_work_once(empty_database: str) -> None:

@@ -59,6 +59,18 @@ async def test_what_a_file_names_is_replaced_as_a_whole(store: Store) -> None:
     assert (spring.budgets, spring.frequency_caps) == ({}, ())
 
 
+async def test_direct_changes_only_where_a_file_says_so(store: Store) -> None:
+    async def direct_after(**keys: object) -> bool | None:
+        await apply_document(store, owned(**keys))
+        return (await loaded(store)).campaigns["spring"].direct
+
+    assert await direct_after() is False
+    assert await direct_after(direct=True) is True
+    assert await direct_after(cpm="3.00") is True
+    assert await direct_after(direct=False) is False
+    assert await direct_after(cpm="4.00") is False
+
+
 async def test_one_fault_and_nothing_is_applied(store: Store) -> None:
     wrong = document()
     wrong["placements"][0]["campaigns"].append("nowhere")

@@ -25,6 +25,8 @@ FAULTS = [
     ("campaigns[0].advertiser", "A\ud800", CONTROL),
     ("campaigns[0].advertiser", "x" * 257, "must not be longer than 256 characters"),
     ("campaigns[0].status", "running", "must be 'active', 'paused' or 'ended'"),
+    ("campaigns[0].direct", "yes", "must be true or false"),
+    ("campaigns[0].direct", 1, "must be true or false"),
     ("campaigns[0].currency", "XXX", "is not a currency of ISO 4217"),
     ("campaigns[0].currency", "usd", "is not a currency of ISO 4217"),
     ("campaigns[0].currency", "DEM", "is not a currency of ISO 4217"),
