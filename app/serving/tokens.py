@@ -1,9 +1,16 @@
 """Signed beacon tokens: which serve, which event, until when.
 
 A token is base64url(payload) + "." + tag. The payload is key id (1 byte), expiry (4, Unix seconds), day of the
-serve (2, days since 1970), slot (1), request key (16), and then the campaign's id; for a click a zero byte and the
-destination follow. One keyed BLAKE2b over the payload gives 64 bytes; each event has eight of its own (a second hash
-makes more), so that a whole document is signed with two hashes, and no event's token says anything of another's.
+serve (2, days since 1970), slot (1), request key (16), and then the sealed subject: the campaign's id, and for a click
+a zero byte and the destination. One keyed BLAKE2b over the payload gives 64 bytes; each event has eight of its own (a
+second hash makes more), so that a whole document is signed with two hashes, and no event's token says anything of
+another's.
+
+Viewers cannot read the subject. Its seal is a keyed hash of it (6 bytes), and the subject XOR a keystream that the key
+and this hash give: a synthetic initialization vector, as in RFC 5297. The same subject always has the same seal, so
+that each is sealed once and kept, and costs a document nothing.
+
+Tokens of releases that did not seal the subject have key ids of their own, and count until they expire.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -11,7 +18,7 @@ from binascii import Error as Base64Error
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 from hmac import compare_digest
 from operator import itemgetter
 from struct import Struct
@@ -27,8 +34,10 @@ HEAD = Struct(">BIHB16s")
 TAG_BYTES = 8
 TAGS_PER_HASH = 8
 EPOCH = date(1970, 1, 1)
+NONCE_BYTES = 6
+"""A multiple of three, so that base64 has no rest. Two of 10,000 subjects share one by a chance of 1 in 5,000,000."""
 SUBJECTS_MAX = 10_000
-"""Campaigns and their destinations, whose base64 is kept."""
+"""Campaigns and their destinations, whose seals are kept."""
 TOKEN_LENGTH_MAX = 2 * URL_BYTES_MAX
 """Characters: a click token carries its destination in base64, which is a third longer, and a campaign's id."""
 
@@ -51,16 +60,26 @@ class ServeRef(NamedTuple):
     destination: str | None
 
 
+class _Key(NamedTuple):
+    """What a secret gives."""
+
+    id: int
+    tag_key: bytes
+    seal_key: bytes
+    """Empty for tokens whose subject is not sealed."""
+
+
 class TokenSigner:
     """Signs with the newest key; verifies with any of them."""
 
     def __init__(self, secrets: Sequence[str], ttl_s: int) -> None:
-        self._keys: dict[int, list[bytes]] = {}
+        self._keys: dict[int, list[_Key]] = {}
         """By id, which is a byte: two secrets may have the same."""
         for secret in secrets:
-            self._keys.setdefault(_key_id(secret), []).append(_key(secret))
-        self._newest, self._newest_key = _key_id(secrets[0]), _key(secrets[0])
-        self._hashes = tuple(blake2b(key=self._newest_key, person=person) for person in _PERSONS)
+            for key in (_key(secret), _unsealed_key(secret)):
+                self._keys.setdefault(key.id, []).append(key)
+        self._newest = _key(secrets[0])
+        self._hashes = tuple(blake2b(key=self._newest.tag_key, person=person) for person in _PERSONS)
         """With the key in them already, which is a third of the work."""
         self._ttl = timedelta(seconds=ttl_s)
         self._stamped: datetime | None = None
@@ -73,7 +92,7 @@ class TokenSigner:
         """A token for every event, by its name; the click's leads to the destination and to nowhere else."""
         head = self._head(request_key, slot, served_at)
         head_text = _text(head)
-        payload, text = _subject(campaign_id)
+        payload, text = _sealed(self._newest.seal_key, campaign_id)
         digits = ""
         for keyed in self._hashes:
             signing = keyed.copy()
@@ -82,8 +101,9 @@ class TokenSigner:
         with_payload = f"{head_text}{text}.".__add__
         tokens = dict(zip(_EVENTS, map(with_payload, _cut_tags(digits)), strict=True))
         if destination is not None:
-            payload, text = _subject(f"{campaign_id}\0{destination}")
-            tokens[Event.CLICK] = f"{head_text}{text}.{_tag(self._newest_key, head + payload, Event.CLICK).hex()}"
+            payload, text = _sealed(self._newest.seal_key, f"{campaign_id}\0{destination}")
+            tag = _tag(self._newest.tag_key, head + payload, Event.CLICK)
+            tokens[Event.CLICK] = f"{head_text}{text}.{tag.hex()}"
         return tokens
 
     def verify(self, token: str, event: Event, now: datetime) -> ServeRef | None:
@@ -94,17 +114,21 @@ class TokenSigner:
         try:
             payload = urlsafe_b64decode(text + "=" * (-len(text) % 4))
             key_id, expires, day, slot, request_key = HEAD.unpack_from(payload)
-            subject = payload[HEAD.size :].decode()
         except (Base64Error, StructError, ValueError):
             return None
         # The whole token is compared, because base64 and hexadecimal have several spellings of the same bytes.
-        spelled = (f"{_text(payload)}.{_tag(key, payload, event).hex()}" for key in self._keys.get(key_id, ()))
-        if not any(compare_digest(token, right) for right in spelled):
+        spelled = _text(payload)
+        for key in self._keys.get(key_id, ()):
+            if compare_digest(token, f"{spelled}.{_tag(key.tag_key, payload, event).hex()}"):
+                break
+        else:
             return None
         expires_at = datetime.fromtimestamp(expires, UTC)
         if expires_at <= now:
             return None
-        campaign_id, _, destination = subject.partition("\0")
+        subject = payload[HEAD.size :]
+        opened = _opened(key.seal_key, subject) if key.seal_key else subject
+        campaign_id, _, destination = opened.decode().partition("\0")
         served_on = EPOCH + timedelta(days=day)
         return ServeRef(DriverUUID(request_key), slot, served_on, expires_at, campaign_id, destination or None)
 
@@ -113,26 +137,43 @@ class TokenSigner:
             # All ads of a group were served at the same moment.
             self._stamped = served_at
             self._stamp = (int((served_at + self._ttl).timestamp()), (served_at.astimezone(UTC).date() - EPOCH).days)
-        return HEAD.pack(self._newest, *self._stamp, slot, request_key.bytes)
+        return HEAD.pack(self._newest.id, *self._stamp, slot, request_key.bytes)
 
 
 @lru_cache(SUBJECTS_MAX)
-def _subject(subject: str) -> tuple[bytes, str]:
+def _sealed(seal_key: bytes, subject: str) -> tuple[bytes, str]:
     """The end of a payload, and its base64: the head before it has 24 bytes, which are 32 characters and no rest."""
-    payload = subject.encode()
+    plain = subject.encode()
+    nonce = blake2b(plain, digest_size=NONCE_BYTES, key=seal_key, person=b"nonce").digest()
+    payload = nonce + _masked(seal_key, nonce, plain)
     return payload, _text(payload)
+
+
+@lru_cache(SUBJECTS_MAX)
+def _opened(seal_key: bytes, sealed: bytes) -> bytes:
+    """The subject of a payload whose tag is right."""
+    return _masked(seal_key, sealed[:NONCE_BYTES], sealed[NONCE_BYTES:])
+
+
+def _masked(seal_key: bytes, nonce: bytes, text: bytes) -> bytes:
+    """The text XOR the keystream, which undoes itself."""
+    keystream = shake_256(seal_key + nonce).digest(len(text))
+    return (int.from_bytes(text) ^ int.from_bytes(keystream)).to_bytes(len(text))
 
 
 def _text(payload: bytes) -> str:
     return urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
-def _key(secret: str) -> bytes:
-    return blake2b(secret.encode(), person=b"beacon").digest()
+def _key(secret: str) -> _Key:
+    key_id = blake2b(secret.encode(), digest_size=1, person=b"sealed key id").digest()[0]
+    tag_key, seal_key = (blake2b(secret.encode(), person=use).digest() for use in (b"sealed beacon", b"subject seal"))
+    return _Key(key_id, tag_key, seal_key)
 
 
-def _key_id(secret: str) -> int:
-    return blake2b(secret.encode(), digest_size=1, person=b"key id").digest()[0]
+def _unsealed_key(secret: str) -> _Key:
+    key_id = blake2b(secret.encode(), digest_size=1, person=b"key id").digest()[0]
+    return _Key(key_id, blake2b(secret.encode(), person=b"beacon").digest(), b"")
 
 
 def _tag(key: bytes, payload: bytes, event: Event) -> bytes:

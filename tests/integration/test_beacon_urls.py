@@ -158,7 +158,15 @@ async def test_an_altered_click_token_is_a_problem_and_never_a_redirect(
     other = click_token(payment, "https://evil.example/")
     swapped = other.partition(".")[0] + "." + token.partition(".")[2]
     leads_nowhere = (await tokens(store))["click"]
-    for bad in (token[:-1], token + "0", "A" + token[1:], swapped, "", "https://evil.example/", leads_nowhere):
+    for bad in (
+        token[:-1],
+        token + "0",
+        token[0].swapcase() + token[1:],
+        swapped,
+        "",
+        "https://evil.example/",
+        leads_nowhere,
+    ):
         response = await player.get("/click", params={"t": bad, "url": "https://evil.example/"})
         assert response.status_code == 400
         assert "location" not in response.headers

@@ -241,8 +241,8 @@ GUARDS = [
         "I6",
         "a token's tag",
         TOKENS,
-        "if not any(compare_digest(token, right) for right in spelled):",
-        "if not any(spelled):",
+        'if compare_digest(token, f"{spelled}.{_tag(key.tag_key, payload, event).hex()}"):',
+        "if spelled:",
         f"{BEACONS_TEST}::test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts",
     ),
     Guard(
@@ -375,5 +375,13 @@ GUARDS = [
         "publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)",
         "publisher = catalog.publishers.get(placement.publisher_id if placement else request.publisher_id or '')",
         f"{ABUSE_TEST}::test_a_claimed_publisher_id_uses_up_nobodys_limit",
+    ),
+    Guard(
+        "A3",
+        "what a token says of its campaign is sealed",
+        TOKENS,
+        "payload = nonce + _masked(seal_key, nonce, plain)",
+        "payload = nonce + plain",
+        f"{TOKENS_TEST}::test_nobody_without_the_key_can_read_whose_ad_it_is_or_where_a_click_leads",
     ),
 ]

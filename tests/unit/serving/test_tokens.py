@@ -3,6 +3,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.campaign_file.fields import ID_LENGTH_MAX
 from app.domain import URL_BYTES_MAX, Event
@@ -13,6 +15,12 @@ REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
 TTL_S = 3600
 
 signer = TokenSigner(["secret"], TTL_S)
+
+
+def payload_of(token: str) -> bytes:
+    """What anybody can read of a token."""
+    text = token.partition(".")[0]
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def test_every_event_has_a_token_that_says_which_serve_it_is_of() -> None:
@@ -53,6 +61,56 @@ def test_no_character_of_a_click_token_can_be_changed_or_added_or_left_out() -> 
         assert signer.verify(token[:at] + token[at].swapcase() + token[at + 1 :], Event.CLICK, SERVED_AT) is None or (
             token[at].swapcase() == token[at]
         )
+
+
+@settings(max_examples=200)
+@given(campaign_id=st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=128), path=st.text("ab/?="))
+def test_whatever_the_campaign_and_the_destination_are_called_they_come_back_and_cannot_be_read(
+    campaign_id: str, path: str
+) -> None:
+    destination = f"https://acme.example/{path}"
+    token = signer.sign_all(REQUEST, 0, SERVED_AT, campaign_id, destination)["click"]
+    ref = signer.verify(token, Event.CLICK, SERVED_AT)
+    assert ref is not None
+    assert (ref.campaign_id, ref.destination) == (campaign_id, destination)
+    assert b"acme.example" not in payload_of(token)
+
+
+def test_nobody_without_the_key_can_read_whose_ad_it_is_or_where_a_click_leads() -> None:
+    tokens = signer.sign_all(REQUEST, 0, SERVED_AT, "campaign", "https://acme.example/?a=b")
+    for token in tokens.values():
+        assert not any(word in payload_of(token) for word in (b"camp", b"acme", b"http"))
+    assert len({payload_of(token)[24:] for event, token in tokens.items() if event != "click"}) == 1
+    others = TokenSigner(["other"], TTL_S).sign_all(REQUEST, 0, SERVED_AT, "campaign")
+    assert payload_of(others["start"])[24:] != payload_of(tokens["start"])[24:]
+
+
+def test_two_requests_have_no_token_in_common() -> None:
+    another = UUID(int=REQUEST.int + 1)
+    tokens = [signer.sign_all(key, 0, SERVED_AT, "campaign").values() for key in (REQUEST, another)]
+    assert not set(tokens[0]) & set(tokens[1])
+
+
+@pytest.mark.parametrize(
+    ("event", "token", "destination"),
+    [
+        (Event.IMPRESSION, "5Wmk4Q9QIQIBmKPwAABwAIAAAAAAAAABY2FtcGFpZ24.c0502d95446a2afd", None),
+        (
+            Event.CLICK,
+            "5Wmk4Q9QIQIBmKPwAABwAIAAAAAAAAABY2FtcGFpZ24AaHR0cHM6Ly9hY21lLmV4YW1wbGUvP2E9Yg.d13a93c8ace78f94",
+            "https://acme.example/?a=b",
+        ),
+    ],
+)
+def test_a_token_from_before_subjects_were_sealed_is_good_until_it_expires(
+    event: Event, token: str, destination: str | None
+) -> None:
+    ref = signer.verify(token, event, SERVED_AT)
+    assert ref is not None
+    assert (ref.request_key, ref.slot, ref.campaign_id, ref.destination) == (REQUEST, 2, "campaign", destination)
+    assert signer.verify(token, Event.START, SERVED_AT) is None
+    assert signer.verify(token, event, SERVED_AT + timedelta(seconds=TTL_S)) is None
+    assert TokenSigner(["other"], TTL_S).verify(token, event, SERVED_AT) is None
 
 
 def test_a_click_token_has_room_for_the_longest_destination_and_campaign_id() -> None:
