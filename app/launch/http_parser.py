@@ -28,21 +28,14 @@ class RequestParser(HttpRequestParser):
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
         """Reads on; raises HttpParserError for what is no HTTP, or would be a tunnel."""
-        parser, rest = self, self._read(data)
-        while rest is not None:
-            if parser.get_method() == b"CONNECT":
-                raise HttpParserError("no tunnels")
-            head = parser._head()
-            parser = self._connection.parser = RequestParser(self._connection)
-            rest = parser._read(head + rest)
-
-    def _read(self, data: bytes) -> bytes | None:
-        """Gives what comes behind a head that proposes another protocol, if there is one."""
         try:
-            super().feed_data(data)
+            HttpRequestParser.feed_data(self, data)
         except HttpParserUpgrade as upgrade:
-            return data[upgrade.args[0] :]
-        return None
+            if self.get_method() == b"CONNECT":
+                raise HttpParserError("no tunnels") from None
+            # The connection hands over one head at a time: this goes no deeper.
+            parser = self._connection.parser = RequestParser(self._connection)
+            parser.feed_data(self._head() + data[upgrade.args[0] :])
 
     def _head(self) -> bytes:
         lines = [b"%s %s HTTP/%s" % (self.get_method(), self._connection.url, self.get_http_version().encode())]

@@ -6,6 +6,7 @@ import sys
 
 import uvicorn
 
+from app.launch.connection_limits import CONNECTIONS_MAX, FILES_RESERVED, KEEP_ALIVE_S
 from app.launch.http_protocol import OneWriteProtocol
 from app.launch.launched import LaunchedServer
 from app.launch.listening import shared_socket
@@ -13,9 +14,6 @@ from app.settings import Settings
 
 APPLICATION = "app.main:create_app"
 BACKLOG = 4096
-CONNECTIONS_MAX = 20_000
-# Longer than a player pauses between two ads of a break, and than most proxies keep a connection.
-KEEP_ALIVE_S = 75
 GRACE_S = 5
 
 
@@ -33,7 +31,7 @@ def configuration(factory: str = APPLICATION) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        limit_concurrency=CONNECTIONS_MAX,
+        limit_concurrency=_connections_max(),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
@@ -47,6 +45,11 @@ def main() -> None:
     settings = Settings()
     server = LaunchedServer(configuration(*sys.argv[1:2]))
     server.run(sockets=[shared_socket(settings.host, settings.port)])
+
+
+def _connections_max() -> int:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(CONNECTIONS_MAX, files - FILES_RESERVED)
 
 
 def _allow_connections() -> None:

@@ -3,18 +3,21 @@
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.errors import InvalidRequest
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body; raises InvalidRequest as soon as it is longer than `bytes_max`."""
+    """The whole body; raises InvalidRequest as soon as it is longer than `bytes_max`, or if the client hangs up."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise InvalidRequest("body", f"must not be longer than {bytes_max} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > bytes_max:
+                raise InvalidRequest("body", f"must not be longer than {bytes_max} bytes")
+    except ClientDisconnect:
+        raise InvalidRequest("body", "must come whole") from None
     return bytes(body)
 
 

@@ -14,9 +14,12 @@ _TITLES = {
     401: "Not authorized",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     410: "Gone",
     415: "Unsupported media type",
+    431: "Request header fields too large",
+    501: "Not implemented",
     503: "Unavailable",
 }
 

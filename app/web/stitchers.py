@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -22,6 +23,17 @@ log = structlog.get_logger()
 
 BATCH_PATH = "/v1/ads"
 NDJSON = "application/x-ndjson"
+
+AHEAD_MAX = 64
+"""Requests of one batch that are decided or being decided, and whose lines the stitcher has not taken yet."""
+
+
+class _BatchRequest(NamedTuple):
+    """One of many: its parameters, or what is wrong with them."""
+
+    request_id: str | None
+    values: dict[str, str]
+    error: InvalidRequest | None = None
 
 
 class Stitchers:
@@ -43,39 +55,66 @@ class Stitchers:
         client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
         return StreamingResponse(self._lines(asked, client), media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
-    async def _lines(self, asked: list[dict[str, Any]], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:
-        tasks = [asyncio.create_task(self._line(no, one, client)) for no, one in enumerate(asked)]
+    async def _lines(self, asked: list[_BatchRequest], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:
+        """A request is begun when a line before it was taken: a stitcher that does not read costs few ads."""
+        decided: asyncio.Queue[bytes] = asyncio.Queue()
+        waiting = iter(enumerate(asked))
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def decide(index: int, one: _BatchRequest) -> None:
+            decided.put_nowait(await self._line(index, one, client))
+
+        def begin(count: int) -> None:
+            for index, one in islice(waiting, count):
+                tasks.add(task := asyncio.create_task(decide(index, one)))
+                task.add_done_callback(tasks.discard)
+
+        begin(AHEAD_MAX)
         try:
-            for decided in asyncio.as_completed(tasks):
-                yield await decided
+            for _ in asked:
+                yield await decided.get()
+                begin(1)
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _line(self, no: int, one: dict[str, Any], client: tuple[str | None, str | None]) -> bytes:
+    async def _line(self, index: int, one: _BatchRequest, client: tuple[str | None, str | None]) -> bytes:
         """A request's line, also if it fails, because the other requests' ads are paid for and must arrive."""
-        request_id = _written(one.get("request_id")) or str(new_request_key())
-        line: dict[str, object] = {"request_id": request_id, "index": no}
-        try:
-            answered = await self._desk.answer(_values(one), request_id, client, stitched=True)
-        except AdServerError as error:
-            line |= _problem(error)
-        except Exception:
-            log.exception("request failed", path=BATCH_PATH)
-            line |= {"status": 500, "reason": "something went wrong here"}
-        else:
-            line |= _ad(answered)
+        request_id = one.request_id or str(new_request_key())
+        line = {"request_id": request_id, "index": index} | await self._result(one, request_id, client)
         return orjson.dumps(line) + b"\n"
 
+    async def _result(
+        self, one: _BatchRequest, request_id: str, client: tuple[str | None, str | None]
+    ) -> dict[str, object]:
+        if one.error is not None:
+            return _problem(one.error)
+        try:
+            return _ad(await self._desk.answer(one.values, request_id, client, stitched=True))
+        except AdServerError as error:
+            return _problem(error)
+        except Exception:
+            log.exception("request failed", path=BATCH_PATH)
+            return {"status": 500, "reason": "something went wrong here"}
 
-def _requests(body: object, batch_max: int) -> list[dict[str, Any]]:
+
+def _requests(body: object, batch_max: int) -> list[_BatchRequest]:
     """The list of requests, alone or under `requests`."""
     asked = body.get("requests") if isinstance(body, dict) else body
     if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
         raise InvalidRequest("requests", "must be a list of objects")
     if not 0 < len(asked) <= batch_max:
         raise InvalidRequest("requests", f"must be 1 to {batch_max} requests")
-    return asked
+    return [_read(one) for one in asked]
+
+
+def _read(one: dict[str, Any]) -> _BatchRequest:
+    """A request of the batch, without the JSON that it came in."""
+    request_id = _written(one.get("request_id"))
+    try:
+        return _BatchRequest(request_id, _values(one))
+    except InvalidRequest as error:
+        return _BatchRequest(request_id, {}, error.with_traceback(None))
 
 
 def _values(one: dict[str, Any]) -> dict[str, str]:

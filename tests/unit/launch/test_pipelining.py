@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
@@ -17,11 +17,19 @@ TURNS_MAX = 3
 """How many turns of the event loop an answer takes at the most."""
 
 ANSWER = re.compile(rb"HTTP/1.1 200 OK\r\n(?:[^\r]+\r\n)+\r\n(\d+)\.")
-PATHS = ("/hot", "/cold")
+BODIES = {
+    "/hot": b"\r\n",
+    "/cold": b"\r\n",
+    "/posted": b"Content-Length: 8\r\n\r\n\r\n\r\nbody",
+    "/chunked": b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    "/early": b"Content-Length: 4\r\n\r\nbody",
+}
+"""Of requests for each path: the rest of the head, and the body. `/early` is answered without it."""
 
 
 def request(no: int, path: str, turns: int) -> bytes:
-    return b"GET %s?%d.%d HTTP/1.1\r\nHost: a\r\n\r\n" % (path.encode(), no, turns)
+    method = b"GET" if path in ("/hot", "/cold") else b"POST"
+    return b"%s %s?%d.%d HTTP/1.1\r\nHost: a\r\n%s" % (method, path.encode(), no, turns, BODIES[path])
 
 
 def after(turns: int, call: Callable[[], None]) -> None:
@@ -38,9 +46,16 @@ def hot(asked: DirectRequest, respond: Respond) -> None:
     after(int(asked.query.partition(b".")[2]), lambda: respond(answer))
 
 
-async def cold(scope: Scope, _receive: Receive, send: Send) -> None:
+async def cold(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with the query too."""
     query = scope["query_string"]
+    body, more = b"", scope["path"] in ("/posted", "/chunked")
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message["body"], message["more_body"]
+    assert body in (b"", b"body", b"\r\n\r\nbody")
     for _ in range(int(query.partition(b".")[2])):
         await asyncio.sleep(0)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(query))]})
@@ -52,7 +67,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-asking = st.lists(st.tuples(st.sampled_from(PATHS), st.integers(0, TURNS_MAX)), min_size=1, max_size=6)
+asking = st.lists(st.tuples(st.sampled_from(sorted(BODIES)), st.integers(0, TURNS_MAX)), min_size=1, max_size=6)
 cutting = st.lists(st.integers(0, 1000), max_size=4)
 
 
@@ -76,6 +91,7 @@ async def talk(asked: list[tuple[str, int]], cuts: list[int], hang_up_after: int
     return [int(no) for no in ANSWER.findall(b"".join(wire.writes))], faults
 
 
+@settings(deadline=None)
 @given(asking, cutting)
 def test_everybody_is_answered_in_order(asked: list[tuple[str, int]], cuts: list[int]) -> None:
     answers, faults = asyncio.run(talk(asked, cuts, None))
@@ -83,6 +99,7 @@ def test_everybody_is_answered_in_order(asked: list[tuple[str, int]], cuts: list
     assert faults == []
 
 
+@settings(deadline=None)
 @given(asking, cutting, st.integers(0, 4))
 def test_who_hangs_up_disturbs_nobody(asked: list[tuple[str, int]], cuts: list[int], hang_up_after: int) -> None:
     answers, faults = asyncio.run(talk(asked, cuts, hang_up_after))

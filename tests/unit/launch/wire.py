@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
@@ -12,18 +12,22 @@ from app.launch.worker import configuration
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_HOT = b"GET /hot?q=1 HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n"
-PROPOSAL = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+PROPOSAL = b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+W = TypeVar("W", bound="Wire")
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Wire(asyncio.Transport):
-    """Notes what is written, and whether it was closed."""
+    """Notes what is written, whether it was closed, and whether that was said to be the last of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
         self.closed = False
+        self.ended = False
+        self.paused = False
 
     def write(self, data: Any) -> None:
         self.writes.append(bytes(data))
@@ -31,22 +35,43 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def is_closing(self) -> bool:
         return self.closed
 
     def pause_reading(self) -> None:
-        pass
+        self.paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.paused = False
 
 
-def connected(app: App) -> tuple[OneWriteProtocol, ServerState, Wire]:
-    """A connection that has just been made."""
-    config = configuration()
-    config.load()
+Connected = tuple[OneWriteProtocol, ServerState, W]
+
+
+def connected(
+    app: App, *, wire: W | None = None, connections_max: int | None = None, like: Connected[Any] | None = None
+) -> Connected[W]:
+    """A connection that has just been made, of the same server as another (`like`) or of one of its own."""
+    if like is None:
+        config, state = configuration(), ServerState()
+        config.load()
+        config.limit_concurrency = connections_max or config.limit_concurrency
+    else:
+        config, state = like[0].config, like[1]
     config.loaded_app = app
-    state, wire = ServerState(), Wire()
+    wire = cast(W, Wire()) if wire is None else wire
     protocol = OneWriteProtocol(config, state, {})
     protocol.connection_made(wire)
     return protocol, state, wire
@@ -57,6 +82,7 @@ async def answered(app: App, *requests: bytes) -> Wire:
     protocol, state, wire = connected(app)
     for request in requests:
         protocol.data_received(request)
+        await turns_of_the_loop()
         while state.tasks:
             await asyncio.wait(state.tasks)
     return wire
@@ -70,7 +96,14 @@ async def once(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def turns_of_the_loop() -> None:
-    """More of them than a timer that is due takes to be called."""
-    for _ in range(10):
+async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """As `once`, when the body is here."""
+    while (await receive()).get("more_body"):
+        pass
+    await once(scope, receive, send)
+
+
+async def turns_of_the_loop(count: int = 10) -> None:
+    """By default more of them than a timer that is due takes to be called."""
+    for _ in range(count):
         await asyncio.sleep(0)
