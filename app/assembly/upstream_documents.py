@@ -1,47 +1,84 @@
-"""Upstream bodies as serving hands them out: compiled once, whole for a single ad, in Ads for a pod."""
+"""Upstream bodies as serving hands them out, Ad by Ad: each alone in its document, or as a part of a pod."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from app.domain import VastVersion
 from app.errors import NoAd
-from app.vast.parse import Parsed, parse
+from app.vast.parse import Ad, Parsed, parse
 from app.vast.schema import V1_0
 from app.vast.template import Template
-from app.vast.trackers import ad_fragments, with_trackers
+from app.vast.trackers import ad_fragments, only_ad, with_trackers
+from app.vast.tree import serialized
 
 KEPT_MAX = 512
 KEPT_BODY_BYTES_MAX = 32_768
 """Many upstreams send the same document again and again: so many of the small ones are kept compiled."""
 
 
-class CompiledDocument:
-    """An upstream's document with our trackers, and what a pod and the unwrapping need to know of it.
+@dataclass(frozen=True, slots=True)
+class AdFacts:
+    """What choosing among the Ads of a document needs to know of one of them."""
 
-    Its tree is not kept, because it takes many times the memory of the body: the Ads for a pod are parsed anew when a
-    pod first asks for them.
+    position: int
+    """Among the Ads of the document."""
+    sequence: int | None
+    """Its place in the document's pod; None for a stand-alone Ad."""
+    is_wrapper: bool
+    duration_s: float | None
+    """Of its linear creatives together, in seconds; None for a Wrapper, and where the document does not say."""
+    advertiser: str | None
+    creative_ids: frozenset[str]
+    """What tells its creatives from others; empty for a Wrapper."""
+
+
+class CompiledDocument:
+    """An upstream's document: the facts of its Ads, and each of them with our trackers.
+
+    Its tree is not kept, because it takes many times the memory of the body. A document with one Ad, which is the
+    rule, is compiled at once; of another, an Ad is parsed again and compiled when it is first asked for.
     """
 
     def __init__(self, body: bytes, parsed: Parsed, base_url: str) -> None:
         self._body = body
         self._base_url = base_url
-        self._fragments: tuple[VastVersion, Sequence[Template]] | None = None
+        self._alone: dict[int, Template] = {}
+        self._in_pod: tuple[VastVersion, Sequence[Template]] | None = None
         self.version = parsed.version
-        self.whole = with_trackers(parsed, base_url)
-        self.has_wrapper = any(ad.is_wrapper for ad in parsed.ads)
         self.fits_pods = parsed.schema is not V1_0
         """Whether its Ads can stand beside others: those of VAST 1 have no equivalent in a later version."""
-        self.advertisers = frozenset(ad.advertiser for ad in parsed.ads if ad.advertiser)
-        inlines = [ad for ad in parsed.ads if not ad.is_wrapper]
-        self.creative_ids = frozenset(creative_id for ad in inlines for creative_id in ad.creative_ids)
-        self.duration_s = _duration_s(parsed)
-        """Of all its linear creatives together, in seconds; None for a Wrapper, which does not know."""
+        self.ads = tuple(_facts(position, ad) for position, ad in enumerate(parsed.ads) if ad.is_playable)
+        self.has_wrapper = any(ad.is_wrapper for ad in self.ads)
+        if len(self.ads) == 1:
+            self._alone[self.ads[0].position] = with_trackers(parsed, base_url, self.ads[0].position)
 
-    def ads(self, version: VastVersion) -> Sequence[Template]:
-        """Its Ads, for a pod of that version, not earlier than its own; raises UnusableVast unless it `fits_pods`."""
-        if self._fragments is None or self._fragments[0] is not version:
-            self._fragments = (version, ad_fragments(parse(self._body), self._base_url, version))
-        return self._fragments[1]
+    def alone(self, position: int) -> Template:
+        """The document with that Ad and no other."""
+        if position not in self._alone:
+            self._alone[position] = with_trackers(parse(self._body), self._base_url, position)
+        return self._alone[position]
+
+    def in_pod(self, position: int, version: VastVersion) -> Template:
+        """That Ad for a pod of that version, not earlier than its own; raises UnusableVast unless it `fits_pods`."""
+        if self._in_pod is None or self._in_pod[0] is not version:
+            self._in_pod = (version, ad_fragments(parse(self._body), self._base_url, version))
+        return self._in_pod[1][position]
+
+    def body_with(self, position: int) -> bytes:
+        """A body of which that Ad is the only one, from which the same answer can be made again."""
+        return self._body if len(self.ads) == 1 else serialized(only_ad(parse(self._body), position))
+
+
+def _facts(position: int, ad: Ad) -> AdFacts:
+    return AdFacts(
+        position=position,
+        sequence=ad.sequence,
+        is_wrapper=ad.is_wrapper,
+        duration_s=None if ad.is_wrapper else ad.duration_s,
+        advertiser=ad.advertiser,
+        creative_ids=frozenset() if ad.is_wrapper else frozenset(ad.creative_ids),
+    )
 
 
 class UpstreamDocuments:
@@ -58,10 +95,5 @@ class UpstreamDocuments:
     def _compile(self, body: bytes) -> CompiledDocument:
         parsed = parse(body)
         if not parsed.has_ad:
-            raise NoAd("no Ad in the document", parsed.error_urls)
+            raise NoAd("no Ad with anything to show in the document", parsed.error_urls)
         return CompiledDocument(body, parsed, self._base_url)
-
-
-def _duration_s(parsed: Parsed) -> float | None:
-    durations = [duration for ad in parsed.ads for duration in ad.durations_s]
-    return None if any(ad.is_wrapper for ad in parsed.ads) or not durations else sum(durations)

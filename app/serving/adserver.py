@@ -320,12 +320,15 @@ class AdServer:
             return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
 
     def _recall(self, catalog: Catalog, ticket: Ticket, serve: EarlierServe) -> ServedAd:
-        """The document is kept for requests with a name only; others still have in hand what was fetched for them."""
-        fetched = ticket.in_hand.get(serve.campaign_id)
-        if serve.upstream_id is not None and serve.document is not None:
+        """The document is kept for requests with a name only; others still have what their last attempt served."""
+        if serve.upstream_id is None:
+            creative = _creative(catalog, serve.campaign_id, serve.creative_id)
+            return ServedAd(serve.slot, serve.campaign_id, creative, None)
+        if serve.document is not None:
             fetched = self._source.restore(serve.upstream_id, serve.document)
-        creative = _creative(catalog, serve.campaign_id, serve.creative_id)
-        return ServedAd(serve.slot, serve.campaign_id, creative, fetched)
+            return ServedAd(serve.slot, serve.campaign_id, None, fetched)
+        attempted = (ad for ad in ticket.attempted if (ad.slot, ad.campaign_id) == (serve.slot, serve.campaign_id))
+        return next(attempted, ServedAd(serve.slot, serve.campaign_id, None, None))
 
 
 def _upstreams(catalog: Catalog, campaign: Campaign) -> list[Upstream]:

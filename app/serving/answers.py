@@ -1,6 +1,5 @@
 """From a served outcome to the VAST document that the player gets."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.domain import Campaign, Catalog, Creative, VastVersion
@@ -33,12 +32,12 @@ class Answers:
         self._compiled: dict[TemplateKey, _Compiled] = {}
 
     def vast(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
-        """The whole document: a single ad in its own version if an upstream's, a pod in the latest of its ads'."""
+        """The whole document: an upstream's single ad in its own version, a pod in the latest of its ads."""
         if len(served.ads) > 1:
             return self._pod(served, version, catalog)
         ad = served.ads[0]
         if ad.fetched is not None:
-            return ad.fetched.document.whole.render(self._values(served, ad))
+            return ad.fetched.document.alone(ad.position).render(self._values(served, ad))
         if ad.creative is None:
             return empty(version)
         template = self._own(ad.creative, version, catalog, in_pod=False)
@@ -49,18 +48,16 @@ class Answers:
         version = max((version, *(upstream_ad.document.version for upstream_ad in fetched)))
         ads: list[bytes] = []
         for ad in served.ads:
-            values = self._values(served, ad)
-            for number, template in enumerate(self._ad_templates(ad, version, catalog)):
-                values |= {"sequence": str(len(ads) + 1)}
-                if number:
-                    values |= {"ad_serving_id": f"{_ad_serving_id(served, ad)}-{number + 1}"}
-                ads.append(template.render(values))
+            template = self._in_pod(ad, version, catalog)
+            if template is not None:
+                ads.append(template.render(self._values(served, ad) | {"sequence": str(len(ads) + 1)}))
         return document(version, ads)
 
-    def _ad_templates(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> Sequence[Template]:
+    def _in_pod(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> Template | None:
+        """None for an ad that is asked for again and is not known any more."""
         if ad.fetched is not None:
-            return ad.fetched.document.ads(version)
-        return [self._own(ad.creative, version, catalog, in_pod=True)] if ad.creative is not None else []
+            return ad.fetched.document.in_pod(ad.position, version)
+        return self._own(ad.creative, version, catalog, in_pod=True) if ad.creative is not None else None
 
     def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> Template:
         campaign = catalog.campaigns[creative.campaign_id]

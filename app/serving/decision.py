@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
-from app.serving.tickets import Choice, Ticket, UpstreamDocument
+from app.domain import Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
+from app.serving.tickets import Choice, FetchedAd, Ticket
 
 
 def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
@@ -37,55 +37,6 @@ def fitting_creatives(ticket: Ticket, creatives: Sequence[Creative], room_s: int
         for creative in creatives
         if (longest is None or creative.duration_s <= longest) and (shortest is None or creative.duration_s >= shortest)
     ]
-
-
-def misfits(choices: Sequence[Choice]) -> list[Choice]:
-    """Of a ticket's choices, in the order of their slots, those whose fetched ad does not go with the others.
-
-    It is too long or too short for the request, does not fit in what is left of the pod, cannot stand in a pod, or has
-    an advertiser or a creative that another slot has.
-    """
-    found: list[Choice] = []
-    advertisers = {choice.campaign.advertiser for choice in choices if choice.fetched is None}
-    creative_ids: set[str] = set()
-    room_s: float | None = choices[0].ticket.request.pod_duration_s if choices else None
-    for choice in choices:
-        duration_s = _duration_s(choice)
-        if choice.fetched is not None and (
-            not _lasts_as_asked(choice.ticket.request, duration_s, room_s)
-            or (choice.ticket.request.pod_size > 1 and _repeats(choice.fetched.document, advertisers, creative_ids))
-        ):
-            found.append(choice)
-            continue
-        advertisers.add(choice.campaign.advertiser)
-        if choice.fetched is not None:
-            advertisers |= choice.fetched.document.advertisers
-            creative_ids |= choice.fetched.document.creative_ids
-        if room_s is not None:
-            room_s -= duration_s or 0
-    return found
-
-
-def _duration_s(choice: Choice) -> float | None:
-    if choice.fetched is not None:
-        return choice.fetched.document.duration_s
-    return choice.creative.duration_s if choice.creative is not None else None
-
-
-def _lasts_as_asked(request: AdRequest, duration_s: float | None, room_s: float | None) -> bool:
-    """A Wrapper does not say how long its ad is: then nothing speaks against it."""
-    if duration_s is None:
-        return True
-    longest = min((limit for limit in (request.max_duration_s, room_s) if limit is not None), default=duration_s)
-    return (request.min_duration_s or 0) <= duration_s <= longest
-
-
-def _repeats(document: UpstreamDocument, advertisers: Collection[str], creative_ids: Collection[str]) -> bool:
-    return (
-        not document.fits_pods
-        or not document.advertisers.isdisjoint(advertisers)
-        or not document.creative_ids.isdisjoint(creative_ids)
-    )
 
 
 class Chooser:
@@ -130,7 +81,7 @@ class Chooser:
             campaign = self._catalog.campaigns[campaign_id]
             if campaign_id in ticket.refusals or campaign.advertiser in advertisers:
                 continue
-            choice = self._candidate(ticket, campaign, len(choices), room_s, played)
+            choice = self._candidate(ticket, campaign, room_s, played)
             if choice is None:
                 continue
             choices.append(choice)
@@ -141,7 +92,7 @@ class Chooser:
         return choices
 
     def _candidate(
-        self, ticket: Ticket, campaign: Campaign, slot: int, room_s: int | None, played: Collection[str]
+        self, ticket: Ticket, campaign: Campaign, room_s: int | None, played: Collection[str]
     ) -> Choice | None:
         counted = bool(campaign.frequency_caps)
         countable = is_countable(campaign, ticket.user_key, ticket.request.session_id)
@@ -150,7 +101,8 @@ class Chooser:
             ticket.refusals[campaign.id] = NoFillReason.CONSENT if withheld else NoFillReason.NO_USER
             return None
         if campaign.upstreams:
-            return Choice(ticket, slot, campaign, None, ticket.in_hand.get(campaign.id), counted)
+            fetched = ticket.in_hand.get(campaign.id)
+            return Choice(ticket, campaign, None, fetched, counted, _ads_max(ticket.request.pod_size, fetched))
         suitable = fitting_creatives(
             ticket, self._catalog.creatives.get(campaign.id, ()), ticket.request.pod_duration_s
         )
@@ -162,4 +114,11 @@ class Chooser:
         if not unplayed:
             return None
         creative = unplayed[ticket.request_key.int % len(unplayed)]
-        return Choice(ticket, slot, campaign, creative, None, counted)
+        return Choice(ticket, campaign, creative, None, counted)
+
+
+def _ads_max(pod_size: int, fetched: FetchedAd | None) -> int:
+    """How many slots an upstream's answer may fill: before it is here, all of them."""
+    if pod_size == 1 or fetched is None:
+        return pod_size
+    return min(pod_size, max(1, sum(ad.sequence is not None for ad in fetched.document.ads)))

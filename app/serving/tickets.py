@@ -23,39 +23,61 @@ from app.serving.context import SessionContext
 from app.vast.template import Template
 
 
+class UpstreamAd(Protocol):
+    """The facts of one Ad of an upstream's document."""
+
+    @property
+    def position(self) -> int:
+        """Its place among the document's Ads."""
+
+    @property
+    def sequence(self) -> int | None:
+        """Its place in the document's pod; None for a stand-alone Ad."""
+
+    @property
+    def is_wrapper(self) -> bool:
+        """Whether it leads to an ad elsewhere."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it plays, in seconds; None where the document does not say."""
+
+    @property
+    def advertiser(self) -> str | None:
+        """Who advertises in it, where the document says."""
+
+    @property
+    def creative_ids(self) -> frozenset[str]:
+        """What tells its creatives from others."""
+
+
 class UpstreamDocument(Protocol):
-    """An upstream's document with our trackers, compiled."""
+    """An upstream's document, each of its Ads with our trackers."""
 
     @property
     def version(self) -> VastVersion:
         """The version that it is in."""
 
     @property
-    def whole(self) -> Template:
-        """The document as a whole."""
-
-    @property
     def fits_pods(self) -> bool:
         """Whether its Ads can stand beside others."""
 
     @property
-    def advertisers(self) -> frozenset[str]:
-        """Who advertises in it, as far as it says."""
+    def ads(self) -> Sequence[UpstreamAd]:
+        """Its Ads that have something to show, in document order; there is at least one."""
 
-    @property
-    def creative_ids(self) -> frozenset[str]:
-        """What tells its creatives from others."""
+    def alone(self, position: int) -> Template:
+        """The document with that Ad and no other."""
 
-    @property
-    def duration_s(self) -> float | None:
-        """How long it plays; None if it does not know."""
+    def in_pod(self, position: int, version: VastVersion) -> Template:
+        """That Ad for a pod of that version, which is not earlier than the document's own."""
 
-    def ads(self, version: VastVersion) -> Sequence[Template]:
-        """Its Ads one by one, for a pod of that version, which is not earlier than its own."""
+    def body_with(self, position: int) -> bytes:
+        """A body of which that Ad is the only one, from which the same answer can be made again."""
 
 
 class FetchedAd(Protocol):
-    """An upstream's ad, ready to be served."""
+    """An upstream's answer, ready to be served."""
 
     @property
     def upstream_id(self) -> str:
@@ -63,20 +85,17 @@ class FetchedAd(Protocol):
 
     @property
     def document(self) -> UpstreamDocument:
-        """What the player gets."""
-
-    @property
-    def body(self) -> bytes:
-        """The document as it came, kept for requests that may be asked again."""
+        """What players get an Ad of."""
 
 
 class ServedAd(NamedTuple):
-    """One ad of an answer: an own creative, or an upstream's document."""
+    """One Ad of an answer: an own creative, or the Ad at `position` in an upstream's document."""
 
     slot: int
     campaign_id: str
     creative: Creative | None
     fetched: FetchedAd | None
+    position: int = 0
 
 
 @dataclass(slots=True)
@@ -127,6 +146,8 @@ class Ticket:
     refusals: dict[str, NoFillReason] = field(default_factory=dict)
     in_hand: dict[str, FetchedAd] = field(default_factory=dict)
     """Upstream ads that are already here, by campaign."""
+    attempted: tuple[ServedAd, ...] = ()
+    """What the last transaction that paid for it served: it counts if that turns out to be committed."""
     trace: object = None
     """What ties it to its trace, if somebody traces."""
     run: tuple[str, ...] = ()
@@ -175,24 +196,46 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Choice:
-    """A candidate chosen for one slot of a request."""
+    """A candidate chosen for a request: an own creative, which is one Ad, or what its upstreams answer."""
 
     ticket: Ticket
-    slot: int
     campaign: Campaign
     creative: Creative | None
     fetched: FetchedAd | None
     counted: bool
-    """Whether frequency caps count this ad."""
-    full_windows: list[str] = field(default_factory=list)
-    """Cap windows that turned out to have no room for it, and so did not count it."""
-    paid: bool = False
+    """Whether frequency caps count its ads."""
+    ads_max: int = 1
+    """How many Ads of the answer it may be, which is what the caps count before the answer is known."""
+    short_windows: dict[str, int] = field(default_factory=dict)
+    """Cap windows with too little room, and how many ads each of them counted."""
+    ads_paid: int = 0
 
     def refuse(self, reason: NoFillReason) -> None:
         """Takes the campaign out of what its request may still try."""
         self.ticket.refusals[self.campaign.id] = reason
 
     @property
-    def in_hand(self) -> bool:
+    def has_ad(self) -> bool:
         """Whether there is an ad to serve."""
         return self.creative is not None or self.fetched is not None
+
+    @property
+    def ads_allowed(self) -> int:
+        """How many Ads of it the caps have room for."""
+        return min(self.short_windows.values(), default=self.ads_max)
+
+
+@dataclass(slots=True, eq=False)
+class Selection:
+    """One Ad of a choice, to be paid for and served; `position` is its place in an upstream's document."""
+
+    choice: Choice
+    slot: int
+    position: int = 0
+    paid: bool = False
+
+    @property
+    def served_ad(self) -> ServedAd:
+        """What the player gets."""
+        choice = self.choice
+        return ServedAd(self.slot, choice.campaign.id, choice.creative, choice.fetched, self.position)

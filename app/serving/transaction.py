@@ -22,12 +22,13 @@ from asyncpg import Connection, Record
 from app.domain import Campaign, Catalog, NoFillReason
 from app.errors import UpstreamFailed
 from app.serving.arrivals import Arrivals, Recall
-from app.serving.decision import Chooser, misfits
+from app.serving.decision import Chooser
 from app.serving.doubts import CAMPAIGN_S, USER_S, Doubts
 from app.serving.group import Group, Late
 from app.serving.patience import Patience
+from app.serving.selection import select
 from app.serving.spans import Steps
-from app.serving.tickets import Choice, FetchedAd, Served, ServedAd, Ticket
+from app.serving.tickets import Choice, FetchedAd, Selection, Served, ServedAd, Ticket
 from app.store import budgets, candidates, caps, serves, sessions
 
 log = structlog.get_logger()
@@ -90,12 +91,12 @@ class GroupTransaction:
                     await self._take(choices)
                 with steps.step("fetch"):
                     late = await self._fetch_missing(choices)
-                    _refuse_misfits(choices)
+                    selections = _select(choices)
                 with steps.step("spend"):
-                    await self._spend(choices)
+                    paid = await self._spend(selections)
                     await self._give_back(choices)
                 asking = await self._answer_overtaken(asking, choices, late)
-                self._group.served += self._served(choices)
+                self._group.served += self._served(paid)
                 # This runs once COMMIT is on its way, when there is nothing else to do than to wait for the disk.
                 asyncio.get_running_loop().call_soon(self._prepare, self._group)
         except BaseException:
@@ -160,27 +161,24 @@ class GroupTransaction:
         return deciding, choices
 
     async def _take(self, choices: list[Choice]) -> None:
-        """Counts the ads; refuses the choices for which a cap has no room."""
+        """Counts as many ads as there may be; refuses the choices for which a cap has no room."""
         counted = [choice for choice in choices if choice.counted]
         if not counted:
             return
-        taken = await caps.take(
-            self._connection,
-            [choice.campaign.id for choice in counted],
-            [choice.ticket.user_key for choice in counted],
-            [choice.ticket.request.session_id for choice in counted],
-        )
+        taken = await caps.take(self._connection, [_count(choice) for choice in counted])
         self._hear(taken.revision, taken.at)
-        for no, window in taken.uncounted:
-            counted[no].full_windows.append(window)
-            self._refuse(counted[no].ticket, counted[no].campaign.id, NoFillReason.FREQUENCY_CAP)
+        for position, window, ads in taken.short:
+            choice = counted[position]
+            choice.short_windows[window] = ads
+            if not ads:
+                self._refuse(choice.ticket, choice.campaign.id, NoFillReason.FREQUENCY_CAP)
 
     async def _fetch_missing(self, choices: list[Choice]) -> list[Late]:
         """Fetches, all at once, what is not in hand; returns what is still on its way when patience runs out."""
         tasks = {
             asyncio.create_task(self._fetch(choice.ticket, choice.campaign)): choice
             for choice in choices
-            if not choice.in_hand and not choice.full_windows
+            if not choice.has_ad and choice.ads_allowed
         }
         if not tasks:
             return []
@@ -207,38 +205,41 @@ class GroupTransaction:
                 choice.refuse(NoFillReason.UPSTREAM)
         return late
 
-    async def _spend(self, choices: list[Choice]) -> None:
-        """Pays for the ads in hand, first come first served; not for requests whose deadline has passed already."""
-        payable = [
-            choice for choice in choices if choice.in_hand and not choice.full_windows and not choice.ticket.over
-        ]
+    async def _spend(self, selections: list[Selection]) -> list[Selection]:
+        """Pays for the ads, first come first served; not for requests whose deadline has passed already."""
+        payable = [selection for selection in selections if not selection.choice.ticket.over]
         if not payable:
-            return
-        spent = await budgets.spend(self._connection, [_payment(choice) for choice in payable])
+            return []
+        spent = await budgets.spend(self._connection, [_payment(selection) for selection in payable])
         self._hear(spent.revision, spent.at)
-        for no, choice in enumerate(payable):
-            if reason := spent.refusals.get(no):
+        paid: list[Selection] = []
+        for index, selection in enumerate(payable):
+            choice = selection.choice
+            if reason := spent.refusals.get(index):
                 self._refuse(choice.ticket, choice.campaign.id, reason)
             else:
-                choice.paid = True
-        paid = [choice for choice in payable if choice.paid]
+                choice.ads_paid += 1
+                paid.append(selection)
         _number_slots(paid)
         await self._remember(paid)
+        return paid
 
-    async def _remember(self, paid: list[Choice]) -> None:
+    async def _remember(self, paid: list[Selection]) -> None:
         """Writes what makes a request answerable again, and what its session has now played."""
-        named = [choice for choice in paid if choice.ticket.may_be_served]
         documents = [
-            (choice.ticket.request_key, choice.slot, choice.fetched.body) for choice in named if choice.fetched
+            (selection.choice.ticket.request_key, selection.slot, fetched.document.body_with(selection.position))
+            for selection in paid
+            if selection.choice.ticket.may_be_served and (fetched := selection.choice.fetched) is not None
         ]
         if documents:
             await serves.keep_documents(self._connection, documents)
         # Of requests without a name too: the server asks for one again whose connection broke.
         if paid and _near_midnight(self._at):
-            await serves.claim_midnight(self._connection, list({choice.ticket.request_key for choice in paid}))
+            request_keys = {selection.choice.ticket.request_key for selection in paid}
+            await serves.claim_midnight(self._connection, list(request_keys))
         played = [
             (choice.ticket.request.session_id, choice.creative.id)
-            for choice in paid
+            for choice in (selection.choice for selection in paid)
             if choice.ticket.request.session_id is not None and choice.creative is not None
         ]
         if played:
@@ -246,15 +247,18 @@ class GroupTransaction:
 
     async def _give_back(self, choices: list[Choice]) -> None:
         """No ad, no count."""
-        unpaid = [choice for choice in choices if choice.counted and not choice.paid]
+        unpaid = [choice for choice in choices if choice.counted and choice.ads_paid < choice.ads_max]
         if not unpaid:
             return
         revision = await caps.give_back(
             self._connection,
-            [choice.campaign.id for choice in unpaid],
-            [choice.ticket.user_key for choice in unpaid],
-            [choice.ticket.request.session_id for choice in unpaid],
-            [(no, window) for no, choice in enumerate(unpaid) for window in choice.full_windows],
+            [_count(choice) for choice in unpaid],
+            [choice.ads_paid for choice in unpaid],
+            [
+                caps.Short(position, window, ads)
+                for position, choice in enumerate(unpaid)
+                for window, ads in choice.short_windows.items()
+            ],
         )
         if revision != self._catalog.revision:
             raise CatalogMovedError
@@ -265,23 +269,25 @@ class GroupTransaction:
         A first attempt that was still under way when they were admitted may have taken the last room there was. What
         refused them was committed, so that its serve is seen now, and is their answer.
         """
-        settled = {choice.ticket for choice in choices if choice.paid} | {choice.ticket for choice, _ in late}
+        settled = {choice.ticket for choice in choices if choice.ads_paid} | {choice.ticket for choice, _ in late}
         refused = [ticket for ticket in asking if ticket not in settled]
         settled.update(await self._arrivals.answer_repeats(refused))
         return [ticket for ticket in asking if ticket in settled]
 
-    def _served(self, choices: list[Choice]) -> list[tuple[Ticket, Served]]:
+    def _served(self, paid: list[Selection]) -> list[tuple[Ticket, Served]]:
         """What the tickets get that were paid for."""
         ads: dict[Ticket, list[ServedAd]] = {}
-        for choice in choices:
-            if choice.paid:
-                ad = ServedAd(choice.slot, choice.campaign.id, choice.creative, choice.fetched)
-                ads.setdefault(choice.ticket, []).append(ad)
-        return [(ticket, Served(ticket.request_key, self._at, tuple(of_ticket))) for ticket, of_ticket in ads.items()]
+        for selection in paid:
+            ads.setdefault(selection.choice.ticket, []).append(selection.served_ad)
+        served = []
+        for ticket, of_ticket in ads.items():
+            ticket.attempted = tuple(of_ticket)
+            served.append((ticket, Served(ticket.request_key, self._at, ticket.attempted)))
+        return served
 
     def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
         """Sorts the tickets that were not served into late and undecided."""
-        paid = {choice.ticket for choice in choices if choice.paid}
+        paid = {choice.ticket for choice in choices if choice.ads_paid}
         waiting = {choice.ticket for choice, _ in late}
         for ticket in asking:
             ticket.heard = ticket.heard or self._at is not BEFORE_ANYTHING
@@ -298,30 +304,36 @@ def _first_upstream(choice: Choice) -> str:
     return choice.campaign.upstreams[0]
 
 
-def _refuse_misfits(choices: list[Choice]) -> None:
+def _select(choices: list[Choice]) -> list[Selection]:
     """What a fetched ad is like is not known before it is here; an own creative was chosen because it fits."""
-    if all(choice.fetched is None for choice in choices):
-        return
+    selections: list[Selection] = []
     for _, of_ticket in groupby(choices, key=lambda choice: choice.ticket):
-        in_hand = [choice for choice in of_ticket if choice.in_hand and not choice.full_windows]
-        for choice in misfits(in_hand):
-            choice.refuse(NoFillReason.NO_CANDIDATE)
-            choice.fetched = None
+        with_ad = [choice for choice in of_ticket if choice.has_ad and choice.ads_allowed]
+        if with_ad:
+            selections += select(with_ad)
+    return selections
 
 
-def _number_slots(paid: list[Choice]) -> None:
+def _number_slots(paid: list[Selection]) -> None:
     """The slots of each request without holes, as the statement that paid for them has numbered them."""
     used: dict[Ticket, int] = {}
-    for choice in paid:
-        choice.slot = used.get(choice.ticket, 0)
-        used[choice.ticket] = choice.slot + 1
+    for selection in paid:
+        ticket = selection.choice.ticket
+        selection.slot = used.get(ticket, 0)
+        used[ticket] = selection.slot + 1
 
 
-def _payment(choice: Choice) -> budgets.Payment:
+def _count(choice: Choice) -> caps.Count:
+    ticket = choice.ticket
+    return caps.Count(choice.campaign.id, ticket.user_key, ticket.request.session_id, choice.ads_max)
+
+
+def _payment(selection: Selection) -> budgets.Payment:
+    choice = selection.choice
     ticket = choice.ticket
     return budgets.Payment(
         request_key=ticket.request_key,
-        slot=choice.slot,
+        slot=selection.slot,
         campaign_id=choice.campaign.id,
         creative_id=choice.creative.id if choice.creative else None,
         upstream_id=choice.fetched.upstream_id if choice.fetched else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -22,92 +23,102 @@ WITH opened AS (
     FROM opened
 ), due AS MATERIALIZED (
     SELECT a.no, CASE c."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
-           campaign_id, c."window", c.cap, c.window_start, c.expires_at
-    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
-        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+           a.ads, campaign_id, c."window", c.cap, c.window_start, c.expires_at
+    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[])
+        WITH ORDINALITY AS a (campaign_id, user_key, session_id, ads, no)
     JOIN capped c USING (campaign_id)
 ), counted AS (
     INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
-    SELECT user_key, campaign_id, "window", window_start, 1, cap, expires_at
+    SELECT user_key, campaign_id, "window", window_start, least(ads, cap), cap, expires_at
     FROM due WHERE user_key IS NOT NULL
     ORDER BY user_key, campaign_id, "window"
     ON CONFLICT (user_key, campaign_id, "window", window_start) DO UPDATE
-        SET count = f.count + 1, cap = excluded.cap
+        SET count = least(f.count + excluded.count, excluded.cap), cap = excluded.cap
         WHERE f.count < excluded.cap
-    RETURNING user_key, campaign_id, "window"
-), uncounted AS (
-    SELECT no, "window" FROM due LEFT JOIN counted USING (user_key, campaign_id, "window")
-    WHERE due.user_key IS NOT NULL AND counted.user_key IS NULL
+    RETURNING user_key, campaign_id, "window", new.count - coalesce(old.count, 0) AS ads
+), short AS (
+    SELECT no, "window", coalesce(counted.ads, 0) AS ads
+    FROM due LEFT JOIN counted USING (user_key, campaign_id, "window")
+    WHERE due.user_key IS NOT NULL AND counted.ads IS DISTINCT FROM due.ads
 )
-SELECT catalog.revision, adserver_clock() AS at, no, "window" FROM catalog LEFT JOIN uncounted ON true
+SELECT catalog.revision, adserver_clock() AS at, no, "window", ads FROM catalog LEFT JOIN short ON true
 """
-"""Counts one ad in every window of each cap, where there is room; returns the windows that had none.
+"""Counts ads in every window of each cap, as many as there is room for; returns the windows that had too little room,
+and how many ads each of them counted.
 
-What was counted of an ad with a full window is to be given back. The rows are locked in the order of user, campaign
-and window, which is the same in every transaction. A session lasts a day at the most, so its count may be swept a day
-later. Every row has the catalog's revision and the database's clock.
+What the other windows counted beyond that is given back later. The rows are locked in the order of user, campaign and
+window, which is the same in every transaction. A session lasts at most a day, so its count may be swept a day later.
+Every row has the catalog's revision and the database's clock.
 
 The windows are computed for each campaign and not for each ad. Without OFFSET 0, `window_start` would be put in the
 place of the column of that name, and `window_end` is not inlined when its argument is that long: ten times slower."""
 
 GIVE_BACK = """
-UPDATE frequency_caps f SET count = f.count - 1
-FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
-    WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+UPDATE frequency_caps f SET count = f.count - (coalesce(short.ads, a.taken) - a.paid)
+FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[], $5::integer[])
+    WITH ORDINALITY AS a (campaign_id, user_key, session_id, taken, paid, no)
 JOIN campaigns c ON c.id = a.campaign_id
 JOIN campaign_caps w ON w.campaign_id = a.campaign_id
+LEFT JOIN unnest($6::bigint[], $7::text[], $8::integer[]) AS short (no, "window", ads)
+    ON short.no = a.no AND short."window" = w."window"
 WHERE f.campaign_id = a.campaign_id AND f."window" = w."window"
     AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
     AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
-    AND (a.no, w."window") NOT IN (SELECT * FROM unnest($4::bigint[], $5::text[]))
+    AND coalesce(short.ads, a.taken) > a.paid
 """
-"""Takes back the counts of ads that were not paid for, except in the windows that did not count them.
+"""Takes back the counts of ads that were not paid for, in each window as many as it counted.
 
-Nobody waits here for anybody: the transaction has these rows locked since it took them."""
+No lock is waited for: the transaction has held these rows since it took them."""
 
 REVISION = "SELECT revision FROM catalog"
 """The catalog's revision: caps are given back by the same definitions that they were taken by, or not at all."""
 
-Uncounted = tuple[int, str]
-"""Position in what was asked, from 0, and a window that did not count it."""
+
+class Count(NamedTuple):
+    """The ads of one campaign to be counted for one user, in the order of the statement's parameters."""
+
+    campaign_id: str
+    user_key: UUID | None
+    session_id: UUID | None
+    ads: int = 1
+
+
+class Short(NamedTuple):
+    """A window with too little room: the position of what was asked, from 0, and how many ads it counted."""
+
+    position: int
+    window: str
+    ads: int
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a group's ads: those that are not in `uncounted` are counted in every window."""
+    """What became of a group's counts: where nothing is `short`, all windows counted all ads."""
 
     revision: int
     at: datetime
-    uncounted: list[Uncounted]
+    short: list[Short]
 
 
-async def take(
-    connection: "Connection[Record]",
-    campaign_ids: Sequence[str],
-    user_keys: Sequence[UUID | None],
-    session_ids: Sequence[UUID | None],
-) -> Taken:
-    """Counts an ad for each position of the parallel sequences; no user may stand in them twice with one campaign."""
-    rows = await connection.fetch(TAKE, campaign_ids, user_keys, session_ids)
-    uncounted = [(row["no"] - 1, row["window"]) for row in rows if row["no"] is not None]
-    return Taken(rows[0]["revision"], rows[0]["at"], uncounted)
+async def take(connection: "Connection[Record]", counts: Sequence[Count]) -> Taken:
+    """Counts ads in all cap windows of their campaigns; no user may occur twice with the same campaign."""
+    rows = await connection.fetch(TAKE, *zip(*counts, strict=True))
+    short = [Short(row["no"] - 1, row["window"], row["ads"]) for row in rows if row["no"] is not None]
+    return Taken(rows[0]["revision"], rows[0]["at"], short)
 
 
 async def give_back(
-    connection: "Connection[Record]",
-    campaign_ids: Sequence[str],
-    user_keys: Sequence[UUID | None],
-    session_ids: Sequence[UUID | None],
-    uncounted: Sequence[Uncounted],
+    connection: "Connection[Record]", counts: Sequence[Count], paid: Sequence[int], short: Sequence[Short]
 ) -> int:
-    """Takes the counts back, but for the `uncounted` windows; returns the catalog's revision that this went by."""
+    """Takes the counts back, except for the number of ads `paid` of each; returns the catalog's revision in use.
+
+    `short` has the windows that counted fewer ads than they were asked to, with positions in `counts`.
+    """
+    campaign_ids, user_keys, session_ids, taken = zip(*counts, strict=True)
     await connection.execute(
         GIVE_BACK,
-        campaign_ids,
-        user_keys,
-        session_ids,
-        [no + 1 for no, _ in uncounted],
-        [window for _, window in uncounted],
+        *(campaign_ids, user_keys, session_ids, taken, paid),
+        *([position + 1 for position, _, _ in short], [window for _, window, _ in short], [ads for _, _, ads in short]),
     )
     revision: int = await connection.fetchval(REVISION)
     return revision

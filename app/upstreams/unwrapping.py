@@ -70,7 +70,7 @@ class Unwrapper:
         chain = _Chain(self._client, self._error_calls, upstream, values, deadline)
         try:
             document = parse(body)
-            unwrapped = await chain.resolve(document, document.ads, _Trail())
+            unwrapped = await chain.resolve(document, document.playable_ads, _Trail())
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
         if not unwrapped.has_ad:
@@ -136,11 +136,9 @@ class _Chain:
             raise UpstreamFailed(self.upstream.id, FailureKind.DEADLINE)
         if len(here.urls) > WRAPPERS_MAX or here.is_loop or self.requests >= REQUESTS_MAX:
             raise UpstreamFailed(self.upstream.id, FailureKind.WRAPPER_LIMIT)
-        if not wrapper.tag_uri:
-            raise UnusableVast("a Wrapper without VASTAdTagURI")
         self.requests += 1
         limits = Limits(remaining_s, self.upstream.max_body_bytes, self.upstream.max_redirects)
-        url = self.values.stranger_url(wrapper.tag_uri, int(1000 * remaining_s))
+        url = self.values.stranger_url(wrapper.tag_uri or "", int(1000 * remaining_s))
         return parse(await self.client.stranger(self.upstream.id, url, self.values.headers(), limits))
 
     def _admitted(self, wrapper: Ad, answer: Parsed) -> list[Ad]:

@@ -9,7 +9,9 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
+from app.vast.durations import seconds
 from app.vast.normalizing import normalized
+from app.vast.playable import is_playable
 from app.vast.prolog import has_no_element, readable
 from app.vast.schema import V1_0, Schema, schema_of
 from app.vast.tree import Element, children, content, descendants, local_name, uris
@@ -18,8 +20,6 @@ BODY_BYTES_MAX = 2 * 2**20
 ADS_MAX = 50
 CREATIVES_MAX = 200
 """Over all Ads; every Ad and Creative gets trackers, so that without a limit a small body made a huge answer."""
-
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(\.\d{1,3})?", re.ASCII)
 
 
 _DOCTYPE = re.compile(rb"(?:<\?[^>]{0,200}>)?\s*<!DOCTYPE", re.IGNORECASE)
@@ -32,12 +32,14 @@ class Ad:
     id: str | None
     sequence: int | None
     is_wrapper: bool
+    is_playable: bool
+    """Whether there is anything in it that a player could show, or that leads to it."""
     error_urls: tuple[str, ...]
     advertiser: str | None
     creative_ids: tuple[str, ...]
     """Universal ad ids, or where there are none the ids of the creatives: what tells two ads of a pod apart."""
-    durations_s: tuple[float, ...]
-    """Of its linear creatives."""
+    duration_s: float | None
+    """Of its linear creatives together; None where one of them does not say, and for an Ad without any."""
     tag_uri: str | None
     """VASTAdTagURI of a Wrapper (in VAST 1, VASTAdTagURL); the rest as in VAST 4.2 section 3.19 with its defaults."""
     follow_additional_wrappers: bool
@@ -65,7 +67,12 @@ class Parsed:
     @property
     def has_ad(self) -> bool:
         """False for the answer that says "no ad"."""
-        return bool(self.ads)
+        return bool(self.playable_ads)
+
+    @property
+    def playable_ads(self) -> list[Ad]:
+        """The Ads with something to show."""
+        return [ad for ad in self.ads if ad.is_playable]
 
 
 def parse(body: bytes) -> Parsed:
@@ -147,10 +154,11 @@ def _ad(ad: Element, element: Element) -> Ad:
         id=ad.get("id"),
         sequence=int(sequence) if re.fullmatch(r"\d{1,9}", sequence, re.ASCII) else None,
         is_wrapper=local_name(element) == "Wrapper",
+        is_playable=is_playable(element),
         error_urls=uris(element, "Error"),
         advertiser=next((content(child) for child in children(element, "Advertiser")), None),
         creative_ids=tuple(dict.fromkeys(_creative_ids(element))),
-        durations_s=tuple(_durations_s(element)),
+        duration_s=_duration_s(element),
         tag_uri=next(iter((*uris(element, "VASTAdTagURI"), *uris(element, "VASTAdTagURL"))), None),
         follow_additional_wrappers=_flag(element, "followAdditionalWrappers", default=True),
         allow_multiple_ads=_flag(element, "allowMultipleAds", default=False),
@@ -171,11 +179,15 @@ def universal_ad_id(element: Element) -> str:
     return content(element) or element.get("idValue", "").strip()
 
 
-def _durations_s(element: Element) -> Iterator[float]:
-    for duration in descendants(element, "Creatives", "Creative", "Linear", "Duration"):
-        if match := _CLOCK.fullmatch(content(duration)):
-            hours, minutes, seconds, fraction = match.groups()
-            yield int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(fraction or 0)
+def _duration_s(element: Element) -> float | None:
+    linears = list(descendants(element, "Creatives", "Creative", "Linear")) or children(element, "Video")
+    durations = [_length_s(linear) for linear in linears]
+    known = [duration for duration in durations if duration is not None]
+    return sum(known) if known and len(known) == len(durations) else None
+
+
+def _length_s(linear: Element) -> float | None:
+    return next((seconds(content(duration)) for duration in children(linear, "Duration")), None)
 
 
 def _flag(element: Element, name: str, *, default: bool) -> bool:

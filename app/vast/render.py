@@ -57,9 +57,9 @@ def _ad(creative: Creative, campaign: Campaign, schema: Schema, base_url: str, s
     }
     if creative.description is not None:
         children["Description"] = element("Description", text(creative.description))
-    return element(
-        "Ad", element("InLine", _in_order(schema.orders["InLine"], children)), id=creative.id, sequence=sequence
-    )
+    inline = element("InLine", _in_order(schema.orders["InLine"], children))
+    # The id is the serve's: some players show an Ad only once whose id they have seen.
+    return element("Ad", inline, id=gap("ad_serving_id"), sequence=sequence)
 
 
 def _in_order(sequence: Sequence[str], children: Mapping[str, str]) -> str:
@@ -68,17 +68,17 @@ def _in_order(sequence: Sequence[str], children: Mapping[str, str]) -> str:
 
 
 def _creative(creative: Creative, schema: Schema, base_url: str) -> str:
-    if not schema.has_universal_ad_id:
-        return element("Creative", _linear(creative, schema, base_url), id=creative.id)
-    # A stitcher tells creatives apart by this id, so one that is in no registry goes by its own.
+    # Stitchers tell creatives apart by these ids, so one that is in no registry goes by its own.
     ad_id = creative.universal_ad_id or creative.id
+    if not schema.has_universal_ad_id:
+        return element("Creative", _linear(creative, schema, base_url), id=creative.id, AdID=ad_id)
     universal = element(
         "UniversalAdId",
         text(ad_id),
         idRegistry=creative.universal_ad_id_registry,
         idValue=ad_id if schema.version is VastVersion.V4_0 else None,
     )
-    return element("Creative", _linear(creative, schema, base_url), universal, id=creative.id)
+    return element("Creative", _linear(creative, schema, base_url), universal, id=creative.id, adId=ad_id)
 
 
 def _linear(creative: Creative, schema: Schema, base_url: str) -> str:

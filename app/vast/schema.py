@@ -21,6 +21,7 @@ class Schema:
     has_ad_sequence: bool = False
     has_ad_serving_id: bool = False
     has_universal_ad_id: bool = False
+    has_allow_multiple_ads: bool = False
     has_single_error: bool = False
     """Whether an Ad has room for one Error only, and the root for none."""
 
@@ -142,6 +143,7 @@ V4_0 = replace(
         "Icon": (*_RESOURCES_4, "IconClicks", "IconViewTracking"),
     },
     has_universal_ad_id=True,
+    has_allow_multiple_ads=True,
     has_single_error=False,
 )
 

@@ -13,15 +13,18 @@ from app.vast.parse import Parsed, contents
 from app.vast.schema import NONLINEAR_EVENTS, SCHEMAS, V1_0, Schema
 from app.vast.template import Template, gap
 from app.vast.trackers_1 import add_to_vast_1
-from app.vast.tree import Element, children, descendants, ensure, place, serialized
+from app.vast.tree import Element, children, descendants, ensure, local_name, place, serialized
 
 
-def with_trackers(parsed: Parsed, base_url: str) -> Template:
-    """The whole document in UTF-8, every Ad of it with our Impression, Error, tracking events and click tracking.
+def with_trackers(parsed: Parsed, base_url: str, position: int = 0) -> Template:
+    """The document in UTF-8 with one of its Ads, to which our Impression, Error, tracking and click tracking are added.
 
-    VAST 2.0 and 3.0 have room for one Error in an Ad: where there is one already, ours stays out.
+    `position` is that of the Ad in `parsed.ads`; no other Ad stays. VAST 2.0 and 3.0 have room for one Error in an Ad:
+    where there is one already, ours stays out. A Wrapper may lead to one Ad only, since one Ad is what is paid for.
     """
-    tree = _tracked(parsed, base_url)
+    tree = only_ad(parsed, position)
+    ((_, content),) = contents(tree.getroot())
+    _track(content, parsed.schema, base_url)
     return Template.compile(serialized(tree))
 
 
@@ -33,11 +36,34 @@ def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = No
     if version is not None and not _fits(parsed, SCHEMAS[version]):
         parsed = convert(parsed, version)
     fragments = []
-    for ad, _ in contents(_tracked(parsed, base_url).getroot()):
+    for ad, content in contents(deepcopy(parsed.tree).getroot()):
+        _keep_only(ad, content)
+        _track(content, parsed.schema, base_url)
         if parsed.schema.has_ad_sequence:
             ad.set("sequence", gap("sequence"))
         fragments.append(Template.compile(fragment(ad)))
     return fragments
+
+
+def only_ad(parsed: Parsed, position: int) -> etree._ElementTree:
+    """A copy of the document without its other Ads; of a pod, that leaves a stand-alone Ad."""
+    tree = deepcopy(parsed.tree)
+    root = tree.getroot()
+    ad, content = contents(root)[position]
+    _keep_only(ad, content)
+    others = [other for other in root.findall("{*}Ad") if other is not ad]
+    for other in others:
+        root.remove(other)
+    if others:
+        ad.attrib.pop("sequence", "")
+    return tree
+
+
+def _keep_only(ad: Element, content: Element) -> None:
+    """Removes what an Ad has beside its InLine or Wrapper: a player might show a second one."""
+    for other in (*ad.findall("{*}InLine"), *ad.findall("{*}Wrapper")):
+        if other is not content:
+            ad.remove(other)
 
 
 def _fits(parsed: Parsed, schema: Schema) -> bool:
@@ -46,17 +72,14 @@ def _fits(parsed: Parsed, schema: Schema) -> bool:
     return parsed.schema is schema and root.prefix is None and etree.QName(root).namespace == schema.namespace
 
 
-def _tracked(parsed: Parsed, base_url: str) -> etree._ElementTree:
-    tree = deepcopy(parsed.tree)
-    trackers = _Trackers(parsed.schema, base_url)
-    for number, (_, content) in enumerate(contents(tree.getroot()), start=1):
-        if parsed.schema is V1_0:
-            add_to_vast_1(content, base_url)
-        elif parsed.ads[number - 1].is_wrapper:
-            trackers.add_to_wrapper(content)
-        else:
-            trackers.add_to_inline(content, number)
-    return tree
+def _track(content: Element, schema: Schema, base_url: str) -> None:
+    """Adds our trackers to an InLine or Wrapper."""
+    if schema is V1_0:
+        add_to_vast_1(content, base_url)
+    elif local_name(content) == "Wrapper":
+        _Trackers(schema, base_url).add_to_wrapper(content)
+    else:
+        _Trackers(schema, base_url).add_to_inline(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +87,11 @@ class _Trackers:
     schema: Schema
     base_url: str
 
-    def add_to_inline(self, inline: Element, number: int) -> None:
+    def add_to_inline(self, inline: Element) -> None:
         self._add_impression(inline)
         if self.schema.has_ad_serving_id:
             # It differs for every InLine that is served (VAST 4.2 section 3.4.3), so theirs cannot stay.
-            suffix = "" if number == 1 else f"-{number}"
-            ensure(inline, "AdServingId", self.schema).text = gap("ad_serving_id") + suffix
+            ensure(inline, "AdServingId", self.schema).text = gap("ad_serving_id")
         for linear in descendants(inline, "Creatives", "Creative", "Linear"):
             self._add_linear(linear)
         for nonlinear_ads in descendants(inline, "Creatives", "Creative", "NonLinearAds"):
@@ -80,6 +102,12 @@ class _Trackers:
         for nonlinear_ads in descendants(wrapper, "Creatives", "Creative", "NonLinearAds"):
             self._add_nonlinear(nonlinear_ads)
         self._add_linear(self._linear_of(wrapper))
+        self._allow_one_ad(wrapper)
+
+    def _allow_one_ad(self, wrapper: Element) -> None:
+        """One Ad is the default too; the schemas before 4.0 do not have the attribute (VAST 4.2 section 3.19)."""
+        if self.schema.has_allow_multiple_ads or "allowMultipleAds" in wrapper.attrib:
+            wrapper.set("allowMultipleAds", "false")
 
     def _linear_of(self, wrapper: Element) -> Element:
         """One Linear is enough, since all of a Wrapper's track the same ad, and needed even where it tracks nothing."""

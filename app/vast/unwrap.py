@@ -24,7 +24,7 @@ def admitted(wrapper: Ad, answer: Parsed) -> list[Ad]:
 
     Without `allowMultipleAds` that is the first stand-alone Ad; an only Ad counts as one, though it has a `sequence`.
     """
-    ads = [ad for ad in answer.ads if wrapper.follow_additional_wrappers or not ad.is_wrapper]
+    ads = [ad for ad in answer.playable_ads if wrapper.follow_additional_wrappers or not ad.is_wrapper]
     if wrapper.allow_multiple_ads or len(ads) < 2:
         return ads
     return [ad for ad in ads if ad.sequence is None][:1]
@@ -34,4 +34,5 @@ def fallback(document: Parsed, failed: Ad, used: Collection[Ad]) -> Ad | None:
     """The stand-alone Ad that takes the place of a Wrapper without an ad, if it asks for that (`fallbackOnNoAd`)."""
     if not failed.fallback_on_no_ad:
         return None
-    return next((ad for ad in document.ads if ad.sequence is None and ad is not failed and ad not in used), None)
+    stand_alone = (ad for ad in document.playable_ads if ad.sequence is None)
+    return next((ad for ad in stand_alone if ad is not failed and ad not in used), None)

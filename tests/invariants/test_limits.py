@@ -22,7 +22,7 @@ CAPS = [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "week"}]
 SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
 GRANT = "least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))"
 UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
-COUNT_GUARD = "WHERE f.count < excluded.cap"
+COUNT_GUARD = "least(f.count + excluded.count, excluded.cap)"
 OPEN_PERIOD = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
 VALUES ('tight', 'hour', '2026-01-01T00:00:00Z', 7)
@@ -65,15 +65,34 @@ async def test_a_user_sees_as_many_ads_as_every_cap_allows(database: str) -> Non
 async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
     """The first campaign is full in one window and not in the other: neither count may move."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
-    user = uuid4()
+    count = caps.Count("capped", uuid4(), None)
     async with connected(database) as connection:
-        taken = await caps.take(connection, ["capped"], [user], [None])
+        await caps.take(connection, [count])
         await connection.execute("UPDATE frequency_caps SET count = cap WHERE \"window\" = 'day'")
-        taken = await caps.take(connection, ["capped"], [user], [None])
-        assert taken.uncounted == [(0, "day")]
-        await caps.give_back(connection, ["capped"], [user], [None], taken.uncounted)
-        counts = dict(await connection.fetch('SELECT "window", count FROM frequency_caps'))
-    assert counts == {"day": 3, "week": 1}
+        taken = await caps.take(connection, [count])
+        assert taken.short == [(0, "day", 0)]
+        await caps.give_back(connection, [count], [0], taken.short)
+        assert await counts(connection) == {"day": 3, "week": 1}
+
+
+async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted(database: str) -> None:
+    """Of four ads wanted, one window counts three and the other four; two are paid for in the end."""
+    await set_up(database, own_campaign("capped", frequency_caps=CAPS))
+    count = caps.Count("capped", uuid4(), None, ads=4)
+    async with connected(database) as connection:
+        taken = await caps.take(connection, [count])
+        assert taken.short == [(0, "day", 3)]
+        assert await counts(connection) == {"day": 3, "week": 4}
+        await caps.give_back(connection, [count], [2], taken.short)
+        assert await counts(connection) == {"day": 2, "week": 2}
+        taken = await caps.take(connection, [count])
+        assert sorted(taken.short) == [(0, "day", 1), (0, "week", 3)]
+        await caps.give_back(connection, [count], [1], taken.short)
+        assert await counts(connection) == {"day": 3, "week": 3}
+
+
+async def counts(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
+    return dict(await connection.fetch('SELECT "window", count FROM frequency_caps'))
 
 
 async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -98,15 +117,14 @@ async def test_the_schema_refuses_what_the_statements_let_through(
     await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
     spend = without(without(budgets.SPEND, GRANT, "r.wanted"), UPDATE_GUARD)
     monkeypatch.setattr(budgets, "SPEND", spend)
-    monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD))
-    user = uuid4()
+    monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD, "f.count + excluded.count"))
+    count = caps.Count("tight", uuid4(), None, ads=2)
     async with connected(database) as connection:
         with pytest.raises(asyncpg.CheckViolationError, match="spend_within_budget"):
             await paying(connection)
-        for _ in range(3):
-            await caps.take(connection, ["tight"], [user], [None])
+        await caps.take(connection, [count])
         with pytest.raises(asyncpg.CheckViolationError, match="count_within_cap"):
-            await caps.take(connection, ["tight"], [user], [None])
+            await caps.take(connection, [count])
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ class Viewer:
 
     async def takes(self, connection: "Connection[Record]", campaign_id: str) -> None:
         """Only the first half of being served an ad."""
-        taken = await caps.take(connection, [campaign_id], [self.key], [self.session_id])
-        assert not taken.uncounted
+        taken = await caps.take(connection, [caps.Count(campaign_id, self.key, self.session_id)])
+        assert not taken.short
 
     async def pays(self, connection: "Connection[Record]", *campaign_ids: str) -> None:
         """The other half."""

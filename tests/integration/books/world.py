@@ -81,25 +81,21 @@ def payment(campaign_id: str, user_key: UUID | None = None, session_id: UUID | N
 async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -> list[Payment]:
     """Serves one group as the server does: takes caps, spends, gives back; returns what was paid for."""
     async with connection.transaction():
-        taken = await caps.take(connection, *_counted(payments))
-        refused = {payments[no].request_key for no, _ in taken.uncounted}
+        taken = await caps.take(connection, [_count(one) for one in payments])
+        refused = {payments[short.position].request_key for short in taken.short}
         asking = [one for one in payments if one.request_key not in refused]
         refusals = (await budgets.spend(connection, asking)).refusals if asking else {}
         assert "unopened" not in refusals.values()
         paid = [one for no, one in enumerate(asking) if no not in refusals]
         unpaid = [one for one in payments if one not in paid]
         if unpaid:
-            windows = [(unpaid.index(payments[no]), window) for no, window in taken.uncounted]
-            await caps.give_back(connection, *_counted(unpaid), windows)
+            short = [one._replace(position=unpaid.index(payments[one.position])) for one in taken.short]
+            await caps.give_back(connection, [_count(one) for one in unpaid], [0] * len(unpaid), short)
     return paid
 
 
-def _counted(payments: Sequence[Payment]) -> tuple[list[str], list[UUID | None], list[UUID | None]]:
-    return (
-        [one.campaign_id for one in payments],
-        [one.user_key for one in payments],
-        [one.session_id for one in payments],
-    )
+def _count(one: Payment) -> caps.Count:
+    return caps.Count(one.campaign_id, one.user_key, one.session_id)
 
 
 async def serve_many(store: Store, campaign_id: str, count: int, group: int = 128) -> list[Payment]:

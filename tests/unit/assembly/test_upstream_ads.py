@@ -24,7 +24,10 @@ from tests.unit.vast.conftest import BASE_URL, VALUES, texts
 
 ID = UUID("0199f3a0-0000-7000-8000-000000000001")
 LIMITS = replace(world.LIMITS, request_deadline_s=2.05, upstream_deadline_s=2)
-VAST_1 = b"<VideoAdServingTemplate><Ad id='1'><InLine/></Ad></VideoAdServingTemplate>"
+VAST_1 = (
+    b"<VideoAdServingTemplate><Ad id='1'><InLine><Video><MediaFiles><MediaFile><URL>https://cdn.example/a.mp4</URL>"
+    b"</MediaFile></MediaFiles></Video></InLine></Ad></VideoAdServingTemplate>"
+)
 
 
 class NoLimits:
@@ -100,7 +103,7 @@ async def rig() -> AsyncIterator[Rig]:
 
 
 def handed_out(fetched: FetchedAd) -> bytes:
-    return fetched.document.whole.render(VALUES)
+    return fetched.document.alone(0).render(VALUES)
 
 
 async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_ticket(rig: Rig):

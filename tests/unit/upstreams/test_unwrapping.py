@@ -14,6 +14,7 @@ from app.upstreams.client import UpstreamClient
 from app.upstreams.unwrapping import REQUESTS_MAX, Unwrapper
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import Behaviour, Request, UpstreamServer
+from tests.unit.vast.documents import MEDIA_FILES
 
 UPSTREAM = Upstream("primary", "http://unused.example/")
 NAMESPACE = 'xmlns="http://www.iab.com/VAST"'
@@ -88,7 +89,9 @@ def wrapper(name: str, path: str, flags: str = "", sequence: int | None = None) 
 def inline(name: str, sequence: int | None = None) -> str:
     return (
         f'<Ad id="{name}"{_number(sequence)}><InLine><AdSystem>{name}</AdSystem><Impression>{name}</Impression>'
-        "<Creatives><Creative><Linear><Duration>00:00:15</Duration></Linear></Creative></Creatives></InLine></Ad>"
+        "<Creatives><Creative><Linear><Duration>00:00:15</Duration>"
+        + MEDIA_FILES
+        + "</Linear></Creative></Creatives></InLine></Ad>"
     )
 
 

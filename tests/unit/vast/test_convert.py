@@ -61,7 +61,7 @@ def test_the_ads_of_a_pod_have_its_namespace_whatever_theirs_was(version, namesp
     pod = document(
         VastVersion(version), [own_ad(PLAIN, CAMPAIGN, VastVersion(version), BASE_URL).render(VALUES), *theirs]
     )
-    assert [ad.durations_s for ad in parse(pod).ads] == [(PLAIN.duration_s,), (15,)]
+    assert [ad.duration_s for ad in parse(pod).ads] == [PLAIN.duration_s, 15]
 
 
 def test_the_ads_of_a_pod_are_numbered_when_they_are_served():

@@ -160,12 +160,14 @@ def overlays(number: int) -> str:
     return creative(f"<NonLinearAds>{'<NonLinear/>' * number}</NonLinearAds>")
 
 
+OVERLAY_WITH_RESOURCE = "<NonLinearAds><NonLinear><StaticResource>r</StaticResource></NonLinear></NonLinearAds>"
 TRACKED = creative(f"<Linear><TrackingEvents>{'<Tracking/>' * 1000}</TrackingEvents></Linear>")
+SHOWN = creative(OVERLAY_WITH_RESOURCE)
 HUGE = {
-    "an ad each": ("<Error/>" * 1000, "<Ad><InLine/></Ad>" * 50),
-    "a Linear each": (TRACKED, f"<Ad><InLine>{creative('<Linear/>') * 60}</InLine></Ad>"),
-    "a Linear each in one Creative": (TRACKED, f"<Ad><InLine>{creative('<Linear/>' * 60)}</InLine></Ad>"),
-    "a NonLinear each": (overlays(1000), f"<Ad><InLine>{overlays(60)}</InLine></Ad>"),
+    "an ad each": ("<Error/>" * 1000, f"<Ad><InLine>{SHOWN}</InLine></Ad>" * 50),
+    "a Linear each": (TRACKED, f"<Ad><InLine>{SHOWN}{creative('<Linear/>') * 60}</InLine></Ad>"),
+    "a Linear each in one Creative": (TRACKED, f"<Ad><InLine>{SHOWN}{creative('<Linear/>' * 60)}</InLine></Ad>"),
+    "a NonLinear each": (overlays(1000), f"<Ad><InLine>{SHOWN}{overlays(60)}</InLine></Ad>"),
 }
 
 

@@ -66,6 +66,8 @@ def test_entities_are_not_read_from_files(tmp_path):
         b"<VAST version='4.2' xmlns='http://www.iab.com/VAST'></VAST>",
         b"<VAST version='3.0'><!-- nothing --><Error>http://e.example</Error></VAST>",
         b"<VAST version='2.0'><Ad id='1'></Ad></VAST>",
+        b"<VAST version='2.0'><Ad id='1'><InLine><AdTitle>t</AdTitle></InLine></Ad></VAST>",
+        b"<VAST version='4.2'><Ad><Wrapper><VASTAdTagURI><![CDATA[ ]]></VASTAdTagURI></Wrapper></Ad></VAST>",
         b"<VAST/>",
     ],
 )
@@ -105,7 +107,7 @@ def test_facts_of_an_inline():
     assert (facts.id, facts.sequence, facts.is_wrapper) == ("x", 2, False)
     assert facts.advertiser == "Acme"
     assert facts.error_urls == ("e1", "e2")
-    assert facts.durations_s == (15.0,)
+    assert facts.duration_s == 15.0
     assert facts.tag_uri is None
 
 
@@ -129,19 +131,26 @@ def test_creatives_go_by_the_most_universal_id_they_have(creative, ids):
 
 
 @pytest.mark.parametrize(
-    ("text", "durations"),
+    ("text", "duration_s"),
     [
-        ("00:00:15", (15.0,)),
-        ("<![CDATA[ 01:01:01.500 ]]>", (3661.5,)),
-        ("0:00:07", (7.0,)),
-        ("15", ()),
-        ("", ()),
-        ("00:00:1\N{ARABIC-INDIC DIGIT FIVE}", ()),
+        ("00:00:15", 15.0),
+        ("<![CDATA[ 01:01:01.500 ]]>", 3661.5),
+        ("0:00:07", 7.0),
+        ("15", 15.0),
+        ("", None),
+        ("00:00:1\N{ARABIC-INDIC DIGIT FIVE}", None),
     ],
 )
-def test_durations(text, durations):
+def test_durations(text, duration_s):
     body = inline().decode().replace("00:00:15", text)
-    assert parse(body.encode()).ads[0].durations_s == durations
+    assert parse(body.encode()).ads[0].duration_s == duration_s
+
+
+def test_the_length_of_an_ad_is_unknown_when_one_of_its_linears_does_not_say():
+    more = "</Linear></Creative><Creative><Linear><Duration>{}</Duration>"
+    for duration, expected in [("00:00:05", 20.0), ("soon", None)]:
+        assert parse(inline(linear=more.format(duration))).ads[0].duration_s == expected
+    assert parse(inline().replace(b"Linear>", b"NonLinearAds>")).ads[0].duration_s is None
 
 
 @pytest.mark.parametrize(

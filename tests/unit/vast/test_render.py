@@ -130,7 +130,7 @@ def test_a_hostile_creative_comes_out_saying_the_same(title, description, click,
     root = etree.fromstring(rendered, etree.XMLParser(huge_tree=True))
     own = {name: [found.text or "" for found in root.iter(f"{{*}}{name}")] for name in ("AdTitle", "Description")}
     assert own == {"AdTitle": [title], "Description": [description]}
-    assert next(root.iter("{*}Ad")).get("id") == f"id-{title}"
+    assert next(root.iter("{*}Creative")).get("id") == f"id-{title}"
     media_file = next(root.iter("{*}MediaFile"))
     assert media_file.get("type") == f"video/{title}"
     # A parser makes a newline of every carriage return in a CDATA section, and no URL holds either.

@@ -50,10 +50,18 @@ def test_a_sample_that_was_valid_still_is_and_one_that_was_not_is_no_worse(path)
 @each_sample
 def test_nothing_of_a_sample_is_lost_or_moved(path):
     body = path.read_bytes()
-    before = [line for line in outline(etree.fromstring(body)) if not line[0].endswith("AdServingId")]
-    assert is_in_order(before, outline(etree.fromstring(tracked(body))))
+    before = [line for line in outline(_ours_left_out(body)) if not line[0].endswith("AdServingId")]
+    assert is_in_order(before, outline(_ours_left_out(tracked(body))))
     sections = re.findall(rb"<!\[CDATA\[.*?\]\]>", body, re.DOTALL)
     assert is_in_order(sections, re.findall(rb"<!\[CDATA\[.*?\]\]>", tracked(body), re.DOTALL))
+
+
+def _ours_left_out(body: bytes) -> etree._Element:
+    """The document without the one attribute that we may change."""
+    root = etree.fromstring(body)
+    for wrapper_element in root.iter("{*}Wrapper"):
+        wrapper_element.attrib.pop("allowMultipleAds", "")
+    return root
 
 
 @needs_reference
@@ -110,10 +118,8 @@ def test_an_ad_of_2_0_or_3_0_has_room_for_one_error(version, expected):
 
 
 @pytest.mark.parametrize("children", ["", "<AdServingId> theirs </AdServingId>"])
-def test_every_inline_since_4_1_gets_an_ad_serving_id_of_its_own(children):
-    one = inline(children=children).decode()
-    pod = one.replace("</VAST>", "") + one[one.index("<Ad ") :]
-    assert texts(tracked(pod.encode()), "AdServingId") == [VALUES["ad_serving_id"], f"{VALUES['ad_serving_id']}-2"]
+def test_an_inline_since_4_1_gets_our_ad_serving_id(children):
+    assert texts(tracked(inline(children=children)), "AdServingId") == [VALUES["ad_serving_id"]]
     assert texts(tracked(inline("4.0")), "AdServingId") == []
     assert texts(tracked(wrapper("4.2")), "AdServingId") == []
 

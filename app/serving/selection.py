@@ -1,0 +1,108 @@
+"""Which Ads of a request's choices are served, once its upstreams have answered. Pure."""
+
+from collections.abc import Sequence
+
+from app.domain import AdRequest, NoFillReason
+from app.serving.tickets import Choice, Selection, UpstreamAd
+
+
+def select(choices: Sequence[Choice]) -> list[Selection]:
+    """The Ads to be paid for, in playing order: as many as were asked for, as fit, and as the caps have counted.
+
+    `choices` are those of one request that have an ad, in priority order. An own creative is one Ad. An upstream's pod
+    fills slots in the order of its `sequence`; a stand-alone Ad takes the place of one that does not suit. Where no pod
+    was asked for, or the upstream has none, one Ad is selected: the first stand-alone Ad that suits, or else the first
+    of the pod (VAST 4.2 section 3.3.1).
+
+    Refuses a choice when none of its Ads suits the request and nothing was selected before it.
+    """
+    if len(choices) == 1 and choices[0].creative is not None:
+        return [Selection(choices[0], 0)]
+    pod = _Pod(choices)
+    for choice in choices:
+        if pod.is_full:
+            break
+        if choice.creative is not None:
+            pod.add_creative(choice, choice.creative.duration_s)
+        elif choice.fetched is not None:
+            pod.add_answer(choice, choice.fetched.document.ads)
+        if not pod.selected:
+            choice.refuse(NoFillReason.NO_CANDIDATE)
+    return pod.selected
+
+
+class _Pod:
+    """What is selected for one request so far, and what it leaves room for."""
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self._request = choices[0].ticket.request
+        self._room_s: float | None = self._request.pod_duration_s
+        self._advertisers = {choice.campaign.advertiser for choice in choices if choice.creative is not None}
+        self._creative_ids: set[str] = set()
+        self.selected: list[Selection] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many Ads are selected as were asked for."""
+        return len(self.selected) >= self._request.pod_size
+
+    def add_creative(self, choice: Choice, duration_s: float) -> None:
+        """Selects an own creative, unless Ads before it have taken its room."""
+        if self._room_s is None or duration_s <= self._room_s:
+            self._select(choice, 0, duration_s)
+
+    def add_answer(self, choice: Choice, ads: Sequence[UpstreamAd]) -> None:
+        """Selects Ads of an upstream's document."""
+        if self._request.pod_size > 1 and choice.fetched is not None and not choice.fetched.document.fits_pods:
+            return
+        stand_alone = [ad for ad in ads if ad.sequence is None]
+        pod = sorted((ad for ad in ads if ad.sequence is not None), key=lambda ad: ad.sequence or 0)
+        if self._request.pod_size > 1 and pod:
+            selected = self._fill(choice, pod, stand_alone)
+        else:
+            selected = self._first(choice, [*stand_alone, *pod])
+        # Ads of one document may be alike: whoever made its pod meant them to follow each other.
+        self._advertisers |= {choice.campaign.advertiser, *(ad.advertiser for ad in selected if ad.advertiser)}
+        self._creative_ids |= {creative_id for ad in selected for creative_id in ad.creative_ids}
+
+    def _first(self, choice: Choice, ads: Sequence[UpstreamAd]) -> list[UpstreamAd]:
+        suitable = next((ad for ad in ads if self._suits(ad)), None)
+        return [] if suitable is None else [self._select_ad(choice, suitable)]
+
+    def _fill(self, choice: Choice, pod: Sequence[UpstreamAd], substitutes: list[UpstreamAd]) -> list[UpstreamAd]:
+        selected: list[UpstreamAd] = []
+        for ad in pod:
+            if self.is_full or len(selected) == choice.ads_allowed:
+                break
+            suitable = next((other for other in (ad, *substitutes) if self._suits(other)), None)
+            if suitable is None:
+                continue
+            if suitable is not ad:
+                substitutes.remove(suitable)
+            selected.append(self._select_ad(choice, suitable))
+        return selected
+
+    def _suits(self, ad: UpstreamAd) -> bool:
+        if not _lasts_as_asked(self._request, ad, self._room_s):
+            return False
+        # Alone, an ad repeats nothing.
+        return self._request.pod_size == 1 or (
+            ad.advertiser not in self._advertisers and ad.creative_ids.isdisjoint(self._creative_ids)
+        )
+
+    def _select_ad(self, choice: Choice, ad: UpstreamAd) -> UpstreamAd:
+        self._select(choice, ad.position, ad.duration_s)
+        return ad
+
+    def _select(self, choice: Choice, position: int, duration_s: float | None) -> None:
+        self.selected.append(Selection(choice, len(self.selected), position))
+        if self._room_s is not None:
+            self._room_s -= duration_s or 0
+
+
+def _lasts_as_asked(request: AdRequest, ad: UpstreamAd, room_s: float | None) -> bool:
+    """A Wrapper cannot say how long its ad is, and passes; an InLine that does not say passes no limit."""
+    shortest, limits = request.min_duration_s, [s for s in (request.max_duration_s, room_s) if s is not None]
+    if ad.duration_s is None:
+        return ad.is_wrapper or not (shortest or limits)
+    return (shortest or 0) <= ad.duration_s <= min(limits, default=ad.duration_s)

@@ -1,0 +1,32 @@
+"""Durations as upstreams write them: the standard's `HH:MM:SS.mmm` (VAST 4.2 section 3.9), and other spellings."""
+
+import re
+
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d{1,9})?)", re.ASCII)
+_CLOCK_WITH_MILLISECONDS = re.compile(r"(\d{1,3}:\d{1,2}:\d{1,2}):(\d{3})", re.ASCII)
+_SECONDS = re.compile(r"(\d{1,6}(?:[.,]\d{1,9})?)\s*(?:s|sec|secs|seconds?)?", re.ASCII | re.IGNORECASE)
+_MILLISECONDS = re.compile(r"(\d{1,9})\s*ms", re.ASCII | re.IGNORECASE)
+_ISO_8601 = re.compile(r"PT(?:(\d{1,3})H)?(?:(\d{1,5})M)?(?:(\d{1,6}(?:[.,]\d{1,9})?)S)?", re.ASCII | re.IGNORECASE)
+
+
+def seconds(text: str) -> float | None:
+    """The length that `text` gives, in seconds; None if it gives none.
+
+    Reads `00:00:30`, `00:00:30.500`, `00:00:30:500`, `0:30`, `30`, `30.5`, `30s`, `30500 ms` and ISO 8601's `PT30S`.
+    """
+    text = _CLOCK_WITH_MILLISECONDS.sub(r"\1.\2", text.strip())
+    if match := _CLOCK.fullmatch(text) or _ISO_8601.fullmatch(text):
+        parts = match.groups()
+        return None if parts == (None, None, None) else _total(*parts)
+    if match := _SECONDS.fullmatch(text):
+        return _number(match[1])
+    match = _MILLISECONDS.fullmatch(text)
+    return int(match[1]) / 1000 if match else None
+
+
+def _total(hours: str | None, minutes: str | None, rest: str | None) -> float:
+    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + _number(rest or "0")
+
+
+def _number(text: str) -> float:
+    return float(text.replace(",", "."))

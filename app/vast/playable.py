@@ -1,0 +1,37 @@
+"""Whether an Ad has anything that a player could show."""
+
+from app.vast.tree import Element, children, content, descendants, local_name, uris
+
+_LINEAR_FILES = ("MediaFile", "Mezzanine", "InteractiveCreativeFile")
+_NONLINEAR_RESOURCES = ("StaticResource", "IFrameResource", "HTMLResource")
+_NONLINEAR_RESOURCES_1 = ("URL", "Code")
+
+
+def is_playable(inline_or_wrapper: Element) -> bool:
+    """Whether an InLine has a media file or a nonlinear resource, and a Wrapper leads somewhere.
+
+    Companions do not count: they accompany an ad (VAST 4.2 section 3.13).
+    """
+    if local_name(inline_or_wrapper) == "Wrapper":
+        return bool(uris(inline_or_wrapper, "VASTAdTagURI") or uris(inline_or_wrapper, "VASTAdTagURL"))
+    return _has_linear(inline_or_wrapper) or _has_nonlinear(inline_or_wrapper)
+
+
+def _has_linear(inline: Element) -> bool:
+    """In VAST 1 the media files are in a Video, each in a URL of its own."""
+    parents = (("Creatives", "Creative", "Linear"), ("Video",))
+    return any(
+        content(file)
+        for names in parents
+        for media_files in descendants(inline, *names, "MediaFiles")
+        for name in _LINEAR_FILES
+        for file in children(media_files, name)
+    )
+
+
+def _has_nonlinear(inline: Element) -> bool:
+    shown = (
+        *((("Creatives", "Creative", "NonLinearAds", "NonLinear"), name) for name in _NONLINEAR_RESOURCES),
+        *((("NonLinearAds", "NonLinear"), name) for name in _NONLINEAR_RESOURCES_1),
+    )
+    return any(content(item) for names, name in shown for item in descendants(inline, *names, name))

@@ -1,0 +1,36 @@
+import pytest
+
+from app.vast.durations import seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("00:00:30", 30.0),
+        (" 00:00:30.500 ", 30.5),
+        ("00:00:30,5", 30.5),
+        ("00:00:30:500", 30.5),
+        ("0:0:30", 30.0),
+        ("100:00:00", 360_000.0),
+        ("00:30", 30.0),
+        ("1:30", 90.0),
+        ("30", 30.0),
+        ("30.5", 30.5),
+        ("30s", 30.0),
+        ("30 sec", 30.0),
+        ("30500ms", 30.5),
+        ("PT30S", 30.0),
+        ("PT1M30.5S", 90.5),
+        ("pt1h", 3600.0),
+        ("0", 0.0),
+    ],
+)
+def test_every_spelling_of_a_length_is_read(text, expected):
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "PT", "-5", "00:00:", "1:2:3:4", "00:00:1\N{ARABIC-INDIC DIGIT FIVE}", "9" * 40]
+)
+def test_what_is_no_length_is_unknown(text):
+    assert seconds(text) is None
