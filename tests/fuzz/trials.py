@@ -25,6 +25,9 @@ TRIAL_S_MAX = 2.0
 ENLARGED_MAX = 60
 """An answer in relation to its document: our trackers are a few hundred bytes for each Ad and Creative."""
 
+ALONE_MAX = 5
+"""Ads of one document that are tried alone: each is the whole document again."""
+
 
 class BrokenRuleError(AssertionError):
     """Something did not hold; says what."""
@@ -49,13 +52,20 @@ def _document(chance: random.Random) -> str:
         parsed = parse(body)
     except UnusableVast:
         return "refused"
-    _well_formed(with_trackers(parsed, BASE_URL).render(VALUES), len(body))
+    _ads_alone(parsed, len(body))
     _pods(parsed, len(body))
     _unwrapping(parsed, chance)
     return "ad" if parsed.has_ad else "no ad"
 
 
-def _well_formed(answer: bytes, size: int) -> None:
+def _ads_alone(parsed: Parsed, size: int) -> None:
+    """Each Ad is one serve, so it leaves with no other."""
+    for position in range(min(len(parsed.ads), ALONE_MAX)):
+        root = _well_formed(with_trackers(parsed, BASE_URL, position).render(VALUES), size)
+        _expect(len(root.findall("{*}Ad")) == 1, "an answer for one serve has one Ad")
+
+
+def _well_formed(answer: bytes, size: int) -> etree._Element:
     try:
         root = etree.fromstring(answer, etree.XMLParser(huge_tree=True))
     except etree.XMLSyntaxError as error:
@@ -64,13 +74,15 @@ def _well_formed(answer: bytes, size: int) -> None:
         raise BrokenRuleError("answer has a DOCTYPE")
     if len(answer) > ENLARGED_MAX * (size + 1000):
         raise BrokenRuleError(f"{size} bytes became {len(answer)}")
+    return root
 
 
 def _pods(parsed: Parsed, size: int) -> None:
     for version in VastVersion:
         if version >= parsed.version and parsed.schema is not V1_0:
             ads = [fragment.render(VALUES) for fragment in ad_fragments(parsed, BASE_URL, version)]
-            _well_formed(vast_document(version, ads), size)
+            root = _well_formed(vast_document(version, ads), size)
+            _expect(len(root.findall("{*}Ad")) == len(parsed.ads), "a pod has an Ad for each serve")
 
 
 def _unwrapping(parsed: Parsed, chance: random.Random) -> None:
@@ -85,7 +97,7 @@ def _unwrapping(parsed: Parsed, chance: random.Random) -> None:
                 unwrapped[wrapper] = merge(outer, wrapper, inlines, inlines.ads)
             spliced = splice(outer, outer.ads, unwrapped)
             _expect(not any(ad.is_wrapper for ad in spliced.ads), "a Wrapper is left")
-            _well_formed(with_trackers(spliced, BASE_URL).render(VALUES), 10**6)
+            _ads_alone(spliced, 10**6)
     except UnusableVast:
         return
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
@@ -95,7 +96,8 @@ async def running(
     connections = bounds.lane_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
     store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
-    upstreams = Upstreams(Quotas(store), UpstreamDocuments("http://127.0.0.1"), Metrics())
+    documents = UpstreamDocuments("http://127.0.0.1")
+    upstreams = Upstreams(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
     source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)
     catalogs = await CatalogHolder.open(store)
     adserver = AdServer(
