@@ -97,12 +97,14 @@ class UnusableVast(AdServerError):
 class NoAd(UnusableVast):
     """A document without an Ad: there is nothing wrong with it, and nothing in it.
 
-    `error_urls` are those of its root, which are to be called then.
+    `error_urls` are those of its root, which are to be called then. With `has_ads` there are Ads in it, but none of
+    them has anything to show.
     """
 
-    def __init__(self, reason: str, error_urls: Sequence[str] = ()) -> None:
+    def __init__(self, reason: str, error_urls: Sequence[str] = (), *, has_ads: bool = False) -> None:
         super().__init__(reason)
         self.error_urls = tuple(error_urls)
+        self.has_ads = has_ads
 
 
 class StoreUnavailable(AdServerError):

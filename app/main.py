@@ -17,6 +17,7 @@ from app.assembly.setup_desk import SetupDesk
 from app.assembly.upstream_ads import UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.assembly.upstream_health import UpstreamStatuses
+from app.assembly.upstream_refusals import SharedRefusals
 from app.books.beacon_lane import BeaconLane
 from app.books.maintenance import Maintenance
 from app.errors import AdServerError
@@ -132,11 +133,12 @@ class Worker:
         self._stack.push_async_callback(tally.stop)
         requests = RequestLog(log, settings.log_level, tally)
         self._stack.callback(requests.flush)
-        metrics.start(Gauges(metrics, requests, log, adserver, store, upstreams).sample)
+        refusals = SharedRefusals(upstreams.refusals)
+        metrics.start(Gauges(metrics, requests, log, adserver, store, upstreams, refusals).sample)
         watch = BooksWatch(store, metrics)
         watch.start()
         self._stack.push_async_callback(watch.stop)
-        statuses = UpstreamStatuses(metrics, catalogs)
+        statuses = UpstreamStatuses(metrics, catalogs, refusals)
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)

@@ -1,5 +1,6 @@
 """Gauges: what there is of everything that may run out, looked at before every flush of the metrics."""
 
+from app.assembly.upstream_refusals import SharedRefusals
 from app.observing.logs import LineWriter, RequestLog
 from app.observing.metrics import Metrics
 from app.serving.adserver import AdServer
@@ -18,6 +19,7 @@ class Gauges:
         adserver: AdServer,
         store: Store,
         upstreams: Upstreams,
+        refusals: SharedRefusals,
     ) -> None:
         self._metrics = metrics
         self._requests = requests
@@ -25,10 +27,12 @@ class Gauges:
         self._adserver = adserver
         self._store = store
         self._upstreams = upstreams
+        self._refusals = refusals
 
     def sample(self) -> None:
         """Sets every gauge, and has requests counted that were answered just now; costs about as much as one."""
         self._requests.flush()
+        self._refusals.publish()
         self._metrics.log_lines_dropped(self._log.take_dropped())
         self._metrics.lanes(self._adserver.waiting)
         for lane, (busy, connections) in self._adserver.connections.items():

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.assembly.upstream_refusals import SharedRefusals
 from app.observing.metrics import Metrics
 from app.observing.reading import SNAPSHOT_INTERVAL_S, UpstreamHealth, UpstreamHistory, breaker_states, upstream_counts
 from app.serving.catalogs import CatalogHolder
+from app.upstreams.refusals import Refusal
 
 log = structlog.get_logger()
 
@@ -23,14 +25,17 @@ class UpstreamStatus:
     max_qps: int | None
     quota_used: float | None
     """The part of `max_qps` that this server used, of 1; None where there is no limit."""
+    last_refusal: Refusal | None
+    """Why its last answer that was of no use was refused, since the server started."""
 
 
 class UpstreamStatuses:
     """Keeps the last minutes in mind; start it in the running event loop."""
 
-    def __init__(self, metrics: Metrics, catalogs: CatalogHolder) -> None:
+    def __init__(self, metrics: Metrics, catalogs: CatalogHolder, refusals: SharedRefusals) -> None:
         self._metrics = metrics
         self._catalogs = catalogs
+        self._refusals = refusals
         self._history = UpstreamHistory(asyncio.get_running_loop().time)
         self._remembering: asyncio.Task[None] | None = None
 
@@ -56,10 +61,12 @@ class UpstreamStatuses:
         """Every upstream of the catalog, in the order of their ids."""
         families = await self._metrics.collect()
         counts, states = upstream_counts(families), breaker_states(families)
+        refusals = await self._refusals.last()
         statuses = []
         for upstream_id, upstream in sorted(self._catalogs.current.upstreams.items()):
             health = self._history.health(upstream_id, counts)
             used = None if upstream.max_qps is None else round(health.requests_per_s / upstream.max_qps, 3)
             state = states.get(upstream_id, "closed")
-            statuses.append(UpstreamStatus(upstream_id, state, health, upstream.max_qps, used))
+            refusal = refusals.get(upstream_id)
+            statuses.append(UpstreamStatus(upstream_id, state, health, upstream.max_qps, used, refusal))
         return statuses

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import multiprocess
 
+from app.assembly.upstream_refusals import REFUSAL_FILES
 from app.errors import MisconfiguredServer
 from app.settings import Settings
 
@@ -17,7 +18,7 @@ def cleared_metrics_dir(settings: Settings) -> Path:
     folder = (settings.metrics_dir or settings.data_dir / f"metrics-{settings.port}").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in folder.glob(METRICS_FILES):
+        for file in (*folder.glob(METRICS_FILES), *folder.glob(REFUSAL_FILES)):
             file.unlink()
     except OSError as error:
         raise MisconfiguredServer(f"ADSERVER_METRICS_DIR: {error.filename or folder}: {error.strerror}") from error

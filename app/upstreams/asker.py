@@ -17,6 +17,7 @@ from app.upstreams.error_calls import ErrorCalls
 from app.upstreams.failures import AD, LOST, OF_OURS, FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
 from app.upstreams.latencies import Latencies
+from app.upstreams.refusals import Refusals
 from app.vast.unwrap import WrapperError
 
 ATTEMPTS = 2
@@ -53,6 +54,7 @@ class Asker:
         self._may_send = may_send
         self._error_calls = ErrorCalls(client)
         self.latencies = latencies
+        self.refusals = Refusals()
         self.breakers = Breakers(observer.breaker)
         self.bulkhead = Bulkhead()
 
@@ -69,6 +71,7 @@ class Asker:
             outcome = AD
         except UpstreamFailed as failure:
             outcome = failure.kind
+            self.refusals.record(failure)
             raise
         finally:
             seconds = self._clock() - started
@@ -120,7 +123,8 @@ class Asker:
         except NoAd as error:
             # Our asking stands for a Wrapper: whoever follows one calls these URLs itself (VAST 3.0 section 2.4.2.4).
             self._error_calls.report(error.error_urls, WrapperError.NO_AD, context)
-            raise UpstreamFailed(upstream.id, FailureKind.NO_AD) from error
+            detail = str(error) if error.has_ads else ""
+            raise UpstreamFailed(upstream.id, FailureKind.NO_AD, detail) from error
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
 

@@ -36,9 +36,10 @@ class Upstreams:
         self.client = UpstreamClient(allowed_networks, tls, wrap)
         self.rates = RateLimit(leases, observer, clock)
         self._asker = Asker(self.client, documents, observer, self._may_send, Latencies(clock))
+        self.refusals = self._asker.refusals
         self.cache = BodyCache(self._asker, observer, clock)
         self.chain = UpstreamChain(self._asker, self.cache, documents)
-        self.unwrapper = Unwrapper(self.client)
+        self.unwrapper = Unwrapper(self.client, self.refusals)
 
     def _may_send(self, upstream: Upstream) -> bool:
         return upstream.max_qps is None or self.rates.allow(f"upstream:{upstream.id}", upstream.max_qps)

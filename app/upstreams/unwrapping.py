@@ -10,6 +10,7 @@ from app.errors import NoAd, UnusableVast, UpstreamFailed
 from app.upstreams.client import Limits, UpstreamClient
 from app.upstreams.error_calls import ErrorCalls, ErrorValues
 from app.upstreams.failures import FailureKind
+from app.upstreams.refusals import Refusals
 from app.vast.merge import merge, splice
 from app.vast.parse import Ad, Parsed, parse
 from app.vast.tree import serialized
@@ -57,8 +58,9 @@ class _Trail:
 class Unwrapper:
     """Unwraps documents of upstreams; tells the chains that failed of it, in the background."""
 
-    def __init__(self, client: UpstreamClient) -> None:
+    def __init__(self, client: UpstreamClient, refusals: Refusals | None = None) -> None:
         self._client = client
+        self._refusals = refusals or Refusals()
         self._error_calls = ErrorCalls(client)
 
     async def unwrap(self, upstream: Upstream, body: bytes, values: StrangerValues, deadline: float) -> bytes:
@@ -69,12 +71,19 @@ class Unwrapper:
         """
         chain = _Chain(self._client, self._error_calls, upstream, values, deadline)
         try:
+            return await self._unwrapped(chain, body)
+        except UpstreamFailed as failure:
+            self._refusals.record(failure)
+            raise
+
+    async def _unwrapped(self, chain: "_Chain", body: bytes) -> bytes:
+        try:
             document = parse(body)
             unwrapped = await chain.resolve(document, document.playable_ads, _Trail())
         except UnusableVast as error:
-            raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
+            raise UpstreamFailed(chain.upstream.id, FailureKind.MALFORMED, str(error)) from error
         if not unwrapped.has_ad:
-            raise UpstreamFailed(upstream.id, chain.failure)
+            raise chain.failure
         return serialized(unwrapped.tree)
 
     async def aclose(self) -> None:
@@ -92,13 +101,16 @@ class _Chain:
     values: StrangerValues
     deadline: float
     requests: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Kind and detail of each chain that failed."""
 
     @property
-    def failure(self) -> str:
+    def failure(self) -> UpstreamFailed:
         """Why there is no ad: what failed first, or else that there was none from the beginning."""
-        kind = next(iter(self.failures), FailureKind.NO_AD)
-        return FailureKind.WRAPPER_TIMEOUT if kind in (FailureKind.TIMEOUT, FailureKind.DEADLINE) else kind
+        kind, detail = next(iter(self.failures), (FailureKind.NO_AD, ""))
+        if kind in (FailureKind.TIMEOUT, FailureKind.DEADLINE):
+            kind = FailureKind.WRAPPER_TIMEOUT
+        return UpstreamFailed(self.upstream.id, kind, detail)
 
     async def resolve(self, document: Parsed, ads: Collection[Ad], trail: _Trail) -> Parsed:
         """Those ads of a document without any Wrapper; raises UnusableVast for what cannot be unwrapped."""
@@ -122,11 +134,11 @@ class _Chain:
             inner = await self.resolve(answer, self._admitted(wrapper, answer), here)
             return merge(document, wrapper, inner, inner.ads) if inner.has_ad else None
         except UpstreamFailed as failure:
-            self._fail(here, failure.kind)
+            self._fail(here, failure.kind, failure.detail)
         except NoAd:
             self._fail(here, FailureKind.NO_AD)
-        except UnusableVast:
-            self._fail(here, FailureKind.MALFORMED)
+        except UnusableVast as error:
+            self._fail(here, FailureKind.MALFORMED, str(error))
         return None
 
     async def _ask(self, wrapper: Ad, here: _Trail) -> Parsed:
@@ -148,9 +160,9 @@ class _Chain:
             raise UpstreamFailed(self.upstream.id, FailureKind.NO_AD)
         return ads
 
-    def _fail(self, trail: _Trail, kind: str) -> None:
+    def _fail(self, trail: _Trail, kind: str, detail: str = "") -> None:
         """A chain that failed: all who stand in it hear of it with the same code (VAST 4.2 section 2.3.6.3)."""
-        self.failures.append(kind)
+        self.failures.append((kind, f"what Wrapper {len(trail.urls)} led to: {detail}" if detail else ""))
         self._tell(trail.error_urls, CODES.get(kind, WrapperError.GENERAL))
 
     def _tell(self, error_urls: Sequence[str], code: WrapperError) -> None:

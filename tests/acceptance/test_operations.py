@@ -142,6 +142,7 @@ async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, prima
     assert status["last_minutes"]["requests"] == 3
     assert (status["last_minutes"]["error_rate"], status["last_minutes"]["fill_rate"]) == (1, 0)
     assert status["last_minutes"]["p95_ms"] > 0
+    assert (status["last_refusal"]["kind"], status["last_refusal"]["detail"]) == ("status", "500")
     line = json.loads(server.wait_for("breaker changed"))
     assert (line["upstream_id"], line["old"], line["new"], line["level"]) == ("primary", "closed", "opened", "warning")
     assert server.stop() == 0
@@ -160,3 +161,23 @@ async def test_a_fill_rate_is_that_of_the_answers(server: Launched, primary: Ups
 def _primary(server: Launched) -> dict[str, float]:
     (status,) = server.get("/v1/upstreams/status").json()["upstreams"]
     return status["last_minutes"]
+
+
+async def test_why_an_upstream_was_refused_can_be_asked_of_every_worker(
+    server: Launched, primary: UpstreamServer
+) -> None:
+    primary.behaviour = answer(b"<VAST>\n<Ad id='alice'></VAST>")
+    assert await ask(server, 1, campaign_id="network", user_id="alice") == ["upstream"]
+
+    def known(_: int) -> bool:
+        (status,) = server.get("/v1/upstreams/status").json()["upstreams"]
+        return status["last_refusal"] is not None
+
+    assert eventually(lambda: all(map(known, range(10))))
+    (status,) = (await read(server, "/v1/upstreams/status")).json()["upstreams"]
+    refusal = status["last_refusal"]
+    reason = "not well-formed: tag name mismatch at line 2, column 23"
+    assert (refusal["kind"], refusal["detail"]) == ("malformed", reason)
+    line = json.loads(server.wait_for("upstream refused"))
+    assert (line["upstream_id"], line["kind"], line["detail"]) == ("primary", "malformed", reason)
+    assert "alice" not in str(refusal)

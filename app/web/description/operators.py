@@ -7,6 +7,7 @@ from app.domain import CampaignStatus
 from app.web.admin import PAGE_DEFAULT, PAGE_MAX
 from app.web.description.schemas import (
     FLAG,
+    MOMENT,
     MONEY,
     NUMBER,
     TEXT,
@@ -42,7 +43,12 @@ SCHEMAS: Json = {
         ready=FLAG, database=TEXT, schema=nullable(TEXT), schema_needed=TEXT, breakers={"type": "object"}
     ),
     "UpstreamStatus": thing(
-        id=TEXT, state=TEXT, last_minutes={"type": "object"}, max_qps=nullable(WHOLE), quota_used=nullable(NUMBER)
+        id=TEXT,
+        state=TEXT,
+        last_minutes={"type": "object"},
+        max_qps=nullable(WHOLE),
+        quota_used=nullable(NUMBER),
+        last_refusal=nullable(thing(at=MOMENT, kind=TEXT, detail=TEXT)),
     ),
 }
 

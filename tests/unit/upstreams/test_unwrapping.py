@@ -11,6 +11,7 @@ from lxml import etree
 from app.domain import Upstream
 from app.errors import UpstreamFailed
 from app.upstreams.client import UpstreamClient
+from app.upstreams.refusals import Refusals
 from app.upstreams.unwrapping import REQUESTS_MAX, Unwrapper
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import Behaviour, Request, UpstreamServer
@@ -297,3 +298,17 @@ async def test_closing_waits_for_error_calls_and_too_many_of_them_are_left_out(
         await unwrapped(unwrapper, site, vast(wrapper("w", "/1")))
     await unwrapper.aclose()
     assert len(site.errors) == 3
+
+
+async def test_a_refusal_says_how_far_the_chain_came(site: Site):
+    client = UpstreamClient([ip_network("127.0.0.1/32")])
+    refusals = Refusals()
+    unwrapper = Unwrapper(client, refusals)
+    site.page("/1", vast(wrapper("w2", "/2")))
+    site.pages["/2"] = faults.answer(faults.ENTITIES)
+    with pytest.raises(UpstreamFailed):
+        await unwrapped(unwrapper, site, vast(wrapper("w1", "/1")))
+    assert refusals.last["primary"].kind == "malformed"
+    assert refusals.last["primary"].detail.startswith("what Wrapper 2 led to: has a DOCTYPE")
+    await unwrapper.aclose()
+    await client.aclose()
