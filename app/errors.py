@@ -9,6 +9,7 @@ AdServerError
 ├── Gone                    a session that has expired or was ended; a 410 problem
 ├── Conflict                the same key again with other parameters; a 409 problem
 ├── Unauthorized            a missing or wrong admin token; a 401 problem
+├── RateLimited             a client that asks too often; a 429 problem that says when to come again
 ├── UpstreamFailed          one upstream gave no ad, and why
 ├── UnusableVast            a document that is not VAST, or not safe to parse
 │   └── NoAd                it is VAST, and has no Ad: an upstream's way of saying so
@@ -78,6 +79,14 @@ class Conflict(AdServerError):
 
 class Unauthorized(AdServerError):
     """The admin token is missing or wrong."""
+
+
+class RateLimited(AdServerError):
+    """The client asks more often than it may; after `retry_after_s` seconds one more request passes."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamFailed(AdServerError):

@@ -41,6 +41,7 @@ from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.web.admin import Admin
 from app.web.beacons import Beacons
+from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
 from app.web.demo import Demo
 from app.web.description import Description
@@ -144,19 +145,28 @@ class Worker:
         readiness = Readiness(store, lambda: upstreams.breaker_states)
         desk = ObservedDesk(adserver, identification_allowed, requests)
         clients = ClientReader(settings.trusted_proxies)
-        players = TagUrl(AdDesk(adserver, identification_allowed), clients, requests)
-        beacons = Beacons(signer, beacon_lane, metrics)
+        client_limits = ClientLimits(
+            clients,
+            metrics,
+            requests_per_s=settings.client_requests_per_s,
+            workers=settings.workers,
+            unlimited=settings.unlimited_networks,
+        )
+        players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests)
+        beacons = Beacons(signer, beacon_lane, client_limits, metrics)
         self.hot_paths |= {TAG_PATH: players.ask, **beacons.hot_paths()}
         return [
             *players.routes(),
             *beacons.routes(),
             *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
-            *Vmaps(desk, catalogs, clients, settings.beacon_base_url, limits.request_deadline_s).routes(),
+            *Vmaps(
+                desk, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
+            ).routes(),
             *Operations(metrics, readiness, statuses).routes(),
             *Admin(
                 SetupDesk(store, catalogs), settings.admin_token.get_secret_value(), settings.max_body_bytes
             ).routes(),
-            *Sessions(ViewingSessions(store, hash_key(secrets[0]))).routes(),
+            *Sessions(ViewingSessions(store, hash_key(secrets[0])), client_limits).routes(),
             *Demo(store, hash_key(secrets[0])).routes(),
             *Description().routes(),
             *Pages().routes(),

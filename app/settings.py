@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     allowed_networks: Networks = Field(
         (), description="Private networks that names, wrappers and redirects may lead to"
     )
+    client_requests_per_s: int = Field(
+        100, ge=0, le=1_000_000, description="Requests, beacons and sessions of a client address; 0: no limit"
+    )
+    unlimited_networks: Networks = Field((), description="Networks without that limit, beside loopback and proxies")
+    stitcher_token: BearerToken = Field(SecretStr(""), description="Bearer token of POST /v1/ads, as is admin_token")
     beacon_ttl_s: int = Field(21_600, ge=60, le=604_800, description="How long after the serve a beacon counts")
 
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")

@@ -44,6 +44,10 @@ class Families:
         self.quota_requests = self._counter(
             "quota_requests", "Requests that a rate limit passed or refused", "quota", "outcome"
         )
+        self.client_limited = self._counter(
+            "client_limited", "Requests above the limit of their client's address, by what they were", "kind"
+        )
+        self.tokens_refused = self._counter("tokens_refused", "Requests with a wrong Bearer token")
         self.beacons = self._counter("beacons", "Beacons by what became of them", "outcome")
         self.holds = self._counter("holds_ended", "Holds that beacons charged or released", "outcome")
         self.log_lines_dropped = self._counter("log_lines_dropped", "Log lines that nobody took in time")

@@ -111,6 +111,16 @@ class Metrics:
         """A rate limit `passed` or `refused` a request."""
         self._families.quota_requests.add((name, outcome))
 
+    # Clients
+
+    def client_limited(self, kind: str) -> None:
+        """A request of this kind was above its client's limit."""
+        self._families.client_limited.add((kind,))
+
+    def token_refused(self) -> None:
+        """A request carried a wrong token."""
+        self._families.tokens_refused.add(())
+
     # Beacons and logs
 
     def beacons(self, outcome: str, count: int) -> None:

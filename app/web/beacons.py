@@ -16,6 +16,8 @@ from starlette.types import Receive, Scope, Send
 from app.domain import Event
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
+from app.web.client_limits import ClientLimits
+from app.web.clients import peer_of
 from app.web.cors import cors_headers, origin_of, send_preflight
 from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, send_answer
 from app.web.problems import not_read_only, problem
@@ -56,15 +58,17 @@ class BeaconObserver(Protocol):
     """Who counts what was not even queued."""
 
     def beacons(self, outcome: str, count: int) -> None:
-        """So many were `refused` for their token."""
+        """So many were `refused` for their token, or `limited` for their client."""
 
 
 class Beacons:
     """The beacon and the click URLs."""
 
-    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
-        self._event = _EventUrl(signer, counter, observer)
-        self._click = _ClickUrl(signer, counter, observer)
+    def __init__(
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+    ) -> None:
+        self._event = _EventUrl(signer, counter, client_limits, observer)
+        self._click = _ClickUrl(signer, counter, client_limits, observer)
 
     def routes(self) -> list[BaseRoute]:
         """`/event/{event}` and `/click`."""
@@ -81,9 +85,12 @@ class _EventUrl:
     Only GET counts; HEAD is what proxies and link checkers send.
     """
 
-    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
+    def __init__(
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+    ) -> None:
         self._signer = signer
         self._counter = counter
+        self._client_limits = client_limits
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,6 +109,10 @@ class _EventUrl:
         """Counts the event of the path."""
         pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(asked.headers.get(b"origin"))), GIF)
         try:
+            if not self._client_limits.allows("beacon", asked.peer, asked.headers):
+                self._observer.beacons("limited", 1)
+                respond(pixel)
+                return
             beacon = self._beacon(asked.path.removeprefix(EVENT_PREFIX), asked.query)
             if beacon is not None:
                 self._counter.put(beacon, partial(respond, pixel))
@@ -123,9 +134,12 @@ class _EventUrl:
 class _ClickUrl:
     """Counts a click and redirects to where its token says, and never anywhere else."""
 
-    def __init__(self, signer: TokenSigner, counter: BeaconCounter, observer: BeaconObserver) -> None:
+    def __init__(
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+    ) -> None:
         self._signer = signer
         self._counter = counter
+        self._client_limits = client_limits
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,18 +150,20 @@ class _ClickUrl:
         if method not in ("GET", "HEAD"):
             await not_read_only()(scope, receive, send)
             return
-        response = await self._answer(scope["query_string"], counts=method == "GET")
+        response = await self._answer(scope, counts=method == "GET")
         response.raw_headers += cors_headers(origin_of(scope["headers"]))
         await response(scope, receive, send)
 
-    async def _answer(self, query: bytes, *, counts: bool) -> Response:
-        ref = self._signer.verify(_parameter(query, b"t="), Event.CLICK, datetime.now(UTC))
+    async def _answer(self, scope: Scope, *, counts: bool) -> Response:
+        ref = self._signer.verify(_parameter(scope["query_string"], b"t="), Event.CLICK, datetime.now(UTC))
         if ref is None:
             self._observer.beacons("refused", 1)
             return problem(400, "is missing, was altered, or has expired", field="t")
         if ref.destination is None:
             return problem(400, "leads nowhere", field="t")
-        if counts:
+        if not self._client_limits.allows("click", peer_of(scope), dict(scope["headers"])):
+            self._observer.beacons("limited", 1)
+        elif counts:
             await self._count(_beacon(ref, Event.CLICK))
         return RedirectResponse(ref.destination, status_code=302, headers={"Cache-Control": "no-store"})
 

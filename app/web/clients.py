@@ -42,13 +42,23 @@ class ClientReader:
         """The viewer's IP address and user agent; `peer` is the address of whoever connected."""
         user_agent = headers.get(b"user-agent")
         address = peer = None if peer is None else peer.removeprefix(MAPPED)
-        if peer is not None and self._trusted and self._trusts(peer):
+        if peer is not None and self._trusted and self.trusts(peer):
             told = headers.get(b"x-device-ip") or headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]
             address = _address(told) or peer
             user_agent = headers.get(b"x-device-user-agent", user_agent)
         return address, user_agent[:HEADER_LENGTH_MAX].decode("latin-1") if user_agent else None
 
-    def _trusts(self, host: str) -> bool:
+    def sender(self, peer: str | None, headers: Headers) -> str | None:
+        """The address that the request came from, before all trusted proxies, whichever viewer it is for."""
+        peer = None if peer is None else peer.removeprefix(MAPPED)
+        if peer is None or not self.trusts(peer):
+            return peer
+        return _address(headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]) or peer
+
+    def trusts(self, host: str) -> bool:
+        """Whether the address is in one of the trusted networks."""
+        if not self._trusted:
+            return False
         known = self._is_trusted_host.get(host)
         if known is None:
             address = _address(host.encode())

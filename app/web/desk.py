@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.domain import VastVersion
+from app.domain import NoFillReason, VastVersion
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
 from app.serving.tickets import NoFill, Outcome
@@ -31,6 +31,11 @@ class Answered:
     def outcome(self) -> str:
         """The answer in a word, as metrics and logs have it."""
         return self.reason or ("repeat" if self.repeat else "served")
+
+
+def no_ad(values: Mapping[str, str], reason: NoFillReason) -> Answered:
+    """The answer to checked values that are not even decided on."""
+    return Answered(empty(VastVersion(values.get("vast_version", VastVersion.V4_2))), reason.value, repeat=False)
 
 
 class RequestObserver(Protocol):

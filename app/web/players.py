@@ -7,12 +7,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from app.domain import NoFillReason
 from app.errors import AdServerError
 from app.serving.keys import new_request_key
+from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader, Headers, fill_from_cookies, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
-from app.web.desk import AdDesk, Answered, RequestObserver
+from app.web.desk import AdDesk, Answered, RequestObserver, no_ad
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import not_read_only, problem, problem_of
 from app.web.query import read_query
@@ -30,9 +32,12 @@ TIMING: Header = (b"timing-allow-origin", b"*")
 class TagUrl:
     """The tag URL: `ask` takes GET, and the whole is an ASGI application."""
 
-    def __init__(self, desk: AdDesk, clients: ClientReader, observer: RequestObserver) -> None:
+    def __init__(
+        self, desk: AdDesk, clients: ClientReader, client_limits: ClientLimits, observer: RequestObserver
+    ) -> None:
         self._desk = desk
         self._clients = clients
+        self._client_limits = client_limits
         self._observer = observer
 
     def routes(self) -> list[BaseRoute]:
@@ -63,11 +68,15 @@ class TagUrl:
             self._observer.request(request_id, status, outcome, time.perf_counter() - started)
 
         try:
+            allowed = self._client_limits.allows("ad_request", asked.peer, asked.headers)
             values = read_query(asked.query)
             request_id = values.get("request_id") or str(new_request_key())
             cookies = read_cookies(asked.headers)
             if cookies:
                 fill_from_cookies(values, cookies)
+            if not allowed:
+                tell(no_ad(values, NoFillReason.RATE_LIMIT))
+                return
             client = self._clients.read(asked.peer, asked.headers)
             self._desk.ask(values, request_id, client, cookies, tell)
         except Exception as error:  # noqa: BLE001 - a fault is logged, and answered as elsewhere

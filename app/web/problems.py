@@ -18,6 +18,7 @@ _TITLES = {
     409: "Conflict",
     410: "Gone",
     415: "Unsupported media type",
+    429: "Too many requests",
     431: "Request header fields too large",
     501: "Not implemented",
     503: "Unavailable",
@@ -29,6 +30,7 @@ STATUS_OF: dict[type[Exception], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.Gone: 410,
+    errors.RateLimited: 429,
     errors.StoreUnavailable: 503,
 }
 
@@ -62,6 +64,8 @@ def problem_of(error: Exception) -> Response:
     response = problem(status, str(error))
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after_s)
     return response
 
 

@@ -14,6 +14,7 @@ from app.errors import InvalidRequest, NotFound
 from app.serving.viewing import Viewer, ViewingSessions
 from app.store.sessions import SessionRow
 from app.web.bodies import read_object
+from app.web.client_limits import SESSION_COST, ClientLimits
 from app.web.cors import CrossOrigin
 from app.web.query import check
 
@@ -27,8 +28,9 @@ VIEWER_KEYS = ("user_id", "device_id", "publisher_id")
 class Sessions:
     """The sessions' routes, for pages of every origin."""
 
-    def __init__(self, viewing: ViewingSessions) -> None:
+    def __init__(self, viewing: ViewingSessions, client_limits: ClientLimits) -> None:
         self._viewing = viewing
+        self._client_limits = client_limits
 
     def routes(self) -> list[BaseRoute]:
         """`/v1/sessions` and `/v1/sessions/{id}`."""
@@ -39,6 +41,7 @@ class Sessions:
         ]
 
     async def _create(self, request: Request) -> Response:
+        self._client_limits.check("new_session", request.scope, SESSION_COST)
         body = await read_object(request, BODY_BYTES_MAX)
         session = await self._viewing.create(_viewer(body), _ttl_s(body))
         response = _answer(session, 201)
@@ -46,6 +49,7 @@ class Sessions:
         return response
 
     async def _one(self, request: Request) -> Response:
+        self._client_limits.check("session", request.scope)
         session_id = _session_id(request)
         if request.method == "DELETE":
             await self._viewing.end(session_id)

@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.domain import AdBreak, VastVersion
+from app.domain import AdBreak, NoFillReason, VastVersion
 from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.render import empty
 from app.vast.vmap import vmap
+from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader, fill_from_cookies, peer_of, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
@@ -37,11 +38,18 @@ class Vmaps:
     """VMAP 1.0.1 documents."""
 
     def __init__(
-        self, desk: AdDesk, catalogs: CatalogHolder, clients: ClientReader, base_url: str, deadline_s: float
+        self,
+        desk: AdDesk,
+        catalogs: CatalogHolder,
+        clients: ClientReader,
+        client_limits: ClientLimits,
+        base_url: str,
+        deadline_s: float,
     ) -> None:
         self._desk = desk
         self._catalogs = catalogs
         self._clients = clients
+        self._client_limits = client_limits
         self._base_url = base_url
         self._deadline_s = deadline_s
 
@@ -54,6 +62,8 @@ class Vmaps:
         values = _in_common(request.scope["query_string"])
         embeds = _embeds(request)
         version = ad_request(values).vast_version
+        if not self._client_limits.allows("vmap", peer_of(request.scope), dict(request.scope["headers"])):
+            return _no_breaks(version)
         breaks = await self._breaks(values)
         asked = _of_breaks(values, breaks)
         sources: list[str] | list[bytes]
@@ -113,6 +123,13 @@ class Vmaps:
             log.exception("request failed", path=VMAP_PATH)
             return empty(version)
         return answered.body
+
+
+def _no_breaks(version: VastVersion) -> Response:
+    """The answer to a client above its limit: no breaks, and why."""
+    response = Response(vmap([], version), media_type="application/xml")
+    response.raw_headers += [NO_STORE, TIMING, (b"x-no-fill-reason", NoFillReason.RATE_LIMIT.encode())]
+    return response
 
 
 def _embeds(request: Request) -> bool:

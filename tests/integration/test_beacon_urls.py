@@ -14,7 +14,7 @@ from app.store.budgets import Payment
 from app.store.connections import Store
 from app.web.beacons import GIF, Beacons
 from tests.integration.serves import add_campaigns, open_store, serve_ads
-from tests.web_server import served
+from tests.web_server import no_client_limits, served
 
 DESTINATION = "https://acme.example/buy?a=b&c=%20d#e"
 signer = TokenSigner(["secret"], 3600)
@@ -48,7 +48,7 @@ def observed() -> Observed:
 async def player(store: Store, observed: Observed) -> AsyncIterator[httpx.AsyncClient]:
     lane = BeaconLane(store, observed, connections=2, queue_max=100, group_max=10)
     lane.start()
-    app = Starlette(routes=Beacons(signer, lane, observed).routes())
+    app = Starlette(routes=Beacons(signer, lane, no_client_limits(), observed).routes())
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client
     await lane.stop()

@@ -383,4 +383,12 @@ GUARDS = [
         "payload = nonce + plain",
         f"{TOKENS_TEST}::test_nobody_without_the_key_can_read_whose_ad_it_is_or_where_a_click_leads",
     ),
+    Guard(
+        "A4",
+        "a client above its limit gets no ads",
+        "app/web/client_limits.py",
+        "        if wait_s > 0:\n            return wait_s\n        self._due[key]",
+        "        self._due[key]",
+        "tests/acceptance/test_client_limits.py::test_a_client_above_its_limit_gets_no_ads_and_others_do",
+    ),
 ]

@@ -48,6 +48,27 @@ def test_a_public_url_that_no_path_can_follow_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("CLIENT_REQUESTS_PER_S", "-1", "Input should be greater than or equal to 0"),
+        ("CLIENT_REQUESTS_PER_S", "many", "Input should be a valid integer, unable to parse string as an integer"),
+        ("CLIENT_REQUESTS_PER_S", "1.5", "Input should be a valid integer, unable to parse string as an integer"),
+        ("CLIENT_REQUESTS_PER_S", "1000001", "Input should be less than or equal to 1000000"),
+        ("UNLIMITED_NETWORKS", "10.0.0.0/8,office", "'office' does not appear to be an IPv4 or IPv6 network"),
+        ("UNLIMITED_NETWORKS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("STITCHER_TOKEN", "two words", "must be ASCII without spaces, line feeds and other control characters"),
+    ],
+)
+def test_a_limit_of_clients_that_cannot_work_is_refused(
+    setting: str, value: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ADSERVER_{setting}", value)
+    with pytest.raises(MisconfiguredServer) as refusal:
+        settings_from_environment()
+    assert str(refusal.value) == f"ADSERVER_{setting}: {reason}"
+
+
+@pytest.mark.parametrize(
     ("public_url", "base_url"),
     [
         ("https://ads.example", "https://ads.example"),

@@ -28,6 +28,7 @@ from app.web.desk import AdDesk, ObservedDesk
 from app.web.players import TagUrl
 from app.web.stitchers import Stitchers
 from app.web.vmaps import Vmaps
+from tests.web_server import no_client_limits
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
 FAR_LONGER_S = 20
@@ -100,7 +101,7 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
 async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
     observed: Observed, desk: AdDesk
 ) -> None:
-    app = Starlette(routes=TagUrl(desk, ClientReader([]), observed).routes())
+    app = Starlette(routes=TagUrl(desk, ClientReader([]), no_client_limits(), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
@@ -115,7 +116,9 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
 
 async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
     desk = ObservedDesk(OneBreak(), lambda _: True, observed)
-    app = Starlette(routes=Vmaps(desk, TwoBreaks(), ClientReader([]), "http://adserver", 1).routes())
+    app = Starlette(
+        routes=Vmaps(desk, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
+    )
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vmap?placement_id=movie&embed=1")
@@ -143,7 +146,9 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
 
 async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
     desk = ObservedDesk(OneBreak(), lambda _: True, observed)
-    app = Starlette(routes=Vmaps(desk, NeverReloaded(), ClientReader([]), "http://adserver", 0.05).routes())
+    app = Starlette(
+        routes=Vmaps(desk, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05).routes()
+    )
     async with client_of(app) as client, asyncio.timeout(FAR_LONGER_S):
         with pytest.raises(StoreUnavailable):
             await client.get("/vmap?placement_id=new")
@@ -152,7 +157,7 @@ async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits
 async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_there(observed: Observed) -> None:
     signer = TokenSigner(["secret"], 3600)
     token = signer.sign_all(REQUEST, 0, datetime.now(UTC), "a")[Event.START]
-    app = Starlette(routes=Beacons(signer, BrokenCounter(), observed).routes())
+    app = Starlette(routes=Beacons(signer, BrokenCounter(), no_client_limits(), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get(f"/event/start?t={token}")

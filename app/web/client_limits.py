@@ -1,0 +1,131 @@
+"""What each client address may ask of this worker: so many requests a second, counted in memory."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Protocol
+
+from starlette.types import Scope
+
+from app.errors import RateLimited
+from app.web.clients import ClientReader, Headers, peer_of
+
+ADDRESSES_MAX = 20_000
+"""Of each table: about 7 MB (tests/unit/web/test_client_limits.py). Beyond that the one that was quiet longest goes."""
+
+BURST_S = 1.0
+"""So many seconds' worth of requests may come at once, and one at least."""
+
+ROUNDING_S = 1e-6
+"""More than the sums of intervals are off by, as floats of seconds."""
+
+SESSION_COST = 10
+"""Requests that a new viewing session counts as: it leaves a row that is kept for hours."""
+
+IPV6_PREFIX = 64
+"""One customer has at least so much of IPv6 (RFC 6177 section 2), and may send from any address in it."""
+
+
+class LimitObserver(Protocol):
+    """Who counts."""
+
+    def client_limited(self, kind: str) -> None:
+        """A request of this kind was above its client's limit."""
+
+
+class AddressRates:
+    """A rate for each key by the generic cell rate algorithm (ITU-T I.371): a dictionary holds one moment for each.
+
+    That moment is when everything which has passed would have passed at an even pace. A key whose moment is over says
+    nothing any more, and leaves the table.
+    """
+
+    def __init__(self, interval_s: float, burst_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = interval_s
+        self._ahead_s = max(0.0, burst_s - interval_s) + ROUNDING_S
+        self._clock = clock
+        self._due: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def wait_s(self, key: str) -> float:
+        """How long the key must wait until one more passes; 0 if it may pass now."""
+        now = self._clock()
+        return max(0.0, self._due.get(key, now) - now - self._ahead_s)
+
+    def take(self, key: str, cost: int = 1) -> float:
+        """As `wait_s`, and counts the request if it passes."""
+        now = self._clock()
+        due = max(self._due.get(key, now), now)
+        wait_s = due - now - self._ahead_s
+        if wait_s > 0:
+            return wait_s
+        self._due[key] = due + cost * self._interval_s
+        self._due.move_to_end(key)
+        while len(self._due) > ADDRESSES_MAX or next(iter(self._due.values())) <= now:
+            self._due.popitem(last=False)
+        return 0.0
+
+
+class ClientLimits:
+    """Counts ad requests, beacons and sessions of a client together; make one for each worker.
+
+    Each worker enforces its share of `requests_per_s`, so that a client never gets more than the whole of it. A client
+    is an IPv4 address or a /64 of IPv6: the last one before the trusted proxies. Loopback addresses, trusted proxies
+    themselves and `unlimited` networks have no limit.
+    """
+
+    def __init__(
+        self,
+        clients: ClientReader,
+        observer: LimitObserver,
+        *,
+        requests_per_s: int,
+        workers: int,
+        unlimited: Sequence[IPv4Network | IPv6Network] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clients = clients
+        self._observer = observer
+        self._is_on = requests_per_s > 0
+        self._rates = AddressRates(workers / requests_per_s if requests_per_s else 0.0, BURST_S, clock)
+        self._unlimited = tuple(unlimited)
+        self._client = lru_cache(ADDRESSES_MAX)(self._client_of)
+
+    def allows(self, kind: str, peer: str | None, headers: Headers, cost: int = 1) -> bool:
+        """Whether one more request may pass, and counts it if so; `kind` is what metrics call it."""
+        return self._wait_s(kind, peer, headers, cost) == 0.0
+
+    def check(self, kind: str, scope: Scope, cost: int = 1) -> None:
+        """As `allows`; raises RateLimited instead."""
+        wait_s = self._wait_s(kind, peer_of(scope), dict(scope["headers"]), cost)
+        if wait_s > 0:
+            raise RateLimited("this address asks too often", math.ceil(wait_s))
+
+    def client(self, peer: str | None, headers: Headers) -> str | None:
+        """The address or network whose requests are counted together; None if it has no limit."""
+        sender = self._clients.sender(peer, headers)
+        return None if sender is None or self._clients.trusts(sender) else self._client(sender)
+
+    def _wait_s(self, kind: str, peer: str | None, headers: Headers, cost: int) -> float:
+        client = self.client(peer, headers) if self._is_on else None
+        if client is None:
+            return 0.0
+        wait_s = self._rates.take(client, cost)
+        if wait_s > 0:
+            self._observer.client_limited(kind)
+        return wait_s
+
+    def _client_of(self, address: str) -> str | None:
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            return None
+        ip = (isinstance(ip, IPv6Address) and ip.ipv4_mapped) or ip
+        if ip.is_loopback or any(ip in network for network in self._unlimited):
+            return None
+        return str(IPv6Network((ip, IPV6_PREFIX), strict=False)) if isinstance(ip, IPv6Address) else str(ip)
