@@ -24,6 +24,8 @@ class Schema:
     has_allow_multiple_ads: bool = False
     has_single_error: bool = False
     """Whether an Ad has room for one Error only, and the root for none."""
+    has_single_wrapper_click: bool = False
+    """Whether a Wrapper's NonLinear has room for one NonLinearClickTracking only."""
 
     def knows(self, parent: str, child: str) -> bool:
         """Whether `parent` may have such a child."""
@@ -145,6 +147,7 @@ V4_0 = replace(
     has_universal_ad_id=True,
     has_allow_multiple_ads=True,
     has_single_error=False,
+    has_single_wrapper_click=True,
 )
 
 V4_1 = replace(

@@ -1,5 +1,6 @@
 """Our trackers in somebody else's VAST: everything that came stays, and ours stand where its schema wants them."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -95,12 +96,12 @@ class _Trackers:
         for linear in descendants(inline, "Creatives", "Creative", "Linear"):
             self._add_linear(linear)
         for nonlinear_ads in descendants(inline, "Creatives", "Creative", "NonLinearAds"):
-            self._add_nonlinear(nonlinear_ads)
+            self._add_nonlinear(nonlinear_ads, children(nonlinear_ads, "NonLinear"))
 
     def add_to_wrapper(self, wrapper: Element) -> None:
         self._add_impression(wrapper)
         for nonlinear_ads in descendants(wrapper, "Creatives", "Creative", "NonLinearAds"):
-            self._add_nonlinear(nonlinear_ads)
+            self._add_nonlinear(nonlinear_ads, self._with_room(nonlinear_ads))
         self._add_linear(self._linear_of(wrapper))
         self._allow_one_ad(wrapper)
 
@@ -127,10 +128,18 @@ class _Trackers:
         clicks = ensure(linear, "VideoClicks", self.schema)
         self._write(place(clicks, "ClickTracking", self.schema), Event.CLICK)
 
-    def _add_nonlinear(self, nonlinear_ads: Element) -> None:
+    def _with_room(self, nonlinear_ads: Element) -> list[Element]:
+        """A Wrapper's NonLinears that can take our click tracking; if the schema leaves no room in any, a new one."""
+        nonlinears = children(nonlinear_ads, "NonLinear")
+        if not (nonlinears and self.schema.has_single_wrapper_click):
+            return nonlinears
+        free = [nonlinear for nonlinear in nonlinears if not children(nonlinear, "NonLinearClickTracking")]
+        return free or [place(nonlinear_ads, "NonLinear", self.schema)]
+
+    def _add_nonlinear(self, nonlinear_ads: Element, nonlinears: Sequence[Element]) -> None:
         self._add_events(ensure(nonlinear_ads, "TrackingEvents", self.schema), NONLINEAR_EVENTS)
         if self.schema.knows("NonLinear", "NonLinearClickTracking"):
-            for nonlinear in children(nonlinear_ads, "NonLinear"):
+            for nonlinear in nonlinears:
                 self._write(place(nonlinear, "NonLinearClickTracking", self.schema), Event.CLICK)
 
     def _add_events(self, tracking_events: Element, events: tuple[Event, ...]) -> None:
