@@ -38,7 +38,7 @@ def run() -> None:
 def serve() -> None:
     """Start the server alone, on a database that is migrated."""
     settings = settings_from_environment()
-    running.serve(settings, lambda: typer.echo(f"Serving on {settings.beacon_base_url}"))
+    running.serve(settings, typer.echo, lambda: typer.echo(f"Serving on {settings.beacon_base_url}"))
 
 
 def migrate() -> None:

@@ -2,16 +2,21 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.embedded.configuration import configuration_file
 from app.embedded.home import Home
+from app.embedded.processes import kill_all
 from app.embedded.state import DATABASE, SUPERUSER, State
-from app.errors import StoreUnavailable
+from app.errors import MisconfiguredServer, StoreUnavailable
+from app.parent_death import bound_command
 
 PROGRAM_TIMEOUT_S = 120
+UNFINISHED = "postgres.new-"
 
 # The same collation on every machine, whatever locales it has; checksums are on by default since 18.
 INITDB_OPTIONS = (
@@ -32,23 +37,36 @@ SELECT format('CREATE DATABASE %I', :'name')
 
 
 def initialise(home: Home, password: str) -> None:
-    """Runs initdb unless there is a cluster; it gets its name when it is complete.
+    """Runs initdb unless there is a cluster; it gets its name when it is complete, so one without a name is removed.
 
-    Raises StoreUnavailable with initdb's reason if it fails.
+    Raises StoreUnavailable with initdb's reason if it fails, and MisconfiguredServer for a folder with other files.
     """
-    if home.data.exists():
+    if (home.data / "PG_VERSION").exists():
         return
-    unfinished = home.root / "postgres.new"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
+    if home.data.exists():
+        _remove_empty(home.data)
+    for abandoned in home.root.glob(f"{UNFINISHED}*"):
+        kill_all(abandoned)
+        shutil.rmtree(abandoned, ignore_errors=True)
+    # Its own name, so that what an abandoned initdb still writes is not written here.
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=home.root))
     os.chown(unfinished, home.uid, home.gid)
     password_file = home.root / "initdb.password"
     try:
         _write_for(home, password_file, password)
-        _run(home, "initdb", [*INITDB_OPTIONS, f"--pgdata={unfinished}", f"--pwfile={password_file}"])
+        _run(home, "initdb", [*INITDB_OPTIONS, f"--pgdata={unfinished}", f"--pwfile={password_file}"], unfinished)
     finally:
         password_file.unlink(missing_ok=True)
     unfinished.rename(home.data)
+
+
+def _remove_empty(data: Path) -> None:
+    try:
+        data.rmdir()
+    except OSError:
+        raise MisconfiguredServer(
+            f"ADSERVER_DATA_DIR: {data} is no Postgres cluster: it has files, but no PG_VERSION; move it away"
+        ) from None
 
 
 def configure(home: Home, settings: Mapping[str, str]) -> None:
@@ -62,21 +80,29 @@ def create_database(home: Home, state: State) -> None:
     """Makes the database unless it is there. Raises StoreUnavailable with psql's reason."""
     server = ["--host=127.0.0.1", f"--port={state.port}", f"--username={SUPERUSER}", "--dbname=postgres"]
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=name={DATABASE}"]
-    _run(home, "psql", [*server, *options], script=CREATE_DATABASE, password=state.password)
+    _run(home, "psql", [*server, *options], home.data, script=CREATE_DATABASE, password=state.password)
 
 
-def _run(home: Home, program: str, arguments: Sequence[str], *, script: str = "", password: str = "") -> None:
-    done = subprocess.run(
-        [str(home.programs / program), *arguments],
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        env={"LC_ALL": "C", "PGPASSWORD": password},
-        timeout=PROGRAM_TIMEOUT_S,
-        **home.credentials,
-    )
+def _run(
+    home: Home, program: str, arguments: Sequence[str], folder: Path, *, script: str = "", password: str = ""
+) -> None:
+    """Runs it in the folder that it works on, by which it is found should it outlive us."""
+    command = [str(home.programs / program), *arguments]
+    try:
+        done = subprocess.run(
+            bound_command(command, signal.SIGKILL, **home.user),
+            input=script,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={"LC_ALL": "C", "PGPASSWORD": password},
+            timeout=PROGRAM_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise StoreUnavailable(f"{program} does not end within {PROGRAM_TIMEOUT_S} s") from None
+    if done.returncode < 0:
+        raise StoreUnavailable(f"{program} was ended by signal {-done.returncode}")
     if done.returncode != 0:
         lines = done.stderr.splitlines()
         complaints = [line for line in lines if "error:" in line.lower()] or lines or ["it says nothing"]

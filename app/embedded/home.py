@@ -29,12 +29,11 @@ COPIED = (
 )
 
 
-class Credentials(TypedDict, total=False):
-    """The arguments of `subprocess` that choose a user; none for the current one."""
+class User(TypedDict, total=False):
+    """As whom `bound_command` starts a program; none for the current user."""
 
-    user: int
-    group: int
-    extra_groups: list[int]
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,9 @@ class Home:
         return self.root / "postgres.log"
 
     @property
-    def credentials(self) -> Credentials:
+    def user(self) -> User:
         """As whom to start a program that Postgres refuses to run as root."""
-        if os.geteuid() != 0:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return {"uid": self.uid, "gid": self.gid} if os.geteuid() == 0 else {}
 
 
 @contextmanager
@@ -86,8 +83,8 @@ def home_root(data_dir: Path) -> Path:
     return data_dir
 
 
-def prepare_home(data_dir: Path) -> Home:
-    """Makes the folders, and the copy of the programs where it is needed.
+def open_root(data_dir: Path) -> Path:
+    """Makes the folder where the Postgres of this data directory lives, and the data directory.
 
     Raises MisconfiguredServer if a folder is of no use or has somebody else's data, and OSError if one cannot be made;
     then nothing in it was changed.
@@ -97,13 +94,22 @@ def prepare_home(data_dir: Path) -> Home:
     root.mkdir(exist_ok=True)
     if not os.access(root, os.W_OK | os.X_OK):
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
-    is_root = os.geteuid() == 0
-    uid, gid = _unprivileged_user() if is_root else (os.geteuid(), os.getegid())
-    _require_owner(root / "postgres", uid)
-    if not is_root:
+    _require_owner(root / "postgres", _owner()[0])
+    return root
+
+
+def prepare_home(root: Path) -> Home:
+    """Opens the folder to Postgres, and copies the programs where it cannot reach them. The caller holds the lock."""
+    uid, gid = _owner()
+    if os.geteuid() != 0:
         return Home(root, _packaged_programs() / "bin", uid, gid)
     root.chmod(root.stat().st_mode | 0o011)
     return Home(root, _reachable_programs(root) / "bin", uid, gid)
+
+
+def _owner() -> tuple[int, int]:
+    """As whom Postgres runs."""
+    return _unprivileged_user() if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
 def is_open_to_all(path: Path) -> bool:

@@ -6,27 +6,48 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+import psutil
 import structlog
 
 from app.embedded.cluster import configure, create_database, initialise
 from app.embedded.configuration import SETTINGS
-from app.embedded.home import Home, home_root, prepare_home, usable
-from app.embedded.processes import FAST_SHUTDOWN, hold_lock, is_running, postmaster_file, stop_leftovers
+from app.embedded.home import Home, home_root, open_root, prepare_home, usable
+from app.embedded.processes import (
+    FAST_SHUTDOWN,
+    Report,
+    announce_stop,
+    frozen_processes,
+    hold_lock,
+    ignore,
+    is_running,
+    kill_all,
+    postmaster_file,
+    stop_leftovers,
+    wake,
+)
 from app.embedded.state import DATABASE, SUPERUSER, State, read_state, renewed_state
 from app.errors import AdServerError, StoreUnavailable
+from app.parent_death import bound_command
 
 IMMEDIATE_SHUTDOWN = signal.SIGQUIT
 # Recovery after a crash replays what was written since the last checkpoint, at most `max_wal_size`.
 READY_S = 300
 SHUTDOWN_S = 30
+IMMEDIATE_SHUTDOWN_S = 10
 POLL_S = 0.02
 RETRY_S = 1.0
+START_ATTEMPTS = 6
+START_RETRY_FIRST_S = 0.1
+# A process that is seen stopped (SIGSTOP) this often, one look after the other, is as good as dead.
+FROZEN_LOOKS = 2
+FROZEN_LOOK_S = 5.0
 LOG_MAX_BYTES = 20_000_000
 LOG_LOOK_S = 60.0
 
@@ -36,19 +57,22 @@ log = structlog.get_logger()
 class EmbeddedPostgres:
     """One Postgres on one data directory; use it as a context manager.
 
-    If it dies it is started again at once, and the same URL works again. `settings` override those of
-    `app.embedded.configuration`, names and units as in the Postgres manual, chapter "Server Configuration".
+    If it dies it is started again at once, and the same URL works again; it shuts down when the thread that started it
+    ends. `settings` override those of `app.embedded.configuration`, names and units as in the Postgres manual, chapter
+    "Server Configuration". `report` is told in a sentence what a start waits for.
     """
 
-    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, report: Report = ignore) -> None:
         self._data_dir = data_dir.resolve()
         self._settings = {**SETTINGS, **(settings or {})}
+        self._report = report
         self._home: Home
         self._state: State
         self._lock: IO[str]
         self._process: subprocess.Popen[bytes]
         self._watcher = threading.Thread(target=self._watch, name="embedded-postgres", daemon=True)
         self._log_keeper = threading.Thread(target=self._keep_log_short, name="embedded-postgres-log", daemon=True)
+        self._freeze_watcher = threading.Thread(target=self._end_frozen, name="embedded-postgres-frozen", daemon=True)
         self._change = threading.Lock()
         self._ready = threading.Event()
         self._stopping = threading.Event()
@@ -107,30 +131,53 @@ class EmbeddedPostgres:
         self._log_keeper.start()
 
     def _start(self) -> None:
-        self._home = prepare_home(self._data_dir)
-        self._lock = hold_lock(self._home.root)
+        root = open_root(self._data_dir)
+        self._lock = hold_lock(root, self._report)
         try:
-            stop_leftovers(self._home.data)
-            self._state = renewed_state(self._home.root, self._home.data)
-            self._home.log.touch(mode=0o600)
-            _shorten(self._home.log)
-            initialise(self._home, self._state.password)
-            configure(self._home, self._settings)
-            self._launch()
-            create_database(self._home, self._state)
+            self._home = prepare_home(root)
+            self._freeze_watcher.start()
+            self._start_persistently()
         except BaseException:
             self._abandon()
             raise
 
+    def _start_persistently(self) -> None:
+        """Whatever is killed meanwhile, all that is missing is made again."""
+        pause_s = START_RETRY_FIRST_S
+        for attempt in range(1, START_ATTEMPTS + 1):
+            try:
+                self._start_once()
+            except StoreUnavailable as error:
+                self._end_postmaster(IMMEDIATE_SHUTDOWN)
+                if attempt == START_ATTEMPTS:
+                    raise
+                self._report(f"{error}; trying again.")
+                time.sleep(pause_s)
+                pause_s *= 2
+            else:
+                return
+
+    def _start_once(self) -> None:
+        stop_leftovers(self._home.data, self._report)
+        self._state = renewed_state(self._home.root, self._home.data)
+        self._home.log.touch(mode=0o600)
+        _shorten(self._home.log)
+        initialise(self._home, self._state.password)
+        configure(self._home, self._settings)
+        self._launch()
+        create_database(self._home, self._state)
+
+    def announce_stop(self) -> None:
+        """Lets the next start on this data directory wait for the end of this one, rather than refuse."""
+        announce_stop(self._lock)
+
     def stop(self) -> None:
         """Ends sessions and statements, writes a checkpoint, and returns when every process is gone."""
+        self.announce_stop()
         self._stopping.set()
         with self._change:
-            self._process.send_signal(FAST_SHUTDOWN)
-        self._watcher.join(SHUTDOWN_S)
-        if self._watcher.is_alive():
-            self._process.send_signal(IMMEDIATE_SHUTDOWN)
-            self._watcher.join()
+            self._end_postmaster(FAST_SHUTDOWN)
+        self._watcher.join()
         self._lock.close()
 
     def kill(self) -> None:
@@ -175,6 +222,18 @@ class EmbeddedPostgres:
             with suppress(OSError):
                 _shorten(self._home.log)
 
+    def _end_frozen(self) -> None:
+        """Runs in a thread of its own too: a stopped process holds locks and answers nobody, as long as it is there."""
+        seen: Counter[psutil.Process] = Counter()
+        while not self._stopping.wait(FROZEN_LOOK_S):
+            frozen = frozen_processes(self._home.root)
+            seen = Counter({process: seen[process] + 1 for process in frozen})
+            for process in frozen:
+                if seen[process] >= FROZEN_LOOKS:
+                    log.warning("postgres_frozen", pid=process.pid)
+                    with suppress(psutil.Error):
+                        process.kill()
+
     def _launch(self) -> None:
         """Starts the postmaster outside our process group: Ctrl-C is for us, who stop it last."""
         with self._change:
@@ -183,14 +242,13 @@ class EmbeddedPostgres:
             with self._home.log.open("ab") as output:
                 began = output.tell()
                 self._process = subprocess.Popen(
-                    self._command(),
+                    bound_command(self._command(), FAST_SHUTDOWN, **self._home.user),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     env={"LC_ALL": "C"},
                     cwd="/",
                     process_group=0,
-                    **self._home.credentials,
                 )
         self._await_ready(began)
 
@@ -215,10 +273,25 @@ class EmbeddedPostgres:
             time.sleep(POLL_S)
         self._ready.set()
 
-    def _abandon(self) -> None:
-        if hasattr(self, "_process"):
-            self._process.send_signal(IMMEDIATE_SHUTDOWN)
+    def _end_postmaster(self, first: signal.Signals) -> None:
+        """Ends the postmaster and all that belongs to it: politely, then at once, then with kill -9."""
+        if not hasattr(self, "_process"):
+            return
+        for number, patience_s in ((first, SHUTDOWN_S), (IMMEDIATE_SHUTDOWN, IMMEDIATE_SHUTDOWN_S)):
+            self._process.send_signal(number)
+            wake(self._home.data)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+                break
+        else:
+            self._process.kill()
             self._process.wait()
+        kill_all(self._home.data)
+
+    def _abandon(self) -> None:
+        announce_stop(self._lock)
+        self._stopping.set()
+        self._end_postmaster(IMMEDIATE_SHUTDOWN)
         self._lock.close()
 
 

@@ -4,16 +4,19 @@ Only `adserver run` and `adserver migrate` make an embedded one; any other comma
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from app.embedded import EmbeddedPostgres, has_cluster, running_dsn
-from app.errors import MisconfiguredServer
+from app.errors import MisconfiguredServer, StoreUnavailable
 from app.launch.configuring import warn_of_ignored
 from app.launch.interruption import Interruption
 from app.settings import Settings
-from app.store.connections import Store, Timeouts, connect
+from app.store.connections import UNAVAILABLE, Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in
 from app.store.urls import of_role
 
@@ -21,6 +24,13 @@ PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_
 
 PEOPLE_CONNECTIONS = 100
 """What the embedded Postgres has room for beside the server: commands, reports, the DBA, and what Postgres reserves."""
+
+
+STEP_ATTEMPTS = 6
+STEP_RETRY_FIRST_S = 0.5
+
+Report = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,42 @@ class Database:
         asyncio.run(let_roles_in(self.server))
         return self.server.url(role=APP)
 
+    def announce_stop(self) -> None:
+        """Lets the next start on the data directory wait for the end of this one."""
+        if self.server is not None:
+            self.server.announce_stop()
+
+    def persistently(self, step: Callable[[], T], report: Report) -> T:
+        """The result of one step of a start, which can be done again.
+
+        The embedded Postgres comes again by itself when one of its processes has crashed, so with that the step is
+        tried again. Raises StoreUnavailable if it fails as often as it may.
+        """
+        pause_s = STEP_RETRY_FIRST_S
+        for _ in range(STEP_ATTEMPTS - 1 if self.server else 0):
+            try:
+                return step()
+            except (StoreUnavailable, *UNAVAILABLE) as error:
+                report(f"{_reason(error)}; trying again.")
+            time.sleep(pause_s)
+            pause_s *= 2
+            if self.server:
+                self.server.wait_until_ready()
+        try:
+            return step()
+        except UNAVAILABLE as error:
+            raise StoreUnavailable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
 
 @contextmanager
-def opened_database(settings: Settings) -> Iterator[Database]:
+def opened_database(settings: Settings, report: Report = lambda _: None) -> Iterator[Database]:
     """The configured database, or the embedded one, which runs until the end of the block.
+
+    `report` is told what a start waits for.
 
     Raises MisconfiguredServer if the data directory is of no use or another launcher uses it, and StoreUnavailable
     if Postgres does not start.
@@ -51,7 +93,7 @@ def opened_database(settings: Settings) -> Iterator[Database]:
         yield Database(settings.database_url, None)
         return
     room = {"max_connections": str(settings.connections_max + PEOPLE_CONNECTIONS)}
-    with EmbeddedPostgres(settings.data_dir, room) as server:
+    with EmbeddedPostgres(settings.data_dir, room, report) as server:
         yield Database(server.dsn, server)
 
 
@@ -67,7 +109,7 @@ def database_in_use(settings: Settings, *, make: bool = False) -> Iterator[str]:
         yield url
         return
     Interruption()
-    with opened_database(settings) as database:
+    with opened_database(settings, _report_to_people) as database:
         yield database.url
 
 
@@ -100,6 +142,11 @@ def finance_url(settings: Settings) -> str | None:
         return of_role(settings.database_url, FINANCE)
     _require_cluster(settings)
     return running_dsn(settings.data_dir, FINANCE)
+
+
+def _report_to_people(line: str) -> None:
+    """Standard output is what the command prints."""
+    sys.stderr.write(f"adserver: {line}\n")
 
 
 def _require_cluster(settings: Settings) -> None:

@@ -19,16 +19,22 @@ def cleared_metrics_dir(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in (*folder.glob(METRICS_FILES), *folder.glob(REFUSAL_FILES)):
-            file.unlink()
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise MisconfiguredServer(f"ADSERVER_METRICS_DIR: {error.filename or folder}: {error.strerror}") from error
     return folder
 
 
 def forgetting(folder: Path) -> Callable[[int], None]:
-    """What to call with the id of a process that has ended: its gauges go, its counters stay."""
+    """What to call with the id of a process that has ended: its gauges go, its counters stay.
+
+    A file that the process was killed before writing to goes too: nobody could read any metrics beside it.
+    """
 
     def forget(process_id: int) -> None:
+        for file in folder.glob(f"*_{process_id}.db"):
+            if file.stat().st_size == 0:
+                file.unlink()
         multiprocess.mark_process_dead(process_id, str(folder))  # type: ignore[no-untyped-call]
 
     return forget

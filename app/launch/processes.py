@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+import psutil
 import structlog
 
 from app.errors import StoreUnavailable
 from app.launch.interruption import Interruption
+from app.parent_death import bound_command
 
 # The first restart is quick, so that one crash hardly shows; a process that cannot live does not eat the machine.
 RESTART_FIRST_S = 0.1
@@ -19,6 +22,12 @@ RESTART_MAX_S = 5.0
 SOUND_S = 10.0
 # Longer than a worker's own grace for its last requests.
 STOP_S = 15.0
+# So often in a row it may end, or not be ready in time, before it ever was ready.
+START_ATTEMPTS = 8
+# A large catalog is read before a worker is ready.
+READY_S = 300.0
+# A process that is seen stopped (SIGSTOP) twice, one look after the other, is as good as dead.
+FROZEN_LOOK_S = 5.0
 
 log = structlog.get_logger()
 
@@ -27,7 +36,8 @@ class KeptProcess:
     """One module that runs as a process of its own.
 
     Its standard input is a socket: it writes a byte there when it is ready, and ends when the socket is closed, so
-    that it never outlives its launcher. `on_end` hears the process id of each that has ended.
+    that it never outlives its launcher; on Linux it is killed with it. One that is frozen is killed and started again.
+    `on_end` hears the process id of each that has ended.
     """
 
     def __init__(
@@ -40,20 +50,27 @@ class KeptProcess:
     ) -> None:
         self.name = name
         # -P: a folder named `app` where the command was called is not ours.
-        self._command = [sys.executable, "-P", "-m", module, *arguments]
+        self._module = [sys.executable, "-P", "-m", module, *arguments]
         self._environment = {**os.environ, **environment}
         self._on_end = on_end
         self.ready = asyncio.Event()
 
     async def keep(self) -> None:
-        """Runs it until cancelled, which stops it. Raises StoreUnavailable if it ends before it ever was ready."""
+        """Runs it until cancelled, which stops it.
+
+        Raises StoreUnavailable if it ends START_ATTEMPTS times in a row before it ever was ready.
+        """
         loop = asyncio.get_running_loop()
         pause_s = RESTART_FIRST_S
+        failures = 0
         while True:
             began = loop.time()
             status = await self._run()
-            if not self.ready.is_set():
-                raise StoreUnavailable(f"{self.name} does not start (exit status {status})")
+            failures += 1
+            if failures == START_ATTEMPTS and not self.ready.is_set():
+                raise StoreUnavailable(
+                    f"{self.name} does not start: it ended {failures} times before it was ready (exit status {status})"
+                )
             if loop.time() - began > SOUND_S:
                 pause_s = RESTART_FIRST_S
             log.warning("process_ended", process=self.name, status=status, restart_in_s=pause_s)
@@ -67,20 +84,37 @@ class KeptProcess:
         with ours:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=theirs.fileno(), env=self._environment
+                    *bound_command(self._module, signal.SIGKILL), stdin=theirs.fileno(), env=self._environment
                 )
+            watching = asyncio.create_task(self._kill_when_frozen(process))
             try:
                 if await self._says_ready(ours):
                     self.ready.set()
+                else:
+                    await _stop(process)
                 return await process.wait()
             finally:
+                watching.cancel()
                 await _stop(process)
                 self._on_end(process.pid)
 
     async def _says_ready(self, ours: socket.socket) -> bytes:
-        with suppress(ConnectionError):
-            return await asyncio.get_running_loop().sock_recv(ours, 1)
+        with suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(READY_S):
+                return await asyncio.get_running_loop().sock_recv(ours, 1)
         return b""
+
+    async def _kill_when_frozen(self, process: asyncio.subprocess.Process) -> None:
+        """Counts looks rather than time, because with Ctrl-Z a shell stops us too, and continues all together."""
+        frozen = False
+        with suppress(psutil.NoSuchProcess):
+            kept = psutil.Process(process.pid)
+            while True:
+                await asyncio.sleep(FROZEN_LOOK_S)
+                was_frozen, frozen = frozen, kept.status() == psutil.STATUS_STOPPED
+                if was_frozen and frozen:
+                    log.warning("process_frozen", process=self.name)
+                    kept.kill()
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -88,6 +122,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.terminate()
+    process.send_signal(signal.SIGCONT)
     try:
         async with asyncio.timeout(STOP_S):
             await process.wait()
@@ -97,9 +132,14 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 async def keep_until_interrupted(
-    processes: Sequence[KeptProcess], interruption: Interruption, on_ready: Callable[[], None]
+    processes: Sequence[KeptProcess],
+    interruption: Interruption,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
 ) -> None:
-    """Keeps them all until a signal comes, and returns when all have ended; `on_ready` is called when all are ready.
+    """Keeps them all until a signal comes, and returns when all have ended.
+
+    `on_ready` is called when all are ready, `on_stop` before the first is stopped.
 
     Raises StoreUnavailable if one of them does not start.
     """
@@ -111,6 +151,7 @@ async def keep_until_interrupted(
         for task in done:
             task.result()
     finally:
+        on_stop()
         tasks = [*keeping, announcing, interrupted]
         for task in tasks:
             task.cancel()

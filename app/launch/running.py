@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from app.errors import MisconfiguredServer
 from app.launch.configuring import warn_of_ignored
-from app.launch.databases import Database, opened_database
+from app.launch.databases import Database, Report, opened_database
 from app.launch.demo import demo_upstream, load_demo
 from app.launch.interruption import Interruption
 from app.launch.keys import kept_secret_key
@@ -19,25 +19,43 @@ from app.observing.logs import LineWriter, configure
 from app.settings import Settings
 from app.store.connections import serving_url
 
-Report = Callable[[str], None]
-
 
 def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]) -> None:
     """Starts all of it, and returns when a signal has stopped it. Raises what its parts raise."""
     interruption = Interruption()
-    with sole_use(settings.host, settings.port), _logs(settings), opened_database(settings) as database:
+    with (
+        sole_use(settings.host, settings.port, report) as claim,
+        _logs(settings),
+        opened_database(settings, report) as database,
+    ):
         secret_key = settings.secret_key.get_secret_value() or kept_secret_key(settings.data_dir)
-        migrate(database.url, lambda revision: report(f"Migrated to {revision}."), on_wait=report)
-        app_url = database.app_url()
-        _require_serving_database(app_url, settings)
-        environment = {"ADSERVER_DATABASE_URL": app_url, "ADSERVER_SECRET_KEY": secret_key}
-        if load_demo(settings, database.url):
-            report("The database was empty: loaded the demo campaigns.")
-        processes = [*workers(settings, environment), *demo_upstream(database.url, report)]
-        asyncio.run(keep_until_interrupted(processes, interruption, lambda: on_ready(database)))
+        environment = {"ADSERVER_DATABASE_URL": _prepare(settings, database, report), "ADSERVER_SECRET_KEY": secret_key}
+        upstream = database.persistently(lambda: demo_upstream(database.url, report), report)
+
+        def announce_stop() -> None:
+            claim.announce_stop()
+            database.announce_stop()
+
+        asyncio.run(
+            keep_until_interrupted(
+                [*workers(settings, environment), *upstream], interruption, lambda: on_ready(database), announce_stop
+            )
+        )
 
 
-def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
+def _prepare(settings: Settings, database: Database, report: Report) -> str:
+    """Migrates the database and loads the demo; returns the URL that workers connect by."""
+    database.persistently(
+        lambda: migrate(database.url, lambda revision: report(f"Migrated to {revision}."), on_wait=report), report
+    )
+    app_url = database.persistently(database.app_url, report)
+    _require_serving_database(app_url, settings)
+    if database.persistently(lambda: load_demo(settings, database.url), report):
+        report("The database was empty: loaded the demo campaigns.")
+    return app_url
+
+
+def serve(settings: Settings, report: Report, on_ready: Callable[[], None]) -> None:
     """Starts workers on a migrated database, and returns when a signal has stopped them.
 
     Raises MisconfiguredServer without a database, or without a secret key: nodes that each made their own would not
@@ -48,10 +66,10 @@ def serve(settings: Settings, on_ready: Callable[[], None]) -> None:
     if not settings.secret_key.get_secret_value():
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
     interruption = Interruption()
-    with sole_use(settings.host, settings.port), _logs(settings):
+    with sole_use(settings.host, settings.port, report) as claim, _logs(settings):
         require_schema(settings.database_url)
         _require_serving_database(settings.database_url, settings)
-        asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready))
+        asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready, claim.announce_stop))
 
 
 def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -> list[KeptProcess]:

@@ -5,15 +5,19 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
+import psutil
 import pytest
 
 from app.embedded import EmbeddedPostgres, home, running_dsn
 from app.embedded import server as server_module
-from app.embedded.processes import processes_of
-from app.errors import MisconfiguredServer
+from app.embedded.processes import announce_stop, hold_lock, processes_of
+from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
+from tests.players import becomes
 from tests.postgres import temporary_folder, temporary_postgres
 
 STRANGER = 4711
@@ -122,3 +126,42 @@ def test_a_data_directory_below_a_closed_folder_lives_elsewhere_for_root(tmp_pat
     tmp_path.chmod(0o700)
     place = home.home_root(tmp_path / "var")
     assert place.is_relative_to(home.ELSEWHERE if os.geteuid() == 0 else tmp_path)
+
+
+def test_a_start_waits_for_the_launcher_that_is_stopping(folder: Path) -> None:
+    reported: list[str] = []
+    with hold_lock(folder) as lock:
+        announce_stop(lock)
+
+        def end(line: str) -> None:
+            reported.append(line)
+            lock.close()
+
+        hold_lock(folder, end).close()
+    assert reported == [f"Waiting for process {os.getpid()}, which is stopping Postgres in {folder}."]
+
+
+def test_a_frozen_postgres_stops_too() -> None:
+    with temporary_postgres() as server:
+        for process in processes_of(server.root / "postgres"):
+            process.suspend()
+        root = server.root
+    assert processes_of(root / "postgres") == []
+
+
+async def test_a_frozen_backend_is_killed_and_the_others_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FROZEN_LOOK_S", 0.5)
+    with temporary_postgres() as server:
+        async with connect(server.dsn) as connection:
+            psutil.Process(connection.get_server_pid()).suspend()
+            with pytest.raises(asyncpg.PostgresConnectionError):
+                async with asyncio.timeout(30):
+                    await connection.fetchval("SELECT 1")
+
+        async def comes_again() -> bool:
+            with suppress(StoreUnavailable):
+                async with connect(server.dsn) as after:
+                    return bool(await after.fetchval("SELECT true"))
+            return False
+
+        await becomes(comes_again, 30)
