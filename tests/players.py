@@ -14,6 +14,7 @@ import asyncpg
 from app.books.reconciling import reconcile
 from app.store.reconcile import Disagreement
 from tests.launched import Launched
+from tests.served_ads import serves_of
 from tests.valid_vast import assert_valid
 
 PATIENCE_S = 30.0
@@ -72,6 +73,7 @@ class Players:
             body = await response.read()
             if response.status == 200:
                 assert_valid(body)
+                serves_of(body)
             return Answer(response.status, headers.get("x-request-id", ""), headers.get("x-no-fill-reason"), body)
 
     async def ask_all(self, requests: Iterable[Mapping[str, str]]) -> list[Answer]:

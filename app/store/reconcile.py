@@ -57,6 +57,18 @@ ORDER BY 1, 2 LIMIT $1
 has counted only the serves since then, and of a long window retention may have dropped serves that were counted."""
 
 
+SLOTS = """
+SELECT a.campaign_id, 'request ' || a.request_key AS subject, a.slot - 1 AS expected, 'none' AS actual,
+       'a pod has a hole: a serve of the request is missing' AS explanation
+FROM ad_serves a
+WHERE a.slot > 0 AND NOT EXISTS (
+    SELECT FROM ad_serves b
+    WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
+)
+ORDER BY 1, 2 LIMIT $1
+"""
+"""I3: the Ads of an answer are numbered without holes, so each slot but the first has the one before it."""
+
 QUICK = """
 SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
 WHERE t.spent + t.held > t."limit" OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
@@ -96,6 +108,8 @@ async def take_time(connection: "Connection[Record]") -> None:
 async def disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
     """At most `limit` disagreements with one of RULES."""
     rows = await connection.fetch(CAPS, limit) if rule == "I5" else await connection.fetch(BOOKS, rule, limit)
+    if rule == "I3":
+        rows += await connection.fetch(SLOTS, limit - len(rows))
     return [
         Disagreement(
             rule, row["campaign_id"], row["subject"], str(row["expected"]), str(row["actual"]), row["explanation"]

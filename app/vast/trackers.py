@@ -23,8 +23,7 @@ def with_trackers(parsed: Parsed, base_url: str, position: int = 0) -> Template:
     `position` is that of the Ad in `parsed.ads`; no other Ad stays. VAST 2.0 and 3.0 have room for one Error in an Ad:
     where there is one already, ours stays out. A Wrapper may lead to one Ad only, since one Ad is what is paid for.
     """
-    tree = only_ad(parsed, position)
-    ((_, content),) = contents(tree.getroot())
+    tree, content = _alone(parsed, position)
     _track(content, parsed.schema, base_url)
     return Template.compile(serialized(tree))
 
@@ -48,6 +47,12 @@ def ad_fragments(parsed: Parsed, base_url: str, version: VastVersion | None = No
 
 def only_ad(parsed: Parsed, position: int) -> etree._ElementTree:
     """A copy of the document without its other Ads; of a pod, that leaves a stand-alone Ad."""
+    tree, _ = _alone(parsed, position)
+    return tree
+
+
+def _alone(parsed: Parsed, position: int) -> tuple[etree._ElementTree, Element]:
+    """That copy, and the InLine or Wrapper in it."""
     tree = deepcopy(parsed.tree)
     root = tree.getroot()
     ad, content = contents(root)[position]
@@ -57,7 +62,7 @@ def only_ad(parsed: Parsed, position: int) -> etree._ElementTree:
         root.remove(other)
     if others:
         ad.attrib.pop("sequence", "")
-    return tree
+    return tree, content
 
 
 def _keep_only(ad: Element, content: Element) -> None:

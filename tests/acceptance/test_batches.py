@@ -12,6 +12,8 @@ from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.players import UNHURRIED, connected, disagreements, serving
+from tests.served_ads import assert_booked, serves_of
+from tests.unit.vast.ad_documents import DrawnAd, vast
 from tests.valid_vast import assert_valid
 
 CAP_3 = [{"impressions": 3, "per": "day"}]
@@ -58,6 +60,7 @@ async def test_a_thousand_viewers_are_each_answered_under_their_own_request_id(
     assert all(line["filled"] == ("<Ad" in line["vast"]) for line in lines)
     for line in lines:
         assert_valid(line["vast"].encode())
+    assert sum(len(serves_of(line["vast"].encode())) for line in lines) == 700
     assert Counter(line["no_fill_reason"] for line in lines) == {None: 700, "budget": 300}
     # The stitcher asks again, because its connection broke: whoever had an ad has the same one.
     again = await answers(stitcher, requests)
@@ -95,6 +98,19 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
     # Two requests of one name in one batch: one of the two is served, and the other is a conflict.
     assert {by_index[0]["status"], by_index[57]["status"]} == {200, 409}
     assert all(by_index[no]["filled"] for no in range(1, 50))
+
+
+async def test_each_ad_of_an_upstreams_pod_is_a_serve(
+    stitcher: httpx.AsyncClient, of_module: Databases, network: UpstreamServer
+) -> None:
+    network.behaviour = answer(vast([DrawnAd(1), DrawnAd(2), DrawnAd(3)]))
+    asked = {"campaign_id": "fetched", "user_id": "u"}
+    alone, pod = await answers(stitcher, [asked, asked | {"pod_size": 2}])
+    network.behaviour = answer(inline("from upstream"))
+    by_index = {line["index"]: serves_of(line["vast"].encode()) for line in (alone, pod)}
+    assert [len(by_index[index]) for index in (0, 1)] == [1, 2]
+    async with connected(of_module.owner) as connection:
+        await assert_booked(connection, {serve for serves in by_index.values() for serve in serves})
 
 
 async def test_the_same_request_twice_in_a_batch_is_one_ad(stitcher: httpx.AsyncClient, of_module: Databases) -> None:

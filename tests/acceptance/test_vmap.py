@@ -8,8 +8,10 @@ import pytest
 from lxml import etree
 
 from tests.acceptance.conftest import Databases
-from tests.campaigns import own_campaign, placement, set_up
+from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
+from tests.faults.upstream_server import UpstreamServer, answer
 from tests.players import disagreements, serving
+from tests.unit.vast.ad_documents import DrawnAd, vast
 
 ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
 
@@ -21,7 +23,15 @@ UNUSUAL = "ad_breaks = [\n" + "".join(f'{{ id = "{break_id}", time_offset = "sta
 
 
 @pytest.fixture(scope="module")
-async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
+async def network() -> AsyncIterator[UpstreamServer]:
+    """Answers with a pod of three and a stand-alone ad."""
+    document = vast([DrawnAd(1), DrawnAd(2), DrawnAd(3), DrawnAd()])
+    async with UpstreamServer(answer(document)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator[httpx.AsyncClient]:
     await set_up(
         of_module.owner,
         own_campaign("once", **ONE_A_DAY),
@@ -33,6 +43,9 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         placement("short", "once") + SHORT,
         placement("pods", "acme", "globex", "initech") + PODS,
         placement("unusual", "acme") + UNUSUAL,
+        upstream("network", network.url),
+        campaign("fetched", upstreams=["network"], advertiser="Hooli", billing="impression"),
+        placement("fetched", "fetched", "acme", "globex") + PODS,
     )
     async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
         yield client
@@ -112,6 +125,10 @@ async def test_a_break_has_as_many_ads_as_it_says_itself(player: httpx.AsyncClie
     assert await ads(player, **asked) == [1, 2]
     multiple = [found.find("{*}AdSource").get("allowMultipleAds") for found in await breaks(player, **asked)]
     assert multiple == ["false", "true"]
+
+
+async def test_an_upstreams_pod_fills_a_break_no_further_than_the_break_goes(player: httpx.AsyncClient) -> None:
+    assert await ads(player, placement_id="fetched") == [1, 2]
 
 
 async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.AsyncClient) -> None:

@@ -20,6 +20,7 @@ ADMISSION = "app/serving/admission.py"
 LIMITS_TEST = "tests/invariants/test_limits.py"
 ONCE_TEST = "tests/invariants/test_once.py"
 CONNECTIONS_TEST = "tests/invariants/test_connections.py"
+EVERY_AD_TEST = "tests/invariants/test_every_ad.py"
 DEADLINES_TEST = "tests/invariants/test_deadlines.py"
 HOLDS_TEST = "tests/integration/books/test_holds.py"
 BEACONS_TEST = "tests/integration/test_beacon_urls.py"
@@ -163,6 +164,38 @@ GUARDS = [
     RETURNING h.*, e.settles, e.cause""",
         "SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e ON h.ctid = e.place",
         f"{HOLDS_TEST}::test_of_an_impression_and_an_error_the_first_decides",
+    ),
+    Guard(
+        "I3",
+        "one serve leaves with one Ad",
+        "app/vast/trackers.py",
+        "    for other in others:\n        root.remove(other)\n",
+        "",
+        f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",
+    ),
+    Guard(
+        "I3",
+        "a Wrapper leads to one Ad",
+        "app/vast/trackers.py",
+        'wrapper.set("allowMultipleAds", "false")',
+        "pass",
+        f"{EVERY_AD_TEST}::test_a_wrapper_that_is_passed_on_may_lead_to_one_ad",
+    ),
+    Guard(
+        "I3",
+        "an Ad with nothing to show is not sold",
+        "app/assembly/upstream_documents.py",
+        " for position, ad in enumerate(parsed.ads) if ad.is_playable)",
+        " for position, ad in enumerate(parsed.ads))",
+        f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",
+    ),
+    Guard(
+        "I5",
+        "no more Ads of a pod than its caps have counted",
+        "app/serving/selection.py",
+        "if self.is_full or len(selected) == choice.ads_allowed:",
+        "if self.is_full:",
+        f"{EVERY_AD_TEST}::test_what_caps_and_budgets_have_room_for_is_served_and_numbered_without_holes",
     ),
     Guard(
         "I4",

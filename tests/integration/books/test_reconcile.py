@@ -56,6 +56,7 @@ async def test_the_servers_and_finances_roles_can_check_too(
         ("I2", "DELETE FROM budget_tracking WHERE period = 'lifetime'"),
         ("I2", "UPDATE spend_ledger SET day_start = day_start - interval '1 day' WHERE kind = 'settle'"),
         ("I3", "DELETE FROM ad_serves WHERE campaign_id = 'capped'"),
+        ("I3", "UPDATE ad_serves SET slot = slot + 1"),
         ("I3", "DELETE FROM spend_ledger WHERE kind = 'settle'"),
         ("I3", "DELETE FROM hold_releases"),
         ("I3", "DELETE FROM holds"),
