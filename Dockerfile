@@ -1,6 +1,6 @@
 # Two stages: the first installs, the second has the result and nothing to build with.
 
-FROM python:3.11-slim-bookworm AS installed
+FROM python:3.11.14-slim-bookworm AS installed
 WORKDIR /adserver
 COPY requirements-build.lock requirements.lock ./
 RUN python -m venv .venv \
@@ -13,7 +13,7 @@ RUN .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editab
     && .venv/bin/python -m compileall -q app migrations \
     && rm -rf .venv/lib/python3.11/site-packages/pip .venv/lib/python3.11/site-packages/setuptools
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11.14-slim-bookworm
 RUN useradd --system --create-home --home-dir /var/lib/adserver adserver
 COPY --from=installed /adserver /adserver
 ENV PATH=/adserver/.venv/bin:$PATH \

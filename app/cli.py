@@ -6,7 +6,7 @@ from io import TextIOWrapper
 import structlog
 import typer
 
-from app.commands import books, ledger, reports, serving, setup, users
+from app.commands import books, ledger, psql, reports, serving, setup, users
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
 
 BAD_INPUT = 2
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for audience in (serving, setup, books, ledger, reports, users):
+for audience in (serving, psql, setup, books, ledger, reports, users):
     audience.register(app)
 
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
 from app.assembly.books_watch import BooksWatch
 from app.assembly.gauges import Gauges
@@ -40,6 +40,7 @@ from app.store.quotas import Quotas
 from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.web.admin import Admin
+from app.web.admin_token import AdminToken
 from app.web.beacons import Beacons
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
@@ -51,6 +52,7 @@ from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
 from app.web.pages import Pages
 from app.web.players import TAG_PATH, TagUrl
+from app.web.ports import Figures, Ports
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
 from app.web.stitchers import Stitchers
@@ -62,12 +64,11 @@ GC_THRESHOLDS = (50_000, 20, 50)
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
     """The ASGI application of one worker, by default with the settings of the environment."""
+    settings = settings or Settings()
     tracing = Tracing() if tracing_is_configured() else None
-    worker = Worker(settings or Settings(), tracing)
-    router = Starlette(
-        lifespan=worker.lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error}
-    )
-    app = HotPaths(router, worker.hot_paths)
+    worker = Worker(settings, tracing)
+    ports = Ports(_router(worker.lifespan), worker.public_app, settings.admin_port)
+    app = HotPaths(ports, worker.hot_paths)
     return app if tracing is None else tracing.around(app)
 
 
@@ -79,16 +80,21 @@ class Worker:
         self._tracing = tracing
         self._stack = AsyncExitStack()
         self.hot_paths: dict[str, DirectEndpoint] = {}
+        self.public_app = _router()
+        """What the public port serves where operators have a port of their own."""
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Starlette's lifespan: the routes exist while it lasts."""
         async with self._stack:
-            app.router.routes.extend(await self._open())
+            players, operators = await self._open()
+            self.public_app.router.routes.extend(players)
+            app.router.routes.extend([*players, *operators])
             _settle_memory()
             yield
 
-    async def _open(self) -> list[BaseRoute]:
+    async def _open(self) -> tuple[list[BaseRoute], list[BaseRoute]]:
+        """The routes of players and of operators."""
         settings = self._settings
         log = LineWriter()
         self._stack.callback(log.close)
@@ -155,6 +161,9 @@ class Worker:
         players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests)
         beacons = Beacons(signer, beacon_lane, client_limits, metrics)
         self.hot_paths |= {TAG_PATH: players.ask, **beacons.hot_paths()}
+        token = AdminToken(settings.admin_token.get_secret_value())
+        figures = Figures(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
+        operations = Operations(metrics, readiness, statuses, figures)
         return [
             *players.routes(),
             *beacons.routes(),
@@ -162,11 +171,11 @@ class Worker:
             *Vmaps(
                 desk, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
             ).routes(),
-            *Operations(metrics, readiness, statuses).routes(),
-            *Admin(
-                SetupDesk(store, catalogs), settings.admin_token.get_secret_value(), settings.max_body_bytes
-            ).routes(),
             *Sessions(ViewingSessions(store, hash_key(secrets[0])), client_limits).routes(),
+            *operations.probes(),
+        ], [
+            *operations.routes(),
+            *Admin(SetupDesk(store, catalogs), token, figures, settings.max_body_bytes).routes(),
             *Demo(store, hash_key(secrets[0])).routes(),
             *Description().routes(),
             *Pages().routes(),
@@ -184,6 +193,10 @@ class Worker:
         lane.start()
         self._stack.push_async_callback(lane.stop)
         return lane
+
+
+def _router(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    return Starlette(lifespan=lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error})
 
 
 def _settle_memory() -> None:

@@ -1,7 +1,7 @@
 """Settings from the environment, prefix `ADSERVER_`. Imported by main, cli and migrations only."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -41,6 +41,25 @@ def _bearer_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The host as an address; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to the host; of names that is certain of localhost alone (RFC 6761)."""
+    address = _address(host)
+    return host.lower() == "localhost" if address is None else address.is_loopback
+
+
+def http_url(host: str, port: int) -> str:
+    """The URL of a server's root, without a trailing slash."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 BearerToken = Annotated[SecretStr, AfterValidator(_bearer_token)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
@@ -58,6 +77,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("./var"), description="Where the embedded Postgres and secrets are kept")
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8080, ge=1, le=65535, description="Port to listen on")
+    admin_host: str = Field("127.0.0.1", description="Address that admin_port is on")
+    admin_port: int | None = Field(
+        None, ge=1, le=65535, description="Port for operators; port then has players' paths alone. Empty: all on port"
+    )
     public_url: BaseUrl = Field("", description="Base URL of beacons; empty: http://host:port")
     workers: int = Field(2, ge=1, le=64, description="Server processes")
     admin_token: BearerToken = Field(SecretStr(""), description="Bearer token of the admin API; empty turns it off")
@@ -112,6 +135,32 @@ class Settings(BaseSettings):
             raise ValueError("ADSERVER_GROUP_PATIENCE_MS must not exceed ADSERVER_UPSTREAM_DEADLINE_MS")
         return self
 
+    @model_validator(mode="after")
+    def admin_port_is_another(self) -> Self:
+        """The port that a request came in on decides what it may ask for."""
+        if self.admin_port == self.port:
+            raise ValueError("ADSERVER_ADMIN_PORT must differ from ADSERVER_PORT")
+        if self.admin_port is None and "admin_host" in self.model_fields_set:
+            raise ValueError("ADSERVER_ADMIN_HOST must be set together with ADSERVER_ADMIN_PORT")
+        return self
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Hosts and ports to listen on, the players' first."""
+        public = (self.host, self.port)
+        return (public,) if self.admin_port is None else (public, (self.admin_host, self.admin_port))
+
+    @property
+    def exposed_host(self) -> str | None:
+        """An address to listen on that other machines may reach; None if all are loopback addresses."""
+        return next((host for host, _ in self.addresses if not _is_loopback(host)), None)
+
+    @property
+    def listens_on_all_addresses(self) -> bool:
+        """Whether host is a wildcard, which no player can connect to."""
+        address = _address(self.host)
+        return address is not None and address.is_unspecified
+
     @property
     def connections_max(self) -> int:
         """How many connections to the database the workers open together, at the most."""
@@ -121,5 +170,9 @@ class Settings(BaseSettings):
     @property
     def beacon_base_url(self) -> str:
         """What beacon and click URLs start with, without a trailing slash."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+        return (self.public_url or http_url(self.host, self.port)).rstrip("/")
+
+    @property
+    def admin_base_url(self) -> str:
+        """What URLs of the demo and the console start with, without a trailing slash."""
+        return self.beacon_base_url if self.admin_port is None else http_url(self.admin_host, self.admin_port)

@@ -23,6 +23,14 @@ they looked for one, and exit with 2.
 """
 
 TAIL = """
+A server whose `ADSERVER_HOST` or `ADSERVER_ADMIN_HOST` is not a loopback address can be reached by other machines. A
+name other than `localhost` counts as such an address. It starts only if `ADSERVER_SECRET_KEY`, `ADSERVER_ADMIN_TOKEN`
+and each of `ADSERVER_RETIRED_SECRET_KEYS` have at least 16 characters and are not known from documentation; `adserver
+run` makes a key if it is given none.
+
+Players cannot connect to a wildcard address (`0.0.0.0`, `::`): set `ADSERVER_PUBLIC_URL` there. Without it beacons
+lead to an address of this machine, and the server says so when it starts.
+
 Some of them nest, or the server refuses to start:
 
 - `ADSERVER_GROUP_PATIENCE_MS` ≤ `ADSERVER_UPSTREAM_DEADLINE_MS` ≤ `ADSERVER_REQUEST_DEADLINE_MS`

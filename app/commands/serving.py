@@ -1,26 +1,17 @@
 """Commands of whoever runs the server: run it, serve from it, migrate its database, reach that database."""
 
-import enum
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.errors import StoreUnavailable
+from app.commands.roles import Role, url_of
 from app.launch import migrating, running
 from app.launch.configuring import settings_from_environment
-from app.launch.databases import Database, configured_or_running, database_in_use, finance_url
+from app.launch.databases import Database, database_in_use
+from app.launch.exposure import with_reachable_public_url
 from app.settings import Settings
-from app.store.url_parameters import read_url
-
-
-class Reader(enum.StrEnum):
-    """Who connects."""
-
-    OWNER = "owner"
-    FINANCE = "finance"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,13 +22,13 @@ def register(app: typer.Typer) -> None:
 
 def run() -> None:
     """Start all of it: a database unless one is configured, its migrations, demo content, and the server."""
-    settings = settings_from_environment()
+    settings = _settings_to_serve_with()
     running.run(settings, typer.echo, lambda database: typer.echo(_welcome(settings, database)))
 
 
 def serve() -> None:
     """Start the server alone, on a database that is migrated."""
-    settings = settings_from_environment()
+    settings = _settings_to_serve_with()
     running.serve(settings, typer.echo, lambda: typer.echo(f"Serving on {settings.beacon_base_url}"))
 
 
@@ -48,23 +39,31 @@ def migrate() -> None:
         migrating.require_schema(url)
 
 
-def dsn(role: Annotated[Reader, typer.Option(help="Who connects.")] = Reader.OWNER) -> None:
-    """Print the connection URL of the database in use, for psql and the like."""
+def dsn(role: Annotated[Role, typer.Option(help="Who connects.")] = Role.OWNER) -> None:
+    """Print the connection URL of the database in use, with its password: for variables, not for command lines."""
+    typer.echo(url_of(role, settings_from_environment()))
+
+
+def _settings_to_serve_with() -> Settings:
+    """The settings; says so if beacons lead to an address that was not set."""
     settings = settings_from_environment()
-    url = finance_url(settings) if role is Reader.FINANCE else configured_or_running(settings)
-    if url is None:
-        raise StoreUnavailable("the embedded Postgres does not run; start it with `adserver run`")
-    typer.echo(read_url(url).psql_url)
+    reachable = with_reachable_public_url(settings)
+    if reachable != settings:
+        typer.echo(
+            f"ADSERVER_PUBLIC_URL is not set, and players cannot connect to {settings.host}: beacons and clicks lead to"
+            f" {reachable.public_url}. Set it to the URL that players reach.",
+            err=True,
+        )
+    return reachable
 
 
 def _welcome(settings: Settings, database: Database) -> str:
     adserver = Path(sys.argv[0])
-    psql = database.server.programs / "psql" if database.server else shutil.which("psql") or "psql"
     lines = {
         "Ad tag": f"{settings.beacon_base_url}/vast?placement_id=preroll&user_id=you",
-        "Demo": f"{settings.beacon_base_url}/demo",
-        "Finance": f'{psql} "$({adserver} dsn --role finance)" -c "TABLE finance.campaign_spend"',
-        "DBA": f'{psql} "$({adserver} dsn)"',
+        "Demo": f"{settings.admin_base_url}/demo",
+        "Finance": f'{adserver} psql --role finance -- -c "TABLE finance.campaign_spend"',
+        "DBA": f"{adserver} psql",
     }
     if database.server:
         lines["Database"] = f"embedded Postgres in {database.server.root}"

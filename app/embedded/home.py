@@ -112,6 +112,11 @@ def _owner() -> tuple[int, int]:
     return _unprivileged_user() if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
+def packaged_psql() -> Path:
+    """The psql in the package. Raises MisconfiguredServer if the package is not installed."""
+    return _packaged_programs() / "bin" / "psql"
+
+
 def is_open_to_all(path: Path) -> bool:
     """Whether any user may enter this folder, which lies open if it does not exist yet and its parents do."""
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())

@@ -18,7 +18,7 @@ from app.launch.interruption import Interruption
 from app.settings import Settings
 from app.store.connections import UNAVAILABLE, Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in
-from app.store.urls import of_role
+from app.store.urls import of_role, role_of
 
 PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
@@ -136,12 +136,16 @@ def configured_or_running(settings: Settings, *, make: bool = False) -> str | No
     return running_dsn(settings.data_dir)
 
 
-def finance_url(settings: Settings) -> str | None:
-    """Finance's connection URL, without a password if that was given by somebody else; otherwise as above."""
+def role_url(settings: Settings, role: str) -> str | None:
+    """Another role's connection URL; otherwise as above.
+
+    It has no password if ADSERVER_DATABASE_URL names another role.
+    """
     if settings.database_url:
-        return of_role(settings.database_url, FINANCE)
+        url = settings.database_url
+        return url if role_of(url) == role else of_role(url, role)
     _require_cluster(settings)
-    return running_dsn(settings.data_dir, FINANCE)
+    return running_dsn(settings.data_dir, role)
 
 
 def _report_to_people(line: str) -> None:

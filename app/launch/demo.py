@@ -47,7 +47,7 @@ async def _load(settings: Settings, database_url: str) -> bool:
                 return False
         upstream_url = f"http://{UPSTREAM_HOST}:{free_port(UPSTREAM_HOST)}"
         text = (files("app.launch") / CAMPAIGN_FILE).read_text(encoding="utf-8")
-        text = text.replace("{upstream_url}", upstream_url).replace("{public_url}", settings.beacon_base_url)
+        text = text.replace("{upstream_url}", upstream_url).replace("{demo_url}", settings.admin_base_url)
         await apply(store, read_draft(CAMPAIGN_FILE, tomllib.loads(text, parse_float=Decimal)))
     return True
 

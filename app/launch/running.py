@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from app.errors import MisconfiguredServer
 from app.launch.configuring import warn_of_ignored
 from app.launch.databases import Database, Report, opened_database
 from app.launch.demo import demo_upstream, load_demo
+from app.launch.exposure import require_strong_secrets
 from app.launch.interruption import Interruption
 from app.launch.keys import kept_secret_key
-from app.launch.listening import sole_use
+from app.launch.listening import Claim, sole_use
 from app.launch.metrics_files import cleared_metrics_dir, forgetting
 from app.launch.migrating import migrate, require_schema
 from app.launch.processes import KeptProcess, keep_until_interrupted
@@ -24,7 +25,7 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
     """Starts all of it, and returns when a signal has stopped it. Raises what its parts raise."""
     interruption = Interruption()
     with (
-        sole_use(settings.host, settings.port, report) as claim,
+        _addresses(settings, report, makes_missing_key=True) as claims,
         _logs(settings),
         opened_database(settings, report) as database,
     ):
@@ -33,7 +34,7 @@ def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]
         upstream = database.persistently(lambda: demo_upstream(database.url, report), report)
 
         def announce_stop() -> None:
-            claim.announce_stop()
+            claims.announce_stop()
             database.announce_stop()
 
         asyncio.run(
@@ -66,20 +67,23 @@ def serve(settings: Settings, report: Report, on_ready: Callable[[], None]) -> N
     if not settings.secret_key.get_secret_value():
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
     interruption = Interruption()
-    with sole_use(settings.host, settings.port, report) as claim, _logs(settings):
+    with _addresses(settings, report) as claims, _logs(settings):
         require_schema(settings.database_url)
         _require_serving_database(settings.database_url, settings)
-        asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready, claim.announce_stop))
+        asyncio.run(keep_until_interrupted(workers(settings, {}), interruption, on_ready, claims.announce_stop))
 
 
 def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -> list[KeptProcess]:
     """The server processes, not yet started; `environment` replaces settings, `factory` the application."""
     metrics_dir = cleared_metrics_dir(settings)
-    metrics = {"ADSERVER_METRICS_DIR": str(metrics_dir), "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir)}
+    environment = {
+        **environment,
+        "ADSERVER_PUBLIC_URL": settings.public_url,
+        "ADSERVER_METRICS_DIR": str(metrics_dir),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+    }
     return [
-        KeptProcess(
-            f"worker {number}", "app.launch.worker", factory, {**environment, **metrics}, forgetting(metrics_dir)
-        )
+        KeptProcess(f"worker {number}", "app.launch.worker", factory, environment, forgetting(metrics_dir))
         for number in range(1, settings.workers + 1)
     ]
 
@@ -88,6 +92,27 @@ def _require_serving_database(url: str, settings: Settings) -> None:
     """Where serving has a name of its own for the database, it is not to be found wrong only when players ask."""
     if settings.serving_database:
         require_schema(serving_url(url, settings.serving_database))
+
+
+class _Claims:
+    """A launcher's claims to all addresses that it listens on."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self._claims = claims
+
+    def announce_stop(self) -> None:
+        """Lets the next launcher on any of them wait for the end of this one."""
+        for claim in self._claims:
+            claim.announce_stop()
+
+
+@contextmanager
+def _addresses(settings: Settings, report: Report, *, makes_missing_key: bool = False) -> Iterator[_Claims]:
+    """Keeps the addresses to listen on for this server alone; refuses to expose one whose secrets are weak."""
+    with ExitStack() as stack:
+        claims = [stack.enter_context(sole_use(*address, report)) for address in settings.addresses]
+        require_strong_secrets(settings, makes_missing_key=makes_missing_key)
+        yield _Claims(claims)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def main() -> None:
     _allow_connections()
     settings = Settings()
     server = LaunchedServer(configuration(*sys.argv[1:2]))
-    server.run(sockets=[shared_socket(settings.host, settings.port)])
+    server.run(sockets=[shared_socket(*address) for address in settings.addresses])
 
 
 def _connections_max() -> int:

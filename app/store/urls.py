@@ -1,7 +1,10 @@
 """URLs of databases as Postgres' own programs take them: several hosts or none, and parameters."""
 
 import re
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+"""Parameters of libpq that only its user may see."""
 
 PASSWORDS = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*")
 
@@ -20,6 +23,28 @@ def without_password(url: str) -> str:
     user, colon, _ = login.partition(":")
     shown = f"{user}:***" if colon else user
     return _joined(parts._replace(netloc=f"{shown}{at}{hosts}", query=PASSWORDS.sub(r"\1***", parts.query)))
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """The URL without secrets, and the password that logs in, for PGPASSWORD; None if it has none.
+
+    Other secrets, such as the password of a certificate's key, are dropped: libpq has no variables for them.
+    """
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    user, colon, password = login.partition(":")
+    words = [word.partition("=") for word in parts.query.split("&") if word]
+    named = [value for name, _, value in words if name == "password"]
+    query = "&".join("".join(word) for word in words if word[0] not in SECRETS)
+    found = [*named, *([password] if colon else [])]
+    return _joined(parts._replace(netloc=f"{user}{at}{hosts}", query=query)), unquote(found[0]) if found else None
+
+
+def role_of(url: str) -> str:
+    """The role that the URL logs in; empty if it names none."""
+    parts = urlsplit(url)
+    named = [word.partition("=")[2] for word in parts.query.split("&") if word.startswith("user=")]
+    return unquote(named[0] if named else parts.netloc.rpartition("@")[0].partition(":")[0])
 
 
 def of_role(url: str, role: str) -> str:

@@ -1,8 +1,7 @@
-"""The admin API: what ad operations set up, over HTTP. And what a campaign has spent, which needs no token."""
+"""The admin API: what ad operations set up, over HTTP. And what a campaign has spent."""
 
-import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -15,53 +14,40 @@ from app.assembly.setup_desk import Changed, SetupDesk, Spending
 from app.campaign_file.fields import exact_number, first_repeated
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
-from app.errors import InvalidRequest, Unauthorized
+from app.errors import InvalidRequest
 from app.store.budgets import Budget
+from app.web.admin_token import AdminToken, Handler
 from app.web.bodies import read_body
+from app.web.ports import Figures
 from app.web.problems import problem
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
 
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 class Admin:
     """`/v1/campaigns`, `/v1/creatives`, `/v1/upstreams`, `/v1/placements` and `/v1/publishers`."""
 
-    def __init__(self, desk: SetupDesk, token: str, max_body_bytes: int) -> None:
+    def __init__(self, desk: SetupDesk, token: AdminToken, figures: Figures, max_body_bytes: int) -> None:
         self._desk = desk
-        self._token = token.encode()
+        self._token = token
+        self._figures = figures
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[BaseRoute]:
-        """The budget first, which is for everybody; the others ask for the token."""
+        """The budget first, which is a figure; the others ask for the token."""
         return [
-            Route("/v1/campaigns/{id}/budget", self._budget),
-            *(Route(f"/v1/{kind}", self._guarded(self._list(kind))) for kind in TABLES),
+            Route("/v1/campaigns/{id}/budget", self._figures.guarded(self._budget)),
+            *(Route(f"/v1/{kind}", self._token.guarded(self._list(kind))) for kind in TABLES),
             *(
                 Route(
                     f"/v1/{kind}/{{id}}",
-                    self._guarded(self._one(kind)),
+                    self._token.guarded(self._one(kind)),
                     methods=["GET", "PUT", "PATCH"] if kind == "campaigns" else ["GET", "PUT"],
                 )
                 for kind in TABLES
             ),
         ]
-
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            self._authorize(request)
-            return await handler(request)
-
-        return guarded
-
-    def _authorize(self, request: Request) -> None:
-        if not self._token:
-            raise Unauthorized("the admin API is off, because no ADSERVER_ADMIN_TOKEN is set")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
-            raise Unauthorized("the admin token is missing or wrong")
 
     def _list(self, kind: str) -> Handler:
         async def list_things(request: Request) -> Response:

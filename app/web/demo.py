@@ -1,16 +1,18 @@
-"""What the demo page asks about the viewer that it made up: `GET /demo/viewer`."""
+"""The demo page, and what it asks about the viewer that it made up: `GET /demo/viewer`."""
 
 from dataclasses import asdict
 
 import orjson
+from asyncpg import Connection, Record
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NotFound
 from app.serving import keys
-from app.store import viewers
+from app.store import demo, viewers
 from app.store.connections import Store
+from app.web.pages import page
 from app.web.query import read_query
 
 VIEWER_PREFIX = "demo-"
@@ -18,30 +20,44 @@ VIEWER_PREFIX = "demo-"
 
 
 class Demo:
-    """The demo page's view of a viewer."""
+    """There only where demo content is loaded; it tells of demo campaigns alone."""
 
     def __init__(self, store: Store, hash_key: bytes) -> None:
         self._store = store
         self._hash_key = hash_key
 
     def routes(self) -> list[BaseRoute]:
-        """`/demo/viewer`."""
-        return [Route("/demo/viewer", self._viewer)]
+        """`/demo` and `/demo/viewer`."""
+        return [Route("/demo", self._page), Route("/demo/viewer", self._viewer)]
+
+    async def _page(self, _request: Request) -> Response:
+        async with self._store.connection() as connection:
+            await _campaigns(connection)
+        return page("demo")
 
     async def _viewer(self, request: Request) -> Response:
-        values = read_query(request.scope["query_string"])
-        user_id, request_id = values.get("user_id", ""), values.get("request_id", "")
-        if not user_id.startswith(VIEWER_PREFIX):
-            raise InvalidRequest("user_id", f"must begin with {VIEWER_PREFIX}")
-        user_key = keys.user_key(self._hash_key, user_id)
-        request_key = keys.request_key(self._hash_key, request_id)
         async with self._store.connection() as connection:
+            campaigns = await _campaigns(connection)
+            values = read_query(request.scope["query_string"])
+            user_id, request_id = values.get("user_id", ""), values.get("request_id", "")
+            if not user_id.startswith(VIEWER_PREFIX):
+                raise InvalidRequest("user_id", f"must begin with {VIEWER_PREFIX}")
+            user_key = keys.user_key(self._hash_key, user_id)
+            request_key = keys.request_key(self._hash_key, request_id)
             body = {
-                "caps": await viewers.counts(connection, user_key),
+                "caps": await viewers.counts(connection, user_key, campaigns),
                 "serves": [
                     asdict(served) | {"price": str(served.price)}
-                    for served in await viewers.serves(connection, request_key, user_key)
+                    for served in await viewers.serves(connection, request_key, user_key, campaigns)
                 ],
-                "beacons": await viewers.beacons(connection, request_key, user_key),
+                "beacons": await viewers.beacons(connection, request_key, user_key, campaigns),
             }
         return Response(orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _campaigns(connection: "Connection[Record]") -> list[str]:
+    """The demo campaigns. Raises NotFound if there are none."""
+    campaigns = await demo.demo_campaigns(connection)
+    if not campaigns:
+        raise NotFound("no demo content is loaded")
+    return campaigns

@@ -13,33 +13,43 @@ from app.assembly.readiness import Readiness
 from app.assembly.upstream_health import UpstreamStatuses
 from app.observing.metrics import Metrics
 from app.observing.reading import stats
+from app.web.ports import Figures
+
+DETAILS = ("schema", "schema_needed", "breakers")
+"""Fields of `/readyz` that name upstreams and versions: load balancers need none of them."""
 
 
 class Operations:
-    """Nothing here needs a token, and nothing here says who a viewer or what a tag URL is."""
+    """Nothing here says who a viewer or what a tag URL is; figures are for those who may read them."""
 
-    def __init__(self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamStatuses) -> None:
+    def __init__(self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamStatuses, figures: Figures) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._upstreams = upstreams
+        self._figures = figures
+
+    def probes(self) -> list[BaseRoute]:
+        """`/healthz` and `/readyz`, for load balancers and whatever restarts processes."""
+        return [Route("/healthz", self._healthz), Route("/readyz", self._readyz)]
 
     def routes(self) -> list[BaseRoute]:
-        """`/healthz`, `/readyz`, `/metrics`, `/v1/stats`, `/v1/upstreams/status`."""
+        """`/metrics`, `/v1/stats`, `/v1/upstreams/status`."""
         return [
-            Route("/healthz", self._healthz),
-            Route("/readyz", self._readyz),
-            Route("/metrics", self._exposition),
-            Route("/v1/stats", self._stats),
-            Route("/v1/upstreams/status", self._upstream_statuses),
+            Route("/metrics", self._figures.guarded(self._exposition)),
+            Route("/v1/stats", self._figures.guarded(self._stats)),
+            Route("/v1/upstreams/status", self._figures.guarded(self._upstream_statuses)),
         ]
 
     async def _healthz(self, _request: Request) -> Response:
         """The process answers; whether it can serve, /readyz says."""
         return _json({"status": "ok"})
 
-    async def _readyz(self, _request: Request) -> Response:
-        look = await self._readiness.look()
-        return _json(asdict(look), 200 if look.ready else 503)
+    async def _readyz(self, request: Request) -> Response:
+        look = asdict(await self._readiness.look())
+        status = 200 if look["ready"] else 503
+        if not self._figures.may_be_read(request):
+            look = {name: value for name, value in look.items() if name not in DETAILS}
+        return _json(look, status)
 
     async def _exposition(self, _request: Request) -> Response:
         return Response(await self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -18,17 +18,18 @@ PLAYS_ADS = (
 )
 """The demo's player goes where ads lead it: their tags, media and pixels."""
 
-PAGES = {"demo": PLAYS_ADS, "console": OURS_ONLY, "docs": OURS_ONLY}
+POLICIES = {"demo": PLAYS_ADS, "console": OURS_ONLY, "docs": OURS_ONLY}
 """Each page, and what its Content-Security-Policy lets it do."""
 
 
 class Pages:
-    """`/demo`, `/console`, `/docs`, and `/static`, where their parts are."""
+    """`/console`, `/docs`, and `/static`, where their parts are."""
 
     def routes(self) -> list[BaseRoute]:
         """The pages, and their static files."""
         return [
-            *(Route(f"/{name}", _page) for name in PAGES),
+            Route("/console", _console),
+            Route("/docs", _docs),
             Mount("/static", Parts(directory=STATIC), name="static"),
         ]
 
@@ -43,14 +44,22 @@ class Parts(StaticFiles):
         return response
 
 
-async def _page(request: Request) -> Response:
-    name = request.url.path.strip("/")
+def page(name: str) -> Response:
+    """The page, and what browsers are to know of it."""
     return FileResponse(
         STATIC / f"{name}.html",
         headers={
-            "Content-Security-Policy": PAGES[name],
+            "Content-Security-Policy": POLICIES[name],
             "Cache-Control": "no-cache",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         },
     )
+
+
+async def _console(_request: Request) -> Response:
+    return page("console")
+
+
+async def _docs(_request: Request) -> Response:
+    return page("docs")

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The postgres image runs this once, on an empty volume: the roles with their passwords, before the first migration.
 set -eu
-psql --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" \
-    --set=app="$ADSERVER_APP_PASSWORD" --set=finance="$ADSERVER_FINANCE_PASSWORD" <<'SQL'
+psql --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" <<'SQL'
+\getenv app ADSERVER_APP_PASSWORD
+\getenv finance ADSERVER_FINANCE_PASSWORD
 CREATE ROLE adserver_app LOGIN PASSWORD :'app';
 CREATE ROLE adserver_finance LOGIN PASSWORD :'finance';
 SQL

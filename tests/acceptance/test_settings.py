@@ -70,6 +70,7 @@ PATIENT = {
 ELSEWHERE = {
     **dict.fromkeys(("database_url", "data_dir", "host", "port"), "tests/integration/launch"),
     "admin_token": "tests/integration/setup/test_admin_api.py",
+    **dict.fromkeys(("admin_host", "admin_port"), "tests/acceptance/test_ports.py"),
     "serving_database": "tests/integration",
     "allowed_networks": "tests/acceptance/test_vast.py",
 }

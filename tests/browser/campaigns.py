@@ -54,6 +54,14 @@ CAMPAIGNS = "\n".join(
 [[publishers]]
 id = "publisher1"
 
+[[publishers]]
+id = "demo-tv"
+
+[[placements]]
+id = "demo"
+publisher_id = "demo-tv"
+campaigns = ["capped"]
+
 [[placements]]
 id = "pod"
 publisher_id = "publisher1"

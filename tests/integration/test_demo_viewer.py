@@ -1,17 +1,23 @@
 """What the demo page is told: everything of the viewer that it made up, and nothing of anybody else."""
 
+import tomllib
 from collections.abc import AsyncIterator
+from importlib.resources import files
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 
 from app.books.settlement import settle
+from app.campaign_file.applying import apply
+from app.campaign_file.reading import read_draft
 from app.errors import AdServerError
+from app.launch.demo import CAMPAIGN_FILE
 from app.serving.keys import hash_key, user_key
 from app.store import budgets
 from app.store.budgets import Payment
 from app.store.connections import Store
+from app.store.demo import PUBLISHER_ID
 from app.web.demo import Demo
 from app.web.problems import on_error
 from tests.integration.books.world import beacon, campaign, payment, serve, set_up
@@ -35,9 +41,14 @@ async def page(store: Store) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def load_demo(store: Store, *campaigns: str) -> None:
+    placement = {"id": "preroll", "publisher_id": PUBLISHER_ID, "campaigns": list(campaigns)}
+    await apply(store, read_draft("test", {"publishers": [{"id": PUBLISHER_ID}], "placements": [placement]}))
+
+
 async def watch(store: Store, user_id: str) -> Payment:
     """An ad that the viewer was served and has seen."""
-    await set_up(store, campaign("spring", frequency_caps=[{"impressions": 3, "per": "day"}]))
+    await set_up(store, campaign("spring", frequency_caps=[{"impressions": 3, "per": "day"}]), campaign("demo"))
     async with store.serving_connection() as connection:
         await budgets.open_periods(connection, ["spring"])
         [paid] = await serve(connection, [payment("spring", user_key(HASH_KEY, user_id))])
@@ -53,15 +64,40 @@ async def told(page: httpx.AsyncClient, user_id: str, paid: Payment) -> dict[str
 
 async def test_the_demos_viewer_is_told_of_its_ads(page: httpx.AsyncClient, store: Store) -> None:
     paid = await watch(store, "demo-1")
+    await load_demo(store, "spring")
     assert await told(page, "demo-1", paid) == {"caps": 1, "serves": 1, "beacons": 1}
+
+
+async def test_nothing_is_shown_of_campaigns_outside_the_demo(page: httpx.AsyncClient, store: Store) -> None:
+    paid = await watch(store, "demo-1")
+    await load_demo(store, "demo")
+    assert await told(page, "demo-1", paid) == {"caps": 0, "serves": 0, "beacons": 0}
+
+
+@pytest.mark.parametrize("path", ["/demo", "/demo/viewer?user_id=demo-1"])
+async def test_there_is_no_demo_without_its_content(page: httpx.AsyncClient, store: Store, path: str) -> None:
+    await watch(store, "demo-1")
+    assert (await page.get(path)).status_code == 404
+    await load_demo(store, "demo")
+    assert (await page.get(path)).status_code == 200
 
 
 @pytest.mark.parametrize("user_id", ["u1", "demo-2"])
 async def test_nobody_is_told_of_what_others_were_served(page: httpx.AsyncClient, store: Store, user_id: str) -> None:
     paid = await watch(store, user_id)
+    await load_demo(store, "spring")
     assert await told(page, "demo-1", paid) == {"caps": 0, "serves": 0, "beacons": 0}
 
 
-async def test_others_cannot_be_asked_about(page: httpx.AsyncClient) -> None:
+async def test_others_cannot_be_asked_about(page: httpx.AsyncClient, store: Store) -> None:
+    await watch(store, "u1")
+    await load_demo(store, "demo")
     answer = await page.get("/demo/viewer", params={"user_id": "u1"})
     assert (answer.status_code, answer.json()["field"]) == (400, "user_id")
+
+
+def test_the_demo_content_is_of_the_publisher_that_marks_it() -> None:
+    content = tomllib.loads((files("app.launch") / CAMPAIGN_FILE).read_text(encoding="utf-8"))
+    shown = {campaign for placement in content["placements"] for campaign in placement["campaigns"]}
+    assert {placement["publisher_id"] for placement in content["placements"]} == {PUBLISHER_ID}
+    assert shown == {campaign["id"] for campaign in content["campaigns"]}

@@ -10,6 +10,11 @@ const whole = new Intl.NumberFormat();
 const part = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
 const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
 
+// Where machines other than the server's can read this page, its figures need the token too.
+function authorized() {
+  return shown.token ? { headers: { Authorization: `Bearer ${shown.token}` } } : {};
+}
+
 async function refresh() {
   await Promise.all([showStats(), showMetrics(), showReadiness(), showUpstreams()]);
   if (shown.token) await showCampaigns();
@@ -17,7 +22,7 @@ async function refresh() {
 }
 
 async function showStats() {
-  const stats = await getJson("/v1/stats");
+  const stats = await getJson("/v1/stats", authorized());
   fill(byId("stats"), [
     row("Requests", whole.format(stats.total)),
     row("Answered with an ad", `${whole.format(stats.success)} (${part.format(stats.success_rate)})`),
@@ -28,7 +33,7 @@ async function showStats() {
 }
 
 async function showMetrics() {
-  const text = await (await fetch("/metrics")).text();
+  const text = await (await fetch("/metrics", authorized())).text();
   const reasons = counts(text, "adserver_requests_total", ({ outcome, reason }) =>
     (outcome === "error" ? `error ${reason}` : reason));
   const most = Math.max(...reasons.values());
@@ -52,16 +57,16 @@ function sorted(found) {
 }
 
 async function showReadiness() {
-  const look = await (await fetch("/readyz")).json();
+  const look = await (await fetch("/readyz", authorized())).json();
   fill(byId("ready"), [
     row("Ready", look.ready ? "yes" : element("span", { className: "warm" }, "no")),
     row("Database", String(look.database)),
-    row("Schema", `${look.schema} (this version needs ${look.schema_needed})`),
+    row("Schema", look.schema_needed ? `${look.schema} (this version needs ${look.schema_needed})` : ""),
   ]);
 }
 
 async function showUpstreams() {
-  const { upstreams } = await getJson("/v1/upstreams/status");
+  const { upstreams } = await getJson("/v1/upstreams/status", authorized());
   const ms = (value) => `${Math.round(value)} ms`;
   fill(byId("upstreams"), upstreams.map(({ id, state, last_minutes: last, max_qps, quota_used }) => row(
     id, element("span", { className: state === "closed" ? "" : "warm" }, state), known(last.requests_per_s, (rate) => rate.toFixed(1)),
@@ -72,15 +77,14 @@ async function showUpstreams() {
 
 async function showCampaigns() {
   const campaigns = await readCampaigns();
-  const budgets = await Promise.all(campaigns.map(({ id }) => getJson(`/v1/campaigns/${encodeURIComponent(id)}/budget`)));
+  const budgets = await Promise.all(campaigns.map(({ id }) => getJson(`/v1/campaigns/${encodeURIComponent(id)}/budget`, authorized())));
   fill(byId("campaigns"), campaigns.flatMap((campaign, no) => rowsOf(campaign, budgets[no])));
 }
 
 async function readCampaigns() {
-  const headers = { Authorization: `Bearer ${shown.token}` };
   const found = [];
   for (let after = "", page = 0; page < shown.pages && after !== null; page += 1) {
-    const answer = await getJson(`/v1/campaigns?${new URLSearchParams({ limit: PAGE, after })}`, { headers });
+    const answer = await getJson(`/v1/campaigns?${new URLSearchParams({ limit: PAGE, after })}`, authorized());
     found.push(...answer.campaigns);
     after = answer.campaigns.length < PAGE ? null : answer.next_after;
     byId("more").hidden = after === null;

@@ -68,7 +68,7 @@ async function refresh() {
   showBeacons(answers.flatMap((answer) => answer.beacons));
   showCaps(answers[0].caps);
   for (const { campaign_id } of [...serves, ...answers[0].caps]) shown.campaigns.add(campaign_id);
-  await showBudgets();
+  await showBudgets().catch((error) => fill(byId("budgets"), [row(error.message)]));
 }
 
 function showServes(serves) {

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from app.launch.databases import finance_url, opened_database
+from app.launch.databases import opened_database, role_url
 from app.settings import Settings
 from app.store.connections import connect
+from app.store.roles import APP, FINANCE
 from tests.postgres import temporary_folder
 
 ROOM = "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
@@ -27,6 +28,11 @@ async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(fo
             assert await connection.fetchval(ROOM) > 64 * (32 + 8 + 2 + 64)
 
 
+def test_the_url_of_the_role_that_is_configured_keeps_its_password() -> None:
+    configured = Settings(database_url="postgresql://adserver_app:secret@db/ads")
+    assert role_url(configured, APP) == configured.database_url
+
+
 def test_the_url_of_finance_leaves_the_password_to_whoever_gave_it() -> None:
     configured = Settings(database_url="postgresql://adserver_app:secret@db:5433/ads?sslmode=require")
-    assert finance_url(configured) == "postgresql://adserver_finance@db:5433/ads?sslmode=require"
+    assert role_url(configured, FINANCE) == "postgresql://adserver_finance@db:5433/ads?sslmode=require"

@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from app.embedded import running_dsn
 from app.embedded.home import home_root
 from app.embedded.processes import processes_of
 from app.launch.keys import KEY_FILE
+from app.store.roles import APP, FINANCE
 from tests.launched import Launched, adserver, environment, eventually, free_port
 from tests.postgres import temporary_folder
 
@@ -61,12 +63,24 @@ def test_a_first_run_serves_the_tag_that_it_prints(server: Launched) -> None:
 def test_the_printed_psql_lines_let_finance_and_the_dba_in(
     name: str, user: str, server: Launched, folder: Path
 ) -> None:
-    command = f"{printed(server, name)} --no-psqlrc -At -c 'SELECT current_user'"
+    command = printed(server, name).partition(" -- ")[0] + " -- --no-psqlrc -At -c 'SELECT current_user'"
     shell = subprocess.run(
         ["/bin/sh", "-c", command], env=environment(DATA_DIR=str(folder)), capture_output=True, text=True, check=False
     )
-    assert shell.stderr == ""
-    assert shell.stdout.splitlines()[-1] == user
+    assert (shell.stdout, shell.stderr) == (f"{user}\n", "")
+
+
+def test_nothing_that_is_printed_or_runs_shows_a_password(server: Launched, folder: Path) -> None:
+    passwords = {role: urlsplit(running_dsn(folder, role) or "").password or "" for role in ("postgres", APP, FINANCE)}
+    command = ["psql", "--", "--no-psqlrc", "-c", "SELECT pg_sleep(60)"]
+    with Launched(*command, DATA_DIR=str(folder)) as psql:
+        assert eventually(lambda: "--no-psqlrc" in psutil.Process(psql.process.pid).cmdline()[2:])
+        assert eventually(lambda: psutil.Process(psql.process.pid).name() == "psql")
+        lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+        psql.kill_group()
+    assert all(passwords.values())
+    shown = "".join([*lines, *server.output])
+    assert [role for role, password in passwords.items() if password in shown] == []
 
 
 def test_the_secret_key_is_for_our_eyes_alone(server: Launched, folder: Path) -> None:
@@ -123,6 +137,14 @@ def test_workers_end_with_a_launcher_that_was_killed_and_the_next_run_takes_its_
         with launched(folder, server.port) as next_server:
             next_server.wait_for(SERVING)
             assert next_server.get("/healthz").status_code == 200
+
+
+def test_psql_says_that_the_embedded_postgres_does_not_run(folder: Path) -> None:
+    refused = adserver("psql", DATA_DIR=str(folder))
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "adserver: the embedded Postgres does not run; start it with `adserver run`\n",
+    )
 
 
 def test_a_signal_ends_a_start_too(folder: Path) -> None:

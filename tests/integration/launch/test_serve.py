@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from app.embedded import EmbeddedPostgres
+from app.launch.running import workers
+from app.settings import Settings
 from tests.launched import Launched, adserver, eventually, free_port, taken_port
 
 READY = "Serving on"
@@ -117,6 +119,32 @@ def test_serve_names_the_setting_that_it_misses(missing: str, app_database: str)
     status, complaint = refused("serve", **{**settings, missing: ""})
     assert status == 2
     assert complaint.startswith(f"adserver: ADSERVER_{missing}: must be set")
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.1"])
+def test_nothing_starts_that_others_could_reach_with_a_weak_secret(
+    command: str, host: str, database: str, tmp_path: Path
+) -> None:
+    strong = {"SECRET_KEY": "mKx0b2Q6sYfLw1Tz", "ADMIN_TOKEN": "9vWnR4cH8eUjPq3D"}
+    settings = {"DATABASE_URL": database, "HOST": host, "DATA_DIR": str(tmp_path), "PUBLIC_URL": "https://ads.example"}
+    for name, weak in (("SECRET_KEY", SECRET_KEY), ("ADMIN_TOKEN", "a"), ("ADMIN_TOKEN", "")):
+        status, complaint = refused(command, **settings, **{**strong, name: weak})
+        assert (status, complaint.count("\n")) == (2, 1)
+        assert complaint.startswith(f"adserver: ADSERVER_{name}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_on_every_address_says_where_its_beacons_lead(app_database: str) -> None:
+    status, complaint = refused("serve", HOST="0.0.0.0", DATABASE_URL=app_database, SECRET_KEY=SECRET_KEY)
+    assert status == 2
+    assert complaint.splitlines()[0].startswith("ADSERVER_PUBLIC_URL is not set, and players cannot connect to 0.0.0.0")
+
+
+def test_workers_are_given_the_public_url_that_was_found(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, public_url="http://198.51.100.1:8080")
+    (worker, *_) = workers(settings, {})
+    assert worker._environment["ADSERVER_PUBLIC_URL"] == "http://198.51.100.1:8080"
 
 
 def test_every_faulty_setting_gets_its_own_line() -> None:

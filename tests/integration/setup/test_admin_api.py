@@ -16,6 +16,8 @@ from app.errors import AdServerError
 from app.serving.catalogs import CatalogHolder
 from app.store.connections import Store
 from app.web.admin import Admin
+from app.web.admin_token import AdminToken
+from app.web.ports import Figures
 from app.web.problems import on_error
 from tests.integration.books.world import beacon, payment, serve
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
@@ -29,7 +31,10 @@ MAX_BODY_BYTES = 20_000
 @asynccontextmanager
 async def served_api(store: Store, token: str) -> AsyncIterator[httpx.AsyncClient]:
     desk = SetupDesk(store, await CatalogHolder.open(store))
-    app = Starlette(routes=Admin(desk, token, MAX_BODY_BYTES).routes(), exception_handlers={AdServerError: on_error})
+    admin_token = AdminToken(token)
+    figures = Figures(admin_token, None, beyond_loopback=False)
+    routes = Admin(desk, admin_token, figures, MAX_BODY_BYTES).routes()
+    app = Starlette(routes=routes, exception_handlers={AdServerError: on_error})
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client
 

@@ -3,6 +3,9 @@
 import json
 import re
 import shlex
+import stat
+import subprocess
+from collections.abc import Iterator
 from configparser import ConfigParser
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
+from app.launch.exposure import require_strong_secrets
 from app.launch.processes import STOP_S
 from app.observing.logs import CLOSE_S
 from app.settings import Settings
@@ -22,6 +26,7 @@ Validator = jsonschema.validators.validator_for(SCHEMA)
 FILE = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE)
 SERVICES: dict[str, Any] = COMPOSE["services"]
+SECRET_NAME = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL")
 DOCKERFILES = ("Dockerfile", "deploy/pgbouncer/Dockerfile")
 
 
@@ -74,6 +79,55 @@ def test_whoever_starts_pgbouncer_as_the_file_says_uses_it() -> None:
     ]
 
 
+def test_every_secret_is_asked_for_and_none_is_in_the_file() -> None:
+    secrets = set(re.findall(r"\w*(?:PASSWORD|SECRET|TOKEN)\w*(?=:\?)", FILE))
+    assert secrets == set(re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN)\w*)", FILE))
+    assert {name: value for name, value in environments() if SECRET_NAME.search(name) and "${" not in value} == {}
+
+
+def test_the_file_of_secrets_is_made_as_the_head_says_and_is_strong_enough(tmp_path: Path) -> None:
+    block = "\n".join(line.removeprefix("#") for line in FILE.splitlines() if line.startswith("#   "))
+    subprocess.run(["sh", "-eu", "-c", block], cwd=tmp_path, check=True)
+    file = tmp_path / ".env"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    values = dict(line.split("=") for line in file.read_text().splitlines())
+    assert values.keys() == set(re.findall(r"\$\{(\w+):\?", FILE))
+    settings = Settings(
+        host="0.0.0.0", secret_key=values["ADSERVER_SECRET_KEY"], admin_token=values["ADSERVER_ADMIN_TOKEN"]
+    )
+    require_strong_secrets(settings)
+    assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=ROOT, check=False).returncode == 0
+
+
+def test_ports_are_published_to_this_machine_alone() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_container_has_no_rights_that_it_does_not_need(service: str) -> None:
+    confined = SERVICES[service]
+    assert (confined["cap_drop"], confined["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    assert confined["read_only"] is True
+    assert "/tmp" in confined["tmpfs"]
+    assert "cap_add" not in confined
+    assert "privileged" not in confined
+
+
+def test_images_are_of_exact_versions() -> None:
+    images = [service["image"] for service in SERVICES.values() if "build" not in service]
+    for dockerfile in DOCKERFILES:
+        images += re.findall(r"^FROM (\S+)", (ROOT / dockerfile).read_text(), re.MULTILINE)
+    assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image)] == []
+
+
+def test_prometheus_asks_on_the_admin_port() -> None:
+    configuration = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (target,) = configuration["scrape_configs"][0]["static_configs"][0]["targets"]
+    assert target == f"adserver:{SERVICES['adserver']['environment']['ADSERVER_ADMIN_PORT']}"
+
+
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_copies_only_what_is_there_and_does_not_run_as_root(dockerfile: str) -> None:
     file = ROOT / dockerfile
@@ -91,6 +145,11 @@ def test_an_image_copies_only_what_is_there_and_does_not_run_as_root(dockerfile:
 
 def test_the_image_is_healthy_only_when_it_can_serve() -> None:
     assert re.search(r"^HEALTHCHECK.*\n.*/readyz", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def environments() -> Iterator[tuple[str, str]]:
+    for service in SERVICES.values():
+        yield from service.get("environment", {}).items()
 
 
 def pgbouncer() -> ConfigParser:

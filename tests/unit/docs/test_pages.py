@@ -41,6 +41,11 @@ def test_commands_that_are_named_are_commands(page: Path) -> None:
 
 
 @page
+def test_no_command_line_has_a_password_in_it(page: Path) -> None:
+    assert re.findall(r"\$\([^)]*adserver dsn[^)]*\)|^psql .*://\S+:\S+@", page.read_text(), re.MULTILINE) == []
+
+
+@page
 def test_targets_that_are_named_are_targets(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(TARGET.findall(page.read_text())) - targets == set()

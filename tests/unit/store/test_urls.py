@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.store.urls import each_host, of_database, of_role, without_password
+from app.store.urls import each_host, of_database, of_role, role_of, split_password, without_password
 
 
 def test_each_host_has_a_url() -> None:
@@ -47,3 +47,25 @@ def test_the_url_of_another_role_leaves_its_password_to_whoever_has_it(url: str,
 )
 def test_another_database_is_on_the_same_hosts(url: str, other: str) -> None:
     assert of_database(url, "my ads") == other
+
+
+@pytest.mark.parametrize(
+    ("url", "without", "password"),
+    [
+        ("postgresql://u:p@h/db", "postgresql://u@h/db", "p"),
+        ("postgresql://u:p%40%2F@h1:1,[::1]:2/db?a=b", "postgresql://u@h1:1,[::1]:2/db?a=b", "p@/"),
+        ("postgresql://u@h/db?password=p%26&sslmode=require", "postgresql://u@h/db?sslmode=require", "p&"),
+        ("postgresql:///db?user=u&password=p&sslpassword=k", "postgresql:///db?user=u", "p"),
+        ("postgresql://u@h/db", "postgresql://u@h/db", None),
+    ],
+)
+def test_a_password_is_split_from_its_url(url: str, without: str, password: str | None) -> None:
+    assert split_password(url) == (without, password)
+
+
+@pytest.mark.parametrize(
+    ("url", "role"),
+    [("postgresql://a%40b:p@h/db", "a@b"), ("postgresql://h/db?user=u", "u"), ("postgresql://h/db", "")],
+)
+def test_a_url_names_its_role(url: str, role: str) -> None:
+    assert role_of(url) == role
