@@ -18,7 +18,7 @@ class Role(enum.StrEnum):
 
 
 def url_of(role: Role, settings: Settings) -> str:
-    """The role's connection URL, as psql takes it. Raises StoreUnavailable if the embedded Postgres is needed and down."""
+    """The role's connection URL, as psql takes it. Raises StoreUnavailable if the embedded Postgres is down."""
     names = {Role.APP: APP, Role.FINANCE: FINANCE}
     url = configured_or_running(settings) if role is Role.OWNER else role_url(settings, names[role])
     if url is None:

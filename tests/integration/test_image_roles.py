@@ -1,5 +1,6 @@
 """What the postgres image runs on an empty volume: deploy/postgres/roles.sh."""
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -26,7 +27,7 @@ async def test_the_roles_log_in_with_the_passwords_of_the_environment() -> None:
             "ADSERVER_APP_PASSWORD": passwords[APP],
             "ADSERVER_FINANCE_PASSWORD": passwords[FINANCE],
         }
-        subprocess.run(["sh", SCRIPT], env=environment, check=True, capture_output=True)
+        await asyncio.to_thread(subprocess.run, ["sh", SCRIPT], env=environment, check=True)
         for role, password in passwords.items():
             of_role = url.set(username=role, password=password).render_as_string(hide_password=False)
             async with connect(of_role) as connection:
