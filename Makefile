@@ -10,7 +10,7 @@ COMPILED := pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-slow guards check bench prove-migrations bloat upstream-table fuzz demo-player docs lock clean
+.PHONY: help run install test test-slow guards check audit bench prove-migrations bloat upstream-table fuzz demo-player docs lock clean
 
 help: ## List what there is to do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(STAMPS)/dev ## Format, lint, types, import contracts, safety of migrati
 	@mkdir -p build
 	$(BIN)/alembic upgrade head --sql >build/migrations.sql
 	$(BIN)/squawk build/migrations.sql
+
+audit: $(STAMPS)/dev ## Look for known faults of the locked versions, where advisories can be reached
+	@.ci/audit
 
 bench: $(STAMPS)/dev ## Measure the server beside its references
 	$(BIN)/python -m bench

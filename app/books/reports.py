@@ -20,6 +20,9 @@ from app.store.reconcile import take_time
 TABLE_LINES_MAX = 10_000
 BATCH_LINES = 5000
 
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""With what a spreadsheet takes a cell for a formula ("CSV Injection", OWASP), also in full width."""
+
 Value = str | date | Decimal | int | None
 
 
@@ -135,7 +138,7 @@ class TableWriter:
 
 
 class CsvWriter:
-    """RFC 4180, with a line of column names."""
+    """RFC 4180, with a line of column names; text that a spreadsheet would run as a formula begins with a quote."""
 
     def __init__(self, out: IO[str], columns: Sequence[str]) -> None:
         self._writer = csv.writer(out, lineterminator="\r\n")
@@ -143,7 +146,12 @@ class CsvWriter:
 
     def write(self, lines: Sequence[Sequence[Value]]) -> None:
         """Adds lines."""
-        self._writer.writerows(lines)
+        self._writer.writerows([_inert(value) for value in line] for line in lines)
+
+
+def _inert(value: Value) -> Value:
+    """Text as spreadsheets show it; amounts, which may be negative, stay numbers."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 class ParquetWriter:
