@@ -95,5 +95,6 @@ class UpstreamDocuments:
     def _compile(self, body: bytes) -> CompiledDocument:
         parsed = parse(body)
         if not parsed.has_ad:
-            raise NoAd("no Ad with anything to show in the document", parsed.error_urls)
+            reason = "no Ad with anything to show in the document"
+            raise NoAd(reason, parsed.error_urls, has_ads=bool(parsed.ads))
         return CompiledDocument(body, parsed, self._base_url)

@@ -15,7 +15,7 @@ from app.vast.parse import Ad, Parsed, contents, examine
 from app.vast.schema import V1_0, Schema
 from app.vast.tree import Element, children, descendants, ensure, insert, place, qualified
 
-NODES_MAX = 50_000
+NODES_MAX = 10_000
 """Elements and comments of a merged document."""
 
 _COPIED_FOR = ("{*}InLine", "{*}Linear", "{*}NonLinearAds", "{*}NonLinear")

@@ -9,6 +9,7 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
+from app.vast import limits
 from app.vast.durations import seconds
 from app.vast.normalizing import normalized
 from app.vast.playable import is_playable
@@ -18,11 +19,19 @@ from app.vast.tree import Element, children, content, descendants, local_name, u
 
 BODY_BYTES_MAX = 2 * 2**20
 ADS_MAX = 50
+EMPTY_ADS_MAX = 500
 CREATIVES_MAX = 200
-"""Over all Ads; every Ad and Creative gets trackers, so that without a limit a small body made a huge answer."""
+"""Over all Ads, of each kind that gets trackers, so that a small body does not make a huge answer."""
 
-
-_DOCTYPE = re.compile(rb"(?:<\?[^>]{0,200}>)?\s*<!DOCTYPE", re.IGNORECASE)
+_LIMITED = (
+    ("Creatives",),
+    ("Creatives", "Creative"),
+    ("Creatives", "Creative", "Linear"),
+    ("Creatives", "Creative", "Linear", "MediaFiles"),
+    ("Creatives", "Creative", "NonLinearAds"),
+    ("Creatives", "Creative", "NonLinearAds", "NonLinear"),
+)
+"""Below an InLine or Wrapper: what gets trackers, and what is looked through for something to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +90,15 @@ def parse(body: bytes) -> Parsed:
     One without any element is a NoAd.
     """
     if len(body) > BODY_BYTES_MAX:
-        raise UnusableVast("too large")
+        raise UnusableVast(f"has more than {BODY_BYTES_MAX} bytes")
     body = readable(body)
+    limits.check(body)
     try:
         root = etree.fromstring(body, _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         if has_no_element(body):
             raise NoAd("nothing but white space and comments") from error
-        doctype = "has a DOCTYPE, and is " if _DOCTYPE.match(body) else ""
-        raise UnusableVast(doctype + _syntax_error(error)) from error
+        raise UnusableVast(_syntax_error(error)) from error
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
         raise UnusableVast("has a DOCTYPE")
@@ -134,11 +143,14 @@ def _parser() -> etree.XMLParser:
 
 
 def _ads(root: Element) -> tuple[Ad, ...]:
+    if len(children(root, "Ad")) > EMPTY_ADS_MAX:
+        raise UnusableVast(f"more than {EMPTY_ADS_MAX} ads")
     found = contents(root)
     if len(found) > ADS_MAX:
         raise UnusableVast(f"more than {ADS_MAX} ads")
-    if sum(1 for _, content in found for _ in descendants(content, "Creatives", "Creative")) > CREATIVES_MAX:
-        raise UnusableVast(f"more than {CREATIVES_MAX} creatives")
+    for names in _LIMITED:
+        if sum(1 for _, content in found for _ in descendants(content, *names)) > CREATIVES_MAX:
+            raise UnusableVast(f"more than {CREATIVES_MAX} {names[-1]} elements")
     return tuple(starmap(_ad, found))
 
 

@@ -68,12 +68,14 @@ def insert(parent: Element, added: Sequence[Element], schema: Schema) -> None:
         return
     name = local_name(added[0])
     order = schema.orders.get(local_name(parent), ())
-    like = children(parent, name)
-    if like:
-        at = parent.index(like[-1]) + 1
+    # Found by lxml's own loops: a document may have thousands of siblings, and each would become an object of Python.
+    like = next(parent.iterchildren(qualified(parent, name), reversed=True), None)
+    if like is not None:
+        at = parent.index(like) + 1
     else:
-        later = {qualified(parent, other) for other in order[order.index(name) + 1 :]} if name in order else set()
-        at = next((no for no, sibling in enumerate(parent) if sibling.tag in later), len(parent))
+        later = [qualified(parent, other) for other in order[order.index(name) + 1 :]] if name in order else []
+        before = next(parent.iterchildren(*later), None) if later else None
+        at = len(parent) if before is None else parent.index(before)
     parent[at:at] = added
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.assembly.upstream_ads import TicketValues, UpstreamAds
 from app.assembly.upstream_documents import UpstreamDocuments
@@ -249,6 +250,15 @@ async def test_the_errors_of_a_root_with_an_ad_are_not_called(rig: Rig):
     assert (await rig.fetch()).upstream_id == "primary"
     await rig.upstreams_close()
     assert rig.target.requests == []
+
+
+async def test_ads_without_anything_to_show_are_no_ad_and_can_be_seen(rig: Rig):
+    rig.primary.behaviour = faults.answer(b"<VAST version='3.0'><Ad><InLine><Creatives/></InLine></Ad></VAST>")
+    with capture_logs() as logs:
+        assert (await rig.fetch()).upstream_id == "fallback"
+    (line,) = logs
+    assert (line["kind"], line["detail"]) == ("no_ad", "no Ad with anything to show in the document")
+    assert rig.breaker_states()["primary"] == "closed"
 
 
 NOTHING = {
