@@ -1,8 +1,8 @@
 """Upstream bodies as serving hands them out, Ad by Ad: each alone in its document, or as a part of a pod."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from app.domain import VastVersion
 from app.errors import NoAd
@@ -12,9 +12,17 @@ from app.vast.template import Template
 from app.vast.trackers import ad_fragments, only_ad, with_trackers
 from app.vast.tree import serialized
 
-KEPT_MAX = 512
+KEPT_BYTES_MAX = 32 * 2**20
 KEPT_BODY_BYTES_MAX = 32_768
-"""Many upstreams send the same document again and again: so many of the small ones are kept compiled."""
+"""Many upstreams send the same document again and again: small ones stay compiled, within so many bytes."""
+
+DOCUMENT_BYTES = 1000
+AD_BYTES = 600
+"""What a document and each of its Ads take beside the body and the templates."""
+
+ALONE_FACTOR = 4
+ALONE_BYTES = 65_536
+"""Ads compiled alone are kept up to so many times the body and so many bytes: each holds what is outside of Ads too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +63,26 @@ class CompiledDocument:
 
     def alone(self, position: int) -> Template:
         """The document with that Ad and no other."""
-        if position not in self._alone:
-            self._alone[position] = with_trackers(parse(self._body), self._base_url, position)
-        return self._alone[position]
+        if position in self._alone:
+            return self._alone[position]
+        template = with_trackers(parse(self._body), self._base_url, position)
+        kept = sum(other.size_bytes for other in self._alone.values())
+        if kept + template.size_bytes <= ALONE_FACTOR * len(self._body) + ALONE_BYTES:
+            self._alone[position] = template
+        return template
 
     def in_pod(self, position: int, version: VastVersion) -> Template:
         """That Ad for a pod of that version, not earlier than its own; raises UnusableVast unless it `fits_pods`."""
         if self._in_pod is None or self._in_pod[0] is not version:
             self._in_pod = (version, ad_fragments(parse(self._body), self._base_url, version))
         return self._in_pod[1][position]
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that it takes now; it grows when more of its Ads are asked for."""
+        in_pod = self._in_pod[1] if self._in_pod else ()
+        templates = sum(template.size_bytes for template in (*self._alone.values(), *in_pod))
+        return DOCUMENT_BYTES + len(self._body) + AD_BYTES * len(self.ads) + templates
 
     def body_with(self, position: int) -> bytes:
         """A body of which that Ad is the only one, from which the same answer can be made again."""
@@ -86,11 +105,30 @@ class UpstreamDocuments:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        self._kept = lru_cache(KEPT_MAX)(self._compile)
+        self._kept: OrderedDict[bytes, tuple[CompiledDocument, int]] = OrderedDict()
+        self.kept_bytes = 0
 
     def compile(self, body: bytes) -> CompiledDocument:
         """The document of a body; raises UnusableVast, and its subclass NoAd for one without an Ad."""
-        return self._kept(body) if len(body) <= KEPT_BODY_BYTES_MAX else self._compile(body)
+        if len(body) > KEPT_BODY_BYTES_MAX:
+            return self._compile(body)
+        kept = self._kept.pop(body, None)
+        if kept is None:
+            document = self._compile(body)
+        else:
+            document, size_bytes = kept
+            self.kept_bytes -= size_bytes
+        self._keep(body, document)
+        return document
+
+    def _keep(self, body: bytes, document: CompiledDocument) -> None:
+        """Keeps it as the last one used, at its present size, and drops those used least recently."""
+        size_bytes = document.size_bytes
+        self._kept[body] = (document, size_bytes)
+        self.kept_bytes += size_bytes
+        while self.kept_bytes > KEPT_BYTES_MAX:
+            _, (_, oldest_bytes) = self._kept.popitem(last=False)
+            self.kept_bytes -= oldest_bytes
 
     def _compile(self, body: bytes) -> CompiledDocument:
         parsed = parse(body)

@@ -19,7 +19,7 @@ from app.upstreams.fetched import RequestValues, UpstreamObserver
 ENTRIES_MAX = 10_000
 BYTES_MAX = 64 * 2**20
 ENTRY_BYTES = 1000
-"""What an entry takes beside its key and its body, which is there twice: as it came, and compiled."""
+"""What an entry takes beside its key, its body and the compiled document."""
 
 RENEW_AFTER = (0.75, 0.9)
 """The part of its life after which a body in use is renewed, at random, so that workers do not all ask at once."""
@@ -34,6 +34,8 @@ class _Entry:
     fetched_at: float
     renewal: asyncio.TimerHandle
     size_bytes: int = 0
+    document_bytes: int = 0
+    """The part of it that the compiled document takes."""
     context: RequestValues | None = None
     """Of the first request that it served; None while it has served nobody but those who waited for it."""
 
@@ -81,6 +83,7 @@ class BodyCache:
         else:
             return None
         self._entries.move_to_end(key)
+        self._weigh(entry)
         if entry.context is None:
             entry.context = context
             self._grow(entry, context.size_bytes)
@@ -147,13 +150,21 @@ class BodyCache:
 
     def _keep(self, key: Key, upstream: Upstream, answer: Answer) -> None:
         self._drop(key)
-        size_bytes = ENTRY_BYTES + sum(map(len, key)) + 2 * len(answer.body)
-        if size_bytes > self._bytes_max:
+        size_bytes = ENTRY_BYTES + sum(map(len, key)) + len(answer.body)
+        if size_bytes + _document_bytes(answer) > self._bytes_max:
             return
         delay_s = upstream.cache_ttl_s * random.uniform(*RENEW_AFTER)  # noqa: S311 - jitter
         renewal = asyncio.get_running_loop().call_later(delay_s, self._renew_if_used, key, upstream)
         entry = self._entries[key] = _Entry(answer, self._clock(), renewal)
         self._grow(entry, size_bytes)
+        self._weigh(entry)
+
+    def _weigh(self, entry: _Entry) -> None:
+        """Counts what its document takes by now: it is compiled further when more of it is asked for."""
+        grown = _document_bytes(entry.answer) - entry.document_bytes
+        if grown and entry.size_bytes:
+            entry.document_bytes += grown
+            self._grow(entry, grown)
 
     def _grow(self, entry: _Entry, size_bytes: int) -> None:
         """Counts what the newest entry takes more, and makes room for it."""
@@ -172,6 +183,7 @@ class BodyCache:
         if entry is not None:
             entry.renewal.cancel()
             self.size_bytes -= entry.size_bytes
+            entry.size_bytes = 0
 
     async def aclose(self) -> None:
         """Ends what is under way, and forgets everything."""
@@ -181,6 +193,11 @@ class BodyCache:
         await asyncio.gather(*fetches, return_exceptions=True)
         while self._entries:
             self._drop(next(iter(self._entries)))
+
+
+def _document_bytes(answer: Answer) -> int:
+    """What the compiled document says it takes; one that does not say is about as large as its body."""
+    return int(getattr(answer.document, "size_bytes", len(answer.body)))
 
 
 def _key(upstream: Upstream, context: RequestValues) -> Key:

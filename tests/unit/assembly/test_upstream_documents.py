@@ -1,6 +1,10 @@
+import gc
+import tracemalloc
+
 import pytest
 from lxml import etree
 
+from app.assembly import upstream_documents
 from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
@@ -122,3 +126,59 @@ def test_every_encoding_is_handed_out_in_utf_8_whole_and_in_ads(encoding):
     assert texts(whole, "AdTitle") == ["Müller ½ ]]> &"]
     pod = document(VastVersion.V4_2, [compiled.in_pod(0, VastVersion.V4_2).render({**VALUES, "sequence": "1"})])
     assert texts(pod, "AdTitle") == ["Müller ½ ]]> &"]
+
+
+def padded(no: int, size_bytes: int, ads: int = 1) -> bytes:
+    """A document of its own, with so much beside its Ads."""
+    one = inline("4.2").decode()
+    ad = one[one.index("<Ad ") : one.index("</VAST>")]
+    return f"{one[: one.index('<Ad ')]}{ad * ads}<!--{no:0{size_bytes}}--></VAST>".encode()
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "ads", "used"), [(10, 1, 0), (10, 1, 1), (30_000, 1, 1), (10, 10, 10), (5000, 10, 10)]
+)
+def test_a_compiled_document_takes_the_memory_that_it_says(size_bytes: int, ads: int, used: int):
+    bodies = [padded(no, size_bytes, ads) for no in range(20)]
+    UpstreamDocuments(BASE_URL).compile(padded(99, size_bytes, ads)).in_pod(0, VastVersion.V4_2)
+    gc.collect()
+    tracemalloc.start()
+    compiled = [UpstreamDocuments(BASE_URL).compile(bytes(bytearray(body))) for body in bodies]
+    for one in compiled:
+        for ad in one.ads[:used]:
+            one.alone(ad.position)
+            one.in_pod(ad.position, VastVersion.V4_2)
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.7 * taken < sum(one.size_bytes for one in compiled) < 1.4 * taken
+
+
+def test_what_stays_compiled_is_bounded_by_bytes():
+    documents = UpstreamDocuments(BASE_URL)
+    first = documents.compile(padded(0, 30_000))
+    assert documents.compile(padded(0, 30_000)) is first
+    number = 2 * upstream_documents.KEPT_BYTES_MAX // first.size_bytes
+    for no in range(1, number):
+        documents.compile(padded(no, 30_000))
+        assert documents.kept_bytes <= upstream_documents.KEPT_BYTES_MAX
+    assert documents.kept_bytes > upstream_documents.KEPT_BYTES_MAX // 2
+    assert documents.compile(padded(0, 30_000)) is not first
+
+
+def test_a_document_that_has_grown_counts_as_what_it_is_now():
+    documents = UpstreamDocuments(BASE_URL)
+    compiled = documents.compile(padded(0, 10, ads=20))
+    before = documents.kept_bytes
+    for ad in compiled.ads:
+        compiled.alone(ad.position)
+    documents.compile(padded(0, 10, ads=20))
+    assert documents.kept_bytes == compiled.size_bytes > 2 * before
+
+
+def test_ads_compiled_alone_do_not_multiply_what_stands_beside_them():
+    body = padded(0, 1_000_000, ads=50)
+    compiled = UpstreamDocuments(BASE_URL).compile(body)
+    for ad in compiled.ads:
+        compiled.alone(ad.position)
+    assert compiled.size_bytes < 6 * len(body)

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -261,3 +262,20 @@ async def test_what_a_renewal_will_need_counts_too(bench, upstream, seen) -> Non
     assert 4 * 9_000 < cache.size_bytes <= 50_000
     await cache.aclose()
     assert (len(cache), cache.size_bytes) == (0, 0)
+
+
+async def test_a_document_that_grows_while_it_is_kept_counts_as_what_it_is_now(bench, upstream):
+    kept = Upstream("primary", upstream.url, cache_ttl_s=60)
+    fetched = await bench.fetch(kept)
+    before = bench.cache.size_bytes
+
+    class Growing:
+        size_bytes = 5000
+
+    entry = next(iter(bench.cache._entries.values()))
+    entry.answer = replace(entry.answer, document=Growing())
+    assert bench.in_hand(kept) is not None
+    assert bench.cache.size_bytes > before + 5000 - 2 * len(fetched.body)
+    Growing.size_bytes = 2_000_000
+    assert bench.in_hand(kept) is not None
+    assert (len(bench.cache), bench.cache.size_bytes) == (0, 0)
