@@ -8,6 +8,7 @@ one block, and nothing more is read: neither requests nor answers pile up, whate
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from itertools import islice
 from typing import ClassVar, cast
@@ -29,6 +30,8 @@ from app.web.hot_paths import HotPaths
 log = structlog.get_logger()
 
 HEAD_END = b"\r\n\r\n"
+MAY_END = re.compile(rb"\r\n\r\n[\r\n]*")
+"""The end of a head, and blank lines behind it, which are ignored (RFC 9112 section 2.2)."""
 
 NOT_SIMPLE = (b"content-length", b"transfer-encoding", b"expect")
 """Headers of requests that have a body, or want to be told to send it."""
@@ -191,8 +194,10 @@ class OneWriteProtocol(HttpToolsProtocol):
             end = min(end, begin + self._body_left)
         else:
             seam = (self._tail + self._unread[begin : begin + 3]).find(HEAD_END)
-            found = begin - len(self._tail) + seam if seam >= 0 else self._unread.find(HEAD_END, begin, end)
-            end = end if found < 0 else found + len(HEAD_END)
+            if seam >= 0:
+                end = begin - len(self._tail) + seam + len(HEAD_END)
+            elif found := MAY_END.search(self._unread, begin, end):
+                end = found.end()
         piece = self._unread[begin:end]
         if end < len(self._unread):
             self._parsed = end
@@ -253,7 +258,8 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Lets go of all that is here of the request that was being read."""
         self._drop_unread()
         self._head_bytes = self._request_bytes = 0
-        self.headers, self.parser = [], cast(RequestParser, None)
+        self.headers, self.url = [], b""
+        self.scope, self.parser = cast(HTTPScope, None), cast(RequestParser, None)
         self._count_held()
 
     def _is_amid_request(self) -> bool:
