@@ -119,7 +119,7 @@ class Settings(BaseSettings):
 
     retention_days: int = Field(400, ge=35, le=3650, description="Days for which serves and beacons are kept")
 
-    max_body_bytes: int = Field(1_048_576, ge=1024, le=8_388_608, description="Largest request body accepted")
+    max_body_bytes: int = Field(1_048_576, ge=1024, le=4_194_304, description="Largest request body accepted")
     batch_max: int = Field(1000, ge=1, le=10_000, description="Requests in one POST /v1/ads")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level logged")
     metrics_dir: Path | None = Field(None, description="Prometheus multiprocess files; empty: below data_dir")

@@ -29,7 +29,7 @@ READ_BYTES = 16_384
 SMALL_HEAD_BYTES = 4096
 """A head of this size does not count as held while its request is answered."""
 
-HELD_BYTES_MAX = 16 * 1024 * 1024
+HELD_BYTES_MAX = 8 * 1024 * 1024
 """Of one worker: requests that are not whole, large ones that are not answered, and what waits behind them."""
 
 WRITE_BUFFER_BYTES = 16_384
