@@ -55,6 +55,7 @@ from app.web.players import TAG_PATH, TagUrl
 from app.web.ports import Figures, Ports
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
+from app.web.slashes import TrailingSlashes
 from app.web.stitchers import Stitchers
 from app.web.vmaps import Vmaps
 
@@ -68,7 +69,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     tracing = Tracing() if tracing_is_configured() else None
     worker = Worker(settings, tracing)
     ports = Ports(_router(worker.lifespan), worker.public_app, settings.admin_port)
-    app = HotPaths(ports, worker.hot_paths)
+    app = HotPaths(TrailingSlashes(ports), worker.hot_paths)
     return app if tracing is None else tracing.around(app)
 
 
@@ -196,7 +197,9 @@ class Worker:
 
 
 def _router(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-    return Starlette(lifespan=lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error})
+    app = Starlette(lifespan=lifespan, exception_handlers={AdServerError: on_error, HTTPException: on_http_error})
+    app.router.redirect_slashes = False
+    return app
 
 
 def _settle_memory() -> None:

@@ -69,6 +69,8 @@ class TicketValues:
         headers = {"X-Device-User-Agent": values.get("ua"), "X-Device-IP": values.get("ip")}
         if self._macros.withhold_identity:
             headers["X-Device-IP"] = None
+        if values.get("gpc") == "1":
+            headers["Sec-GPC"] = "1"
         return {name: value for name, value in headers.items() if value is not None and value.isascii()}
 
 

@@ -23,6 +23,8 @@ YEARS = range(1970, 3000)
 
 # Control characters, halves of surrogate pairs, and the two that XML has no room for.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Unicode's Bidi_Control: with them a name looks like another one in a report or a terminal.
+_BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _MIME_TYPE = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+", re.ASCII)
@@ -43,6 +45,8 @@ def exact_number(text: str) -> Decimal:
 def _printable(value: str) -> str:
     if _UNPRINTABLE.search(value):
         raise ValueError("must not have control characters")
+    if found := _BIDIRECTIONAL.search(value):
+        raise ValueError(f"must not have U+{ord(found[0]):04X}, which changes the direction of text")
     return value
 
 

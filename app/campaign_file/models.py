@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from app import domain
 from app.campaign_file import fields
 from app.campaign_file.fields import Duration, Identifier, LowerWord, NoRepeats, Prose, Url, Word, first_repeated
+from app.countries import alpha_2
 
 MANY = 1000
 """The longest list within one thing."""
@@ -99,7 +100,9 @@ class TargetingTable(Table):
 
     def thing(self) -> domain.Targeting:
         """The targeting."""
-        return domain.Targeting(tuple(self.countries), tuple(self.device_types), tuple(self.content_genres))
+        # A country has one code, however the file writes it.
+        countries = dict.fromkeys(alpha_2(code).lower() for code in self.countries)
+        return domain.Targeting(tuple(countries), tuple(self.device_types), tuple(self.content_genres))
 
 
 class CampaignTable(Table):

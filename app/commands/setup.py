@@ -17,7 +17,7 @@ from app.launch.databases import command_store
 from app.privacy.identification import identification_allowed
 from app.serving.keys import hash_key
 from app.store import catalog
-from app.web.query import ad_request, read_query
+from app.web.query import ad_request, parameters_of
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,8 @@ def explain(
     ],
 ) -> None:
     """Tell for each campaign of an ad request whether it may serve now, and with which numbers. Changes nothing."""
-    values = read_query(request.partition("?")[2].encode() if "?" in request else request.encode())
+    parameters = parameters_of(request.partition("?")[2].encode() if "?" in request else request.encode())
+    values = parameters.values
     asked = ad_request(values, identifiable=identification_allowed(values))
 
     async def run(url: str) -> Explanation:
@@ -76,6 +77,8 @@ def explain(
     with ready_database() as url:
         explanation = asyncio.run(run(url))
     typer.echo(f"at {explanation.at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}")
+    if parameters.ignored:
+        typer.echo(f"ignored, because they say nothing: {' '.join(parameters.ignored)}")
     for no, verdict in enumerate(explanation.verdicts, start=1):
         typer.echo(f"{no}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
         for fact in verdict.facts:

@@ -1,8 +1,11 @@
 """httptools' parser of requests, which stays with HTTP/1.1 whatever a client proposes."""
 
 from typing import Protocol
+from urllib.parse import quote_from_bytes
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+_ASCII = bytes(range(128))
 
 
 class Connection(Protocol):
@@ -11,6 +14,17 @@ class Connection(Protocol):
     parser: HttpRequestParser
     url: bytes
     headers: list[tuple[bytes, bytes]]
+
+
+def ascii_request_line(data: bytes) -> bytes:
+    """What comes first on a connection, with the bytes above 127 of its first line percent-encoded.
+
+    Some clients send a URL's text as it is. That is no URL by RFC 3986, but what other servers read.
+    """
+    if data.isascii():
+        return data
+    line, end, rest = data.partition(b"\n")
+    return quote_from_bytes(line, safe=_ASCII).encode() + end + rest
 
 
 class RequestParser(HttpRequestParser):

@@ -20,10 +20,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.launch import connection_limits as limits
 from app.launch import refusals
-from app.launch.http_parser import RequestParser
+from app.launch.http_parser import RequestParser, ascii_request_line
 from app.launch.http_transport import CoalescingTransport
 from app.launch.refusals import Refused
-from app.web.clients import Headers
+from app.web.clients import Headers, headers_of
 from app.web.direct import DirectAnswer, DirectRequest
 from app.web.hot_paths import HotPaths
 
@@ -73,6 +73,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._head_bytes = self._request_bytes = self._held_bytes = 0
         self._body_left = 0
         """Of a body whose length is known."""
+        self._is_in_request_line = True
         self.headers = []
         self.parser = RequestParser(self)
         self._joined = CoalescingTransport(transport, self.loop)
@@ -100,6 +101,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         """
         if self._is_quiet and len(data) <= limits.SMALL_HEAD_BYTES and data.find(HEAD_END) == len(data) - len(HEAD_END):
             self._is_quiet = False
+            self._is_in_request_line = True
             self._unset_keepalive_if_required()
             self._feed(data)
             if self.cycle is None or self.cycle.more_body:
@@ -153,6 +155,7 @@ class OneWriteProtocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             if not self._is_amid_request():
                 self._due = self.loop.time() + limits.REQUEST_S
+                self._is_in_request_line = True
             piece = self._next_piece()
             left -= len(piece)
             self._head_bytes += len(piece)
@@ -211,6 +214,9 @@ class OneWriteProtocol(HttpToolsProtocol):
 
     def _feed(self, piece: bytes) -> None:
         """Parses a piece of a request; a head without an end is refused, because the parser would keep all of it."""
+        if self._is_in_request_line:
+            piece = ascii_request_line(piece)
+            self._is_in_request_line = b"\n" not in piece
         try:
             self.parser.feed_data(piece)
             if self._head_bytes and self._is_head_too_large():
@@ -291,7 +297,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         """The head of a request is here: without a body, that is all of it."""
         if self._is_head_too_large():
             raise Refused(refusals.HEAD_TOO_LARGE)
-        headers = dict(self.headers)
+        headers = headers_of(self.headers)
         if len(headers) < len(self.headers) or b"host" not in headers or b"transfer-encoding" in headers:
             self._require_sound_head(headers)
         if self._head_bytes > limits.SMALL_HEAD_BYTES:

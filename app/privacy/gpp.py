@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from app.privacy.bits import UnreadableBitsError, bits_of
 from app.privacy.tcf import SELECT_ADVERTISING, STORE_AND_ACCESS, tcf_allows
 from app.privacy.us_privacy import us_privacy_allows
 
@@ -24,12 +25,7 @@ _CORE_VERSIONS = (f"{1:06b}", f"{2:06b}")
 _TCF_EU, _TCF_CANADA, _US_PRIVACY = 2, 5, 6
 _OPTED_OUT = 1
 
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_BITS: Mapping[str, str] = {
-    **{letter: f"{index:06b}" for index, letter in enumerate(_ALPHABET)},
-    "+": f"{62:06b}",
-    "/": f"{63:06b}",
-}
+_TO_URL_ALPHABET = str.maketrans("+/", "-_")
 _SECTION_IDS = re.compile(r"-?\d{1,3}([,_]-?\d{1,3}){0,63}", re.ASCII)
 
 _CANADA_EXPRESS_BIT = 6 + 36 + 36 + 12 + 12 + 6 + 12 + 12 + 6 + 1 + 12
@@ -99,8 +95,8 @@ def _sections(text: str) -> Mapping[int, str]:
 
 def _bits(text: str) -> str:
     try:
-        return "".join(_BITS[letter] for letter in text)
-    except KeyError:
+        return bits_of(text.translate(_TO_URL_ALPHABET))
+    except UnreadableBitsError:
         raise _UnreadableError from None
 
 

@@ -10,11 +10,11 @@ from app.privacy.us_privacy import us_privacy_allows
 def identification_allowed(values: Mapping[str, str]) -> bool:
     """False if any signal among a request's parameters forbids it; without a signal it is allowed.
 
-    `coppa` and `lmt` forbid it by themselves. With `gdpr=1`, or with a `gdpr_consent` unless `gdpr=0`, the consent
-    string must allow it; so must `us_privacy` and the sections of `gpp` that apply. A string that cannot be read
-    allows nothing.
+    `coppa`, `lmt` and `gpc` forbid it by themselves. With `gdpr=1`, or with a `gdpr_consent` unless `gdpr=0`, the
+    consent string must allow it; so must `us_privacy` and the sections of `gpp` that apply. A string that cannot be
+    read allows nothing.
     """
-    if values.get("coppa") == "1" or values.get("lmt") == "1":
+    if "1" in (values.get("coppa"), values.get("lmt"), values.get("gpc")):
         return False
     consent = values.get("gdpr_consent", "")
     gdpr = values.get("gdpr", "1" if consent else "0")

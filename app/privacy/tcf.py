@@ -1,9 +1,8 @@
 """Consent by the IAB Europe Transparency & Consent Framework, version 2."""
 
-import base64
 import re
 
-from iab_tcf import ConsentV2  # type: ignore[import-untyped]
+from app.privacy.bits import bits_of
 
 STORE_AND_ACCESS = 1
 SELECT_ADVERTISING = 2
@@ -15,32 +14,40 @@ interest that the user has not objected to.
 """
 
 VERSION = 2
-FIXED_BITS = 213
-"""Of the core segment; what comes after are lists of vendors and of publishers' restrictions to them.
+VERSION_BITS = 6
+PURPOSES = 24
+CONSENT_BIT = VERSION_BITS + 36 + 36 + 12 + 12 + 6 + 12 + 12 + 6 + 1 + 1 + 12
+"""Where PurposesConsent begins ("Core String" in the TC string format of version 2): a bit for each purpose from 1 on.
 
-This server is no vendor of the global list but whoever's runs it, so that they do not concern it; and reading them
-takes as long as the sender likes. They are replaced by empty ones.
+Before it are the times of creation and update, the consent platform's id, version, screen and language, the versions of
+vendor list and policy, two flags and the special features.
 """
-_FIXED_BYTES = (FIXED_BITS + 7) // 8
-_EMPTY_LISTS = bytes(8)
+LEGITIMATE_INTEREST_BIT = CONSENT_BIT + PURPOSES
+"""Where PurposesLITransparency begins."""
+FIXED_BITS = LEGITIMATE_INTEREST_BIT + PURPOSES + 1 + 12
+"""Of the core segment, to the end of PublisherCC; what comes after are lists of vendors and of publishers'
+restrictions to them.
+
+This server is no vendor of the global list but its operator's, so that they do not concern it; and reading them takes
+as long as the sender likes.
+"""
+_FIXED_LETTERS = -(-FIXED_BITS // 6)
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 def tcf_allows(consent: str) -> bool:
     """Whether a TC string allows that ads are counted for its user; one that cannot be read does not."""
-    core = consent.partition(".")[0][: 4 * _FIXED_BYTES]
-    if not _SEGMENT.fullmatch(core):
+    core = consent.partition(".")[0]
+    if len(core) < _FIXED_LETTERS or not _SEGMENT.fullmatch(core):
         return False
-    fixed = base64.urlsafe_b64decode(core[: len(core) // 4 * 4])[:_FIXED_BYTES]
-    if len(fixed) < _FIXED_BYTES or fixed[0] >> 2 != VERSION:
+    bits = bits_of(core[:_FIXED_LETTERS])
+    if int(bits[:VERSION_BITS], 2) != VERSION:
         return False
-    surplus = 8 * _FIXED_BYTES - FIXED_BITS
-    purposes = ConsentV2(fixed[:-1] + bytes([fixed[-1] >> surplus << surplus]) + _EMPTY_LISTS)
-    return bool(
-        purposes.is_purpose_allowed(STORE_AND_ACCESS)
-        and (
-            purposes.is_purpose_allowed(SELECT_ADVERTISING)
-            or purposes.has_purpose_legitimate_interest(SELECT_ADVERTISING)
-        )
+    return _is_set(bits, CONSENT_BIT, STORE_AND_ACCESS) and (
+        _is_set(bits, CONSENT_BIT, SELECT_ADVERTISING) or _is_set(bits, LEGITIMATE_INTEREST_BIT, SELECT_ADVERTISING)
     )
+
+
+def _is_set(bits: str, first: int, purpose: int) -> bool:
+    return bits[first + purpose - 1] == "1"

@@ -108,6 +108,11 @@ class TokenSigner:
 
     def verify(self, token: str, event: Event, now: datetime) -> ServeRef | None:
         """What the token refers to; None if it is forged, altered, for another event, or expired."""
+        ref = self.read(token, event)
+        return ref if ref is not None and ref.expires_at > now else None
+
+    def read(self, token: str, event: Event) -> ServeRef | None:
+        """What a genuine token refers to, expired or not; None if it is forged, altered, or for another event."""
         if len(token) > TOKEN_LENGTH_MAX or not token.isascii():
             return None
         text = token.partition(".")[0]
@@ -124,8 +129,6 @@ class TokenSigner:
         else:
             return None
         expires_at = datetime.fromtimestamp(expires, UTC)
-        if expires_at <= now:
-            return None
         subject = payload[HEAD.size :]
         opened = _opened(key.seal_key, subject) if key.seal_key else subject
         campaign_id, _, destination = opened.decode().partition("\0")

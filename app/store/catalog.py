@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from asyncpg import Connection, Record
 
+from app.countries import alpha_2
 from app.domain import (
     AdBreak,
     Billing,
@@ -204,7 +205,6 @@ def _campaign(
     starts_at: datetime = row["starts_at"]
     ends_at: datetime = row["ends_at"]
     cpm: Decimal = row["cpm"]
-    targeting = row["targeting"]
     return Campaign(
         id=row["id"],
         advertiser=row["advertiser"],
@@ -223,8 +223,15 @@ def _campaign(
         late_impressions=LateImpressions(row["late_impressions"]),
         hold_ttl_s=row["hold_ttl_s"],
         direct=row["direct"],
-        targeting=Targeting(**{key: tuple(values) for key, values in targeting.items()}),
+        targeting=_targeting(row["targeting"]),
     )
+
+
+def _targeting(lists: Mapping[str, list[str]]) -> Targeting:
+    """The targeting; countries may be set up as alpha-3 codes, and requests are read as alpha-2."""
+    values = {key: tuple(words) for key, words in lists.items()}
+    countries = dict.fromkeys(alpha_2(code).lower() for code in values.get("countries", ()))
+    return Targeting(**values | {"countries": tuple(countries)})
 
 
 def _creative(row: Record) -> Creative:

@@ -38,7 +38,7 @@ class Source:
 FIELDS = (
     *("user_id", "device_id", "publisher_id", "session_id", "campaign_id", "placement_id"),
     *("ip", "ua", "page_url", "app_bundle", "ifa", "lmt", "gdpr", "gdpr_consent", "gpp", "gpp_sid", "us_privacy"),
-    *("coppa", "country", "device_type", "content_genre", "min_duration_s", "max_duration_s", "pod_size"),
+    *("gpc", "coppa", "country", "device_type", "content_genre", "min_duration_s", "max_duration_s", "pod_size"),
     *("pod_duration_s", "vast_version"),
 )
 IDENTIFYING = frozenset({"user_id", "device_id", "session_id", "ip", "ifa"})

@@ -17,10 +17,10 @@ from app.domain import Event
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.client_limits import ClientLimits
-from app.web.clients import peer_of
+from app.web.clients import headers_of, peer_of
 from app.web.cors import cors_headers, origin_of, send_preflight
-from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, send_answer
-from app.web.problems import not_read_only, problem
+from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, closing, send_answer
+from app.web.problems import not_allowed, problem
 
 log = structlog.get_logger()
 
@@ -41,6 +41,9 @@ CLICK_PATIENCE_S = 0.1
 
 ERROR_CODE_MIN, ERROR_CODE_MAX = 100, 999
 """VAST error codes (VAST 4.2 section 2.3.6.3)."""
+
+BODY_BYTES_MAX = 65_536
+"""Of a beacon that is posted; its connection is closed after a longer one, and after one that does not say."""
 
 EVENT_PREFIX = "/event/"
 
@@ -82,7 +85,7 @@ class Beacons:
 class _EventUrl:
     """Answers every request with a pixel, counted or not: a player can do nothing about a beacon that is refused.
 
-    Only GET counts; HEAD is what proxies and link checkers send.
+    GET and POST count: `navigator.sendBeacon` and some players post. HEAD is what proxies and link checkers send.
     """
 
     def __init__(
@@ -97,13 +100,16 @@ class _EventUrl:
         method = scope["method"]
         if method == "GET":
             await answered(self.ask, scope, send)
+        elif method == "POST":
+            # The token says everything. The body is not waited for, so that it cannot hold up the count.
+            await answered(self.ask, scope, send if _has_small_body(scope) else closing(send))
         elif method == "OPTIONS":
             await send_preflight(scope, send)
         elif method == "HEAD":
             cors = cors_headers(origin_of(scope["headers"]))
             await send_answer(send, DirectAnswer(200, (*PIXEL_HEADERS, *cors), b""))
         else:
-            await not_read_only()(scope, receive, send)
+            await not_allowed("GET", "HEAD", "POST", "OPTIONS")(scope, receive, send)
 
     def ask(self, asked: DirectRequest, respond: Respond) -> None:
         """Counts the event of the path."""
@@ -148,20 +154,23 @@ class _ClickUrl:
             await send_preflight(scope, send)
             return
         if method not in ("GET", "HEAD"):
-            await not_read_only()(scope, receive, send)
+            await not_allowed("GET", "HEAD", "OPTIONS")(scope, receive, send)
             return
         response = await self._answer(scope, counts=method == "GET")
         response.raw_headers += cors_headers(origin_of(scope["headers"]))
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, *, counts: bool) -> Response:
-        ref = self._signer.verify(_parameter(scope["query_string"], b"t="), Event.CLICK, datetime.now(UTC))
+        ref = self._signer.read(_parameter(scope["query_string"], b"t="), Event.CLICK)
         if ref is None:
             self._observer.beacons("refused", 1)
-            return problem(400, "is missing, was altered, or has expired", field="t")
+            return problem(400, "is missing or was altered", field="t")
         if ref.destination is None:
             return problem(400, "leads nowhere", field="t")
-        if not self._client_limits.allows("click", peer_of(scope), dict(scope["headers"])):
+        # Whoever clicks hours later wants to go there all the same.
+        if ref.expires_at <= datetime.now(UTC):
+            self._observer.beacons("refused", 1)
+        elif not self._client_limits.allows("click", peer_of(scope), headers_of(scope["headers"])):
             self._observer.beacons("limited", 1)
         elif counts:
             await self._count(_beacon(ref, Event.CLICK))
@@ -177,6 +186,12 @@ class _ClickUrl:
 
 def _beacon(ref: ServeRef, event: Event, error_code: int | None = None) -> Beacon:
     return Beacon(ref.request_key, ref.slot, ref.served_on, ref.campaign_id, event.value, error_code)
+
+
+def _has_small_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" not in headers and length.isdigit() and int(length) <= BODY_BYTES_MAX
 
 
 def _parameter(query: bytes, prefix: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.types import Scope
 
 from app.errors import RateLimited
-from app.web.clients import ClientReader, Headers, peer_of
+from app.web.clients import ClientReader, Headers, headers_of, peer_of
 
 ADDRESSES_MAX = 20_000
 """Of each table: about 7 MB (tests/unit/web/test_client_limits.py). Beyond that the one that was quiet longest goes."""
@@ -102,7 +102,7 @@ class ClientLimits:
 
     def check(self, kind: str, scope: Scope, cost: int = 1) -> None:
         """As `allows`; raises RateLimited instead."""
-        wait_s = self._wait_s(kind, peer_of(scope), dict(scope["headers"]), cost)
+        wait_s = self._wait_s(kind, peer_of(scope), headers_of(scope["headers"]), cost)
         if wait_s > 0:
             raise RateLimited("this address asks too often", math.ceil(wait_s))
 

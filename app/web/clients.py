@@ -1,27 +1,23 @@
 """Who is on the other side: the viewer's address and player, as far as whoever connected may be believed."""
 
-import re
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
-from app.errors import AdServerError
 from app.serving.context import COOKIES
-from app.web.query import check
+from app.web.addresses import MAPPED, address_of, first_address
+from app.web.parameters import read_parameter
 
 Network = IPv4Network | IPv6Network
 Headers = Mapping[bytes, bytes]
-"""Of a request; of a header that came several times, the last."""
+"""Of a request; of a header that came several times, the last, but for lists that proxies add to."""
 
 HEADER_LENGTH_MAX = 1024
-
-MAPPED = "::ffff:"
-"""How an IPv4 address begins where it came to a socket of IPv6 (RFC 4291 section 2.5.5.2)."""
-
-_WITH_PORT = re.compile(rb"([\d.]+):\d+|\[(.+)\](?::\d+)?")
-"""Some proxies say from which port the viewer came too, as RFC 7239 section 6 has it."""
+FORWARDED = b"x-forwarded-for"
+ADDRESSES_MAX = 32
+"""Of X-Forwarded-For, looked at from its end."""
 
 COOKIE_PARAMETERS: Mapping[str, str] = {"uid": "user_id", "device_id": "device_id", "publisher_id": "publisher_id"}
 """Cookie, and the parameter that it stands in for where the query has none."""
@@ -31,7 +27,7 @@ class ClientReader:
     """Believes what a server says of its client from `trusted` networks only.
 
     A server-side stitcher says it with X-Device-IP and X-Device-User-Agent (VAST 4.2 section 1.2.4), a proxy with
-    X-Forwarded-For.
+    X-Forwarded-For: every proxy adds who connected to it, so that the viewer is the last address that is no proxy.
     """
 
     def __init__(self, trusted: Sequence[Network]) -> None:
@@ -43,17 +39,33 @@ class ClientReader:
         user_agent = headers.get(b"user-agent")
         address = peer = None if peer is None else peer.removeprefix(MAPPED)
         if peer is not None and self._trusted and self.trusts(peer):
-            told = headers.get(b"x-device-ip") or headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]
-            address = _address(told) or peer
-            user_agent = headers.get(b"x-device-user-agent", user_agent)
-        return address, user_agent[:HEADER_LENGTH_MAX].decode("latin-1") if user_agent else None
+            address = self._viewer(headers) or peer
+            user_agent = headers.get(b"x-device-user-agent") or user_agent
+        return address, _text(user_agent)
+
+    def _viewer(self, headers: Headers) -> str | None:
+        """The address that the headers of a trusted network tell; None if they tell none that can be read."""
+        told = first_address(headers.get(b"x-device-ip", b"").decode("latin-1"))
+        if told is not None:
+            return told
+        return self._forwarded(headers)
+
+    def _forwarded(self, headers: Headers) -> str | None:
+        """The last address of X-Forwarded-For that is no trusted proxy's, or the first if all are."""
+        address = None
+        forwarded = headers.get(FORWARDED, b"").decode("latin-1").rsplit(",", ADDRESSES_MAX)
+        for item in reversed(forwarded[-ADDRESSES_MAX:]):
+            address = address_of(item)
+            if address is None or not self.trusts(address):
+                break
+        return address
 
     def sender(self, peer: str | None, headers: Headers) -> str | None:
         """The address that the request came from, before all trusted proxies, whichever viewer it is for."""
         peer = None if peer is None else peer.removeprefix(MAPPED)
         if peer is None or not self.trusts(peer):
             return peer
-        return _address(headers.get(b"x-forwarded-for", b"").rpartition(b",")[2]) or peer
+        return self._forwarded(headers) or peer
 
     def trusts(self, host: str) -> bool:
         """Whether the address is in one of the trusted networks."""
@@ -61,7 +73,7 @@ class ClientReader:
             return False
         known = self._is_trusted_host.get(host)
         if known is None:
-            address = _address(host.encode())
+            address = address_of(host)
             known = address is not None and any(ip_address(address) in network for network in self._trusted)
             if len(self._is_trusted_host) > 10_000:
                 self._is_trusted_host.clear()
@@ -75,15 +87,16 @@ def peer_of(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def _address(raw: bytes) -> str | None:
-    with_port = _WITH_PORT.fullmatch(raw.strip())
-    bare = with_port[1] or with_port[2] if with_port else raw.strip()
-    try:
-        address = ip_address(bare.decode("ascii"))
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+def headers_of(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """A request's headers; the lines of X-Forwarded-For are one list (RFC 9110 section 5.3)."""
+    headers = dict(raw)
+    if len(headers) < len(raw) and FORWARDED in headers:
+        headers[FORWARDED] = b",".join(value for name, value in raw if name == FORWARDED)
+    return headers
+
+
+def _text(raw: bytes | None) -> str | None:
+    return raw[:HEADER_LENGTH_MAX].decode("latin-1") if raw else None
 
 
 def read_cookies(headers: Headers) -> dict[str, str]:
@@ -98,13 +111,19 @@ def read_cookies(headers: Headers) -> dict[str, str]:
 def fill_from_cookies(values: dict[str, str], cookies: Mapping[str, str]) -> None:
     """Adds the parameters that cookies stand in for; a viewer whom the query names is not mixed with another."""
     named = "user_id" in values or "device_id" in values
-    told = {
-        parameter: cookies[cookie]
-        for cookie, parameter in COOKIE_PARAMETERS.items()
-        if cookie in cookies and parameter not in values and not (named and parameter != "publisher_id")
-    }
-    try:
-        check(told)
-    except AdServerError:
-        return  # The player did not write its cookies into the URL: it cannot be told that they are wrong.
-    values.update(told)
+    for cookie, parameter in COOKIE_PARAMETERS.items():
+        if cookie in cookies and parameter not in values and not (named and parameter != "publisher_id"):
+            value = read_parameter(parameter, cookies[cookie])
+            if value is not None:
+                values[parameter] = value
+
+
+def opts_out(headers: Headers) -> bool:
+    """Whether the viewer's browser sends Global Privacy Control (section 3.2 of its specification)."""
+    return headers.get(b"sec-gpc") == b"1"
+
+
+def fill_from_headers(values: dict[str, str], headers: Headers) -> None:
+    """Adds the parameter that a header stands in for: an opt-out holds, whatever the query says."""
+    if opts_out(headers):
+        values["gpc"] = "1"

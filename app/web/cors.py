@@ -1,9 +1,10 @@
-"""Cross-origin rules: every page may ask from where it stands, with its cookies.
+"""Cross-origin rules: every page may ask from where it stands, with its cookies and with any headers.
 
 Players need the origin echoed, because `*` and cookies do not go together (Fetch standard, section 3.3.5); a sandboxed
 frame says `null`, which must not be echoed.
 """
 
+import re
 from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +23,9 @@ _ANYBODY = ((b"access-control-allow-origin", b"*"), _EXPOSED, _VARIES)
 _NOBODY = ((b"access-control-allow-origin", b"*"), _VARIES)
 """For who is no page: apps and servers send no Origin, and read no other header of this kind."""
 _METHODS: Header = (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS")
-_HEADERS: Header = (b"access-control-allow-headers", b"Accept, Content-Type, X-Requested-With")
+_HEADERS = b"Accept, Content-Type, X-Requested-With"
+_ASKED_HEADERS = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{1,1024}")
+"""Names of headers, separated by commas (RFC 9110 section 5.6.2): none of them is read, so that any may come."""
 _MAX_AGE: Header = (b"access-control-max-age", str(PREFLIGHT_MAX_AGE_S).encode())
 
 
@@ -35,14 +38,16 @@ def cors_headers(origin: bytes | None) -> tuple[Header, ...]:
     return (b"access-control-allow-origin", origin), _CREDENTIALS, _EXPOSED, _VARIES
 
 
-def preflight_headers(origin: bytes | None) -> tuple[Header, ...]:
-    """What the answer to OPTIONS says."""
-    return *cors_headers(origin), _METHODS, _HEADERS, _MAX_AGE
+def preflight_headers(origin: bytes | None, asked: bytes | None) -> tuple[Header, ...]:
+    """What the answer to OPTIONS says; `asked` are the headers that the page wants to send, which it gets."""
+    allowed = asked if asked is not None and _ASKED_HEADERS.fullmatch(asked) else _HEADERS
+    return *cors_headers(origin), _METHODS, (b"access-control-allow-headers", allowed), _MAX_AGE
 
 
 async def send_preflight(scope: Scope, send: Send) -> None:
     """Answers OPTIONS."""
-    headers = list(preflight_headers(origin_of(scope["headers"])))
+    asked = _header(scope["headers"], b"access-control-request-headers")
+    headers = list(preflight_headers(origin_of(scope["headers"]), asked))
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 
@@ -70,4 +75,8 @@ class CrossOrigin:
 
 def origin_of(headers: Iterable[Header]) -> bytes | None:
     """The `Origin` that a request names."""
-    return next((value for name, value in headers if name == b"origin"), None)
+    return _header(headers, b"origin")
+
+
+def _header(headers: Iterable[Header], wanted: bytes) -> bytes | None:
+    return next((value for name, value in headers if name == wanted), None)

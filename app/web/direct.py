@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from starlette.types import Scope, Send
+from starlette.types import Message, Scope, Send
 
-from app.web.clients import Headers, peer_of
+from app.web.clients import Headers, headers_of, peer_of
 from app.web.cors import Header
 
 
@@ -45,8 +45,19 @@ async def answered(endpoint: DirectEndpoint, scope: Scope, send: Send) -> None:
         if not answer.done():
             answer.set_result(direct)
 
-    endpoint(DirectRequest(scope["path"], scope["query_string"], dict(scope["headers"]), peer_of(scope)), respond)
+    endpoint(DirectRequest(scope["path"], scope["query_string"], headers_of(scope["headers"]), peer_of(scope)), respond)
     await send_answer(send, await answer)
+
+
+def closing(send: Send) -> Send:
+    """Sends an answer after which the server closes the connection, so that no rest of a body is read."""
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return send_and_close
 
 
 async def send_answer(send: Send, answer: DirectAnswer) -> None:

@@ -11,12 +11,12 @@ from app.domain import NoFillReason
 from app.errors import AdServerError
 from app.serving.keys import new_request_key
 from app.web.client_limits import ClientLimits
-from app.web.clients import ClientReader, Headers, fill_from_cookies, read_cookies
+from app.web.clients import ClientReader, Headers, fill_from_cookies, fill_from_headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver, no_ad
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
-from app.web.problems import not_read_only, problem, problem_of
+from app.web.problems import not_allowed, problem, problem_of
 from app.web.query import read_query
 
 log = structlog.get_logger()
@@ -71,6 +71,7 @@ class TagUrl:
             allowed = self._client_limits.allows("ad_request", asked.peer, asked.headers)
             values = read_query(asked.query)
             request_id = values.get("request_id") or str(new_request_key())
+            fill_from_headers(values, asked.headers)
             cookies = read_cookies(asked.headers)
             if cookies:
                 fill_from_cookies(values, cookies)
@@ -111,7 +112,7 @@ async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
         case "OPTIONS":
             await send_preflight(scope, send)
         case _:
-            await not_read_only()(scope, receive, send)
+            await not_allowed("GET", "HEAD", "OPTIONS")(scope, receive, send)
 
 
 def _packed(answer: Answered, headers: Headers) -> tuple[list[Header], bytes]:

@@ -69,10 +69,10 @@ def problem_of(error: Exception) -> Response:
     return response
 
 
-def not_read_only() -> Response:
-    """What the URLs of players say to methods that would change something."""
-    response = problem(405, "only GET, HEAD and OPTIONS are answered here")
-    response.headers["Allow"] = "GET, HEAD, OPTIONS"
+def not_allowed(*methods: str) -> Response:
+    """What a URL that answers only these methods says to others."""
+    response = problem(405, f"only {', '.join(methods[:-1])} and {methods[-1]} are answered here")
+    response.headers["Allow"] = ", ".join(methods)
     return response
 
 

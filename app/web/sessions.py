@@ -1,6 +1,7 @@
 """Viewing sessions: `POST /v1/sessions`, then `session_id` on every ad request, then `DELETE`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from app.serving.viewing import Viewer, ViewingSessions
 from app.store.sessions import SessionRow
 from app.web.bodies import read_object
 from app.web.client_limits import SESSION_COST, ClientLimits
+from app.web.clients import headers_of, opts_out
 from app.web.cors import CrossOrigin
-from app.web.query import check
+from app.web.parameters import read_parameter
 
 BODY_BYTES_MAX = 4096
 TTL_DEFAULT_S = 14_400
@@ -43,7 +45,10 @@ class Sessions:
     async def _create(self, request: Request) -> Response:
         self._client_limits.check("new_session", request.scope, SESSION_COST)
         body = await read_object(request, BODY_BYTES_MAX)
-        session = await self._viewing.create(_viewer(body), _ttl_s(body))
+        viewer = _viewer(body)
+        if opts_out(headers_of(request.scope["headers"])):
+            viewer = replace(viewer, user_id=None, device_id=None)
+        session = await self._viewing.create(viewer, _ttl_s(body))
         response = _answer(session, 201)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
         return response
@@ -61,11 +66,9 @@ def _viewer(body: Mapping[str, Any]) -> Viewer:
     for name, value in body.items():
         if name not in (*VIEWER_KEYS, "ttl_s"):
             raise InvalidRequest(name, "is not known")
-        if name in VIEWER_KEYS and not isinstance(value, str):
+        if name in VIEWER_KEYS and not isinstance(value, str | None):
             raise InvalidRequest(name, "must be a string")
-    values = {name: body[name] for name in VIEWER_KEYS if body.get(name)}
-    check(values)
-    return Viewer(**values)
+    return Viewer(**{name: read_parameter(name, body.get(name) or "") for name in VIEWER_KEYS})
 
 
 def _ttl_s(body: Mapping[str, Any]) -> int:

@@ -14,10 +14,11 @@ from starlette.routing import BaseRoute, Route
 from app.errors import AdServerError, InvalidRequest
 from app.serving.keys import new_request_key
 from app.web.bodies import read_json
-from app.web.clients import ClientReader, peer_of
+from app.web.clients import ClientReader, Headers, fill_from_headers, headers_of, peer_of
 from app.web.desk import AdDesk, Answered
+from app.web.parameters import NEEDED, PARAMETERS, read_parameter
 from app.web.problems import status_of
-from app.web.query import PARAMETERS, check
+from app.web.query import ParameterReader
 
 log = structlog.get_logger()
 
@@ -51,8 +52,9 @@ class Stitchers:
 
     async def _ads(self, request: Request) -> StreamingResponse:
         """A line of JSON for each request, in the order in which they are decided."""
-        asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max)
-        client = self._clients.read(peer_of(request.scope), dict(request.scope["headers"]))
+        headers = headers_of(request.scope["headers"])
+        asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max, headers)
+        client = self._clients.read(peer_of(request.scope), headers)
         return StreamingResponse(self._lines(asked, client), media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
     async def _lines(self, asked: list[_BatchRequest], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:
@@ -98,47 +100,42 @@ class Stitchers:
             return {"status": 500, "reason": "something went wrong here"}
 
 
-def _requests(body: object, batch_max: int) -> list[_BatchRequest]:
+def _requests(body: object, batch_max: int, headers: Headers) -> list[_BatchRequest]:
     """The list of requests, alone or under `requests`."""
     asked = body.get("requests") if isinstance(body, dict) else body
     if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
         raise InvalidRequest("requests", "must be a list of objects")
     if not 0 < len(asked) <= batch_max:
         raise InvalidRequest("requests", f"must be 1 to {batch_max} requests")
-    return [_read(one) for one in asked]
+    return [_read(one, headers) for one in asked]
 
 
-def _read(one: dict[str, Any]) -> _BatchRequest:
-    """A request of the batch, without the JSON that it came in."""
-    request_id = _written(one.get("request_id"))
+def _read(one: dict[str, Any], headers: Headers) -> _BatchRequest:
+    """A request of the batch, without the JSON that it came in; the headers of the whole count for each."""
+    request_id = read_parameter("request_id", _written(one.get("request_id")))
     try:
-        return _BatchRequest(request_id, _values(one))
+        values = _values(one)
     except InvalidRequest as error:
         return _BatchRequest(request_id, {}, error.with_traceback(None))
+    fill_from_headers(values, headers)
+    return _BatchRequest(request_id, values)
 
 
 def _values(one: dict[str, Any]) -> dict[str, str]:
     """An ad request's parameters as the query string would have them; null and "" are none."""
-    values: dict[str, str] = {}
+    reader = ParameterReader()
     for name, value in one.items():
         if name not in PARAMETERS:
             raise InvalidRequest(name, "is not a parameter of an ad request")
-        text = _written(value)
-        if text is None:
+        if name in NEEDED and not isinstance(value, str | int | None):
             raise InvalidRequest(name, "must be text or a whole number")
-        if text:
-            values[name] = text
-    check(values)
-    return values
+        reader.add(name, _written(value))
+    return reader.finish()
 
 
-def _written(value: object) -> str | None:
-    """A parameter's value as the query string would have it, nothing for null; None for what cannot be one."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        value = int(value)
-    return str(value) if isinstance(value, str | int) else None
+def _written(value: object) -> str:
+    """A parameter's value as the query string would have it; nothing for what cannot be one."""
+    return str(int(value) if isinstance(value, bool) else value) if isinstance(value, str | int | float) else ""
 
 
 def _ad(answered: Answered) -> dict[str, object]:

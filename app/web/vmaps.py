@@ -18,12 +18,21 @@ from app.serving.keys import new_request_key
 from app.vast.render import empty
 from app.vast.vmap import vmap
 from app.web.client_limits import ClientLimits
-from app.web.clients import ClientReader, fill_from_cookies, peer_of, read_cookies
+from app.web.clients import (
+    ClientReader,
+    Headers,
+    fill_from_cookies,
+    fill_from_headers,
+    headers_of,
+    peer_of,
+    read_cookies,
+)
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
+from app.web.parameters import ID_LENGTH_MAX, REQUEST_ID, read_flag
 from app.web.players import NO_STORE, TIMING
-from app.web.query import ID_LENGTH_MAX, REQUEST_ID, ad_request, read_query
+from app.web.query import ad_request, read_query
 
 log = structlog.get_logger()
 
@@ -59,20 +68,22 @@ class Vmaps:
 
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
+        headers = headers_of(request.scope["headers"])
         values = _in_common(request.scope["query_string"])
-        embeds = _embeds(request)
+        fill_from_headers(values, headers)
+        embeds = any(map(read_flag, request.query_params.getlist(EMBED)))
         version = ad_request(values).vast_version
-        if not self._client_limits.allows("vmap", peer_of(request.scope), dict(request.scope["headers"])):
+        if not self._client_limits.allows("vmap", peer_of(request.scope), headers):
             return _no_breaks(version)
         breaks = await self._breaks(values)
         asked = _of_breaks(values, breaks)
         sources: list[str] | list[bytes]
         if embeds and request.method == "GET":
-            sources = await self._embedded(asked, request, version)
+            sources = await self._embedded(asked, headers, peer_of(request.scope), version)
         else:
             sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
         body = vmap(list(zip(breaks, sources, strict=True)), version)
-        packed = compressed(body, dict(request.scope["headers"]))
+        packed = compressed(body, headers)
         response = Response(packed or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
         return response
@@ -97,10 +108,11 @@ class Vmaps:
         except TimeoutError:
             raise StoreUnavailable("the catalog cannot be read in time") from None
 
-    async def _embedded(self, asked: list[dict[str, str]], request: Request, version: VastVersion) -> list[bytes]:
+    async def _embedded(
+        self, asked: list[dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
+    ) -> list[bytes]:
         """The breaks' documents; a request that is asked again by its id gets the same ads in each."""
-        headers = dict(request.scope["headers"])
-        client = self._clients.read(peer_of(request.scope), headers)
+        client = self._clients.read(peer, headers)
         cookies = read_cookies(headers)
         for of_break in asked:
             fill_from_cookies(of_break, cookies)
@@ -130,16 +142,6 @@ def _no_breaks(version: VastVersion) -> Response:
     response = Response(vmap([], version), media_type="application/xml")
     response.raw_headers += [NO_STORE, TIMING, (b"x-no-fill-reason", NoFillReason.RATE_LIMIT.encode())]
     return response
-
-
-def _embeds(request: Request) -> bool:
-    """Whether the breaks' ads are to be in the document; raises InvalidRequest for what does not say so clearly."""
-    flags = [flag for flag in request.query_params.getlist(EMBED) if flag]
-    if len(flags) > 1:
-        raise InvalidRequest(EMBED, "must not be there twice")
-    if flags not in ([], ["0"], ["1"]):
-        raise InvalidRequest(EMBED, "must be one of 0, 1")
-    return flags == ["1"]
 
 
 def _in_common(query: bytes) -> dict[str, str]:

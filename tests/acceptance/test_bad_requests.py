@@ -31,32 +31,12 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         ("placement_id=known", "placement_id", "is not known"),
         ("campaign_id=KNOWN", "campaign_id", "is not known"),
         (f"campaign_id={'x' * 129}", "campaign_id", "must not be longer than 128 characters"),
-        (f"{KNOWN}&user_id={'x' * 129}", "user_id", "must not be longer than 128 characters"),
-        (f"{KNOWN}&page_url={'x' * 4097}", "page_url", "must not be longer than 4096 characters"),
         (f"{KNOWN}&x={'x' * 16_384}", "query", "must not be longer than 16384 bytes"),
-        (f"{KNOWN}&user_id=a%00b", "user_id", "must not have control characters"),
-        (f"{KNOWN}&user_id=a%0Ab", "user_id", "must not have control characters"),
-        (f"{KNOWN}&device_id=%C2%9F", "device_id", "must not have control characters"),
-        (f"{KNOWN}&user_id=%FF", "user_id", "must be UTF-8"),
-        (f"{KNOWN}&user_id=%ED%A0%80", "user_id", "must be UTF-8"),
-        (f"{KNOWN}&user_id=a&user_id=a", "user_id", "must not be there twice"),
-        (f"{KNOWN}&user_id=a&%75ser_id=b", "user_id", "must not be there twice"),
-        (f"{KNOWN}&{KNOWN}", "campaign_id", "must not be there twice"),
-        (f"{KNOWN}&request_id=a%20b", "request_id", "must be 1 to 128 letters"),
-        (f"{KNOWN}&request_id=%C3%A4", "request_id", "must be 1 to 128 letters"),
-        (f"{KNOWN}&request_id={'x' * 129}", "request_id", "must not be longer than 128 characters"),
-        (f"{KNOWN}&session_id=s", "session_id", "must be a UUID"),
-        (f"{KNOWN}&ip=1.2.3", "ip", "must be an IP address"),
-        (f"{KNOWN}&lmt=2", "lmt", "must be one of 0, 1"),
-        (f"{KNOWN}&gdpr=2", "gdpr", "must be one of 0, 1"),
-        (f"{KNOWN}&country=D1", "country", "must be a country code"),
-        (f"{KNOWN}&max_duration_s=0", "max_duration_s", "must be a whole number from 1 to 21600"),
-        (f"{KNOWN}&max_duration_s=-1", "max_duration_s", "must be a whole number from 1 to 21600"),
-        (f"{KNOWN}&max_duration_s=1.5", "max_duration_s", "must be a whole number from 1 to 21600"),
-        (f"{KNOWN}&min_duration_s=%D9%A3", "min_duration_s", "must be a whole number from 1 to 21600"),
+        ("campaign_id=a%00b", "campaign_id", "must not have control characters"),
+        ("placement_id=a%E2%80%AEb", "placement_id", "must not have control characters"),
+        ("campaign_id=%5BCAMPAIGN%5D", "campaign_id", "is not known"),
+        (f"{KNOWN}&campaign_id=other", "campaign_id", "must not be there twice"),
         (f"{KNOWN}&min_duration_s=9&max_duration_s=8", "min_duration_s", "must not be more than max_duration_s"),
-        (f"{KNOWN}&pod_size=21", "pod_size", "must be a whole number from 1 to 20"),
-        (f"{KNOWN}&vast_version=5.0", "vast_version", "must be one of 2.0, 3.0, 4.0, 4.1, 4.2"),
     ],
 )
 async def test_a_bad_request_hears_which_field_is_wrong_and_why(
@@ -72,9 +52,13 @@ async def test_a_bad_request_hears_which_field_is_wrong_and_why(
 
 
 @pytest.mark.parametrize(
-    "ids", ["campaign_id=&campaign_id=known", "campaign_id=known&campaign_id=", f"{KNOWN}&ip=&ip="]
+    "ids",
+    [
+        *("campaign_id=&campaign_id=known", "campaign_id=known&campaign_id=", f"{KNOWN}&{KNOWN}"),
+        *(f"{KNOWN}&placement_id=-1", f"{KNOWN}&placement_id=%5BPLACEMENT%5D", "campaign_id=-1&placement_id=preroll"),
+    ],
 )
-async def test_an_empty_value_counts_as_none_before_and_behind_another(player: httpx.AsyncClient, ids: str) -> None:
+async def test_what_is_asked_for_may_be_said_twice_or_beside_a_placeholder(player: httpx.AsyncClient, ids: str) -> None:
     answer = await player.get(f"/vast?{ids}&max_duration_s=1")
     assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
 
@@ -87,7 +71,8 @@ async def test_what_is_no_parameter_is_passed_over(player: httpx.AsyncClient, un
 
 async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.AsyncClient, of_module: Databases) -> None:
     named = {"campaign_id": "known", "request_id": "again", "user_id": "u"}
-    assert (await player.get("/vast", params=named | {"lmt": "yes"})).status_code == 400
+    wrong = {"min_duration_s": "9", "max_duration_s": "8"}
+    assert (await player.get("/vast", params=named | wrong)).status_code == 400
     answer = await player.get("/vast", params=named)
     assert answer.status_code == 200
     assert "<Ad" in answer.text
@@ -121,7 +106,6 @@ async def test_a_batch_that_is_none_is_refused_as_a_whole(
         ('{"ttl_s": 86401}', "ttl_s"),
         ('{"ttl_s": true}', "ttl_s"),
         ('{"user_id": 1}', "user_id"),
-        ('{"user_id": "a\\u0000"}', "user_id"),
         ('{"user": "u"}', "user"),
         ("[]", "body"),
     ],

@@ -78,8 +78,8 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
         {"request_id": "neither"},
         {"request_id": "nested", "campaign_id": {"id": "own"}},
         {"request_id": "stranger", "campaign_id": "own", "colour": "red"},
-        {"request_id": "zero", "campaign_id": "own", "user_id": "a\u0000"},
-        {"request_id": "not a name", "campaign_id": "own"},
+        {"request_id": "zero", "campaign_id": "ow\u0000"},
+        {"request_id": "both", "campaign_id": "own", "placement_id": "preroll"},
         {"request_id": "session", "campaign_id": "own", "session_id": "00000000-0000-4000-8000-000000000000"},
         {"request_id": "fine-0", "campaign_id": "own", "user_id": "another"},
     ]
@@ -92,8 +92,8 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
         "campaign_id",
         "campaign_id",
         "colour",
-        "user_id",
-        "request_id",
+        "campaign_id",
+        "campaign_id",
     ]
     # Two requests of one name in one batch: one of the two is served, and the other is a conflict.
     assert {by_index[0]["status"], by_index[57]["status"]} == {200, 409}
@@ -131,9 +131,11 @@ async def test_a_number_is_a_request_id_too(stitcher: httpx.AsyncClient) -> None
     assert again == first
 
 
-async def test_a_number_that_is_not_whole_is_told_what_it_must_be(stitcher: httpx.AsyncClient) -> None:
-    (line,) = await answers(stitcher, [{"campaign_id": "own", "vast_version": 4.2}])
-    assert (line["status"], line["field"], line["reason"]) == (400, "vast_version", "must be text or a whole number")
+async def test_numbers_and_flags_are_values_too_and_what_cannot_be_one_is_ignored(stitcher: httpx.AsyncClient) -> None:
+    odd = {"vast_version": 3.0, "max_duration_s": 30.5, "lmt": False, "user_id": {"id": "u"}, "country": ["US"]}
+    (line,) = await answers(stitcher, [{"campaign_id": "own", **odd}])
+    assert (line["status"], line["filled"]) == (200, True)
+    assert '<VAST version="3.0"' in line["vast"]
 
 
 async def test_a_line_comes_as_soon_as_it_is_decided(stitcher: httpx.AsyncClient, network: UpstreamServer) -> None:

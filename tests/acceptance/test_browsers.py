@@ -67,7 +67,31 @@ async def test_a_preflight_is_answered_and_other_methods_are_not(player: httpx.A
     assert int(preflight.headers["access-control-max-age"]) > 0
     refused = await player.put(path)
     assert refused.status_code == 405
-    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    posted = {"POST"} if path == "/event/start" else set()
+    assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"} | posted
+
+
+@pytest.mark.parametrize("path", ["/vast", "/vmap", "/event/start", "/click", "/v1/sessions"])
+async def test_a_preflight_gets_the_headers_that_libraries_add(player: httpx.AsyncClient, path: str) -> None:
+    wanted = "cache-control, traceparent"
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": wanted}
+    preflight = await player.options(path, headers={"Origin": "https://tv.example", **asked})
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (204, wanted)
+
+
+@pytest.mark.parametrize("path", ["/vast", "/vmap", "/event/start", "/console", "/docs", "/healthz", "/v1/stats"])
+async def test_a_slash_at_the_end_changes_nothing_and_redirects_nowhere(player: httpx.AsyncClient, path: str) -> None:
+    proxied = {"Host": "ads.example", "X-Forwarded-Proto": "https"}
+    plain, slashed = [await player.get(f"{path}{end}?placement_id=pod&t=x", headers=proxied) for end in ("", "/")]
+    assert (plain.status_code, "location" in plain.headers) == (200, False)
+    assert (slashed.status_code, "location" in slashed.headers) == (200, False)
+    assert slashed.headers["content-type"] == plain.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/static/", "/click/", "/v1/sessions/x/"])
+async def test_a_slash_behind_what_is_not_there_redirects_nowhere_either(player: httpx.AsyncClient, path: str) -> None:
+    answered = await player.get(path, headers={"Host": "ads.example"})
+    assert (answered.status_code in (400, 404), "location" in answered.headers) == (True, False)
 
 
 @pytest.mark.parametrize(("path", "asked"), [("/vast", AD), ("/vmap", {"placement_id": "pod", "embed": "1"})])

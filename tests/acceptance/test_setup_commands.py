@@ -115,6 +115,14 @@ def test_explain_changes_nothing(set_up_database: str) -> None:
     assert adserver("export", DATABASE_URL=set_up_database).stdout == before
 
 
+def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(set_up_database: str) -> None:
+    asked = "campaign_id=plain&user_id=%5BUUID%5D&session_id=1&country=USA&lmt=true"
+    told = adserver("explain", asked, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[0].endswith("for campaign_id country lmt")
+    assert told.stdout.splitlines()[1] == "ignored, because they say nothing: user_id session_id"
+
+
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
@@ -125,7 +133,7 @@ def test_explain_changes_nothing(set_up_database: str) -> None:
             "adserver: campaign_id: names a campaign without direct = true, which only placements sell",
         ),
         ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: is not known"),
-        ("campaign_id=plain&session_id=1", "adserver: session_id: must be a UUID"),
+        ("campaign_id=plain&campaign_id=x", "adserver: campaign_id: must not be there twice with different values"),
     ],
 )
 def test_explain_refuses_what_the_server_refuses(set_up_database: str, asked: str, line: str) -> None:

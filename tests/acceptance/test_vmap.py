@@ -85,14 +85,15 @@ async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_se
 
 
 @pytest.mark.parametrize(
-    ("embed", "reason"), [(["true"], "must be one of 0, 1"), (["1", "1"], "must not be there twice")]
+    ("embed", "is_embedded"),
+    [(["true"], True), (["1", "1"], True), (["no"], False), (["2"], False), (["[EMBED]"], False), (["-1"], False)],
 )
-async def test_whether_to_embed_is_said_clearly_or_asked_back(
-    player: httpx.AsyncClient, embed: list[str], reason: str
+async def test_whether_to_embed_is_a_flag_like_others(
+    player: httpx.AsyncClient, embed: list[str], is_embedded: bool
 ) -> None:
-    refused = await player.get("/vmap", params={"placement_id": "movie", "embed": embed})
-    assert refused.status_code == 400
-    assert (refused.json()["field"], refused.json()["reason"]) == ("embed", reason)
+    answered = await player.get("/vmap", params={"placement_id": "movie", "embed": embed})
+    assert answered.status_code == 200
+    assert ("AdTagURI" not in answered.text) is is_embedded
 
 
 async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: httpx.AsyncClient) -> None:

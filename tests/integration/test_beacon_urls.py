@@ -133,9 +133,64 @@ async def test_head_and_options_never_count(database: str, store: Store, player:
         preflight = await player.options(path, headers={"Origin": "https://player.example"})
         assert preflight.status_code == 204
         assert "GET" in preflight.headers["access-control-allow-methods"]
-        refused = await player.post(path)
-        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+        refused = await player.put(path)
+        allowed = "GET, HEAD, OPTIONS" if "click" in path else "GET, HEAD, POST, OPTIONS"
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+    assert (await player.post(f"/click?t={click}")).status_code == 405
     assert await events(database) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (b"sent by navigator.sendBeacon", {"Content-Type": "text/plain;charset=UTF-8"}),
+        (b"t=forged", {"Content-Type": "application/x-www-form-urlencoded"}),
+        (b"x" * 65_536, {}),
+    ],
+)
+async def test_a_beacon_may_be_posted_whatever_its_body_says(
+    database: str, store: Store, player: httpx.AsyncClient, observed: Observed, body: bytes, headers: dict[str, str]
+) -> None:
+    sent = await tokens(store)
+    for _ in range(2):
+        path = f"/event/impression?t={sent['impression']}"
+        response = await player.post(path, content=body, headers=headers | {"Origin": "https://player.example"})
+        assert (response.status_code, response.content) == (200, GIF)
+        assert response.headers["access-control-allow-origin"] == "https://player.example"
+        assert "connection" not in response.headers
+    assert await events(database) == [("impression", None)]
+    assert observed.outcomes == {"counted": 1, "repeat": 1, "charged": 1}
+
+
+async def endless() -> AsyncIterator[bytes]:
+    yield b"x" * 10
+
+
+@pytest.mark.parametrize("body", [b"x" * 65_537, endless()], ids=["long", "of unknown length"])
+async def test_no_more_of_a_long_body_is_read_than_its_head(
+    database: str, store: Store, player: httpx.AsyncClient, body: bytes | AsyncIterator[bytes]
+) -> None:
+    sent = await tokens(store)
+    response = await player.post(f"/event/start?t={sent['start']}", content=body)
+    assert (response.status_code, response.content, response.headers["connection"]) == (200, GIF, "close")
+    assert await events(database) == [("start", None)]
+
+
+async def test_a_click_leads_on_after_its_time_and_is_not_counted(
+    database: str, store: Store, player: httpx.AsyncClient, observed: Observed
+) -> None:
+    (payment,) = await serve_ads(store, "a", 1)
+    long_ago = datetime.now(UTC) - timedelta(seconds=3601)
+    token = signer.sign_all(payment.request_key, 0, long_ago, "a", DESTINATION)["click"]
+    response = await player.get(f"/click?t={token}")
+    assert (response.status_code, response.headers["location"]) == (302, DESTINATION)
+    assert await events(database) == []
+    assert observed.outcomes == {"refused": 1}
+    for forged in (token[:-1] + "0", token[:-1] + "1", f"x{token}", token.replace(".", "x.")):
+        if forged != token:
+            refused = await player.get(f"/click?t={forged}")
+            assert (refused.status_code, "location" in refused.headers) == (400, False)
 
 
 async def test_a_click_redirects_to_its_signed_destination_and_counts_once(

@@ -16,6 +16,8 @@ TOKENS = "app/serving/tokens.py"
 LANES = "app/serving/lanes.py"
 CONNECTIONS = "app/store/connections.py"
 ADMISSION = "app/serving/admission.py"
+WEB_BEACONS = "app/web/beacons.py"
+PARAMETERS = "app/web/parameters.py"
 
 LIMITS_TEST = "tests/invariants/test_limits.py"
 ONCE_TEST = "tests/invariants/test_once.py"
@@ -26,6 +28,7 @@ HOLDS_TEST = "tests/integration/books/test_holds.py"
 BEACONS_TEST = "tests/integration/test_beacon_urls.py"
 TOKENS_TEST = "tests/unit/serving/test_tokens.py"
 ABUSE_TEST = "tests/invariants/test_abuse.py"
+PARAMETERS_TEST = "tests/unit/web/test_parameters.py"
 
 
 @dataclass(frozen=True)
@@ -289,9 +292,35 @@ GUARDS = [
         "I6",
         "a token's expiry",
         TOKENS,
-        "if expires_at <= now:",
-        "if False:",
+        "return ref if ref is not None and ref.expires_at > now else None",
+        "return ref",
         f"{BEACONS_TEST}::test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts",
+    ),
+    Guard(
+        "I6",
+        "a click after its time is not counted",
+        WEB_BEACONS,
+        "if ref.expires_at <= datetime.now(UTC):",
+        "if False:",
+        f"{BEACONS_TEST}::test_a_click_leads_on_after_its_time_and_is_not_counted",
+    ),
+    Guard(
+        "I5",
+        "an id that many share is nobody",
+        PARAMETERS,
+        "return value if _is_clean(value, ID_LENGTH_MAX) and not names_nobody(value) else None",
+        "return value",
+        f"{PARAMETERS_TEST}::test_an_id_that_many_share_is_as_if_it_were_not_there",
+    ),
+    Guard(
+        "I4",
+        "a request id that many share names no request",
+        PARAMETERS,
+        """    if names_nobody(value):
+        return None
+    if REQUEST_ID""",
+        "    if REQUEST_ID",
+        f"{PARAMETERS_TEST}::test_an_id_that_many_share_is_as_if_it_were_not_there",
     ),
     Guard(
         "I7",

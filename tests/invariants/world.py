@@ -20,7 +20,8 @@ from app.serving.tokens import TokenSigner
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
-from app.web.query import ad_request, check
+from app.web.parameters import read_parameter
+from app.web.query import ad_request
 from tests.players import becomes, connected
 from tests.postgres import as_server
 
@@ -47,8 +48,7 @@ class Server:
 
     async def ask(self, **values: str) -> Served | NoFill:
         """The outcome of one request; `values` are the tag URL's parameters."""
-        check(values)
-        request = ad_request(values)
+        request = ad_request({name: text for name, value in values.items() if (text := read_parameter(name, value))})
         with open_context(values.get("request_id") or str(new_request_key()), {}) as context:
             return await self.adserver.serve(request, context)
 

@@ -1,7 +1,7 @@
 """What players, stitchers and their pages ask for."""
 
 from app.domain import Event
-from app.web.description.ad_requests import FLAGGED, NO_FILL, QUERY
+from app.web.description.ad_requests import NO_FILL, QUERY
 from app.web.description.schemas import (
     FLAG,
     MOMENT,
@@ -37,9 +37,7 @@ NEW_SESSION: Json = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "user_id": {"type": "string", "maxLength": 128},
-        "device_id": {"type": "string", "maxLength": 128},
-        "publisher_id": {"type": "string", "maxLength": 128},
+        **dict.fromkeys(("user_id", "device_id", "publisher_id"), nullable(TEXT)),
         "ttl_s": WHOLE | {"minimum": 1, "maximum": TTL_MAX_S, "default": TTL_DEFAULT_S},
     },
 }
@@ -83,7 +81,7 @@ PATHS: Json = {
             "tags": ["players"],
             "parameters": [
                 *(described for described in QUERY if described["name"] not in OF_BREAKS),
-                parameter("embed", "1 to have the breaks' ads in the document, served now", FLAGGED),
+                parameter("embed", "1 to have the breaks' ads in the document, served now"),
             ],
             "responses": {
                 "200": answer("VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"),

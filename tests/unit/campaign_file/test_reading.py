@@ -70,6 +70,13 @@ def test_caps_come_in_the_order_of_their_windows_and_targeting_in_lower_case(tmp
     assert campaign.targeting == Targeting(countries=("us", "de"), device_types=("ctv",))
 
 
+def test_a_country_has_one_code_however_the_file_writes_it(tmp_path: Path) -> None:
+    file = write(tmp_path, CAMPAIGN.format('targeting = { countries = ["USA", "de", "us", "GBR", "UK", "ROU"] }'))
+    (campaign,) = read_file(file).things
+    assert isinstance(campaign, Campaign)
+    assert campaign.targeting.countries == ("us", "de", "gb", "ro")
+
+
 def test_every_fault_of_a_file_is_told_at_once() -> None:
     changed = spoiled("campaigns[0].cpm", "-1")
     changed["campaigns"][1] |= {"currency": "XXX", "colour": "red"}

@@ -215,3 +215,35 @@ async def test_an_application_that_breaks_off_loses_its_connection() -> None:
         raise RuntimeError("broken off")
 
     assert (await answered(app, GET)).closed
+
+
+TARGET = "/vast?title=Café&genre=ü".encode()
+ENCODED = b"title=Caf%C3%A9&genre=%C3%BC"
+
+
+async def query_string(scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answers with the query that it was asked."""
+    headers = [(b"content-length", str(len(scope["query_string"])).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": scope["query_string"]})
+
+
+@pytest.mark.parametrize("cut", [None, 10, 18, 19, 28, 40])
+async def test_bytes_above_127_in_the_request_line_are_read_wherever_it_is_cut(cut: int | None) -> None:
+    request = b"GET " + TARGET + b" HTTP/1.1\r\nHost: a\r\nX-Name: Caf\xc3\xa9\r\n\r\n"
+    parts = [request] if cut is None else [request[:cut], request[cut:]]
+    wire = await answered(query_string, *parts, request)
+
+    assert [write.partition(b"\r\n\r\n")[2] for write in wire.writes] == [ENCODED, ENCODED]
+
+
+async def test_bytes_above_127_elsewhere_stay_as_they_are() -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        body = dict(scope["headers"])[b"x-name"] + (await receive())["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": body})
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Name: Caf\xc3\xa9\r\nContent-Length: 5\r\n\r\n"
+    wire = await answered(echo, head + b"\xff\xfe\n\xfd\xfc")
+
+    assert wire.writes[0].endswith(b"\r\n\r\nCaf\xc3\xa9\xff\xfe\n\xfd\xfc")

@@ -4,9 +4,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.web.clients import ClientReader
+from app.web.clients import ClientReader, headers_of
 
-PROXIES = [ip_network("192.0.2.0/24")]
+PROXIES = [ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")]
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,34 @@ PROXIES = [ip_network("192.0.2.0/24")]
 )
 def test_a_viewers_address_is_one_however_it_came(peer: str, told: bytes, viewer: str) -> None:
     assert ClientReader(PROXIES).read(peer, {b"x-forwarded-for": told}) == (viewer, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "viewer"),
+    [
+        (b"203.0.113.7, 192.0.2.9", "203.0.113.7"),
+        (b"198.51.100.1, 203.0.113.7, 192.0.2.9, 2001:db8:ffff::1", "203.0.113.7"),
+        (b"203.0.113.7:41234,[2001:db8:ffff::1]:443,::ffff:192.0.2.9", "203.0.113.7"),
+        (b"203.0.113.7, unknown, 192.0.2.9", "192.0.2.1"),
+        (b"192.0.2.7, 192.0.2.9", "192.0.2.7"),
+        (b"203.0.113.7" + b", 192.0.2.9" * 20, "203.0.113.7"),
+        (b"203.0.113.7" + b", 192.0.2.9" * 5000, "192.0.2.9"),
+        (b"", "192.0.2.1"),
+        (b",", "192.0.2.1"),
+    ],
+)
+def test_of_several_proxies_in_a_row_the_viewer_is_the_last_address_that_is_none_of_them(
+    told: bytes, viewer: str
+) -> None:
+    assert ClientReader(PROXIES).read("192.0.2.1", {b"x-forwarded-for": told}) == (viewer, None)
+
+
+def test_a_proxy_may_add_a_line_of_its_own() -> None:
+    lines = [(b"x-forwarded-for", b"203.0.113.7"), (b"host", b"a"), (b"x-forwarded-for", b"192.0.2.9")]
+    assert ClientReader(PROXIES).read("192.0.2.1", headers_of(lines)) == ("203.0.113.7", None)
+
+
+def test_what_a_stitcher_says_of_its_viewer_comes_first() -> None:
+    headers = {b"x-device-ip": b"203.0.113.7, 10.0.0.1", b"x-forwarded-for": b"198.51.100.1"}
+    assert ClientReader(PROXIES).read("192.0.2.1", headers) == ("203.0.113.7", None)
+    assert ClientReader(PROXIES).read("192.0.2.1", headers | {b"x-device-ip": b"unknown"}) == ("198.51.100.1", None)

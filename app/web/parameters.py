@@ -1,0 +1,201 @@
+"""The parameters of an ad request, and how each is read: by its obvious meaning, or as if it were not there.
+
+Players, apps and other ad servers write what is optional in many forms, and a viewer can do nothing about it. So an
+optional value never makes a request fail; what cannot be read says nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from uuid import UUID
+
+from app.countries import alpha_2
+from app.domain import VastVersion
+from app.errors import InvalidRequest
+from app.web.addresses import first_address
+from app.web.placeholders import names_nobody, says_nothing
+
+POD_SIZE_MAX = 20
+DURATION_MAX_S = 21_600
+
+ID_LENGTH_MAX = 128
+TEXT_LENGTH_MAX = 256
+USER_AGENT_LENGTH_MAX = 1024
+URL_LENGTH_MAX = 4096
+CONSENT_LENGTH_MAX = 8192
+NUMBER_LENGTH_MAX = 32
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._~:-]{1,128}", re.ASCII)
+
+UNREADABLE = "?"
+"""What a consent string is read as that is too long or has control characters: it is there, and allows nothing."""
+
+# Control characters, halves of surrogate pairs, and what changes the direction of text (Unicode's Bidi_Control).
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
+_FLAGS: Mapping[str, str] = {
+    **dict.fromkeys(("1", "true", "yes", "on", "y", "t"), "1"),
+    **dict.fromkeys(("0", "false", "no", "off", "n", "f"), "0"),
+}
+_COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
+_VERSION = re.compile(r"(\d+)(?:[._](\d+))?", re.ASCII)
+
+Reader = Callable[[str], str | None]
+"""A value, neither empty nor surrounded by white space, in the form in which it is used; None if it says nothing."""
+
+
+def _is_clean(value: str, length_max: int) -> bool:
+    return len(value) <= length_max and (value.isprintable() or _CONTROL.search(value) is None)
+
+
+def _text(length_max: int) -> Reader:
+    return lambda value: value if _is_clean(value, length_max) and not says_nothing(value) else None
+
+
+def _id(value: str) -> str | None:
+    return value if _is_clean(value, ID_LENGTH_MAX) and not names_nobody(value) else None
+
+
+def _session_id(value: str) -> str | None:
+    try:
+        return None if names_nobody(value) else str(UUID(value))
+    except ValueError:
+        return None
+
+
+def _request_id(value: str) -> str | None:
+    """A hash stands in for an id that has other characters than can be echoed, so that it still finds its answer."""
+    if names_nobody(value):
+        return None
+    if REQUEST_ID.fullmatch(value):
+        return value
+    return blake2b(value.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def _user_agent(value: str) -> str | None:
+    value = value[:USER_AGENT_LENGTH_MAX]
+    return value if _is_clean(value, USER_AGENT_LENGTH_MAX) and not says_nothing(value) else None
+
+
+def _consent(length_max: int) -> Reader:
+    def read(value: str) -> str | None:
+        if not _is_clean(value, length_max):
+            return UNREADABLE
+        return None if says_nothing(value) else value
+
+    return read
+
+
+_section_ids = _consent(TEXT_LENGTH_MAX)
+
+
+def _gpp_sid(value: str) -> str | None:
+    """The specification's own -1 says that no section applies, which is more than nothing."""
+    return value if value == "-1" else _section_ids(value)
+
+
+def _flag(value: str) -> str | None:
+    number = _number(value)
+    return _FLAGS.get(value.lower()) if number is None else _FLAGS.get(str(number))
+
+
+def _number(value: str) -> int | None:
+    """The whole part of a number that is not negative, and of the rest the part before the point at least 1."""
+    if len(value) > NUMBER_LENGTH_MAX or not _NUMBER.fullmatch(value):
+        return None
+    return int(value.partition(".")[0]) or (1 if float(value) > 0 else 0)
+
+
+def _seconds(value: str) -> str | None:
+    """A limit; 0 is none, and so is one that no ad reaches."""
+    number = _number(value.removesuffix("s"))
+    return str(number) if number is not None and 1 <= number <= DURATION_MAX_S else None
+
+
+def _pod_size(value: str) -> str | None:
+    number = _number(value)
+    return str(min(number, POD_SIZE_MAX)) if number else None
+
+
+def _country(value: str) -> str | None:
+    """Two letters; those that are right already stay as they were sent."""
+    code = alpha_2(value)
+    if not _COUNTRY.fullmatch(code):
+        return None
+    return value if value.upper() == code else code
+
+
+def _vast_version(value: str) -> str | None:
+    """The latest version of those that are named (`3.0,4.2`), or the one before it that is known here."""
+    named = [(int(major), int(minor or 9)) for major, minor in _VERSION.findall(value[:TEXT_LENGTH_MAX])]
+    if not named or says_nothing(value):
+        return None
+    known = [version for version in VastVersion if _parts(version) <= max(named)]
+    return max(known, key=_parts, default=VastVersion.V2_0).value
+
+
+def _parts(version: VastVersion) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor)
+
+
+NEEDED = ("campaign_id", "placement_id")
+"""What is asked for: one of them must be there, and right."""
+
+PARAMETERS: Mapping[str, Reader] = {
+    "campaign_id": str,
+    "placement_id": str,
+    "user_id": _id,
+    "device_id": _id,
+    "publisher_id": _text(ID_LENGTH_MAX),
+    "session_id": _session_id,
+    "request_id": _request_id,
+    "ip": first_address,
+    "ua": _user_agent,
+    "page_url": _text(URL_LENGTH_MAX),
+    "app_bundle": _text(TEXT_LENGTH_MAX),
+    "ifa": _id,
+    "lmt": _flag,
+    "gdpr": _flag,
+    "gdpr_consent": _consent(CONSENT_LENGTH_MAX),
+    "gpp": _consent(CONSENT_LENGTH_MAX),
+    "gpp_sid": _gpp_sid,
+    "us_privacy": _consent(TEXT_LENGTH_MAX),
+    "gpc": _flag,
+    "coppa": _flag,
+    "country": _country,
+    "device_type": _text(TEXT_LENGTH_MAX),
+    "content_genre": _text(TEXT_LENGTH_MAX),
+    "min_duration_s": _seconds,
+    "max_duration_s": _seconds,
+    "vast_version": _vast_version,
+    "pod_size": _pod_size,
+    "pod_duration_s": _seconds,
+    "unwrap": _flag,
+}
+"""Every parameter of an ad request, and how it is read."""
+
+
+def read_parameter(name: str, value: str) -> str | None:
+    """A parameter's value in the form in which it is used; None if it says nothing.
+
+    Raises InvalidRequest for a campaign's or placement's id that cannot be one.
+    """
+    value = value.strip()
+    if not value:
+        return None
+    if name in NEEDED:
+        _check_needed(name, value)
+    return PARAMETERS[name](value)
+
+
+def read_flag(value: str) -> bool:
+    """Whether a flag is set; what cannot be read is not."""
+    return _flag(value.strip()) == "1"
+
+
+def _check_needed(name: str, value: str) -> None:
+    if len(value) > ID_LENGTH_MAX:
+        raise InvalidRequest(name, f"must not be longer than {ID_LENGTH_MAX} characters")
+    if not _is_clean(value, ID_LENGTH_MAX):
+        raise InvalidRequest(name, "must not have control characters")
