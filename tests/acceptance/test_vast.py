@@ -200,6 +200,13 @@ async def test_an_upstreams_ad_of_an_advertiser_that_is_there_already_is_left_ou
     assert [ad.get("sequence") for ad in ads(document)] == ["1", "2"]
 
 
+async def test_an_inline_in_other_capitals_is_served_as_the_standard_spells_it(rig: Rig) -> None:
+    rig.network.behaviour = faults.answer(faults.inline("theirs").replace(b"InLine>", b"Inline>"))
+    document = await rig.vast(campaign_id="network")
+    assert texts(document, "AdTitle") == ["theirs"]
+    assert document.count(b"InLine>") == 2
+
+
 async def test_unwrapped_a_chain_becomes_one_inline_of_which_every_level_hears(rig: Rig) -> None:
     rig.network.behaviour = faults.answer(faults.wrapper(f"{rig.target.url}/1"))
     rig.target.behaviour = pages({"/1": faults.wrapper(f"{rig.target.url}/2"), "/2": faults.inline("at the end")})

@@ -415,6 +415,14 @@ GUARDS = [
     ),
     Guard(
         "I8",
+        "a merged document has a default namespace and no prefixes",
+        "app/vast/namespaces.py",
+        "declared[None] = namespace",
+        'declared["ns0"] = namespace',
+        "tests/unit/vast/test_namespaces.py::test_an_unwrapped_document_has_one_default_namespace_and_no_prefixes",
+    ),
+    Guard(
+        "I8",
         "a CDATA section does not end early",
         "app/vast/markup.py",
         ".replace(']]>', ']]]]><![CDATA[>')",

@@ -143,6 +143,16 @@ def test_an_overlay_reports_what_a_player_does_and_clicks():
     assert texts(tracked(body.replace(b"3.0", b"2.0")), "NonLinearClickTracking") == []
 
 
+@pytest.mark.parametrize(("nonlinears", "version"), [("<NonLinear/>", "4.2"), ("", "4.0"), ("<NonLinear/>", "3.0")])
+def test_a_wrappers_overlay_clicks_are_tracked_where_its_schema_has_room(nonlinears, version):
+    theirs = "<NonLinear><NonLinearClickTracking>theirs</NonLinearClickTracking></NonLinear>"
+    creatives = f"<Creatives><Creative><NonLinearAds>{theirs}{nonlinears}</NonLinearAds></Creative></Creatives>"
+    after = etree.fromstring(tracked(wrapper(version, children=creatives)))
+    found = [[click.text for click in nonlinear] for nonlinear in after.iter("{*}NonLinear")]
+    ours = event_url(Event.CLICK)
+    assert found == ([["theirs", ours], [ours]] if version == "3.0" else [["theirs"], [ours]])
+
+
 def test_tracking_goes_into_the_namespace_and_prefix_of_the_document():
     body = inline().decode().replace(' xmlns="', ' xmlns:v="')
     body = re.sub(r"<(/?)(\w)", r"<\1v:\2", body)
