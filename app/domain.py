@@ -12,6 +12,8 @@ from uuid import UUID
 URL_BYTES_MAX = 16_384
 """In UTF-8, of a URL that was set up or came in somebody's document."""
 
+BUDGET_IMPRESSIONS_MAX = 1_000_000_000_000
+
 
 class CampaignStatus(StrEnum):
     """active → paused → active; active or paused → ended. Only an active campaign serves."""
@@ -109,6 +111,14 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent, and how many ads may be served, in one period; None for no limit of that kind."""
+
+    amount: Decimal | None = None
+    impressions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FrequencyCap:
     """At most `impressions` ads of the campaign for one user in each `per` window."""
 
@@ -188,7 +198,7 @@ class Campaign:
     cpm: Decimal
     billing: Billing = Billing.SERVE
     pacing: Pacing = Pacing.ASAP
-    budgets: Mapping[BudgetPeriod, Decimal] = field(default_factory=dict)
+    budgets: Mapping[BudgetPeriod, Budget] = field(default_factory=dict)
     frequency_caps: tuple[FrequencyCap, ...] = ()
     upstreams: tuple[str, ...] = ()
     without_user: WithoutUser = WithoutUser.SKIP

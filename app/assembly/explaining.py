@@ -133,7 +133,7 @@ class _Judge:
             self._status(campaign),
             *(self._targeting(campaign)),
             *(_cap(count, campaign) for count in counts),
-            *(_budget(room) for room in rooms),
+            *(fact for room in rooms for fact in _budget(room)),
             self._ads(campaign, fitting),
         ]
         return Verdict(campaign.id, reason, tuple(facts))
@@ -182,12 +182,17 @@ def _cap(count: CapCount, campaign: Campaign) -> str:
     return f"cap per {count.window}: {count.count} of {count.cap} counted{until}"
 
 
-def _budget(room: BudgetRoom) -> str:
-    pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.2f} may be spent by now"
-    return (
-        f"{room.period} budget: {money(room.spent)} spent and {money(room.held)} held of {money(room.limit)} "
-        f"{room.currency}{pace}; an ad costs {money(room.price)}"
-    )
+def _budget(room: BudgetRoom) -> Iterator[str]:
+    if room.limit is not None and room.by_now is not None:
+        pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.2f} may be spent by now"
+        yield (
+            f"{room.period} budget: {money(room.spent)} spent and {money(room.held)} held of {money(room.limit)} "
+            f"{room.currency}{pace}; an ad costs {money(room.price)}"
+        )
+    if room.impressions_limit is not None and room.impressions_by_now is not None:
+        by_now = room.impressions_by_now
+        pace = "" if by_now >= room.impressions_limit else f", of which {by_now} may be served by now"
+        yield f"{room.period} budget: {room.impressions} of {room.impressions_limit} impressions served{pace}"
 
 
 def _clock(moment: datetime) -> str:

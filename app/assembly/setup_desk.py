@@ -13,7 +13,7 @@ from app.domain import Campaign, CampaignStatus
 from app.errors import FileFault, InvalidFile, NotFound
 from app.serving.catalogs import CatalogHolder
 from app.store import budgets, catalog, running_budgets, setup
-from app.store.budgets import Budget
+from app.store.budgets import BudgetStatus
 from app.store.connections import Store
 
 REQUEST = "request"
@@ -42,7 +42,7 @@ class Spending:
     """What a campaign has spent: its running budget periods, the longest first, and without any, all there is."""
 
     campaign: Campaign
-    periods: list[Budget]
+    periods: list[BudgetStatus]
     total: running_budgets.Total | None
 
 

@@ -193,8 +193,8 @@ async def _count(connection: "Connection[Record]", entry: Entry) -> None:
     """Comes last: every ad of the campaign waits for its counters, so nothing is waited for while they are locked."""
     await budgets.open_periods(connection, [entry.campaign_id])
     for counter in await ledger.lock_counters(connection, entry):
-        room = counter.limit - counter.spent - counter.held
-        if entry.amount > max(room, Decimal(0)):
+        room = None if counter.limit is None else counter.limit - counter.spent - counter.held
+        if room is not None and entry.amount > max(room, Decimal(0)):
             raise InvalidEntry("amount", f"the {counter.period} budget has room for {room} {entry.currency}")
         if counter.spent + entry.amount < 0:
             raise InvalidEntry("amount", f"only {counter.spent} {entry.currency} were spent")

@@ -8,12 +8,18 @@ from asyncpg import Connection, Record
 from app.campaign_file.checking import Known, faults, missing_publishers
 from app.campaign_file.reading import Draft
 from app.campaign_file.writing import money
-from app.domain import Campaign, Catalog, Upstream
+from app.domain import Budget, Campaign, Catalog, Upstream
 from app.errors import FileFault, InvalidFile
 from app.store import budgets, catalog, counters, running_budgets, setup
 from app.store.connections import Store
+from app.store.running_budgets import Overdrawn
 from app.store.setup import Thing
 from app.vast.unknown_macros import unknown_macros
+
+UNBOUND = (
+    "its budgets do not limit it, because its ads cost nothing; a budget in impressions, such as "
+    "{ impressions = 1000 }, would"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog
         raise InvalidFile(draft.file, wrong)
     things = [_complete(thing, known) for thing in draft.things]
     created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *things], known)
-    notes = list(_unfilled(draft.things))
+    notes = [*_unfilled(draft.things), *_unbound(draft.things)]
     revision = before.revision
     if created or updated:
         changed = [*created, *updated]
@@ -91,6 +97,32 @@ def _unfilled(things: Iterable[Thing]) -> Iterator[str]:
                 yield f"upstream {thing.id}: tag_url: {macro} is not a known macro and is sent as it is{hint}"
 
 
+def _overdrawn(found: Overdrawn) -> Iterator[str]:
+    name = f"campaign {found.campaign_id}: its {found.period} budget of"
+    wanted, used = found.wanted, found.used
+    if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
+        yield (
+            f"{name} {money(wanted.amount)} is below the {money(used.amount)} that is spent and held already; "
+            "it stops there"
+        )
+    if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
+        yield (
+            f"{name} {wanted.impressions} impressions is below the {used.impressions} that were served already; "
+            "it stops there"
+        )
+
+
+def _unbound(things: Iterable[Thing]) -> Iterator[str]:
+    """A note for each campaign that costs nothing and is limited in nothing but money, of which there is some."""
+    for thing in things:
+        if isinstance(thing, Campaign) and thing.cpm == 0 and thing.budgets and _is_money_alone(thing.budgets.values()):
+            yield f"campaign {thing.id}: {UNBOUND}"
+
+
+def _is_money_alone(limits: Iterable[Budget]) -> bool:
+    return all(budget.amount and budget.impressions is None for budget in limits)
+
+
 class _Change:
     """One change of the catalog, inside its transaction."""
 
@@ -113,11 +145,7 @@ class _Change:
             await counters.recount(self._connection, sorted(rebudgeted))
         overdrawn = await running_budgets.follow(self._connection, sorted(before))
         await budgets.open_periods(self._connection, sorted(of.id for of in campaigns))
-        return [
-            f"campaign {of.campaign_id}: its {of.period} budget of {money(of.wanted)} is below the {money(of.used)} "
-            "that is spent and held already; it stops there"
-            for of in sorted(overdrawn, key=lambda of: (of.campaign_id, of.period))
-        ]
+        return [note for of in sorted(overdrawn, key=lambda of: (of.campaign_id, of.period)) for note in _overdrawn(of)]
 
     async def _refuse_unknown_timezones(self, campaigns: list[Campaign]) -> None:
         """Python and Postgres each have their own copy of the database of timezones."""

@@ -178,5 +178,6 @@ Timezone = Annotated[str, AfterValidator(_timezone)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Cpm = Annotated[Decimal, BeforeValidator(_money(3))]
 """A thousand ads' price: with three decimals at the most, one ad's price is exact to six."""
-Amount = Annotated[Decimal, BeforeValidator(_money(6))]
+read_amount = _money(6)
+Amount = Annotated[Decimal, BeforeValidator(read_amount)]
 Duration = Annotated[int, Field(ge=1, le=DURATION_MAX_S)]

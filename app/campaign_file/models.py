@@ -6,9 +6,9 @@ which the database gives them back.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from app import domain
 from app.campaign_file import fields
@@ -83,12 +83,45 @@ class CapTable(Table):
     per: Annotated[domain.CapWindow, _lax]
 
 
+class BudgetTable(Table):
+    """One of a campaign's `budgets`."""
+
+    amount: fields.Amount | None = None
+    impressions: Annotated[int, Field(ge=0, le=domain.BUDGET_IMPRESSIONS_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def limits_something(self) -> Self:
+        """A budget is of money, of impressions, or of both."""
+        if self.amount is None and self.impressions is None:
+            raise ValueError("must have an amount, impressions or both")
+        return self
+
+    def thing(self) -> domain.Budget:
+        """The budget."""
+        return domain.Budget(self.amount, self.impressions)
+
+
+def _with_its_amount(value: object) -> object:
+    return value if isinstance(value, dict) else {"amount": fields.read_amount(value)}
+
+
+PeriodBudget = Annotated[
+    BudgetTable, BeforeValidator(_with_its_amount, json_schema_input_type=fields.Amount | BudgetTable)
+]
+"""A table, or the amount alone."""
+
+
 class BudgetsTable(Table):
     """A campaign's `budgets`."""
 
-    hour: fields.Amount | None = None
-    day: fields.Amount | None = None
-    lifetime: fields.Amount | None = None
+    hour: PeriodBudget | None = None
+    day: PeriodBudget | None = None
+    lifetime: PeriodBudget | None = None
+
+    def things(self) -> dict[domain.BudgetPeriod, domain.Budget]:
+        """The budgets by period."""
+        given = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
+        return {period: budget.thing() for period, budget in given.items() if budget is not None}
 
 
 class TargetingTable(Table):
@@ -147,11 +180,10 @@ class CampaignTable(Table):
 
     def thing(self) -> domain.Campaign:
         """The campaign."""
-        limits = self.budgets.model_dump(exclude_none=True)
         caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
         return domain.Campaign(
             **self.model_dump(exclude={"budgets", "frequency_caps", "upstreams", "targeting"}),
-            budgets={domain.BudgetPeriod(period): limit for period, limit in sorted(limits.items())},
+            budgets=self.budgets.things(),
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),
             targeting=self.targeting.thing(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Catalog
+from app.domain import Campaign, Catalog
 from app.store.setup import Thing
 
 DECIMALS_SHOWN = 2
@@ -33,6 +33,10 @@ def toml(catalog: Catalog) -> str:
 def entry(thing: Thing) -> dict[str, Any]:
     """A thing as a campaign file has it: without keys that have no value, and with money as text."""
     written: dict[str, Any] = _plain(asdict(thing))
+    if isinstance(thing, Campaign):
+        for period, budget in written.get("budgets", {}).items():
+            if budget.keys() == {"amount"}:
+                written["budgets"][period] = budget["amount"]
     return written
 
 

@@ -44,10 +44,42 @@ WITH due AS MATERIALIZED (
 `writing` changes nothing; it takes the table's lock of those who write, so that no change of budgets comes between this
 statement and the next."""
 
-SPEND = """
+ALLOWED = """
+CROSS JOIN LATERAL (
+    SELECT least(t."limit", b."limit") AS "limit", least(t.impressions_limit, b.impressions_limit) AS impressions
+) AS allowed
+"""
+"""What a budget's row `t` and its definition `b` allow: a limit that was lowered is what was wanted, even where the
+row's own is higher for the sake of what it has used."""
+
+
+def pace(limit: str) -> str:
+    """SQL for how much of a limit of campaign `c` in the period of `t` may be used by now."""
+    return f"budget_pace({limit}, t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)"
+
+
+def _room(amount: str, impressions: str) -> str:
+    """How many more ads of campaign `c` fit where so much may be spent and that many served; NULL for no limit.
+
+    Free ads are reckoned at next to nothing, so that money limits them only where none is left.
+    """
+    return f"""least(div(({amount} - t.used) * 1000, greatest(c.cpm, 1e-12)), {impressions} - t.impressions)"""
+
+
+ROOM = _room('allowed."limit"', "allowed.impressions")
+"""How many more ads the budget `t`, `b` of campaign `c` has room for, where `t.used` is what it has spent and holds."""
+
+ROOM_BY_NOW = _room(
+    pace('allowed."limit"'),
+    f"CASE WHEN allowed.impressions IS NOT NULL THEN floor({pace('allowed.impressions')}) END",
+)
+"""How many of those may be served by now, by the campaign's pacing."""
+
+SPEND = f"""
 -- How many ads are wanted of each campaign, what room its locked budgets have, and how many of them are granted.
 WITH budget AS MATERIALIZED (
-    SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used
+    SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
+           t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
 ), wanted AS (
     SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
@@ -59,19 +91,18 @@ WITH budget AS MATERIALIZED (
                WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'
            END AS refusal,
            count(b.period) AS periods, bool_or(b.period IS NOT NULL AND t.place IS NULL) AS unopened,
-           min(due."limit" - t.used) AS amount,
-           min(budget_pace(due."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)
-               - t.used) AS amount_by_now
+           min({ROOM}) AS ads,
+           min({ROOM_BY_NOW}) AS ads_by_now
     FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
     LEFT JOIN campaign_budgets b ON b.campaign_id = c.id
     LEFT JOIN budget t ON t.campaign_id = b.campaign_id AND t.period = b.period
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-    CROSS JOIN LATERAL (SELECT least(t."limit", b."limit") AS "limit") AS due
+    {ALLOWED}
     GROUP BY c.id
 ), granted AS MATERIALIZED (
     SELECT r.*, (CASE
-        WHEN r.refusal IS NOT NULL OR r.unopened OR r.amount_by_now < 0 THEN 0
-        ELSE least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))
+        WHEN r.refusal IS NOT NULL OR r.unopened OR r.ads_by_now < 0 THEN 0
+        ELSE least(r.wanted, r.ads_by_now)
     END)::bigint AS units
     FROM room r
 ),
@@ -83,7 +114,9 @@ charged AS (
         impressions = t.impressions + g.units,
         generation = t.generation + (random() < 0.03)::integer
     FROM budget b JOIN granted g USING (campaign_id)
-    WHERE t.ctid = b.place AND g.units > 0 AND t.spent + t.held + g.units * g.price <= t."limit"
+    WHERE t.ctid = b.place AND g.units > 0 AND (
+        t.spent + t.held + g.units * g.price <= t."limit" AND t.impressions + g.units <= t.impressions_limit
+    ) IS NOT FALSE
     RETURNING t.campaign_id
 ),
 -- Which ads that is: the first of each campaign. Those are booked.
@@ -96,7 +129,7 @@ asked AS (
 ), decided AS MATERIALIZED (
     SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
            a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.waits_long, a.no, a.nth, d.paid,
-           g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start, g.refusal, g.unopened, g.amount
+           g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start, g.refusal, g.unopened, g.ads
     FROM asked a LEFT JOIN granted g USING (campaign_id)
     CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d
     WINDOW in_request AS (PARTITION BY a.request_key, d.paid ORDER BY a.slot)
@@ -125,14 +158,13 @@ short AS (
 SELECT catalog.revision, adserver_clock() AS at, short.rows AS uncharged, d.no, CASE
     WHEN d.refusal IS NOT NULL THEN d.refusal
     WHEN d.unopened THEN 'unopened'
-    WHEN d.nth * d.price > d.amount THEN 'budget'
+    WHEN d.nth > d.ads THEN 'budget'
     ELSE 'pacing' END AS reason
 FROM short CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
 """Grants as many ads as all of their locked budgets have room for, first come first served, charges or holds those, and
 writes their serve and ledger rows. Returns the ads not paid for, and in every row the catalog's revision and the
-database's clock. A limit that was lowered is what was wanted, even where a row's own is higher for the sake of what it
-holds. `unopened` is as in `candidates.LOOK`.
+database's clock. `unopened` is as in `candidates.LOOK`.
 
 Every transaction inserts its serves and holds in the order of request and slot, in which `decided` has them: so two
 that serve one request wait for each other, and not both at once. Every part is read as seldom, and is as narrow, as
@@ -145,7 +177,7 @@ WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() <
 """The campaigns that may serve now: the others need no rows of the periods that begin while they do not."""
 
 UNOPENED_PERIODS = f"""
-SELECT due.campaign_id, due.period, due.period_start, b."limit"
+SELECT due.campaign_id, due.period, due.period_start, b."limit", b.impressions_limit
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 CROSS JOIN LATERAL (
     SELECT c.id AS campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
@@ -156,8 +188,8 @@ ORDER BY 1, 2
 """The budget periods of these campaigns that have begun and have no row yet."""
 
 OPEN_PERIODS = """
-INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
-SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[])
+INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit)
+SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
 ON CONFLICT DO NOTHING
 """
 """Makes the rows of these budget periods. Who makes the same ones waits until this transaction ends.
@@ -165,22 +197,20 @@ ON CONFLICT DO NOTHING
 The looking is a statement of its own: in one, each look could read all that was inserted so far."""
 
 BUDGETS = """
-SELECT b.campaign_id, b.period, p.period_start, p.spent, p.held, p."limit", p."limit" - p.spent - p.held AS remaining,
-       CASE WHEN p."limit" = 0 THEN 100 ELSE round(p.spent * 100 / p."limit", 2) END AS percentage_spent,
-       c.currency, p.impressions
+SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, coalesce(f.held, 0) AS held,
+       coalesce(f."limit", b."limit") AS "limit", coalesce(f.remaining, b."limit") AS remaining,
+       coalesce(f.percentage_spent, percentage_spent(0, b."limit")) AS percentage_spent, c.currency,
+       coalesce(f.impressions, 0) AS impressions,
+       coalesce(f.impressions_limit, b.impressions_limit) AS impressions_limit,
+       coalesce(f.impressions_remaining, b.impressions_limit) AS impressions_remaining
 FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id
-LEFT JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
-    AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-CROSS JOIN LATERAL (
-    SELECT window_start(b.period, adserver_clock(), c.timezone) AS period_start, coalesce(t.spent, 0) AS spent,
-           coalesce(t.held, 0) AS held, greatest(b."limit", t.spent + t.held) AS "limit",
-           coalesce(t.impressions, 0) AS impressions
-) AS p
+CROSS JOIN LATERAL (SELECT window_start(b.period, adserver_clock(), c.timezone) AS period_start) AS p
+LEFT JOIN finance.budgets f ON f.campaign_id = b.campaign_id AND f.period = b.period
+    AND f.period_start = p.period_start
 WHERE b.campaign_id = $1
 ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
 """
-"""The current budget periods of one campaign, also those in which nothing was served yet. A limit below what is spent
-and held counts as just that much."""
+"""The current budget periods of one campaign as finance sees them, also those in which nothing was served yet."""
 
 
 class Payment(NamedTuple):
@@ -238,34 +268,23 @@ async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """One budget period as finance sees it; amounts in `currency`."""
+class BudgetStatus:
+    """One budget period as finance sees it; amounts in `currency`, None where there is no such limit."""
 
+    campaign_id: str
     period: str
-    period_start: str
+    period_start: datetime
     spent: Decimal
     held: Decimal
-    limit: Decimal
-    remaining: Decimal
-    percentage_spent: Decimal
+    limit: Decimal | None
+    remaining: Decimal | None
+    percentage_spent: Decimal | None
     currency: str
     impressions: int
+    impressions_limit: int | None
+    impressions_remaining: int | None
 
 
-async def current_budgets(connection: "Connection[Record]", campaign_id: str) -> list[Budget]:
+async def current_budgets(connection: "Connection[Record]", campaign_id: str) -> list[BudgetStatus]:
     """The campaign's budget periods that are running now, the longest first."""
-    rows = await connection.fetch(BUDGETS, campaign_id)
-    return [
-        Budget(
-            period=row["period"],
-            period_start=row["period_start"].isoformat(),
-            spent=row["spent"],
-            held=row["held"],
-            limit=row["limit"],
-            remaining=row["remaining"],
-            percentage_spent=row["percentage_spent"],
-            currency=row["currency"],
-            impressions=row["impressions"],
-        )
-        for row in rows
-    ]
+    return [BudgetStatus(**row) for row in await connection.fetch(BUDGETS, campaign_id)]

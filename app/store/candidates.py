@@ -7,7 +7,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import NEWEST
+from app.store.budgets import ALLOWED, NEWEST, ROOM, ROOM_BY_NOW
 
 LOOK = f"""
 WITH asked AS (
@@ -20,15 +20,16 @@ WITH asked AS (
         ELSE (
             SELECT CASE
                 WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
-                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > least(t."limit", due."limit")) THEN 'budget'
-                WHEN bool_or(t.spent + t.held + c.cpm / 1000 > budget_pace(
-                    least(t."limit", due."limit"), t.period, t.period_start,
-                    c.pacing, c.starts_at, c.ends_at, c.timezone)) THEN 'pacing'
+                WHEN min({ROOM}) < 1 THEN 'budget'
+                WHEN min({ROOM_BY_NOW}) < 1 THEN 'pacing'
             END
-            FROM (
-                SELECT b.*, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-                FROM campaign_budgets b WHERE b.campaign_id = c.id
-            ) AS due LEFT JOIN LATERAL (SELECT t.* FROM budget_tracking t {NEWEST}) AS t ON true
+            FROM campaign_budgets b
+            CROSS JOIN LATERAL (
+                SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+            ) AS due
+            LEFT JOIN LATERAL (SELECT t.*, t.spent + t.held AS used FROM budget_tracking t {NEWEST}) AS t ON true
+            {ALLOWED}
+            WHERE b.campaign_id = c.id
         )
     END AS refusal
     FROM campaigns c

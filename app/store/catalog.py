@@ -13,6 +13,7 @@ from app.countries import alpha_2
 from app.domain import (
     AdBreak,
     Billing,
+    Budget,
     BudgetPeriod,
     Campaign,
     CampaignStatus,
@@ -49,7 +50,7 @@ CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = ANY ($1
 """These campaigns, or for NULL, as in all that follow, every one."""
 
 CAMPAIGN_BUDGETS = """
-SELECT campaign_id, period, "limit" FROM campaign_budgets
+SELECT campaign_id, period, "limit", impressions_limit FROM campaign_budgets
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, period
 """
 """These campaigns' budgets."""
@@ -216,7 +217,7 @@ def _campaign(
         cpm=cpm,
         billing=Billing(row["billing"]),
         pacing=Pacing(row["pacing"]),
-        budgets={BudgetPeriod(period): limit for period, limit in budgets},
+        budgets={BudgetPeriod(period): Budget(*limits) for period, *limits in budgets},
         frequency_caps=tuple(FrequencyCap(impressions, CapWindow(window)) for window, impressions in caps),
         upstreams=tuple(upstream_id for (upstream_id,) in chain),
         without_user=WithoutUser(row["without_user"]),

@@ -8,6 +8,8 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from app.store.budgets import ALLOWED, pace
+
 CAP_COUNTS = """
 SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
        coalesce(f.count, 0) AS count, window_end(w."window", k.window_start, c.timezone) AS ends_at
@@ -23,17 +25,18 @@ ORDER BY w.campaign_id, w."window"
 """
 """What each cap of the campaigns has counted for one user and session in its present window."""
 
-BUDGET_ROOM = """
-SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, l."limit",
-       budget_pace(l."limit", t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone) AS by_now
+BUDGET_ROOM = f"""
+SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
+       {pace('allowed."limit"')} AS by_now, t.impressions, allowed.impressions AS impressions_limit,
+       floor({pace("allowed.impressions")})::bigint AS impressions_by_now
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
     AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-CROSS JOIN LATERAL (SELECT least(t."limit", b."limit") AS "limit") AS l
+{ALLOWED}
 WHERE c.id = ANY ($1)
 ORDER BY b.campaign_id, b.period
 """
-"""The running budget periods of the campaigns, and how much of each may be spent by now."""
+"""The running budget periods of the campaigns, and how much of each may be used by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class CapCount:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRoom:
-    """One running budget period; `price` is one ad's, `by_now` what pacing lets be spent by now."""
+    """One running budget period; `price` is one ad's, `by_now` what pacing lets be spent by now; None for no limit."""
 
     campaign_id: str
     period: str
@@ -58,8 +61,11 @@ class BudgetRoom:
     price: Decimal
     spent: Decimal
     held: Decimal
-    limit: Decimal
-    by_now: Decimal
+    limit: Decimal | None
+    by_now: Decimal | None
+    impressions: int
+    impressions_limit: int | None
+    impressions_by_now: int | None
 
 
 async def cap_counts(

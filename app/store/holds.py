@@ -13,7 +13,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import LOCK_NEWEST, open_periods
+from app.store.budgets import ALLOWED, LOCK_NEWEST, open_periods
 
 END_HOLDS = """
 gone AS (
@@ -155,23 +155,28 @@ periods: what `LOCK_BUDGETS` and `CHARGE_LATE` are given, or NULL for none.
 
 `writing` is as in `budgets.LOCK`."""
 
-CHARGE_LATE = """
+CHARGE_LATE = f"""
 WITH late AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::text::json) AS l (
         request_key uuid, slot smallint, served_on date, campaign_id varchar, price numeric, currency varchar,
         no bigint, hour_start timestamptz, day_start timestamptz)
 ), budget AS MATERIALIZED (
-    SELECT t.ctid AS place, t.campaign_id, t.period, t."limit", t.spent + t.held AS used
+    SELECT t.ctid AS place, t.campaign_id, t.period, t."limit", t.spent + t.held AS used,
+           t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 ), room AS (
-    SELECT c.campaign_id, min(coalesce(least(t."limit", b."limit") - t.used, 0)) AS amount
+    SELECT b.campaign_id, bool_or(t.place IS NULL) AS unopened, min(allowed."limit" - t.used) AS amount,
+           min(allowed.impressions - t.impressions) AS ads
     FROM (SELECT DISTINCT campaign_id FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
     LEFT JOIN budget t USING (campaign_id, period)
-    GROUP BY c.campaign_id
+    {ALLOWED}
+    GROUP BY b.campaign_id
 ), wanted AS (
-    SELECT late.*, sum(price) OVER (PARTITION BY campaign_id ORDER BY no) AS running FROM late
+    SELECT late.*, sum(price) OVER ordered AS running, row_number() OVER ordered AS nth
+    FROM late WINDOW ordered AS (PARTITION BY campaign_id ORDER BY no)
 ), paid AS MATERIALIZED (
-    SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id) WHERE w.running <= r.amount OR r.amount IS NULL
+    SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id)
+    WHERE r.unopened IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
 ), counted AS (
     UPDATE budget_tracking t
     SET spent = t.spent + p.amount, impressions = t.impressions + p.ads,

@@ -121,13 +121,13 @@ class LockedCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A budget period that an entry counts in; `limit` is the lower of the period's and the campaign's."""
+    """A budget period that an entry counts in; `limit` is the lower of the period's and the campaign's, or None."""
 
     period: str
     period_start: datetime
     spent: Decimal
     held: Decimal
-    limit: Decimal
+    limit: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ ORDER BY 1, 2 LIMIT $1
 
 QUICK = """
 SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
-WHERE t.spent + t.held > t."limit" OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
+WHERE t.spent + t.held > t."limit" OR t.impressions > t.impressions_limit
+    OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
 """
 """Budgets that are exceeded, and lifetime counters that are not the sums of the rollups, the newest entries and the
 open holds: what can be had without reading the whole ledger."""

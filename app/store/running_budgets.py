@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from asyncpg import Connection, Record
 
-from app.domain import BudgetPeriod
+from app.domain import Budget, BudgetPeriod
 
 FENCE = "LOCK TABLE budget_tracking IN SHARE MODE"
 """Waits for the serving transactions under way, and has new ones wait until this transaction ends.
@@ -23,7 +23,9 @@ WHERE EXISTS (SELECT FROM spend_ledger l WHERE l.campaign_id = c.id)
 
 FOLLOW = """
 WITH running AS MATERIALIZED (
-    SELECT t.campaign_id, t.period, t.period_start, b."limit" AS wanted, greatest(b."limit", t.spent + t.held) AS least
+    SELECT t.campaign_id, t.period, t.period_start, b."limit" AS amount, b.impressions_limit AS impressions,
+           budget_limit(b."limit", t.spent + t.held) AS "limit",
+           budget_limit(b.impressions_limit, t.impressions)::bigint AS impressions_limit
     FROM budget_tracking t
     JOIN campaigns c ON c.id = t.campaign_id
     JOIN campaign_budgets b ON b.campaign_id = t.campaign_id AND b.period = t.period
@@ -31,12 +33,12 @@ WITH running AS MATERIALIZED (
     ORDER BY t.campaign_id, t.period
     FOR UPDATE OF t
 )
-UPDATE budget_tracking t SET "limit" = r.least
+UPDATE budget_tracking t SET "limit" = r."limit", impressions_limit = r.impressions_limit
 FROM running r
 WHERE t.campaign_id = r.campaign_id AND t.period = r.period AND t.period_start = r.period_start
-RETURNING t.campaign_id, t.period, r.wanted, t."limit"
+RETURNING t.campaign_id, t.period, r.amount, r.impressions, t."limit", t.impressions_limit
 """
-"""Gives the running periods their new limits, none below what is spent and held already."""
+"""Gives the running periods their new limits, none below what is used already."""
 
 TOTAL = """
 SELECT (SELECT coalesce(sum(d.amount), 0) FROM spend_daily d WHERE d.campaign_id = $1)
@@ -57,12 +59,12 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Overdrawn:
-    """A running budget period whose new limit is below what is spent and held in it."""
+    """A running budget period with a new limit below what is used of it; a kind of limit that is not is None."""
 
     campaign_id: str
     period: BudgetPeriod
-    wanted: Decimal
-    used: Decimal
+    wanted: Budget
+    used: Budget
 
 
 async def fence(connection: "Connection[Record]") -> None:
@@ -77,11 +79,12 @@ async def has_served(connection: "Connection[Record]", campaign_ids: Sequence[st
 
 async def follow(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[Overdrawn]:
     """Has the running periods follow the campaigns' budgets; returns those that cannot go as low as wanted."""
-    rows = await connection.fetch(FOLLOW, campaign_ids)
     return [
-        Overdrawn(row["campaign_id"], BudgetPeriod(row["period"]), row["wanted"], row["limit"])
-        for row in rows
-        if row["limit"] > row["wanted"]
+        Overdrawn(campaign_id, BudgetPeriod(period), Budget(amount, impressions), Budget(limit, impressions_limit))
+        for campaign_id, period, amount, impressions, limit, impressions_limit in await connection.fetch(
+            FOLLOW, campaign_ids
+        )
+        if (limit, impressions_limit) != (amount, impressions)
     ]
 
 

@@ -65,7 +65,9 @@ ON CONFLICT (id) DO UPDATE SET
 CLEAR_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
 """Makes room for the budgets of these campaigns."""
 
-PUT_BUDGET = 'INSERT INTO campaign_budgets (campaign_id, period, "limit") VALUES ($1, $2, $3)'
+PUT_BUDGET = """
+INSERT INTO campaign_budgets (campaign_id, period, "limit", impressions_limit) VALUES ($1, $2, $3, $4)
+"""
 """One budget of a campaign."""
 
 REMOVE_CAPS = """
@@ -176,7 +178,9 @@ def _upstream(upstream: Upstream) -> tuple[object, ...]:
 async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
     ids = [campaign.id for campaign in campaigns]
     await connection.executemany(PUT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
-    budgets = [(of.id, period, limit) for of in campaigns for period, limit in of.budgets.items()]
+    budgets = [
+        (of.id, period, budget.amount, budget.impressions) for of in campaigns for period, budget in of.budgets.items()
+    ]
     caps = [(of.id, cap.per, cap.impressions) for of in campaigns for cap in of.frequency_caps]
     chains = [(of.id, no, upstream_id) for of in campaigns for no, upstream_id in enumerate(of.upstreams)]
     await connection.execute(CLEAR_BUDGETS, ids)

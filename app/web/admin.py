@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from app.campaign_file.fields import exact_number, first_repeated
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
 from app.errors import InvalidRequest
-from app.store.budgets import Budget
+from app.store.budgets import BudgetStatus
 from app.web.admin_token import AdminToken, Handler
 from app.web.bodies import read_body
 from app.web.ports import Figures
@@ -124,7 +125,7 @@ def _answer(changed: Changed) -> Response:
 def _budget_answer(spending: Spending) -> dict[str, object]:
     """The contract's fields for the longest period, and then for each."""
     campaign = spending.campaign
-    periods = [_period(campaign.id, budget) for budget in spending.periods]
+    periods = [_period(budget) for budget in spending.periods]
     if spending.total is not None:
         whole: Mapping[str, object] = {
             "campaign_id": campaign.id,
@@ -140,18 +141,12 @@ def _budget_answer(spending: Spending) -> dict[str, object]:
     return {**whole, "periods": periods}
 
 
-def _period(campaign_id: str, budget: Budget) -> dict[str, object]:
-    return {
-        "campaign_id": campaign_id,
-        "currency": budget.currency,
-        "spent": str(budget.spent),
-        "held": str(budget.held),
-        "limit": str(budget.limit),
-        "remaining": str(budget.remaining),
-        "percentage_spent": float(budget.percentage_spent),
-        "period": budget.period,
-        "period_start": budget.period_start,
-        "impressions": budget.impressions,
+def _period(budget: BudgetStatus) -> dict[str, object]:
+    shown = {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(budget).items()}
+    percentage = budget.percentage_spent
+    return shown | {
+        "period_start": budget.period_start.isoformat(),
+        "percentage_spent": None if percentage is None else float(percentage),
     }
 
 

@@ -7,6 +7,7 @@ ROLES = "migrations/versions/0004_roles.py"
 BOOKS = "migrations/versions/0005_the_books.py"
 CLOSING = "migrations/versions/0008_closing.py"
 PERIODS = "migrations/versions/0017_one_row_a_period.py"
+UNITS = "migrations/versions/0024_budgets_in_impressions.py"
 BUDGETS = "app/store/budgets.py"
 CAPS = "app/store/caps.py"
 HOLDS = "app/store/holds.py"
@@ -72,15 +73,48 @@ GUARDS = [
         "I1",
         "the UPDATE's own predicate",
         BUDGETS,
-        """ AND t.spent + t.held + g.units * g.price <= t."limit\"""",
+        """t.spent + t.held + g.units * g.price <= t."limit" AND""",
         "",
         f"{LIMITS_TEST}::test_the_update_refuses_what_was_granted_by_mistake",
     ),
     Guard(
         "I1",
+        "the UPDATE's own predicate, for units",
+        BUDGETS,
+        """ AND t.impressions + g.units <= t.impressions_limit\n""",
+        "\n",
+        f"{LIMITS_TEST}::test_the_update_refuses_what_was_granted_by_mistake",
+    ),
+    Guard(
+        "I1",
+        "CHECK impressions_within_budget",
+        UNITS,
+        "CHECK (impressions <= impressions_limit) NOT VALID",
+        "CHECK (true) NOT VALID",
+        f"{LIMITS_TEST}::test_the_schema_refuses_what_the_statements_let_through",
+    ),
+    Guard(
+        "I1",
+        "as many ads are granted as there are units",
+        BUDGETS,
+        ", {impressions} - t.impressions)",
+        ")",
+        f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
+    ),
+    Guard(
+        "I1",
+        "a late impression is charged if there are units",
+        HOLDS,
+        "AND w.nth <= r.ads",
+        "",
+        "tests/integration/setup/test_budgets_in_impressions.py"
+        "::test_impressions_that_come_late_are_charged_while_there_are_units",
+    ),
+    Guard(
+        "I1",
         "as many ads are granted as there is room for",
         BUDGETS,
-        "ELSE least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))",
+        "ELSE least(r.wanted, r.ads_by_now)",
         "ELSE r.wanted",
         f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
     ),
@@ -97,8 +131,8 @@ GUARDS = [
         "I1",
         "a late impression is charged if there is room",
         HOLDS,
-        "WHERE w.running <= r.amount OR r.amount IS NULL",
-        "WHERE true",
+        "w.running <= r.amount AND",
+        "",
         f"{HOLDS_TEST}::test_late_impressions_are_charged_while_the_budget_has_room",
     ),
     Guard(
@@ -116,6 +150,14 @@ GUARDS = [
         "SET held = t.held - e.freed,",
         "SET held = t.held - e.settled,",
         f"{HOLDS_TEST}::test_what_is_held_is_not_there_to_be_spent_and_what_is_released_is",
+    ),
+    Guard(
+        "I2",
+        "a unit that is released is not used any more",
+        HOLDS,
+        "impressions = t.impressions - e.unseen,",
+        "impressions = t.impressions,",
+        "tests/integration/setup/test_budgets_in_impressions.py::test_a_released_hold_gives_its_unit_back",
     ),
     Guard(
         "I2",

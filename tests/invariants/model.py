@@ -29,6 +29,8 @@ class Campaign:
     without_user: str = "skip"
     hold_ttl: timedelta = timedelta(hours=1)
     budgets: Mapping[str, Decimal] = field(default_factory=dict)
+    units: Mapping[str, int] = field(default_factory=dict)
+    """How many ads may be served in each period."""
     caps: Mapping[str, int] = field(default_factory=dict)
     upstreams: tuple[str, ...] = ()
 
@@ -72,6 +74,8 @@ class Model:
         self.upstream_fills = True
         self.spent: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
         self.held: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
+        self.units: Counter[tuple[str, str, datetime]] = Counter()
+        """Ads charged or held."""
         self.seen: Counter[tuple[str, str, str, datetime]] = Counter()
         self.served: dict[str, Ad] = {}
         """By request id; one that was served again a day later has its newest ad."""
@@ -108,6 +112,8 @@ class Model:
             self.held[ad.campaign.id, period, start] -= ad.campaign.price
             if seen:
                 self.spent[ad.campaign.id, period, start] += ad.campaign.price
+            else:
+                self.units[ad.campaign.id, period, start] -= 1
 
     def _refusals(self, campaign: Campaign, user_id: str | None) -> set[str]:
         found = set()
@@ -124,12 +130,22 @@ class Model:
                 found.add("frequency_cap")
         for period, limit in campaign.budgets.items():
             key = (campaign.id, period, window_start(period, self.now, campaign.timezone))
-            wanted = self.spent[key] + self.held[key] + campaign.price
-            if wanted > limit:
-                found.add("budget")
-            elif campaign.pacing == "even" and wanted > Fraction(limit) * self._elapsed(campaign, period):
-                found.add("pacing")
+            used = self.spent[key] + self.held[key]
+            found |= self._over(campaign, period, used, campaign.price, limit)
+        for period, limit in campaign.units.items():
+            key = (campaign.id, period, window_start(period, self.now, campaign.timezone))
+            found |= self._over(campaign, period, Decimal(self.units[key]), Decimal(1), Decimal(limit))
         return found
+
+    def _over(self, campaign: Campaign, period: str, used: Decimal, wanted: Decimal, limit: Decimal) -> set[str]:
+        """Nothing is left of a limit, or not enough; a free ad needs some of its money to be there."""
+        if used >= limit or used + wanted > limit:
+            return {"budget"}
+        if campaign.pacing == "even":
+            by_now = Fraction(limit) * self._elapsed(campaign, period)
+            if used >= by_now or used + wanted > by_now:
+                return {"pacing"}
+        return set()
 
     def _elapsed(self, campaign: Campaign, period: str) -> Fraction:
         """How much of the flight is over; the model paces no other budget than that of the lifetime."""
@@ -145,6 +161,7 @@ class Model:
         used = self.held if campaign.billing == "impression" else self.spent
         for period, start in starts.items():
             used[campaign.id, period, start] += campaign.price
+            self.units[campaign.id, period, start] += 1
         for window in campaign.caps if user_id is not None else ():
             self.seen[self._count_key(campaign, user_id or "", window)] += 1
 

@@ -20,8 +20,11 @@ from tests.postgres import cloned_database
 
 CAPS = [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "week"}]
 SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
-GRANT = "least(r.wanted, floor(r.amount_by_now / nullif(r.price, 0)))"
-UPDATE_GUARD = 'AND t.spent + t.held + g.units * g.price <= t."limit"'
+SEVEN_ADS = {"cpm": "0", "budgets": {"lifetime": {"impressions": 7}, "day": {"impressions": 9}}}
+GRANT = "least(r.wanted, r.ads_by_now)"
+UPDATE_GUARD = """AND (
+        t.spent + t.held + g.units * g.price <= t."limit" AND t.impressions + g.units <= t.impressions_limit
+    ) IS NOT FALSE"""
 COUNT_GUARD = "least(f.count + excluded.count, excluded.cap)"
 OPEN_PERIOD = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
@@ -46,8 +49,11 @@ def without(statement: str, guard: str, instead: str = "") -> str:
 
 
 @pytest.mark.parametrize("billing", ["serve", "impression"])
-async def test_as_many_ads_are_served_as_the_budget_has_room_for(database: str, billing: str) -> None:
-    await set_up(database, own_campaign("tight", billing=billing, **SEVEN))
+@pytest.mark.parametrize("limits", [SEVEN, SEVEN_ADS], ids=["money", "units"])
+async def test_as_many_ads_are_served_as_the_budget_has_room_for(
+    database: str, billing: str, limits: dict[str, object]
+) -> None:
+    await set_up(database, own_campaign("tight", billing=billing, **limits))
     async with running(database) as one, running(database) as two:
         asked = [server.ask(campaign_id="tight", user_id=f"u{no}") for no in range(30) for server in (one, two)]
         assert await reasons(asked) == {None: 7, "budget": 53}
@@ -103,24 +109,32 @@ async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await budgets.spend(connection, payments)
 
 
-async def test_the_update_refuses_what_was_granted_by_mistake(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await set_up(database, own_campaign("tight", **SEVEN))
+@pytest.mark.parametrize("limits", [SEVEN, SEVEN_ADS], ids=["money", "units"])
+async def test_the_update_refuses_what_was_granted_by_mistake(
+    database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object]
+) -> None:
+    await set_up(database, own_campaign("tight", **limits))
     monkeypatch.setattr(budgets, "SPEND", without(budgets.SPEND, GRANT, "r.wanted"))
     async with connected(database) as connection:
         with pytest.raises(budgets.UnchargedError):
             await paying(connection)
 
 
+@pytest.mark.parametrize(
+    ("limits", "rule"),
+    [(SEVEN, "spend_within_budget"), (SEVEN_ADS, "impressions_within_budget")],
+    ids=["money", "units"],
+)
 async def test_the_schema_refuses_what_the_statements_let_through(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object], rule: str
 ) -> None:
-    await set_up(database, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
+    await set_up(database, own_campaign("tight", frequency_caps=CAPS, **limits))
     spend = without(without(budgets.SPEND, GRANT, "r.wanted"), UPDATE_GUARD)
     monkeypatch.setattr(budgets, "SPEND", spend)
     monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD, "f.count + excluded.count"))
     count = caps.Count("tight", uuid4(), None, ads=2)
     async with connected(database) as connection:
-        with pytest.raises(asyncpg.CheckViolationError, match="spend_within_budget"):
+        with pytest.raises(asyncpg.CheckViolationError, match=rule):
             await paying(connection)
         await caps.take(connection, [count])
         with pytest.raises(asyncpg.CheckViolationError, match="count_within_cap"):
@@ -166,6 +180,9 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("spend_within_budget", 'UPDATE budget_tracking SET spent = "limit" + 0.000001'),
         ("spend_within_budget", 'UPDATE budget_tracking SET held = "limit" - spent + 0.000001'),
         ("spend_within_budget", 'UPDATE budget_tracking SET "limit" = spent + held - 0.000001'),
+        ("impressions_within_budget", "UPDATE budget_tracking SET impressions_limit = impressions - 1"),
+        ("budget_has_a_limit", 'UPDATE campaign_budgets SET "limit" = NULL'),
+        ("budgeted_impressions_are_not_negative", "UPDATE campaign_budgets SET impressions_limit = -1"),
         ("spend_is_not_negative", "UPDATE budget_tracking SET held = -0.000001"),
         ("spend_is_not_negative", "UPDATE budget_tracking SET impressions = -1"),
         ("count_within_cap", "UPDATE frequency_caps SET count = cap + 1"),

@@ -60,9 +60,16 @@ WHERE datname = current_database() AND application_name = 'adserver-serving'
 """
 
 amounts = st.integers(0, 12).map(Decimal)
+units = st.integers(0, 6)
 some_budgets = st.one_of(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(PERIODS, amounts)).map(lambda budgets: {"budgets": budgets}),
-    amounts.map(lambda amount: {"budgets": {"lifetime": amount}, "pacing": "even"}),
+    st.fixed_dictionaries(
+        {
+            "budgets": st.fixed_dictionaries({}, optional=dict.fromkeys(PERIODS, amounts)),
+            "units": st.fixed_dictionaries({}, optional=dict.fromkeys(PERIODS, units)),
+        }
+    ),
+    amounts.map(lambda amount: {"budgets": {"lifetime": amount}, "units": {}, "pacing": "even"}),
+    units.map(lambda ads: {"budgets": {}, "units": {"lifetime": ads}, "pacing": "even"}),
 )
 some_caps = st.dictionaries(
     st.sampled_from(["minute", "hour", "day", "week", "month", "lifetime"]), st.integers(1, 3), max_size=3
@@ -108,10 +115,17 @@ def in_file(of: Campaign) -> str:
         pacing=of.pacing,
         without_user=of.without_user,
         hold_ttl_s=int(of.hold_ttl.total_seconds()),
-        budgets={period: str(limit) for period, limit in of.budgets.items()},
+        budgets={period: _budget(of, period) for period in PERIODS if period in of.budgets or period in of.units},
         frequency_caps=[{"impressions": cap, "per": window} for window, cap in of.caps.items()],
         **values,
     )
+
+
+def _budget(of: Campaign, period: str) -> str | dict[str, object]:
+    if period not in of.units:
+        return str(of.budgets[period])
+    money = {"amount": str(of.budgets[period])} if period in of.budgets else {}
+    return {**money, "impressions": of.units[period]}
 
 
 class Serving(RuleBasedStateMachine):
@@ -275,6 +289,7 @@ class Serving(RuleBasedStateMachine):
         for row in self.run(self.owner.fetch("TABLE budget_tracking")):
             key = (row["campaign_id"], row["period"], row["period_start"])
             assert (row["spent"], row["held"]) == (self.model.spent[key], self.model.held[key]), key
+            assert row["impressions"] == self.model.units[key], key
 
     @invariant()
     def counts_are_what_the_model_says(self) -> None:

@@ -36,8 +36,14 @@ _AMOUNTS: Json = {
     "period": nullable(TEXT),
 }
 
+_IMPRESSIONS: Json = {
+    "impressions": WHOLE,
+    "impressions_limit": nullable(WHOLE),
+    "impressions_remaining": nullable(WHOLE),
+}
+
 SCHEMAS: Json = {
-    "Budget": thing(**_AMOUNTS, periods=listed(thing(**_AMOUNTS, period_start=TEXT, impressions=WHOLE))),
+    "Budget": thing(**_AMOUNTS, periods=listed(thing(**_AMOUNTS, **_IMPRESSIONS, period_start=TEXT))),
     "Stats": thing(total=WHOLE, success=WHOLE, failed=WHOLE, capped=WHOLE, success_rate=NUMBER, avg_latency=NUMBER),
     "Readiness": thing(
         ready=FLAG, database=TEXT, schema=nullable(TEXT), schema_needed=TEXT, breakers={"type": "object"}

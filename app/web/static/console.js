@@ -96,14 +96,18 @@ function rowsOf(campaign, { currency, spent, held, periods }) {
   const status = element("span", { className: campaign.status === "active" ? "" : "warm" }, campaign.status);
   if (!periods.length) {
     return [row(campaign.id, campaign.advertiser, status, "no budget", money(spent, currency), money(held, currency), "", "", "",
-      "")];
+      "", "")];
   }
   return periods.map((budget, no) => row(
     ...(no ? ["", "", ""] : [campaign.id, campaign.advertiser, status]), budget.period,
-    money(budget.spent, currency), money(budget.held, currency), money(budget.limit, currency),
-    bar(Number(budget.spent) + Number(budget.held), budget.limit), `${budget.percentage_spent} %`,
-    whole.format(budget.impressions),
+    money(budget.spent, currency), money(budget.held, currency), ...usedOf(budget, currency),
+    whole.format(budget.impressions), budget.impressions_limit === null ? "no limit" : whole.format(budget.impressions_limit),
   ));
+}
+
+// The limit in money, and how much of it is spent, as a bar and as a figure.
+function usedOf({ limit, percentage_spent: percentage }, currency) {
+  return limit === null ? ["no limit", "", ""] : [money(limit, currency), bar(percentage, 100), `${percentage} %`];
 }
 
 function money(amount, currency) {

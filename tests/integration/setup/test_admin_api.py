@@ -236,6 +236,8 @@ async def test_anybody_can_see_what_a_campaign_spent_in_each_period(api: httpx.A
         "period": "lifetime",
         "period_start": "1970-01-01T00:00:00+00:00",
         "impressions": 0,
+        "impressions_limit": None,
+        "impressions_remaining": None,
     }
     async with store.serving_connection() as connection:
         await serve(connection, [payment("spring", uuid4()) for _ in range(5)])

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain import BudgetPeriod
+from app.domain import Budget, BudgetPeriod
 from app.errors import InvalidFile
 from app.store import budgets, setup
 from app.store.connections import Store
@@ -202,7 +202,7 @@ async def test_the_first_request_finds_its_budget_periods(store: Store) -> None:
 async def test_nought_may_have_any_exponent(store: Store) -> None:
     await apply_document(store, owned(cpm=Decimal("0E+999999"), budgets={"day": Decimal("-0E+999999")}))
     spring = (await loaded(store)).campaigns["spring"]
-    assert (spring.cpm, spring.budgets) == (0, {BudgetPeriod.DAY: 0})
+    assert (spring.cpm, spring.budgets) == (0, {BudgetPeriod.DAY: Budget(Decimal(0))})
 
 
 async def test_macros_that_nothing_fills_in_are_noted_and_not_refused(store: Store) -> None:

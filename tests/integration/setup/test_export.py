@@ -14,7 +14,7 @@ from app.campaign_file.applying import apply
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
 from app.campaign_file.reading import Draft, read_draft
 from app.campaign_file.writing import money, toml
-from app.domain import BudgetPeriod, CapWindow, Catalog
+from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog
 from app.store import catalog
 from app.store.connections import Store
 from tests.integration.serves import open_store
@@ -27,6 +27,11 @@ words = st.text(
 ids = words.map(str.strip).filter(lambda text: text and "/" not in text)
 cpms = st.decimals(0, 99_999, places=3)
 amounts = st.decimals(0, 999_999_999, places=6)
+impressions = st.integers(0, BUDGET_IMPRESSIONS_MAX)
+budgets = st.one_of(
+    amounts.map(str),
+    st.fixed_dictionaries({"impressions": impressions}, optional={"amount": amounts.map(str)}),
+)
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC))
 urls = words.map(lambda text: f"https://ads.example/{text.replace(' ', '')}")
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -52,7 +57,7 @@ def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document
         "cpm": str(draw(cpms)),
         "billing": draw(some(st.sampled_from(["serve", "impression"]))),
         "pacing": draw(some(st.sampled_from(["asap", "even"]))),
-        "budgets": {str(period): str(draw(amounts)) for period in draw(st.sets(st.sampled_from(BudgetPeriod)))},
+        "budgets": {str(period): draw(budgets) for period in draw(st.sets(st.sampled_from(BudgetPeriod)))},
         "frequency_caps": [{"impressions": draw(st.integers(1, 1000)), "per": str(window)} for window in windows],
         "upstreams": upstream_ids,
         "without_user": draw(some(st.sampled_from(["skip", "serve"]))),

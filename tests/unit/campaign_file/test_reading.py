@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.campaign_file.reading import FILE_BYTES_MAX, read_draft, read_file
-from app.domain import BudgetPeriod, Campaign, CampaignStatus, CapWindow, FrequencyCap, Targeting
+from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, CapWindow, FrequencyCap, Targeting
 from app.errors import InvalidFile
 from tests.unit.campaign_file.examples import document, faults_of, spoiled
 
@@ -47,7 +47,21 @@ def test_money_in_a_file_is_exact_whether_text_or_number(tmp_path: Path) -> None
     (campaign,) = read_file(write(tmp_path, CAMPAIGN.format(""))).things
     assert isinstance(campaign, Campaign)
     assert campaign.cpm == Decimal("2500.125")
-    assert campaign.budgets == {BudgetPeriod.LIFETIME: Decimal(1000), BudgetPeriod.DAY: Decimal("100.10")}
+    assert campaign.budgets == {
+        BudgetPeriod.LIFETIME: Budget(Decimal(1000)),
+        BudgetPeriod.DAY: Budget(Decimal("100.10")),
+    }
+
+
+def test_a_budget_is_of_money_of_impressions_or_of_both() -> None:
+    budgets = {"hour": {"impressions": 10}, "day": {"amount": "1.50", "impressions": 100}, "lifetime": {"amount": 20}}
+    (campaign,) = read_draft("test.toml", {"campaigns": [document()["campaigns"][0] | {"budgets": budgets}]}).things
+    assert isinstance(campaign, Campaign)
+    assert campaign.budgets == {
+        BudgetPeriod.HOUR: Budget(impressions=10),
+        BudgetPeriod.DAY: Budget(Decimal("1.50"), 100),
+        BudgetPeriod.LIFETIME: Budget(Decimal(20)),
+    }
 
 
 def test_a_file_may_begin_with_the_mark_that_some_editors_write(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ FAULTS = [
     ("campaigns[0].cpm", "", AMOUNT),
     ("campaigns[0].budgets.day", "-100.00", "must not be negative"),
     ("campaigns[0].budgets.day", "0.0000001", "must have at most six decimals"),
+    ("campaigns[0].budgets.day", {}, "must have an amount, impressions or both"),
+    ("campaigns[0].budgets.day", ["100.00"], AMOUNT),
     ("campaigns[0].budgets.week", "100.00", "is not a known key"),
     ("campaigns[0].budgets", "100.00", "must be a table"),
     ("campaigns[0].frequency_caps[0].impressions", 0, "must be at least 1"),
@@ -124,6 +126,22 @@ def test_a_fault_is_told_with_its_key_and_reason(key: str, value: object, reason
     assert [(fault.key, fault.reason) for fault in faults_of(spoiled(key, value))] == [(key, reason)]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("amount", "a lot", AMOUNT),
+        ("impressions", -1, "must be at least 0"),
+        ("impressions", 10**12 + 1, "must be at most 1000000000000"),
+        ("impressions", "10", "must be a whole number"),
+        ("impressions", True, "must be a whole number"),
+        ("clicks", 10, "is not a known key"),
+    ],
+)
+def test_a_fault_within_a_budget_is_told_with_its_key(key: str, value: object, reason: str) -> None:
+    (fault,) = faults_of(spoiled("campaigns[0].budgets.day", {"amount": "1", key: value}))
+    assert (fault.key, fault.reason) == (f"campaigns[0].budgets.day.{key}", reason)
+
+
 def test_a_burst_needs_a_rate() -> None:
     (fault,) = faults_of(spoiled("publishers[0].requests_per_s", ...))
     assert (fault.key, fault.reason) == ("publishers[0].burst", "needs requests_per_s beside it")
@@ -157,6 +175,8 @@ def test_of_a_url_bytes_are_counted() -> None:
         ("campaigns[0].cpm", Decimal("2500.125")),
         ("campaigns[0].cpm", "999999999999.999"),
         ("campaigns[0].budgets.day", "0.000001"),
+        ("campaigns[0].budgets.day", {"impressions": 0}),
+        ("campaigns[0].budgets.day", {"amount": "0", "impressions": 10**12}),
         ("campaigns[0].budgets", {}),
         ("campaigns[0].starts_at", "2026-01-01T00:00:00+02:00"),
         ("campaigns[0].id", "x" * 128),

@@ -20,6 +20,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "campaign-file.md").read_text()
 EXAMPLE = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 INNER = {
     "budgets": models.BudgetsTable,
+    "budgets.*": models.BudgetTable,
     "frequency_caps": models.CapTable,
     "targeting": models.TargetingTable,
     "media_files": models.MediaFileTable,
