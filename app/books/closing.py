@@ -44,21 +44,25 @@ async def close(
     """
     async with connection.transaction():
         await take_time(connection)
-        await closing.close_alone(connection)
-        before = await closing.closed_months(connection)
-        for known in before:
-            if known.month == month:
-                return known
-        obstacles = await closing.look(connection, month)
-        _check(month, obstacles)
         try:
-            await closing.refuse_entries(connection, month)
+            return await _close(connection, month, progress)
         except InsufficientPrivilegeError as error:
             raise AdServerError("only the owner of the database may close a month") from error
-        previous_hash = before[-1].hash if before else FIRST_HASH
-        entries, month_hash = await _hash(connection, obstacles.begins, obstacles.ends, previous_hash, progress)
-        await closing.close(connection, month, entries, previous_hash, month_hash)
-        return (await closing.closed_months(connection))[-1]
+
+
+async def _close(connection: "Connection[Record]", month: date, progress: Progress) -> ClosedMonth:
+    await closing.close_alone(connection)
+    before = await closing.closed_months(connection)
+    for known in before:
+        if known.month == month:
+            return known
+    obstacles = await closing.look(connection, month)
+    _check(month, obstacles)
+    await closing.refuse_entries(connection, month)
+    previous_hash = before[-1].hash if before else FIRST_HASH
+    entries, month_hash = await _hash(connection, obstacles.begins, obstacles.ends, previous_hash, progress)
+    await closing.close(connection, month, entries, previous_hash, month_hash)
+    return (await closing.closed_months(connection))[-1]
 
 
 def _check(month: date, obstacles: Obstacles) -> None:

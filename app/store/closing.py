@@ -6,10 +6,12 @@ from datetime import date, datetime
 
 from asyncpg import Connection, Record
 
-CLOSE_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('closed_months', 0))"
-"""Waits for whoever is correcting the ledger or closing a month, and has the next ones wait for this transaction."""
+CLOSE_ALONE = "LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE"
+"""Waits for whoever is correcting the ledger or closing a month, and has the next ones wait for this transaction.
 
-KEEP_OPEN = "SELECT pg_advisory_xact_lock_shared(hashtextextended('closed_months', 0))"
+Not an advisory lock, which everybody who may read could take and keep."""
+
+KEEP_OPEN = "LOCK TABLE ledger_corrections IN ROW EXCLUSIVE MODE"
 """Waits for a month that is being closed; no other is before this transaction ends."""
 
 LOOK = """

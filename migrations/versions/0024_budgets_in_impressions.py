@@ -17,18 +17,22 @@ depends_on = None
 LIMIT = "What may be spent in {}, in the campaign's currency; NULL for no limit"
 IMPRESSIONS_LIMIT = "How many ads may be served in {}; NULL for no limit"
 
-# No row has a limit yet, so revision 0025 can validate without holding up anybody.
+# A server of before serves no ad of a budget without money: its guard does not count NULL as room.
+MAY_BE_WITHOUT_MONEY = """
+-- squawk-ignore ban-drop-not-null
+ALTER TABLE {table} ALTER COLUMN "limit" DROP NOT NULL
+"""
+
+# Revision 0025 validates these, under a lock that holds up nobody.
 WITHIN_BUDGET = """
 ALTER TABLE budget_tracking ADD CONSTRAINT impressions_within_budget
 CHECK (impressions <= impressions_limit) NOT VALID
 """
 
-# A row for each budget of each campaign: checked in milliseconds.
 BUDGET_RULES = """
--- squawk-ignore constraint-missing-not-valid
 ALTER TABLE campaign_budgets
-    ADD CONSTRAINT budget_has_a_limit CHECK (num_nonnulls("limit", impressions_limit) > 0),
-    ADD CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0)
+    ADD CONSTRAINT budget_has_a_limit CHECK (num_nonnulls("limit", impressions_limit) > 0) NOT VALID,
+    ADD CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0) NOT VALID
 """
 
 # Money and units that may no longer be served stay as they are when the way down takes away what limited them.
@@ -154,7 +158,8 @@ WHERE l.actual > l.expected
 
 def upgrade() -> None:
     for table, of in (("campaign_budgets", "each such period"), ("budget_tracking", "this period")):
-        op.alter_column(table, "limit", nullable=True, comment=LIMIT.format(of))
+        op.execute(MAY_BE_WITHOUT_MONEY.format(table=table))
+        op.alter_column(table, "limit", comment=LIMIT.format(of))
         op.add_column(
             table,
             sa.Column("impressions_limit", sa.BigInteger(), nullable=True, comment=IMPRESSIONS_LIMIT.format(of)),

@@ -15,6 +15,8 @@ depends_on = None
 def upgrade() -> None:
     # A transaction of its own: this reads every row, under a lock that lets ads be served.
     op.execute("ALTER TABLE budget_tracking VALIDATE CONSTRAINT impressions_within_budget")
+    for rule in ("budget_has_a_limit", "budgeted_impressions_are_not_negative"):
+        op.execute(f"ALTER TABLE campaign_budgets VALIDATE CONSTRAINT {rule}")
 
 
 def downgrade() -> None:
