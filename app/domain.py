@@ -12,6 +12,18 @@ from uuid import UUID
 URL_BYTES_MAX = 16_384
 """In UTF-8, of a URL that was set up or came in somebody's document."""
 
+ID_LENGTH_MAX = 128
+"""In characters, of every id that is set up or asked for."""
+
+POD_SIZE_MAX = 20
+"""Ads in one answer."""
+
+DURATION_MAX_S = 21_600
+"""Of a creative, of a pod, and of what a request asks for."""
+
+AMOUNT_MAX = Decimal(10) ** 12
+"""Of money, exclusive: what a column of numeric(18,6) has room for."""
+
 BUDGET_IMPRESSIONS_MAX = 1_000_000_000_000
 
 

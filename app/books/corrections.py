@@ -6,12 +6,10 @@ from decimal import Decimal, InvalidOperation
 
 from asyncpg import CheckViolationError, Connection, Record
 
+from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
 from app.store import budgets, closing, ledger
 from app.store.ledger import Entry, LockedCampaign
-
-AMOUNT_MAX = Decimal(10) ** 12
-"""numeric(18,6) has twelve digits before the point."""
 
 ENTRY_ID_MAX = 2**63 - 1
 DECIMALS_MAX = 6

@@ -11,14 +11,11 @@ from zoneinfo import available_timezones
 from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from app.domain import URL_BYTES_MAX
+from app.domain import AMOUNT_MAX, DURATION_MAX_S, ID_LENGTH_MAX, URL_BYTES_MAX
 from app.vast.vmap import valid_time_offset
 
-ID_LENGTH_MAX = 128
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
-AMOUNT_MAX = Decimal(10) ** 12
-DURATION_MAX_S = 21_600
 YEARS = range(1970, 3000)
 
 # Control characters, halves of surrogate pairs, and the two that XML has no room for.

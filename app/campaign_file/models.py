@@ -18,8 +18,6 @@ from app.countries import alpha_2
 MANY = 1000
 """The longest list within one thing."""
 
-POD_SIZE_MAX = 20
-
 _lax = Field(strict=False)
 """For enums: their words come as text."""
 
@@ -240,7 +238,7 @@ class AdBreakTable(Table):
 
     id: Identifier
     time_offset: fields.TimeOffset
-    pod_size: Annotated[int, Field(ge=1, le=POD_SIZE_MAX)] = 1
+    pod_size: Annotated[int, Field(ge=1, le=domain.POD_SIZE_MAX)] = 1
     pod_duration_s: Duration | None = None
 
 

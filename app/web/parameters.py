@@ -10,22 +10,18 @@ from hashlib import blake2b
 from uuid import UUID
 
 from app.countries import alpha_2
-from app.domain import VastVersion
+from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, VastVersion
 from app.errors import InvalidRequest
 from app.web.addresses import first_address
 from app.web.placeholders import names_nobody, says_nothing
 
-POD_SIZE_MAX = 20
-DURATION_MAX_S = 21_600
-
-ID_LENGTH_MAX = 128
 TEXT_LENGTH_MAX = 256
 USER_AGENT_LENGTH_MAX = 1024
 URL_LENGTH_MAX = 4096
 CONSENT_LENGTH_MAX = 8192
 NUMBER_LENGTH_MAX = 32
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._~:-]{1,128}", re.ASCII)
+REQUEST_ID = re.compile(rf"[A-Za-z0-9._~:-]{{1,{ID_LENGTH_MAX}}}", re.ASCII)
 
 UNREADABLE = "?"
 """What a consent string is read as that is too long or has control characters: it is there, and allows nothing."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.domain import AdBreak, NoFillReason, VastVersion
+from app.domain import ID_LENGTH_MAX, AdBreak, NoFillReason, VastVersion
 from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
@@ -30,7 +30,7 @@ from app.web.clients import (
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
 from app.web.desk import AdDesk
-from app.web.parameters import ID_LENGTH_MAX, REQUEST_ID, read_flag
+from app.web.parameters import REQUEST_ID, read_flag
 from app.web.players import NO_STORE, TIMING
 from app.web.query import ad_request, read_query
 

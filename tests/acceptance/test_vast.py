@@ -9,8 +9,7 @@ import httpx
 import pytest
 from lxml import etree
 
-from app.campaign_file.fields import ID_LENGTH_MAX
-from app.domain import URL_BYTES_MAX, VastVersion
+from app.domain import ID_LENGTH_MAX, URL_BYTES_MAX, VastVersion
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults import upstream_server as faults

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from app.domain import NoFillReason, VastVersion
+from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, NoFillReason, VastVersion
 from app.web.description.schemas import TEXT, Json, parameter
-from app.web.parameters import DURATION_MAX_S, ID_LENGTH_MAX, NEEDED, POD_SIZE_MAX
+from app.web.parameters import NEEDED
 
 _NEEDED_ID: Json = {"type": "string", "maxLength": ID_LENGTH_MAX}
 _SECONDS = f"in seconds, at most {DURATION_MAX_S}"

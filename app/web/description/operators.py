@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.campaign_file.models import TABLES
-from app.domain import CampaignStatus
+from app.domain import ID_LENGTH_MAX, CampaignStatus
 from app.web.admin import PAGE_DEFAULT, PAGE_MAX
 from app.web.description.schemas import (
     FLAG,
@@ -23,7 +23,7 @@ from app.web.description.schemas import (
     thing,
 )
 
-_ID = parameter("id", "Its id", {"type": "string", "maxLength": 128}, place="path", required=True)
+_ID = parameter("id", "Its id", {"type": "string", "maxLength": ID_LENGTH_MAX}, place="path", required=True)
 
 _AMOUNTS: Json = {
     "campaign_id": TEXT,

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.campaign_file.fields import ID_LENGTH_MAX
-from app.domain import URL_BYTES_MAX, Event
+from app.domain import ID_LENGTH_MAX, URL_BYTES_MAX, Event
 from app.serving.tokens import TokenSigner
 
 SERVED_AT = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
