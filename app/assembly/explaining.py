@@ -1,17 +1,21 @@
 """Why a request got no ad, or which campaign it would get: the server's own rules, with their numbers, read only."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID
+from itertools import takewhile
+from math import inf
 
 from asyncpg import Connection, Record
 
 from app.campaign_file.writing import money
-from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, Creative, NoFillReason, WithoutUser
+from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
-from app.serving import keys
-from app.serving.decision import is_countable, targeting_refuses
+from app.serving.admission import Admission
+from app.serving.context import open_context
+from app.serving.decision import Chooser, fitting_creatives
+from app.serving.keys import new_request_key
+from app.serving.tickets import Ticket
 from app.store import budgets, candidates, catalog, explaining, sessions
 from app.store.explaining import BudgetRoom, CapCount
 
@@ -35,12 +39,18 @@ class Explanation:
     verdicts: tuple[Verdict, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who is counted: the keys by which the caps know the user and the session."""
+class _Snapshot:
+    """One state of the catalog, for the server's own admission, and no publisher's limit."""
 
-    user_key: UUID | None
-    session_id: UUID | None
+    def __init__(self, current: Catalog) -> None:
+        self.current = current
+
+    async def reload(self, seen: Catalog) -> None:
+        """Nothing: the transaction sees no newer one."""
+
+    def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
+        """Always: whether a publisher is above its limit only the servers know."""
+        return True
 
 
 async def explain(connection: "Connection[Record]", request: AdRequest, hash_key: bytes) -> Explanation:
@@ -52,103 +62,99 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     await transaction.start()
     try:
         setup = await catalog.read(connection)
-        ids = _candidates(setup, request)
-        viewer = await _viewer(connection, request, hash_key)
+        ticket = _ticket(setup, request, hash_key)
+        played = await _join_session(connection, ticket)
+        ids = list(ticket.candidates)
+        viewer = (ticket.user_key, request.session_id)
         # The server begins budget periods as it meets them. Here they begin too, for as long as this looks at them.
         await budgets.open_periods(connection, ids)
-        looked = await candidates.look(connection, ids, [viewer.user_key] * len(ids), [viewer.session_id] * len(ids))
-        counts = await explaining.cap_counts(connection, ids, viewer.user_key, viewer.session_id)
+        looked = await candidates.look(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
+        counts = await explaining.cap_counts(connection, ids, *viewer)
         rooms = await explaining.budget_room(connection, ids)
     finally:
         await transaction.rollback()
-    judge = _Judge(setup, request, viewer, looked.at)
-    refusals = {ids[no]: NoFillReason(reason) for no, reason in looked.refusals.items()}
+    refusals = {ids[index]: NoFillReason(reason) for index, reason in looked.refusals.items()}
+    reasons = _reasons(setup, ticket, played, refusals)
+    if None not in reasons.values():
+        reasons = _reasons(setup, ticket, (), refusals)
+    facts = _Facts(setup, ticket, looked.at)
     return Explanation(
-        looked.at,
-        tuple(
-            judge.verdict(
-                setup.campaigns[campaign_id],
-                refusals.get(campaign_id),
-                [count for count in counts if count.campaign_id == campaign_id],
-                [room for room in rooms if room.campaign_id == campaign_id],
-            )
-            for campaign_id in ids
-        ),
+        looked.at, tuple(Verdict(of, reasons[of], facts.of(setup.campaigns[of], counts, rooms)) for of in ids)
     )
 
 
-def _candidates(setup: Catalog, request: AdRequest) -> list[str]:
-    if request.campaign_id is not None:
-        campaign = setup.campaigns.get(request.campaign_id)
-        if campaign is None:
-            raise InvalidRequest("campaign_id", "is not known")
-        if not campaign.direct:
-            raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
-        return [request.campaign_id]
-    placement = setup.placements.get(request.placement_id or "")
-    if placement is None:
-        raise InvalidRequest("placement_id", "is not known")
-    return list(placement.campaigns)
+def _ticket(setup: Catalog, request: AdRequest, hash_key: bytes) -> Ticket:
+    """The request as the server admits it."""
+    snapshot = _Snapshot(setup)
+    admission = Admission(snapshot, snapshot, hash_key)
+    ids = admission.candidates(request)
+    if ids is None and request.campaign_id in setup.campaigns:
+        raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
+    if ids is None:
+        raise InvalidRequest("placement_id" if request.campaign_id is None else "campaign_id", "is not known")
+    with open_context(request.request_id or str(new_request_key()), {}) as context:
+        return admission.ticket(request, context, ids, inf, lambda _: None)
 
 
-async def _viewer(connection: "Connection[Record]", request: AdRequest, hash_key: bytes) -> Viewer:
-    user_key = None
-    if request.user_id is not None:
-        user_key = keys.user_key(hash_key, request.user_id)
-    elif request.device_id is not None:
-        user_key = keys.device_key(hash_key, request.device_id)
-    if request.session_id is not None:
-        session = await sessions.find(connection, request.session_id)
-        if session is None:
-            raise NotFound(f"session {request.session_id} does not exist")
-        if session.over:
-            raise Gone(f"session {request.session_id} has ended")
-        if request.identifiable:
-            user_key = user_key or session.user_key
-    return Viewer(user_key, request.session_id)
+async def _join_session(connection: "Connection[Record]", ticket: Ticket) -> Collection[str]:
+    """Gives the ticket the user of its viewing session; returns the creatives that were served in it."""
+    session_id = ticket.request.session_id
+    if session_id is None:
+        return ()
+    session = await sessions.find(connection, session_id)
+    if session is None:
+        raise NotFound(f"session {session_id} does not exist")
+    if session.over:
+        raise Gone(f"session {session_id} has ended")
+    if ticket.user_key is None and ticket.request.identifiable:
+        ticket.user_key = session.user_key
+    return session.played
 
 
-class _Judge:
-    """Puts reasons in the order in which the server finds them, and facts beside them."""
+def _reasons(
+    setup: Catalog, ticket: Ticket, played: Collection[str], refusals: Mapping[str, NoFillReason]
+) -> dict[str, NoFillReason | None]:
+    """What speaks against each candidate: targeting, the choice of an ad, or the database, as the server finds them.
 
-    def __init__(self, setup: Catalog, request: AdRequest, viewer: Viewer, at: datetime) -> None:
+    The server looks into the database first, unless there is but one own candidate to try.
+    """
+    first = [*takewhile(lambda of: not setup.campaigns[of].upstreams, ticket.remaining)]
+    looks_first = len(first) != 1 or (ticket.request.pod_size > 1 and len(ticket.remaining) > 1)
+    reasons: dict[str, NoFillReason | None] = {}
+    for campaign_id in ticket.candidates:
+        targeted = ticket.refusals.get(campaign_id)
+        by_database = refusals.get(campaign_id)
+        by_choice = targeted or _refused_by_choice(setup, ticket, campaign_id, played)
+        looked = by_database if looks_first and targeted is None else None
+        reasons[campaign_id] = looked or by_choice or by_database
+    return reasons
+
+
+def _refused_by_choice(
+    setup: Catalog, ticket: Ticket, campaign_id: str, played: Collection[str]
+) -> NoFillReason | None:
+    alone = replace(ticket, run=(campaign_id,), refusals={}, repeats_allowed=False)
+    if Chooser(setup).choose(alone, played):
+        return None
+    return alone.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
+
+
+class _Facts:
+    """What a verdict rests on, line by line."""
+
+    def __init__(self, setup: Catalog, ticket: Ticket, at: datetime) -> None:
         self._setup = setup
-        self._request = request
-        self._viewer = viewer
+        self._ticket = ticket
         self._at = at
 
-    def verdict(
-        self, campaign: Campaign, refusal: NoFillReason | None, counts: list[CapCount], rooms: list[BudgetRoom]
-    ) -> Verdict:
-        """`refusal` is what the database said; targeting comes before it, and the choice of an ad after."""
-        fitting = self._fitting(campaign)
-        reason = refusal
-        if targeting_refuses(campaign.targeting, self._request.values):
-            reason = NoFillReason.TARGETING
-        elif reason is None and self._nobody_to_count(campaign):
-            reason = NoFillReason.NO_USER if self._request.identifiable else NoFillReason.CONSENT
-        elif reason is None and not campaign.upstreams and not fitting:
-            reason = NoFillReason.NO_CANDIDATE
-        facts = [
+    def of(self, campaign: Campaign, counts: list[CapCount], rooms: list[BudgetRoom]) -> tuple[str, ...]:
+        return (
             self._status(campaign),
-            *(self._targeting(campaign)),
-            *(_cap(count, campaign) for count in counts),
-            *(fact for room in rooms for fact in _budget(room)),
-            self._ads(campaign, fitting),
-        ]
-        return Verdict(campaign.id, reason, tuple(facts))
-
-    def _nobody_to_count(self, campaign: Campaign) -> bool:
-        countable = is_countable(campaign, self._viewer.user_key, self._viewer.session_id)
-        return not countable and campaign.without_user is WithoutUser.SKIP
-
-    def _fitting(self, campaign: Campaign) -> list[Creative]:
-        shortest, longest = self._request.min_duration_s or 0, self._request.max_duration_s
-        return [
-            creative
-            for creative in self._setup.creatives.get(campaign.id, ())
-            if creative.duration_s >= shortest and (longest is None or creative.duration_s <= longest)
-        ]
+            *self._targeting(campaign),
+            *(_cap(count, campaign) for count in counts if count.campaign_id == campaign.id),
+            *(fact for room in rooms if room.campaign_id == campaign.id for fact in _budget(room)),
+            self._ads(campaign),
+        )
 
     def _status(self, campaign: Campaign) -> str:
         if self._at < campaign.starts_at:
@@ -164,14 +170,15 @@ class _Judge:
         for parameter, key in TARGETED:
             wanted: tuple[str, ...] = getattr(campaign.targeting, key)
             if wanted:
-                said = self._request.values.get(parameter)
+                said = self._ticket.request.values.get(parameter)
                 yield f"targeting: {parameter} must be one of {', '.join(wanted)}; the request says {said or 'nothing'}"
 
-    def _ads(self, campaign: Campaign, fitting: list[Creative]) -> str:
+    def _ads(self, campaign: Campaign) -> str:
         if campaign.upstreams:
             return f"ads: from {', '.join(campaign.upstreams)}, asked when its turn comes"
-        owned = len(self._setup.creatives.get(campaign.id, ()))
-        return f"ads: {len(fitting)} of its {owned} creatives are as long as the request wants"
+        owned = self._setup.creatives.get(campaign.id, ())
+        fitting = fitting_creatives(self._ticket, owned, self._ticket.request.pod_duration_s)
+        return f"ads: {len(fitting)} of its {len(owned)} creatives are as long as the request wants"
 
 
 def _cap(count: CapCount, campaign: Campaign) -> str:

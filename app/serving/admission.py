@@ -3,10 +3,9 @@
 from typing import Protocol
 from uuid import UUID
 
-from app.domain import AdRequest, NoFillReason
+from app.domain import AdRequest, Catalog, NoFillReason
 from app.errors import InvalidRequest
 from app.serving import keys
-from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
 from app.serving.decision import targeting_refuses
 from app.serving.spans import NO_SPANS, Spans
@@ -20,12 +19,21 @@ class PublisherLimits(Protocol):
         """Whether one more request of `name` may pass."""
 
 
+class Catalogs(Protocol):
+    """Where the catalog of the moment comes from."""
+
+    current: Catalog
+
+    async def reload(self, seen: Catalog) -> None:
+        """Replaces the catalog that was seen, if there is a newer one."""
+
+
 class Admission:
     """Finds a request's candidates and makes its ticket, by the catalog of the moment."""
 
     def __init__(
         self,
-        catalogs: CatalogHolder,
+        catalogs: Catalogs,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
         spans: Spans = NO_SPANS,
