@@ -40,7 +40,7 @@ from app.store.quotas import Quotas
 from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.web.admin import Admin
-from app.web.admin_token import AdminToken
+from app.web.admin_token import AdminToken, TokenRefusals
 from app.web.beacons import Beacons
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
@@ -161,14 +161,19 @@ class Worker:
         )
         players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests)
         beacons = Beacons(signer, beacon_lane, client_limits, metrics)
+        wrong_tokens = TokenRefusals(clients, client_limits, metrics)
+        admin_token = settings.admin_token.get_secret_value()
+        token = AdminToken(admin_token, refusals=wrong_tokens)
+        batch_token = AdminToken(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
         self.hot_paths |= {TAG_PATH: players.ask, **beacons.hot_paths()}
-        token = AdminToken(settings.admin_token.get_secret_value())
         figures = Figures(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
         operations = Operations(metrics, readiness, statuses, figures)
         return [
             *players.routes(),
             *beacons.routes(),
-            *Stitchers(desk, clients, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max).routes(),
+            *Stitchers(
+                desk, clients, batch_token, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max
+            ).routes(),
             *Vmaps(
                 desk, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
             ).routes(),

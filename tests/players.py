@@ -19,6 +19,7 @@ from tests.valid_vast import assert_valid
 
 PATIENCE_S = 30.0
 SECRETS = {"SECRET_KEY": "a-secret-for-tests", "ADMIN_TOKEN": "a-token-for-tests"}
+AUTHORIZED = {"Authorization": f"Bearer {SECRETS['ADMIN_TOKEN']}"}
 # Nobody is to hear `busy` only because this machine has so few cores.
 UNHURRIED = {
     "QUEUE_MAX": "20000",

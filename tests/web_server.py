@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.observing.metrics import Metrics
+from app.web.admin_token import AdminToken, TokenRefusals
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
 
@@ -16,6 +17,11 @@ from app.web.clients import ClientReader
 def no_client_limits() -> ClientLimits:
     """Lets every client ask as often as it likes."""
     return ClientLimits(ClientReader([]), Metrics(), requests_per_s=0, workers=1)
+
+
+def accepted_token(token: str) -> AdminToken:
+    """A token of a server that limits nobody."""
+    return AdminToken(token, refusals=TokenRefusals(ClientReader([]), no_client_limits(), Metrics()))
 
 
 @asynccontextmanager

@@ -16,6 +16,9 @@ from app.store import budgets, catalog, running_budgets, setup
 from app.store.budgets import BudgetStatus
 from app.store.connections import Store
 
+UNNAMED = frozenset({"tag_url"})
+"""Keys whose values are not logged."""
+
 REQUEST = "request"
 """Stands for the file's name in faults."""
 
@@ -35,6 +38,8 @@ class Changed:
     entry: dict[str, Any]
     created: bool
     notes: tuple[str, ...]
+    changes: Mapping[str, object]
+    """By key: what it was, and what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,11 @@ class SetupDesk:
 
     async def _changed(self, kind: str, thing_id: str, applied: Applied) -> Changed:
         name = f"{TABLES[kind].kind.__name__.lower()} {thing_id}"
-        return Changed(await self.get(kind, thing_id), name in applied.created, applied.notes)
+        after = await self.get(kind, thing_id)
+        created = name in applied.created
+        was = applied.before.get(name)
+        changes = {} if was is None and not created else _changes({} if was is None else entry(was), after)
+        return Changed(after, created, applied.notes, changes)
 
     async def spending(self, campaign_id: str) -> Spending:
         """What the campaign has spent and may spend now; raises NotFound."""
@@ -116,6 +125,15 @@ class SetupDesk:
         """Everything as the database has it now, whichever server changed it."""
         await self._catalogs.reload(self._catalogs.current)
         return Known.of(self._catalogs.current)
+
+
+def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:
+    """The keys that differ; a tag URL may hold credentials, so that its own values stay out."""
+    return {
+        key: "changed" if key in UNNAMED else [before.get(key), after.get(key)]
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    }
 
 
 def _without_place(error: InvalidFile, place: str) -> InvalidFile:

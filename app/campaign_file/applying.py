@@ -1,6 +1,6 @@
 """Applying a draft: all of it or nothing, and nothing when there is nothing new."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from asyncpg import Connection, Record
@@ -33,6 +33,8 @@ class Applied:
     unchanged: tuple[str, ...]
     notes: tuple[str, ...]
     """What the person who applied it should know."""
+    before: Mapping[str, Thing]
+    """What the updated ones were."""
 
 
 async def apply(store: Store, draft: Draft, copy: Catalog | None = None) -> Applied:
@@ -62,7 +64,7 @@ async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog
         changed = [*created, *updated]
         notes += await _Change(connection, draft, known).make(changed)
         revision = await setup.bump(connection, changed)
-    return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes))
+    return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes), _before(updated, known))
 
 
 def _complete(thing: Thing, known: Known) -> Thing:
@@ -82,6 +84,11 @@ def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Th
         before = known.thing(type(thing), thing.id)
         (created if before is None else unchanged if before == thing else updated).append(thing)
     return created, updated, unchanged
+
+
+def _before(updated: list[Thing], known: Known) -> dict[str, Thing]:
+    were = (known.thing(type(thing), thing.id) for thing in updated)
+    return {name: was for name, was in zip(_names(updated), were, strict=True) if was is not None}
 
 
 def _names(things: list[Thing]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -21,6 +22,8 @@ from app.web.admin_token import AdminToken, Handler
 from app.web.bodies import read_body
 from app.web.ports import Figures
 from app.web.problems import problem
+
+log = structlog.get_logger()
 
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
@@ -66,8 +69,12 @@ class Admin:
                 return problem(415, "the body must be sent as application/json")
             body = await self._object(request)
             if request.method == "PUT":
-                return _answer(await self._desk.put(kind, thing_id, body))
-            return _answer(await self._desk.set_status(thing_id, _status(body)))
+                changed = await self._desk.put(kind, thing_id, body)
+            else:
+                changed = await self._desk.set_status(thing_id, _status(body))
+            if changed.changes:
+                log.info("setup changed", kind=kind, id=thing_id, created=changed.created, changes=changed.changes)
+            return _answer(changed)
 
         return one_thing
 

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from app.errors import AdServerError, InvalidRequest
+from app.errors import AdServerError, InvalidRequest, Unauthorized
 from app.serving.keys import new_request_key
+from app.web.admin_token import AdminToken
 from app.web.bodies import read_json
 from app.web.clients import ClientReader, Headers, fill_from_headers, headers_of, peer_of
 from app.web.desk import AdDesk, Answered
@@ -24,6 +25,10 @@ log = structlog.get_logger()
 
 BATCH_PATH = "/v1/ads"
 NDJSON = "application/x-ndjson"
+HOW_TO_AUTHORIZE = (
+    "the Bearer token is missing or wrong: ADSERVER_STITCHER_TOKEN or ADSERVER_ADMIN_TOKEN, unless the address is in"
+    " ADSERVER_TRUSTED_PROXIES"
+)
 
 AHEAD_MAX = 64
 """Requests of one batch that are decided or being decided, and whose lines the stitcher has not taken yet."""
@@ -40,9 +45,12 @@ class _BatchRequest(NamedTuple):
 class Stitchers:
     """`POST /v1/ads`."""
 
-    def __init__(self, desk: AdDesk, clients: ClientReader, *, max_body_bytes: int, batch_max: int) -> None:
+    def __init__(
+        self, desk: AdDesk, clients: ClientReader, token: AdminToken, *, max_body_bytes: int, batch_max: int
+    ) -> None:
         self._desk = desk
         self._clients = clients
+        self._token = token
         self._max_body_bytes = max_body_bytes
         self._batch_max = batch_max
 
@@ -50,8 +58,16 @@ class Stitchers:
         """`/v1/ads`."""
         return [Route(BATCH_PATH, self._ads, methods=["POST"])]
 
+    def _authorize(self, request: Request) -> None:
+        sender = self._clients.sender(peer_of(request.scope), headers_of(request.scope["headers"]))
+        if sender is not None and self._clients.trusts(sender):
+            return
+        if not self._token.is_sent_with(request):
+            raise Unauthorized(HOW_TO_AUTHORIZE)
+
     async def _ads(self, request: Request) -> StreamingResponse:
         """A line of JSON for each request, in the order in which they are decided."""
+        self._authorize(request)
         headers = headers_of(request.scope["headers"])
         asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max, headers)
         client = self._clients.read(peer_of(request.scope), headers)

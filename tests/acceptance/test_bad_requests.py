@@ -7,7 +7,7 @@ import pytest
 
 from tests.acceptance.conftest import Databases
 from tests.campaigns import own_campaign, placement, set_up
-from tests.players import connected, serving
+from tests.players import AUTHORIZED, connected, serving
 
 KNOWN = "campaign_id=known"
 
@@ -94,7 +94,7 @@ async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.Asyn
 async def test_a_batch_that_is_none_is_refused_as_a_whole(
     player: httpx.AsyncClient, body: str, field: str, reason: str
 ) -> None:
-    answer = await player.post("/v1/ads", content=body)
+    answer = await player.post("/v1/ads", content=body, headers=AUTHORIZED)
     assert answer.status_code == 400
     assert (answer.json()["field"], answer.json()["reason"]) == (field, reason)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
-from tests.players import UNHURRIED, connected, disagreements, serving
+from tests.players import AUTHORIZED, UNHURRIED, connected, disagreements, serving
 from tests.served_ads import assert_booked, serves_of
 from tests.unit.vast.ad_documents import DrawnAd, vast
 from tests.valid_vast import assert_valid
@@ -44,7 +44,7 @@ async def stitcher(of_module: Databases, network: UpstreamServer) -> AsyncIterat
 
 async def answers(stitcher: httpx.AsyncClient, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines of the answer, in the order in which they came."""
-    answered = await stitcher.post("/v1/ads", json={"requests": requests})
+    answered = await stitcher.post("/v1/ads", json={"requests": requests}, headers=AUTHORIZED)
     assert answered.status_code == 200
     assert answered.headers["content-type"] == "application/x-ndjson"
     return [json.loads(line) for line in answered.text.splitlines()]
@@ -141,7 +141,7 @@ async def test_numbers_and_flags_are_values_too_and_what_cannot_be_one_is_ignore
 async def test_a_line_comes_as_soon_as_it_is_decided(stitcher: httpx.AsyncClient, network: UpstreamServer) -> None:
     gate = network.behaviour = Gate(answer(inline("from upstream")))
     requests = [{"campaign_id": "fetched", "request_id": "slow"}, {"campaign_id": "own", "request_id": "quick"}]
-    async with stitcher.stream("POST", "/v1/ads", json=requests) as answered:
+    async with stitcher.stream("POST", "/v1/ads", json=requests, headers=AUTHORIZED) as answered:
         lines = answered.aiter_lines()
         assert json.loads(await anext(lines))["request_id"] == "quick"
         gate.opened.set()

@@ -9,9 +9,10 @@ import pytest
 
 from tests.acceptance.conftest import Databases
 from tests.campaigns import own_campaign, placement, publisher, set_up
-from tests.players import connected, serving
+from tests.players import AUTHORIZED, connected, serving
 
 PER_S = 1
+STITCHER_TOKEN = "a-token-for-stitchers"
 ASKED = 40
 """Far more than the limit lets pass in the time that this takes."""
 
@@ -32,6 +33,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         'ad_breaks = [{ id = "pre", time_offset = "start" }]',
     )
     settings = {"CLIENT_REQUESTS_PER_S": str(PER_S), "TRUSTED_PROXIES": "127.0.0.1/32", "WORKERS": "1"}
+    settings["STITCHER_TOKEN"] = STITCHER_TOKEN
     async with (
         serving(of_module.app, **settings) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10) as client,
@@ -141,3 +143,34 @@ async def test_a_publishers_limit_binds_whichever_way_its_placement_is_asked_for
     assert Counter(answer.headers.get("x-no-fill-reason") for answer in one_by_one)["rate_limit"] > ASKED / 2
     vmaps = [await player.get("/vmap", params=asked | {"embed": "1"}) for _ in range(ASKED)]
     assert {vmap.status_code for vmap in vmaps} == {200}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        (of("203.0.113.20"), 401),
+        (of("127.0.0.1, 203.0.113.20"), 401),
+        (of("203.0.113.20") | {"X-Device-IP": "127.0.0.1"}, 401),
+        (of("203.0.113.20") | {"Authorization": "Bearer wrong"}, 401),
+        (of("203.0.113.21") | AUTHORIZED, 200),
+        (of("203.0.113.21") | {"Authorization": f"Bearer {STITCHER_TOKEN}"}, 200),
+    ],
+)
+async def test_a_batch_needs_a_token_or_a_trusted_network(
+    player: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    answer = await player.post("/v1/ads", json=[{"campaign_id": "spring"}], headers=headers)
+    assert answer.status_code == status
+    assert ('"filled":true' in answer.text) == (status == 200)
+
+
+async def test_who_sends_many_wrong_tokens_has_to_wait_and_the_admin_does_not(player: httpx.AsyncClient) -> None:
+    wrong = of("203.0.113.22") | {"Authorization": "Bearer wrong"}
+    statuses = Counter([(await player.get("/v1/campaigns", headers=wrong)).status_code for _ in range(ASKED)])
+    assert statuses.keys() == {401, 429}
+    assert statuses[401] < ASKED / 2
+    right = await player.get("/v1/campaigns", headers=of("203.0.113.22") | AUTHORIZED)
+    assert (right.status_code, 1 <= int(right.headers["retry-after"]) <= 5) == (429, True)
+    assert (await player.get("/v1/campaigns", headers=of("203.0.113.23") | AUTHORIZED)).status_code == 200
+    assert re.search(r"adserver_tokens_refused_total [1-9]", (await player.get("/metrics")).text)

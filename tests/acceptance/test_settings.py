@@ -25,7 +25,7 @@ from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.integration.books.world import set_clock
 from tests.invariants.world import somebody_waits
 from tests.launched import Launched
-from tests.players import Players, becomes, connected, connections, serving
+from tests.players import AUTHORIZED, Players, becomes, connected, connections, serving
 from tests.unit.vast.conftest import texts
 
 SECRET, RETIRED, FORGOTTEN = "the newest secret", "the one before", "one before that"
@@ -194,7 +194,8 @@ async def test_beacons_go_where_players_find_the_server(small: Small) -> None:
 async def test_bodies_and_batches_are_no_larger_than_they_may_be(small: Small) -> None:
     one = {"campaign_id": "own"}
     answers = [
-        await small.player.post("/v1/ads", json=asked) for asked in ([one] * 2, [one] * 3, [{**one, "ua": "x" * 2048}])
+        await small.player.post("/v1/ads", json=asked, headers=AUTHORIZED)
+        for asked in ([one] * 2, [one] * 3, [{**one, "ua": "x" * 2048}])
     ]
     assert [answered.status_code for answered in answers] == [200, 400, 400]
     assert "must be 1 to 2 requests" in answers[1].text

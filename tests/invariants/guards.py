@@ -503,4 +503,12 @@ GUARDS = [
         "        self._due[key]",
         "tests/acceptance/test_client_limits.py::test_a_client_above_its_limit_gets_no_ads_and_others_do",
     ),
+    Guard(
+        "A5",
+        "a batch needs a token or a trusted network",
+        "app/web/stitchers.py",
+        "        self._authorize(request)\n",
+        "",
+        "tests/acceptance/test_client_limits.py::test_a_batch_needs_a_token_or_a_trusted_network",
+    ),
 ]

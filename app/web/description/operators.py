@@ -74,7 +74,7 @@ def _admin(summary: str, *parameters: Json, body: Json | None = None, **response
         "tags": ["set-up"],
         "security": [{"adminToken": []}],
         "parameters": list(parameters),
-        "responses": answers | problems(_401="No token, or a wrong one"),
+        "responses": answers | problems(_401="No token, or a wrong one", _429="Too many wrong tokens"),
     }
     if body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}

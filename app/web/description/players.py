@@ -21,6 +21,7 @@ from app.web.description.schemas import (
 from app.web.sessions import TTL_DEFAULT_S, TTL_MAX_S
 from app.web.vmaps import OF_BREAKS
 
+TOO_OFTEN = "Above the limit of its address; Retry-After says when to come again"
 _TOKEN = parameter("t", "Signed token from a document of this server")
 _SESSION_ID = parameter("id", "Session id", UUID, place="path", required=True)
 
@@ -91,15 +92,18 @@ PATHS: Json = {
     },
     "/v1/ads": {
         "post": {
-            "summary": "Many ad requests in one call, answered as they are decided",
+            "summary": "Many ad requests in one call, answered as they are decided; trusted networks need no token",
             "tags": ["players"],
+            "security": [{"adminToken": []}],
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": thing(requests=listed(ref("AdRequest")))}},
             },
             "responses": {
                 "200": answer("A line of JSON for each request", "application/x-ndjson", ref("Decided")),
-                **problems(_400="Not such a list, or too long"),
+                **problems(
+                    _400="Not such a list, or too long", _401="No token, or a wrong one", _429="Too many wrong tokens"
+                ),
             },
         }
     },
@@ -133,7 +137,7 @@ PATHS: Json = {
             "requestBody": {"content": {"application/json": {"schema": ref("NewSession")}}},
             "responses": {
                 "201": json_answer("The session", ref("Session"), Location="Where it is"),
-                **problems(_400="A value that cannot be"),
+                **problems(_400="A value that cannot be", _429=TOO_OFTEN),
             },
         }
     },
@@ -144,7 +148,7 @@ PATHS: Json = {
             "parameters": [_SESSION_ID],
             "responses": {
                 "200": json_answer("The session", ref("Session")),
-                **problems(_404="There never was one", _410="It has ended"),
+                **problems(_404="There never was one", _410="It has ended", _429=TOO_OFTEN),
             },
         },
         "delete": {
@@ -153,7 +157,7 @@ PATHS: Json = {
             "parameters": [_SESSION_ID],
             "responses": {
                 "204": answer("It has ended now"),
-                **problems(_404="There never was one", _410="It had ended before"),
+                **problems(_404="There never was one", _410="It had ended before", _429=TOO_OFTEN),
             },
         },
     },

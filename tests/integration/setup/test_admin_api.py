@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 import orjson
 import pytest
+import structlog
 from starlette.applications import Starlette
 
 from app.assembly.setup_desk import SetupDesk
@@ -16,13 +17,12 @@ from app.errors import AdServerError
 from app.serving.catalogs import CatalogHolder
 from app.store.connections import Store
 from app.web.admin import Admin
-from app.web.admin_token import AdminToken
 from app.web.ports import Figures
 from app.web.problems import on_error
 from tests.integration.books.world import beacon, payment, serve
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
 from tests.unit.campaign_file.examples import document
-from tests.web_server import served
+from tests.web_server import accepted_token, served
 
 TOKEN = "a-long-admin-token"
 MAX_BODY_BYTES = 20_000
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 20_000
 @asynccontextmanager
 async def served_api(store: Store, token: str) -> AsyncIterator[httpx.AsyncClient]:
     desk = SetupDesk(store, await CatalogHolder.open(store))
-    admin_token = AdminToken(token)
+    admin_token = accepted_token(token)
     figures = Figures(admin_token, None, beyond_loopback=False)
     routes = Admin(desk, admin_token, figures, MAX_BODY_BYTES).routes()
     app = Starlette(routes=routes, exception_handlers={AdServerError: on_error})
@@ -204,6 +204,41 @@ async def test_without_the_token_nothing_is_told_and_nothing_is_changed(
     answer = await api.request(method, "/v1/campaigns/spring", content=b"{}", headers={"Authorization": authorization})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.json()["detail"] == "the admin token is missing or wrong"
+
+
+async def test_wrong_tokens_leave_few_lines_of_log_that_name_no_token(api: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for number in range(50):
+            wrong = {"Authorization": f"Bearer wrong-{number}"}
+            assert (await api.get("/v1/campaigns", headers=wrong)).status_code == 401
+    assert 1 <= len(lines) < 25
+    assert lines[0] == {
+        "event": "token refused",
+        "log_level": "warning",
+        "network": "127.0.0.0/24",
+        "path": "/v1/campaigns",
+        "size": 1,
+    }
+    assert "wrong" not in str(lines)
+
+
+async def test_every_change_leaves_a_line_of_log_that_says_what_was_changed(api: httpx.AsyncClient) -> None:
+    with structlog.testing.capture_logs() as lines:
+        await put(api, "/v1/upstreams/primary", {"id": "primary", "tag_url": "https://ads.example/?key=secret"})
+        await put(api, "/v1/campaigns/spring", campaign(status="paused", budgets={"day": "1.00"}))
+        await put(api, "/v1/campaigns/spring", campaign(status="paused", budgets={"day": "5000.00"}))
+        await put(api, "/v1/campaigns/spring", campaign(status="paused", budgets={"day": "5000.00"}))
+        await api.patch("/v1/campaigns/spring", json={"status": "ended"})
+        await put(api, "/v1/campaigns/spring", campaign(cpm="-1"))
+    assert [(line["kind"], line["id"], line["created"]) for line in lines] == [
+        ("upstreams", "primary", True),
+        ("campaigns", "spring", True),
+        ("campaigns", "spring", False),
+        ("campaigns", "spring", False),
+    ]
+    assert lines[2]["changes"] == {"budgets": [{"day": "1.00"}, {"day": "5000.00"}]}
+    assert lines[3]["changes"] == {"status": ["paused", "ended"]}
+    assert "secret" not in str(lines)
 
 
 async def test_without_a_token_in_the_settings_the_api_is_off(store: Store) -> None:

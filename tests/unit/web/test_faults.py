@@ -28,7 +28,7 @@ from app.web.desk import AdDesk, ObservedDesk
 from app.web.players import TagUrl
 from app.web.stitchers import Stitchers
 from app.web.vmaps import Vmaps
-from tests.web_server import no_client_limits
+from tests.web_server import accepted_token, no_client_limits
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
 FAR_LONGER_S = 20
@@ -132,11 +132,12 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
     observed: Observed,
 ) -> None:
     desk = ObservedDesk(OneBreak(), lambda _: True, observed)
-    app = Starlette(routes=Stitchers(desk, ClientReader([]), max_body_bytes=1000, batch_max=3).routes())
+    stitchers = Stitchers(desk, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
+    app = Starlette(routes=stitchers.routes())
     asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
-            response = await client.post("/v1/ads", json=asked)
+            response = await client.post("/v1/ads", json=asked, headers={"Authorization": "Bearer token"})
     answers = sorted(map(orjson.loads, response.text.splitlines()), key=itemgetter("index"))
     assert [answer["status"] for answer in answers] == [200, 500, 200]
     assert "a fault" not in response.text
