@@ -177,7 +177,7 @@ class Worker:
             *Vmaps(
                 desk, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
             ).routes(),
-            *Sessions(ViewingSessions(store, hash_key(secrets[0])), client_limits).routes(),
+            *Sessions(ViewingSessions(store, hash_key(secrets[0]), settings.sessions_max), client_limits).routes(),
             *operations.probes(),
         ], [
             *operations.routes(),

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         100, ge=0, le=1_000_000, description="Requests, beacons and sessions of a client address; 0: no limit"
     )
     unlimited_networks: Networks = Field((), description="Networks without that limit, beside loopback and proxies")
+    sessions_max: int = Field(1_000_000, ge=1, description="Viewing sessions in the database, about")
     stitcher_token: BearerToken = Field(SecretStr(""), description="Bearer token of POST /v1/ads, as is admin_token")
     beacon_ttl_s: int = Field(21_600, ge=60, le=604_800, description="How long after the serve a beacon counts")
 

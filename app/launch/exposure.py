@@ -28,6 +28,7 @@ def require_strong_secrets(settings: Settings, *, makes_missing_key: bool = Fals
         "ADSERVER_SECRET_KEY": [] if makes_missing_key and not key else [key],
         "ADSERVER_RETIRED_SECRET_KEYS": [key.get_secret_value() for key in settings.retired_secret_keys],
         "ADSERVER_ADMIN_TOKEN": [settings.admin_token.get_secret_value()],
+        "ADSERVER_STITCHER_TOKEN": [token] if (token := settings.stitcher_token.get_secret_value()) else [],
     }
     faults = [f"{name}: {fault}" for name, values in secrets.items() for fault in _faults(values)]
     if faults:

@@ -4,11 +4,14 @@ import random
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from app.errors import Gone, NotFound
+from app.errors import Gone, NotFound, RateLimited
 from app.serving import keys
 from app.store import sessions
 from app.store.connections import Store
 from app.store.sessions import SessionRow
+
+SWEPT_EVERY_S = 60
+"""Maintenance removes sessions that are over as often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +26,29 @@ class Viewer:
 class ViewingSessions:
     """Creates, finds and ends viewing sessions."""
 
-    def __init__(self, store: Store, hash_key: bytes) -> None:
+    def __init__(self, store: Store, hash_key: bytes, sessions_max: int) -> None:
         self._store = store
         self._hash_key = hash_key
+        self._sessions_max = sessions_max
 
     async def create(self, viewer: Viewer, ttl_s: int) -> SessionRow:
-        """A session that ends by itself after `ttl_s` seconds."""
+        """A session that ends by itself after `ttl_s` seconds; raises RateLimited while there are too many of all."""
         # An id that nobody can guess: whoever knows it can end the session.
         session_id = uuid4()
         correlator = str(random.getrandbits(53))
         async with self._store.connection() as connection:
-            return await sessions.create(
-                connection, session_id, self._user_key(viewer), viewer.publisher_id, correlator, ttl_s
+            session = await sessions.create(
+                connection,
+                session_id,
+                self._user_key(viewer),
+                viewer.publisher_id,
+                correlator,
+                ttl_s,
+                self._sessions_max,
             )
+        if session is None:
+            raise RateLimited("there are too many viewing sessions", SWEPT_EVERY_S)
+        return session
 
     def _user_key(self, viewer: Viewer) -> UUID | None:
         if viewer.user_id is not None:

@@ -33,7 +33,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         'ad_breaks = [{ id = "pre", time_offset = "start" }]',
     )
     settings = {"CLIENT_REQUESTS_PER_S": str(PER_S), "TRUSTED_PROXIES": "127.0.0.1/32", "WORKERS": "1"}
-    settings["STITCHER_TOKEN"] = STITCHER_TOKEN
+    settings |= {"STITCHER_TOKEN": STITCHER_TOKEN, "UNLIMITED_NETWORKS": "198.51.100.0/24, 2001:db8:1::/48"}
     async with (
         serving(of_module.app, **settings) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10) as client,
@@ -89,8 +89,11 @@ async def test_a_whole_network_of_ipv6_is_one_client(player: httpx.AsyncClient) 
     assert Counter(answer.headers.get("x-no-fill-reason") for answer in answers)["rate_limit"] > ASKED / 2
 
 
-async def test_the_proxy_itself_has_no_limit(player: httpx.AsyncClient) -> None:
-    answers = [await player.get("/vast", params={"campaign_id": "spring"}) for _ in range(ASKED)]
+@pytest.mark.parametrize("headers", [{}, of("198.51.100.7"), of("2001:db8:1::7")])
+async def test_the_proxy_itself_and_listed_networks_have_no_limit(
+    player: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    answers = [await player.get("/vast", params={"campaign_id": "spring"}, headers=headers) for _ in range(ASKED)]
     assert Counter(answer.headers.get("x-no-fill-reason") for answer in answers) == {None: ASKED}
 
 

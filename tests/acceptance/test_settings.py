@@ -71,6 +71,10 @@ ELSEWHERE = {
     **dict.fromkeys(("database_url", "data_dir", "host", "port"), "tests/integration/launch"),
     "admin_token": "tests/integration/setup/test_admin_api.py",
     **dict.fromkeys(("admin_host", "admin_port"), "tests/acceptance/test_ports.py"),
+    **dict.fromkeys(
+        ("client_requests_per_s", "unlimited_networks", "stitcher_token"), "tests/acceptance/test_client_limits.py"
+    ),
+    "sessions_max": "tests/acceptance/test_viewing_sessions.py",
     "serving_database": "tests/integration",
     "allowed_networks": "tests/acceptance/test_vast.py",
 }

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.clock import set_clock
 from tests.faults.upstream_server import UpstreamServer, answer, inline
-from tests.players import disagreements, serving
+from tests.players import becomes, disagreements, serving
 
 MEDIA = '[ { url = "https://cdn.example/a.mp4", type = "video/mp4", width = 640, height = 360 } ]'
 TWO_A_SESSION = [{"impressions": 2, "per": "session"}]
@@ -181,3 +181,23 @@ async def sweep(url: str) -> None:
     """Removes the sessions of which nothing need be known any more, as the servers do every minute."""
     async with command_store(url) as store:
         await Maintenance(store, retention_days=35).tasks["sessions removed"].run()
+
+
+async def test_there_are_no_more_sessions_than_the_database_is_to_bear(database: str, app_database: str) -> None:
+    async with (
+        serving(app_database, WORKERS="1", SESSIONS_MAX="3") as server,
+        httpx.AsyncClient(base_url=server.url, timeout=10) as player,
+    ):
+
+        async def is_refused() -> bool:
+            made = await player.post("/v1/sessions")
+            assert made.status_code in (201, 429)
+            return made.status_code == 429
+
+        await becomes(is_refused)
+        refused = await player.post("/v1/sessions")
+        assert (refused.json()["detail"], refused.headers["retry-after"]) == (
+            "there are too many viewing sessions",
+            "60",
+        )
+        assert (await player.get("/vast", params={"campaign_id": "none"})).status_code == 400

@@ -13,7 +13,7 @@ from app.serving.viewing import ViewingSessions
 from app.web.problems import on_error
 from app.web.sessions import Sessions
 from tests.integration.serves import open_store
-from tests.web_server import served
+from tests.web_server import no_client_limits, served
 
 HASH_KEY = hash_key("secret")
 
@@ -22,7 +22,8 @@ HASH_KEY = hash_key("secret")
 async def page(app_database: str) -> AsyncIterator[httpx.AsyncClient]:
     store = open_store(app_database)
     app = Starlette(
-        routes=Sessions(ViewingSessions(store, HASH_KEY)).routes(), exception_handlers={AdServerError: on_error}
+        routes=Sessions(ViewingSessions(store, HASH_KEY, 1000), no_client_limits()).routes(),
+        exception_handlers={AdServerError: on_error},
     )
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"Origin": "https://tv.example"}) as client:
         yield client

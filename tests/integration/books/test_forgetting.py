@@ -74,7 +74,7 @@ async def viewer(store: Store, database: str) -> Viewer:
     async with connected(database) as owner:
         await owner.execute(COUNTS_ARE_OLD)
     async with store.serving_connection() as connection:
-        await sessions.create(connection, viewer.session_id, viewer.key, None, "1", 3600)
+        await sessions.create(connection, viewer.session_id, viewer.key, None, "1", 3600, 1000)
         await viewer.watches(connection)
     return viewer
 
