@@ -433,19 +433,19 @@ GUARDS = [
         "I8",
         "an upstream's body has a limit",
         "app/upstreams/body.py",
-        """body += chunk
-        if len(body) > max_bytes:""",
-        """body += chunk
-        if False:""",
-        "tests/unit/upstreams/test_client.py::test_names_what_went_wrong",
+        """if received > max_bytes:
+            raise TooLargeError""",
+        """if received > max_bytes:
+            pass""",
+        "tests/unit/upstreams/test_body.py::test_a_body_that_unpacks_to_nothing_has_a_limit_too",
     ),
     Guard(
         "I8",
         "what a body unpacks to has a limit",
-        "app/upstreams/body.py",
-        "unpacker.decompress(chunk, max_bytes - len(body) + 1)",
-        "unpacker.decompress(chunk)",
-        "tests/acceptance/test_bad_upstreams.py::test_the_fallbacks_ad_arrives_whatever_the_first_upstream_does",
+        "app/upstreams/unpacking.py",
+        "if self._left < 0:",
+        "if False:",
+        "tests/unit/upstreams/test_body.py::test_what_unpacks_to_too_much_is_held_in_small_parts",
     ),
     Guard(
         "I8",

@@ -1,5 +1,6 @@
 """Bodies as servers in the field send them: packed twice, in parts or not at all, whatever their headers say."""
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from app.errors import UpstreamFailed
 from app.upstreams.client import Limits, UpstreamClient
 from app.upstreams.unpacking import MEMBERS_MAX, TooLargeError, Unpacker, UnpackingError
-from tests.faults.upstream_server import UpstreamServer, answer, inline, redirect
+from tests.faults.upstream_server import Request, UpstreamServer, answer, inline, redirect
 
 LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
 HALF = len(inline()) // 2
@@ -180,3 +181,18 @@ def test_a_member_that_ends_early_is_noticed() -> None:
     unpacker.feed(gzip.compress(b"whole") + gzip.compress(b"not whole")[:12])
     with pytest.raises(UnpackingError, match="cut off"):
         unpacker.finish()
+
+
+async def test_a_body_that_unpacks_to_nothing_has_a_limit_too(client: UpstreamClient, upstream: UpstreamServer) -> None:
+    """What follows the last member of a gzip body is dropped, so that only what is received can bound it."""
+
+    async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\n\r\n"
+        writer.write(head + gzip.compress(inline()) + b"-" * LIMITS.max_body_bytes)
+        await writer.drain()
+        writer.close()
+
+    upstream.behaviour = behave
+    with pytest.raises(UpstreamFailed) as caught:
+        await client.tag("primary", upstream.url, {}, LIMITS)
+    assert caught.value.kind == "too_large"
