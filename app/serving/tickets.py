@@ -222,7 +222,7 @@ class Choice:
     @property
     def ads_allowed(self) -> int:
         """How many Ads of it the caps have room for."""
-        return min(self.short_windows.values(), default=self.ads_max)
+        return min(self.short_windows.values()) if self.short_windows else self.ads_max
 
 
 @dataclass(slots=True, eq=False)

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import structlog
@@ -307,7 +308,7 @@ def _first_upstream(choice: Choice) -> str:
 def _select(choices: list[Choice]) -> list[Selection]:
     """What a fetched ad is like is not known before it is here; an own creative was chosen because it fits."""
     selections: list[Selection] = []
-    for _, of_ticket in groupby(choices, key=lambda choice: choice.ticket):
+    for _, of_ticket in groupby(choices, key=attrgetter("ticket")):
         with_ad = [choice for choice in of_ticket if choice.has_ad and choice.ads_allowed]
         if with_ad:
             selections += select(with_ad)

@@ -6,6 +6,7 @@ optional value never makes a request fail; what cannot be read says nothing.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -20,6 +21,9 @@ USER_AGENT_LENGTH_MAX = 1024
 URL_LENGTH_MAX = 4096
 CONSENT_LENGTH_MAX = 8192
 NUMBER_LENGTH_MAX = 32
+REMEMBERED_MAX = 4096
+REMEMBERED_LENGTH_MAX = 64
+"""Values of parameters that are kept as they were read: so many, and none longer than this."""
 
 REQUEST_ID = re.compile(rf"[A-Za-z0-9._~:-]{{1,{ID_LENGTH_MAX}}}", re.ASCII)
 
@@ -135,6 +139,9 @@ def _parts(version: VastVersion) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+_VARYING = frozenset({"user_id", "device_id", "session_id", "request_id", "ip", "ifa"})
+"""Parameters whose values are those of one viewer or request."""
+
 NEEDED = ("campaign_id", "placement_id")
 """What is asked for: one of them must be there, and right."""
 
@@ -177,12 +184,22 @@ def read_parameter(name: str, value: str) -> str | None:
 
     Raises InvalidRequest for a campaign's or placement's id that cannot be one.
     """
+    if name in _VARYING or len(value) > REMEMBERED_LENGTH_MAX:
+        return _read(name, value)
+    return _remembered(name, value)
+
+
+def _read(name: str, value: str) -> str | None:
     value = value.strip()
     if not value:
         return None
     if name in NEEDED:
         _check_needed(name, value)
     return PARAMETERS[name](value)
+
+
+_remembered = lru_cache(REMEMBERED_MAX)(_read)
+"""Most parameters have few values, which come again with every request."""
 
 
 def read_flag(value: str) -> bool:

@@ -47,6 +47,8 @@ SHARED_IDS = frozenset(
 )
 """Ids that are many devices' at once, and the hashes of no id; without dashes and colons, in lower case."""
 
+_NOBODY = NO_ID | SHARED_IDS | ID_NAMES
+
 ENCODED_TIMES_MAX = 3
 """How often a macro may have been percent-encoded on its way."""
 
@@ -72,8 +74,10 @@ def says_nothing(value: str) -> bool:
 
 def names_nobody(value: str) -> bool:
     """Whether an id, not empty, is nobody's: it says nothing, has a macro in it, or is shared by many viewers."""
-    plain = value.replace("-", "")
     # Nearly every id is plain: then a few look-ups decide.
+    if value.isalnum():
+        return value.lower() in _NOBODY or not value.strip("0")
+    plain = value.replace("-", "")
     if plain.isalnum():
         return value in NO_VALUE or value.lower() in NO_ID or _is_shared(plain.lower())
     return value in NO_VALUE or any(map(_is_nobody, _decodings(value)))

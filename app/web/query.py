@@ -86,6 +86,8 @@ def _unquoted(raw: bytes) -> bytes:
 
 def _decoded(raw: bytes) -> str:
     """The text of a value: UTF-8, or else what old pages send."""
+    if raw.isalnum():
+        return raw.decode()
     # No encoded value has two per cent signs in a row, but Google's macros do: %%ADVERTISING_IDENTIFIER_PLAIN%%.
     unquoted = raw if b"%%" in raw else _unquoted(raw)
     try:
