@@ -108,7 +108,7 @@ async def proxied(
             of_module.owner,
             publisher("publisher1"),
             upstream("network", network.url),
-            own_campaign("own"),
+            own_campaign("own") + 'click_through = "https://acme.example/"\n',
             campaign("network", upstreams=["network"]),
             placement("preroll", "own"),
             placement("other", "network"),
@@ -156,12 +156,12 @@ async def test_an_ad_its_beacon_and_its_click_pass(proxied: Proxied) -> None:
     answer = await proxied.player.get("/vast", params={"placement_id": "preroll"})
     assert answer.status_code == 200
     (impression,) = texts(answer.content, "Impression")
-    (click,) = texts(answer.content, "ClickThrough") or [""]
+    (click,) = texts(answer.content, "ClickThrough")
     assert impression.startswith(f"{proxied.url}/event/impression?t=")
     beacon = await proxied.player.get(impression)
     assert (beacon.status_code, beacon.headers["content-type"]) == (200, "image/gif")
-    if click:
-        assert (await proxied.player.get(click)).status_code == 302
+    clicked = await proxied.player.get(click)
+    assert (clicked.status_code, clicked.headers["location"]) == (302, "https://acme.example/")
 
 
 @pytest.mark.parametrize("path", ["/vmap?placement_id=preroll", "/v1/sessions/any"])
