@@ -16,7 +16,7 @@ from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, publisher, set_up, upstream
 from tests.faults.upstream_server import UpstreamServer
 from tests.launched import eventually, free_port
-from tests.players import serving
+from tests.players import SECRETS, serving
 from tests.unit.vast.conftest import texts
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -190,5 +190,6 @@ async def test_the_viewer_is_who_connects_whatever_a_client_claims(proxied: Prox
 
 
 async def test_a_body_that_is_too_large_does_not_reach_the_server(proxied: Proxied) -> None:
-    answer = await proxied.player.post("/v1/ads", content=b"x" * 1_500_000)
+    token = {"Authorization": f"Bearer {SECRETS['ADMIN_TOKEN']}"}
+    answer = await proxied.player.post("/v1/ads", content=b"x" * 1_500_000, headers=token)
     assert answer.status_code in (413, 502)  # Caddy before 2.7 blames the server.
