@@ -59,7 +59,7 @@ class EmbeddedPostgres:
 
     If it dies it is started again at once, and the same URL works again; it shuts down when the thread that started it
     ends. `settings` override those of `app.embedded.configuration`, names and units as in the Postgres manual, chapter
-    "Server Configuration". `report` is told in a sentence what a start waits for.
+    "Server Configuration". `report` takes a sentence that says what a start waits for.
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str] | None = None, report: Report = ignore) -> None:

@@ -84,7 +84,7 @@ def _reason(error: Exception) -> str:
 def opened_database(settings: Settings, report: Report = lambda _: None) -> Iterator[Database]:
     """The configured database, or the embedded one, which runs until the end of the block.
 
-    `report` is told what a start waits for.
+    `report` takes a sentence that says what a start waits for.
 
     Raises MisconfiguredServer if the data directory is of no use or another launcher uses it, and StoreUnavailable
     if Postgres does not start.

@@ -230,7 +230,7 @@ class OneWriteProtocol(HttpToolsProtocol):
         return self._head_bytes > limits.HEAD_BYTES_MAX or len(self.headers) > limits.HEADERS_MAX
 
     def _count_held(self) -> None:
-        """Adds to what the worker holds; too much of it is refused to whoever brings it."""
+        """Adds to what the worker holds, and refuses this connection's request if that is too much."""
         held_bytes = len(self._unread) + self._head_bytes + self._request_bytes
         if held_bytes != self._held_bytes:
             self.held.count += held_bytes - self._held_bytes

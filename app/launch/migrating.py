@@ -36,7 +36,7 @@ def migrate(
 ) -> None:
     """Runs every revision that is missing, and reports each by its name when it is committed.
 
-    Waits while another migration runs, which `on_wait` is told in a sentence from time to time.
+    Waits while another migration runs; from time to time `on_wait` takes a sentence that says so.
     A revision that cannot have a lock at once is rolled back and tried again, so that nobody queues behind it.
     Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if it cannot be reached
     or a revision cannot have its lock in all that time; revisions that were reported stay. Raises

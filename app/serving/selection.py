@@ -61,7 +61,7 @@ class _Pod:
             selected = self._fill(choice, pod, stand_alone)
         else:
             selected = self._first(choice, [*stand_alone, *pod])
-        # Ads of one document may be alike: whoever made its pod meant them to follow each other.
+        # Ads of one document may be alike, because its upstream put them together.
         self._advertisers |= {choice.campaign.advertiser, *(ad.advertiser for ad in selected if ad.advertiser)}
         self._creative_ids |= {creative_id for ad in selected for creative_id in ad.creative_ids}
 

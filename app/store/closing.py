@@ -7,7 +7,7 @@ from datetime import date, datetime
 from asyncpg import Connection, Record
 
 CLOSE_ALONE = "LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE"
-"""Waits for whoever is correcting the ledger or closing a month, and has the next ones wait for this transaction.
+"""Waits until no correction or closing is under way, and makes the next ones wait for this transaction.
 
 Not an advisory lock, which everybody who may read could take and keep."""
 

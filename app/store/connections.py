@@ -48,7 +48,7 @@ TIMED_OUT = (
 """What Postgres raises when a lock, a statement or a transaction took too long."""
 
 DIALECT = "postgresql+asyncpg://"
-"""All that SQLAlchemy hears of where to connect: `open_connection` and the driver read the URL."""
+"""All that SQLAlchemy gets of the address: `open_connection` and the driver read the URL."""
 
 CONNECT_TIMEOUT_S = 5
 
@@ -142,7 +142,7 @@ async def open_connection(dsn: str, **arguments: Any) -> "Connection[Record]":
     url = read_url(dsn)
     arguments = {"timeout": CONNECT_TIMEOUT_S, **arguments, **_asked_for(url)}
     if url.application_name is not None:
-        # The driver lets what it is given win over what stands in the URL.
+        # The driver prefers its arguments to what the URL says.
         arguments["server_settings"] = {
             **arguments.get("server_settings", {}),
             "application_name": url.application_name,

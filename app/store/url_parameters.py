@@ -97,7 +97,7 @@ STATEMENT_CACHES = ("statement_cache_size", "prepared_statement_cache_size")
 """asyncpg's and SQLAlchemy's name for how many prepared statements a connection keeps."""
 
 OBEYED = frozenset({"connect_timeout", "pgbouncer", *STATEMENT_CACHES})
-"""What the driver is told by other means."""
+"""Parameters that the driver gets by other means."""
 
 CHOICES = {
     "channel_binding": ("disable", "prefer", "require"),

@@ -121,7 +121,8 @@ class Asker:
         try:
             return self._documents.compile(body)
         except NoAd as error:
-            # Our asking stands for a Wrapper: whoever follows one calls these URLs itself (VAST 3.0 section 2.4.2.4).
+            # A player that follows a Wrapper calls these URLs, and here this server asks in its place (VAST 3.0
+            # section 2.4.2.4).
             self._error_calls.report(error.error_urls, WrapperError.NO_AD, context)
             detail = str(error) if error.has_ads else ""
             raise UpstreamFailed(upstream.id, FailureKind.NO_AD, detail) from error
