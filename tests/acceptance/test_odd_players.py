@@ -13,7 +13,7 @@ from app.store import catalog
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import UpstreamServer, answer, inline
-from tests.players import connected, disagreements, serving
+from tests.players import SECRETS, connected, disagreements, serving
 
 CAP = [{"impressions": 1, "per": "day"}]
 ZERO = "00000000-0000-0000-0000-000000000000"
@@ -49,6 +49,9 @@ async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator
         httpx.AsyncClient(base_url=server.url, timeout=10) as client,
     ):
         yield client
+
+
+BATCHES = {"Authorization": f"Bearer {SECRETS['ADMIN_TOKEN']}"}
 
 
 async def reason(player: httpx.AsyncClient, **asked: str) -> str | None:
@@ -117,7 +120,7 @@ async def test_no_upstream_gets_a_shared_id(player: httpx.AsyncClient, network: 
 async def test_who_opts_out_by_their_browser_is_not_identified_and_upstreams_hear_of_it(
     player: httpx.AsyncClient, network: UpstreamServer
 ) -> None:
-    opted_out = {"Sec-GPC": "1"}
+    opted_out = BATCHES | {"Sec-GPC": "1"}
     asked = {"campaign_id": "capped", "user_id": "gpc"}
     refused = await player.get("/vast", params=asked, headers=opted_out)
     assert refused.headers["x-no-fill-reason"] == "consent"
@@ -139,7 +142,7 @@ async def test_who_opts_out_by_their_browser_is_not_identified_and_upstreams_hea
 async def test_the_opt_out_holds_for_vmap_batches_and_sessions_too(
     player: httpx.AsyncClient, of_module: Databases, network: UpstreamServer
 ) -> None:
-    opted_out = {"Sec-GPC": "1"}
+    opted_out = BATCHES | {"Sec-GPC": "1"}
     batch = {"requests": [{"campaign_id": "fetched", "user_id": "alice"}]}
     await player.post("/v1/ads", json=batch, headers=opted_out)
     assert (await told(network))[0]["u"] == "-2"
@@ -161,7 +164,7 @@ async def test_a_session_of_nobody_has_no_viewer(
 
 async def test_in_a_batch_shared_ids_are_nobodys_too(player: httpx.AsyncClient) -> None:
     requests = [{"campaign_id": "capped", "user_id": value, "request_id": value} for value in SHARED if value.strip()]
-    answered = await player.post("/v1/ads", json=requests)
+    answered = await player.post("/v1/ads", json=requests, headers=BATCHES)
     lines = [orjson.loads(line) for line in answered.text.splitlines()]
     assert {line["status"] for line in lines} == {200}
     assert {line["no_fill_reason"] for line in lines} == {"no_user", "consent"}

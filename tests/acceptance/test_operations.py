@@ -90,7 +90,7 @@ async def test_stats_and_metrics_are_those_of_all_workers(server: Launched) -> N
 async def test_each_request_is_one_line_that_says_nothing_of_who_watches(server: Launched) -> None:
     await ask(server, 2, campaign_id="network", user_id="alice@example.com", device_id="set-top", ip="203.0.113.9")
     await ask(server, 1, campaign_id="own", user_id="alice@example.com", request_id="r-1")
-    await ask(server, 1, campaign_id="own", user_id="alice@example.com", ip="no address")
+    await ask(server, 1, campaign_id="unknown", user_id="alice@example.com", ip="203.0.113.9")
     assert eventually(lambda: len(request_lines(server)) == 4)
     assert server.stop() == 0
     lines = request_lines(server)
