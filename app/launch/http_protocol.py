@@ -9,7 +9,6 @@ one block, and nothing more is read: neither requests nor answers pile up, whate
 
 import asyncio
 import re
-from collections.abc import Callable
 from itertools import islice
 from typing import ClassVar, cast
 
@@ -20,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.launch import connection_limits as limits
 from app.launch import refusals
+from app.launch.direct_cycle import DirectCycle
 from app.launch.http_parser import RequestParser, ascii_request_line
 from app.launch.http_transport import CoalescingTransport
 from app.launch.refusals import Refused
@@ -35,25 +35,6 @@ MAY_END = re.compile(rb"\r\n\r\n[\r\n]*")
 
 NOT_SIMPLE = (b"content-length", b"transfer-encoding", b"expect")
 """Headers of requests that have a body, or want to be told to send it."""
-
-
-class DirectCycle:
-    """A request that its endpoint was asked for directly; for uvicorn it stands in for its RequestResponseCycle."""
-
-    __slots__ = ("_send", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
-
-    def __init__(self, send: Callable[[DirectAnswer, bool], None], message_event: asyncio.Event) -> None:
-        self._send = send
-        self.message_event = message_event
-        self.more_body = False
-        self.disconnected = False
-        self.keep_alive = True
-        self.response_complete = False
-
-    def respond(self, answer: DirectAnswer) -> None:
-        """Has the answer sent; uvicorn may hold the cycle of a later request by now."""
-        self.response_complete = True
-        self._send(answer, self.keep_alive)
 
 
 class OneWriteProtocol(HttpToolsProtocol):
