@@ -159,7 +159,7 @@ class Worker:
             workers=settings.workers,
             unlimited=settings.unlimited_networks,
         )
-        players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests)
+        players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests, metrics)
         beacons = Beacons(signer, beacon_lane, client_limits, metrics)
         wrong_tokens = TokenRefusals(clients, client_limits, metrics)
         admin_token = settings.admin_token.get_secret_value()

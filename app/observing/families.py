@@ -47,6 +47,9 @@ class Families:
         self.client_limited = self._counter(
             "client_limited", "Requests above the limit of their client's address, by what they were", "kind"
         )
+        self.parameters_ignored = self._counter(
+            "parameters_ignored", "Parameters of ad requests with a value that says nothing", "parameter"
+        )
         self.tokens_refused = self._counter("tokens_refused", "Requests with a wrong Bearer token")
         self.beacons = self._counter("beacons", "Beacons by what became of them", "outcome")
         self.holds = self._counter("holds_ended", "Holds that beacons charged or released", "outcome")

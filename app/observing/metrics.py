@@ -117,6 +117,11 @@ class Metrics:
         """A request of this kind was above its client's limit."""
         self._families.client_limited.add((kind,))
 
+    def parameters_ignored(self, names: Sequence[str]) -> None:
+        """These parameters of an ad request have values that say nothing, such as a macro that was not replaced."""
+        for name in names:
+            self._families.parameters_ignored.add((name,))
+
     def token_refused(self) -> None:
         """A request carried a wrong token."""
         self._families.tokens_refused.add(())

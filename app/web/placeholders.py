@@ -49,6 +49,9 @@ SHARED_IDS = frozenset(
 
 _NOBODY = NO_ID | SHARED_IDS | ID_NAMES
 
+ZEROS_LENGTH_MIN = 16
+"""Of an advertising id, in characters; shorter zeros are a number."""
+
 ENCODED_TIMES_MAX = 3
 """How often a macro may have been percent-encoded on its way."""
 
@@ -70,6 +73,14 @@ def says_nothing(value: str) -> bool:
     if value[0].isalnum():
         return value.lower() in NO_VALUE or value.startswith("ROKU_ADS_")
     return value in NO_VALUE or any(map(_is_nothing, _decodings(value)))
+
+
+def says_withheld(value: str) -> bool:
+    """Whether a value that names nobody says that the viewer may not be told from others.
+
+    That is -2, and the id of zeros that Android and iOS give where tracking is limited.
+    """
+    return value == WITHHELD or (len(value) >= ZEROS_LENGTH_MIN and not value.strip("0-"))
 
 
 def names_nobody(value: str) -> bool:

@@ -1,6 +1,8 @@
 """What players ask for: `GET /vast`. The hot path: read once, answered from prepared parts."""
 
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 from starlette.responses import Response
@@ -17,7 +19,7 @@ from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver, no_ad
 from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import not_allowed, problem, problem_of
-from app.web.query import read_query
+from app.web.query import parameters_of
 
 log = structlog.get_logger()
 
@@ -29,16 +31,29 @@ NO_STORE: Header = (b"cache-control", b"no-store")
 TIMING: Header = (b"timing-allow-origin", b"*")
 
 
+class ParameterObserver(Protocol):
+    """Who counts."""
+
+    def parameters_ignored(self, names: Sequence[str]) -> None:
+        """These parameters of an ad request have values that say nothing, such as a macro that was not replaced."""
+
+
 class TagUrl:
     """The tag URL: `ask` takes GET, and the whole is an ASGI application."""
 
     def __init__(
-        self, desk: AdDesk, clients: ClientReader, client_limits: ClientLimits, observer: RequestObserver
+        self,
+        desk: AdDesk,
+        clients: ClientReader,
+        client_limits: ClientLimits,
+        observer: RequestObserver,
+        parameters: ParameterObserver,
     ) -> None:
         self._desk = desk
         self._clients = clients
         self._client_limits = client_limits
         self._observer = observer
+        self._parameters = parameters
 
     def routes(self) -> list[BaseRoute]:
         """The tag URL."""
@@ -69,7 +84,10 @@ class TagUrl:
 
         try:
             allowed = self._client_limits.allows("ad_request", asked.peer, asked.headers)
-            values = read_query(asked.query)
+            reader = parameters_of(asked.query)
+            if reader.ignored:
+                self._parameters.parameters_ignored(reader.ignored)
+            values = reader.values
             request_id = values.get("request_id") or str(new_request_key())
             fill_from_headers(values, asked.headers)
             cookies = read_cookies(asked.headers)

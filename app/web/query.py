@@ -7,7 +7,7 @@ from uuid import UUID
 from app.domain import AdRequest, VastVersion
 from app.errors import InvalidRequest
 from app.web.parameters import NEEDED, PARAMETERS, read_parameter
-from app.web.placeholders import WITHHELD, says_nothing
+from app.web.placeholders import says_nothing, says_withheld
 
 QUERY_BYTES_MAX = 16_384
 
@@ -40,7 +40,7 @@ class ParameterReader:
         if value is None:
             if text:
                 self.ignored.append(name)
-            if text == WITHHELD and name in _WATCHING:
+            if name in _WATCHING and says_withheld(text):
                 self._is_withheld = True
             return
         earlier = self.values.setdefault(name, value)

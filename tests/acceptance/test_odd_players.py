@@ -1,6 +1,7 @@
 """Players as they are: ids that many share, odd spellings, opt-outs, and what upstreams are told of all that."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs
 
@@ -22,6 +23,8 @@ SHARED = [
     *("${USER_ID}", "$$IFA$$", "__UID__", "<uid>", "@@uid@@", "#{uid}", "ROKU_ADS_TRACKING_ID", "%7Bdevice_id%7D"),
     *("-1", "-2", "{}", "[]", "undefined", "null", "none", "NaN", "(null)", "unknown", "N/A", "anonymous", " "),
 ]
+WITHHELD = ("-2", ZERO, ZERO.replace("-", ""))
+"""Of those, the ones that say that the viewer is not to be told from others."""
 TOLD = "u={user_id}&d={device_id}&i={ifa}&s={session_id}&ip={ip}&r={request_id}&gpc={gpc}"
 
 
@@ -66,7 +69,7 @@ async def reason(player: httpx.AsyncClient, **asked: str) -> str | None:
 async def test_viewers_who_share_an_id_are_nobody_and_never_capped_together(
     player: httpx.AsyncClient, of_module: Databases, name: str, value: str
 ) -> None:
-    nobody = "consent" if value == "-2" else "no_user"
+    nobody = "consent" if value in WITHHELD else "no_user"
     assert [await reason(player, campaign_id="capped", **{name: value}) for _ in range(2)] == [nobody] * 2
     assert [await reason(player, placement_id="anybody", **{name: value}) for _ in range(3)] == [None] * 3
     async with connected(of_module.owner) as connection:
@@ -110,9 +113,9 @@ async def test_no_upstream_gets_a_shared_id(player: httpx.AsyncClient, network: 
     shared = dict.fromkeys(("user_id", "device_id", "ifa", "session_id", "request_id"), value)
     assert await reason(player, campaign_id="fetched", **shared) is None
     query, headers = await told(network)
-    unknown = "-2" if value == "-2" else "-1"
+    unknown = "-2" if value in WITHHELD else "-1"
     assert [query[key] for key in "udis"] == ["-1"] * 4
-    assert query["ip"] == ("-2" if value == "-2" else "127.0.0.1")
+    assert query["ip"] == ("-2" if value in WITHHELD else "127.0.0.1")
     assert query["r"] not in (value, "-1", unknown)
     assert value not in headers.values() or value in (" ", "0")
 
@@ -170,6 +173,13 @@ async def test_in_a_batch_shared_ids_are_nobodys_too(player: httpx.AsyncClient) 
     assert {line["no_fill_reason"] for line in lines} == {"no_user", "consent"}
     assert len({line["request_id"] for line in lines}) == len(requests)
     assert not {line["request_id"] for line in lines} & set(SHARED)
+
+
+async def test_a_macro_that_nobody_replaced_shows_in_the_metrics(player: httpx.AsyncClient) -> None:
+    await player.get("/vast", params={"campaign_id": "own", "user_id": "[UUID]", "gdpr": "maybe"})
+    metrics = (await player.get("/metrics")).text
+    for name in ("user_id", "gdpr"):
+        assert re.search(rf'adserver_parameters_ignored_total\{{parameter="{name}"\}} [1-9]', metrics)
 
 
 async def test_a_cookie_that_names_nobody_stands_in_for_nothing(player: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
 from app.errors import StoreUnavailable
+from app.observing.metrics import Metrics
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
@@ -101,7 +102,7 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
 async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
     observed: Observed, desk: AdDesk
 ) -> None:
-    app = Starlette(routes=TagUrl(desk, ClientReader([]), no_client_limits(), observed).routes())
+    app = Starlette(routes=TagUrl(desk, ClientReader([]), no_client_limits(), observed, Metrics()).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
