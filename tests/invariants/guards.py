@@ -449,11 +449,19 @@ GUARDS = [
     ),
     Guard(
         "I8",
-        "an upstream's document has no DOCTYPE",
+        "a document with a DOCTYPE is not parsed",
+        "app/vast/limits.py",
+        'raise UnusableVast("has a DOCTYPE")',
+        "pass",
+        "tests/unit/vast/test_limits.py::test_too_much_of_anything_is_refused_in_a_moment",
+    ),
+    Guard(
+        "I8",
+        "a document that was parsed has no DOCTYPE",
         "app/vast/parse.py",
         "if tree.docinfo.internalDTD is not None:",
         "if False:",
-        "tests/unit/vast/test_parse.py::test_what_cannot_be_used_is_refused_at_once",
+        "tests/unit/vast/test_parse.py::test_a_doctype_is_found_after_parsing_too",
     ),
     Guard(
         "I8",

@@ -4,6 +4,7 @@ import pytest
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
+from app.vast import limits
 from app.vast.parse import ADS_MAX, BODY_BYTES_MAX, CREATIVES_MAX, parse
 from tests.unit.vast.conftest import SAMPLES, needs_reference
 from tests.unit.vast.documents import inline, wrapper
@@ -48,6 +49,12 @@ def test_what_cannot_be_used_is_refused_at_once(body):
     with pytest.raises(UnusableVast):
         parse(body)
     assert time.process_time() - started < 0.5
+
+
+def test_a_doctype_is_found_after_parsing_too(monkeypatch):
+    monkeypatch.setattr(limits, "check", lambda body: None)
+    with pytest.raises(UnusableVast, match="DOCTYPE"):
+        parse(b"<!DOCTYPE VAST>" + inline())
 
 
 def test_entities_are_not_read_from_files(tmp_path):
