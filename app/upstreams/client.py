@@ -51,7 +51,7 @@ class UpstreamClient:
     """GETs documents. `tag` follows URLs that the operator wrote, `stranger` those found in somebody's document.
 
     Every connection must lead to a public address or into one of `allowed_networks`, but for a tag whose host is
-    written as an address: what a name resolves to is up to whoever runs its DNS, and may change.
+    written as an address: what a name resolves to is decided by its DNS server, and may change.
     """
 
     def __init__(

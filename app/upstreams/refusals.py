@@ -1,4 +1,4 @@
-"""Why each upstream's last answer was of no use: for whoever has to find out what it sends."""
+"""Why each upstream's last answer was refused, for operators who need to know what it sends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -167,7 +167,7 @@ class _ClickUrl:
             return problem(400, "is missing or was altered", field="t")
         if ref.destination is None:
             return problem(400, "leads nowhere", field="t")
-        # Whoever clicks hours later wants to go there all the same.
+        # A viewer who clicks hours later still wants to go there.
         if ref.expires_at <= datetime.now(UTC):
             self._observer.beacons("refused", 1)
         elif not self._client_limits.allows("click", peer_of(scope), headers_of(scope["headers"])):

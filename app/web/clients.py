@@ -124,6 +124,6 @@ def opts_out(headers: Headers) -> bool:
 
 
 def fill_from_headers(values: dict[str, str], headers: Headers) -> None:
-    """Adds the parameter that a header stands in for: an opt-out holds, whatever the query says."""
+    """Adds the parameter that a header replaces: an opt-out holds, whatever the query says."""
     if opts_out(headers):
         values["gpc"] = "1"

@@ -64,7 +64,7 @@ def _session_id(value: str) -> str | None:
 
 
 def _request_id(value: str) -> str | None:
-    """A hash stands in for an id that has other characters than can be echoed, so that it still finds its answer."""
+    """Replaces an id with characters that cannot be echoed by its hash, so that a retry still finds its answer."""
     if names_nobody(value):
         return None
     if REQUEST_ID.fullmatch(value):

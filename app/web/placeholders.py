@@ -69,7 +69,7 @@ _BARE_MACRO = re.compile(r"ROKU_ADS_[A-Z_]+|(?:[A-Z]+_)+(?:ID|IFA|IDFA|GAID|UID|
 
 
 def says_nothing(value: str) -> bool:
-    """Whether a value, not empty, stands in for none: -1, -2, null, nothing but punctuation, or a macro."""
+    """Whether a value, not empty, means no value: -1, -2, null, nothing but punctuation, or a macro."""
     if value[0].isalnum():
         return value.lower() in NO_VALUE or value.startswith("ROKU_ADS_")
     return value in NO_VALUE or any(map(_is_nothing, _decodings(value)))
