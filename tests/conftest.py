@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
@@ -9,6 +10,10 @@ from app.launch.databases import let_roles_in
 from app.launch.migrating import migrate
 from app.store.roles import APP, FINANCE
 from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
+
+# Other programs on the machine may hold up an example, and its drawing, for longer than Hypothesis allows.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
