@@ -9,22 +9,20 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
-from app.assembly.books_watch import BooksWatch
-from app.assembly.gauges import Gauges
-from app.assembly.readiness import Readiness
-from app.assembly.request_tally import RequestTally
-from app.assembly.setup_desk import SetupDesk
-from app.assembly.upstream_ads import UpstreamAds
-from app.assembly.upstream_documents import UpstreamDocuments
-from app.assembly.upstream_health import UpstreamStatuses
-from app.assembly.upstream_refusals import SharedRefusals
-from app.books.beacon_lane import BeaconLane
-from app.books.maintenance import Maintenance
+from app.beacons.lane import BeaconLane
+from app.campaign_file.campaign_admin import SetupDesk
 from app.errors import AdServerError
-from app.observing.logs import LineWriter, RequestLog, configure
-from app.observing.metrics import Metrics
-from app.observing.tracing import Tracing
-from app.observing.tracing import is_configured as tracing_is_configured
+from app.maintenance.tasks import Maintenance
+from app.observability.gauges import Gauges
+from app.observability.ledger_health import BooksWatch
+from app.observability.logs import LineWriter, RequestLog, configure
+from app.observability.metrics import Metrics
+from app.observability.readiness import Readiness
+from app.observability.request_counts import RequestTally
+from app.observability.tracing import Tracing
+from app.observability.tracing import is_configured as tracing_is_configured
+from app.observability.upstream_health import UpstreamStatuses
+from app.observability.upstream_refusals import SharedRefusals
 from app.privacy import identification_allowed
 from app.serving.admission import Admission
 from app.serving.adserver import AdServer, Limits
@@ -33,12 +31,14 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
 from app.serving.spans import NO_SPANS
 from app.serving.tokens import TokenSigner
+from app.serving.upstream_ads import UpstreamAds
 from app.serving.viewing import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
+from app.vast.compiled_document import UpstreamDocuments
 from app.web.admin import Admin
 from app.web.admin_token import AdminToken, TokenRefusals
 from app.web.beacons import Beacons

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import asyncpg
 from asyncpg import Connection, Record
 
-from app.books import reconciling
-from app.store.reconcile import Disagreement
+from app.accounting import reconcile as reconciliation
+from app.store.ledger_checks import Disagreement
 
 BOOKED = """
 SELECT count(*) FROM spend_ledger WHERE kind = $1 AND booked_at >= $2 AND booked_at < $3
@@ -98,6 +98,6 @@ async def reconcile(url: str) -> None:
         wrong.extend(f"{rule}: {one.campaign_id}: {one.explanation}" for one in disagreements)
 
     async with connected(url) as connection:
-        await reconciling.reconcile(connection, note)
+        await reconciliation.reconcile(connection, note)
     if wrong:
         raise RuntimeError(f"the books do not agree: {wrong[0]}, and {len(wrong) - 1} more")

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from asyncpg import Connection, Record
 
-from app.store.reconcile import disagreements, take_time
+from app.store.ledger_checks import disagreements, take_time
 from bench.books import connected
 from bench.scale import CAMPAIGNS, FULL
 from bench.stage import set_up

@@ -11,7 +11,7 @@ import time
 
 from alembic import command
 
-from app.launch.migrating import migrate, patiently
+from app.launch.migrate import migrate, patiently
 from app.store.revision import alembic_config
 from bench import loads
 from bench.books import connected, reconcile

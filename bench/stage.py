@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from app.embedded import EmbeddedPostgres
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.store.roles import APP, let_in
 from bench import redis_server
 from bench.books import connected, snapshot_held

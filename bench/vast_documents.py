@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import Event
+from app.vast.compiled_document import UpstreamDocuments
 
 BASE_URL = "https://ads.example"
 SIZE_BYTES = 4096

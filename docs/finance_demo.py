@@ -13,14 +13,14 @@ from uuid import UUID
 import asyncpg
 from asyncpg import Connection, Record
 
-from app.books.closing import close
-from app.books.corrections import Adjustment, Reversal, adjust, reverse
-from app.books.maintenance import Maintenance
-from app.books.settlement import settle
-from app.campaign_file.applying import apply
-from app.campaign_file.reading import read_draft
+from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
+from app.accounting.month_close import close
+from app.beacons.settlement import settle
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_draft
 from app.launch.databases import command_store
-from app.store import budgets, requests
+from app.maintenance.tasks import Maintenance
+from app.store import budgets, request_counts
 from app.store.budgets import Payment
 from app.store.connections import Store
 from app.store.holds import Beacon
@@ -132,7 +132,7 @@ async def _trade(store: Store, random: Random, day: date) -> None:
                 refusals = (await budgets.spend(connection, asked)).refusals
             served = [one for no, one in enumerate(asked) if no not in refusals]
             await settle(connection, _beacons(random, served, day))
-            await requests.add(connection, Counter(refusals.get(no, "served") for no in range(count)))
+            await request_counts.add(connection, Counter(refusals.get(no, "served") for no in range(count)))
 
 
 def _payment(random: Random, campaign_id: str) -> Payment:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.store.roles import FINANCE
 from docs.finance_demo import make_books
 

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-import app.store.books_schema  # noqa: F401  Its tables join the others in `metadata`.
+import app.store.accounting_tables  # noqa: F401  Its tables join the others in `metadata`.
 from app.errors import MisconfiguredServer
-from app.launch.configuring import settings_from_environment
+from app.launch.env_settings import settings_from_environment
 from app.store.connections import DIALECT, KEEPALIVES, open_connection
-from app.store.schema import is_managed, metadata
+from app.store.tables import is_managed, metadata
 from app.store.url_parameters import read_url
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it

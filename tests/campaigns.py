@@ -3,8 +3,8 @@
 import tomllib
 from decimal import Decimal
 
-from app.campaign_file.applying import apply
-from app.campaign_file.reading import read_draft
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_draft
 from app.launch.databases import command_store
 
 

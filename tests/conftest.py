@@ -7,7 +7,7 @@ from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.store.roles import APP, FINANCE
 from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
 

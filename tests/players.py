@@ -11,8 +11,8 @@ from typing import Self
 import aiohttp
 import asyncpg
 
-from app.books.reconciling import reconcile
-from app.store.reconcile import Disagreement
+from app.accounting.reconcile import reconcile
+from app.store.ledger_checks import Disagreement
 from tests.launched import Launched
 from tests.served_ads import serves_of
 from tests.valid_vast import assert_valid

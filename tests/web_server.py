@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.observing.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.web.admin_token import AdminToken, TokenRefusals
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from app.books import closing, reconciling
-from app.books.closing import Verdict
-from app.books.dates import parse_month
-from app.books.maintenance import Maintenance
-from app.commands.in_use import connected, progress, ready_database
+from app.accounting import month_close
+from app.accounting import reconcile as reconciliation
+from app.accounting.dates import parse_month
+from app.accounting.month_close import Verdict
+from app.commands.command_context import connected, progress, ready_database
 from app.errors import AdServerError
-from app.launch.configuring import settings_from_environment
 from app.launch.databases import command_store
-from app.store.closing import ClosedMonth
-from app.store.reconcile import RULES, Disagreement
+from app.launch.env_settings import settings_from_environment
+from app.maintenance.tasks import Maintenance
+from app.store.closed_months import ClosedMonth
+from app.store.ledger_checks import RULES, Disagreement
 
 DISAGREE = 1
 
@@ -34,7 +35,7 @@ def reconcile() -> None:
 
     async def run(url: str) -> int:
         async with connected(url) as connection:
-            return await reconciling.reconcile(connection, _print_rule)
+            return await reconciliation.reconcile(connection, _print_rule)
 
     with ready_database() as url:
         found = asyncio.run(run(url))
@@ -69,7 +70,7 @@ def close(month: Annotated[str, typer.Argument(help="A UTC month that is over, s
     async def run(url: str) -> ClosedMonth:
         with progress("entries") as show:
             async with connected(url) as connection:
-                return await closing.close(connection, first_day, show)
+                return await month_close.close(connection, first_day, show)
 
     with ready_database() as url:
         typer.echo(_month_line(asyncio.run(run(url))))
@@ -83,7 +84,7 @@ def verify() -> None:
     async def run(url: str) -> int:
         with progress("entries") as show:
             async with connected(url) as connection:
-                return await closing.verify(connection, verdicts.append, show)
+                return await month_close.verify(connection, verdicts.append, show)
 
     with ready_database() as url:
         faults = asyncio.run(run(url))
@@ -107,5 +108,5 @@ def _print_rule(rule: str, wrong: list[Disagreement], seconds: float) -> None:
         typer.echo(
             f"{'':10}  {one.campaign_id}: {one.subject}: {one.explanation}: expected {one.expected}, is {one.actual}"
         )
-    if len(wrong) == reconciling.LIMIT:
-        typer.echo(f"{'':10}  and there may be more; these are the first {reconciling.LIMIT}")
+    if len(wrong) == reconciliation.LIMIT:
+        typer.echo(f"{'':10}  and there may be more; these are the first {reconciliation.LIMIT}")

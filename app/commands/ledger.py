@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 from asyncpg import Connection, Record
 
-from app.books import corrections
-from app.books.corrections import Adjustment, Booked, Reversal, parse_amount
-from app.books.dates import in_the_books, parse_day, parse_moment
-from app.commands.in_use import connected, ready_database
+from app.accounting import corrections
+from app.accounting.corrections import Adjustment, Booked, Reversal, parse_amount
+from app.accounting.dates import in_the_books, parse_day, parse_moment
+from app.commands.command_context import connected, ready_database
 from app.errors import InvalidEntry
-from app.launch.configuring import settings_from_environment
 from app.launch.databases import database_in_use
+from app.launch.env_settings import settings_from_environment
 from app.store.ledger import Balance, balances_as_of
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]

@@ -10,7 +10,7 @@ import typer
 
 from app.commands.roles import Role, url_of
 from app.embedded import packaged_psql
-from app.launch.configuring import settings_from_environment
+from app.launch.env_settings import settings_from_environment
 from app.store.urls import split_password
 
 

@@ -9,12 +9,12 @@ from typing import IO, Annotated
 
 import typer
 
-from app.books.dates import parse_day
-from app.books.reports import CsvWriter, Format, Span, TableWriter, Writer, parquet_writer, parse_by, write_spend
-from app.commands.in_use import connected, progress
+from app.accounting.dates import parse_day
+from app.accounting.reports import CsvWriter, Format, Span, TableWriter, Writer, parquet_writer, parse_by, write_spend
+from app.commands.command_context import connected, progress
 from app.errors import AdServerError, InvalidEntry
-from app.launch.configuring import settings_from_environment
 from app.launch.databases import database_in_use
+from app.launch.env_settings import settings_from_environment
 
 report = typer.Typer(name="report", help="Reports on money.", no_args_is_help=True)
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from app.commands.roles import Role, url_of
-from app.launch import migrating, running
-from app.launch.configuring import settings_from_environment
+from app.launch import migrate as migration
+from app.launch import server
 from app.launch.databases import Database, database_in_use
+from app.launch.env_settings import settings_from_environment
 from app.launch.exposure import with_reachable_public_url
 from app.settings import Settings
 
@@ -23,20 +24,20 @@ def register(app: typer.Typer) -> None:
 def run() -> None:
     """Start all of it: a database unless one is configured, its migrations, demo content, and the server."""
     settings = _settings_to_serve_with()
-    running.run(settings, typer.echo, lambda database: typer.echo(_welcome(settings, database)))
+    server.run(settings, typer.echo, lambda database: typer.echo(_welcome(settings, database)))
 
 
 def serve() -> None:
     """Start the server alone, on a database that is migrated."""
     settings = _settings_to_serve_with()
-    running.serve(settings, typer.echo, lambda: typer.echo(f"Serving on {settings.beacon_base_url}"))
+    server.serve(settings, typer.echo, lambda: typer.echo(f"Serving on {settings.beacon_base_url}"))
 
 
 def migrate() -> None:
     """Bring the schema of the database in use to what this version needs."""
     with database_in_use(settings_from_environment(), make=True) as url:
-        migrating.migrate(url, lambda revision: typer.echo(f"Migrated to {revision}."), on_wait=typer.echo)
-        migrating.require_schema(url)
+        migration.migrate(url, lambda revision: typer.echo(f"Migrated to {revision}."), on_wait=typer.echo)
+        migration.require_schema(url)
 
 
 def dsn(role: Annotated[Role, typer.Option(help="Who connects.")] = Role.OWNER) -> None:

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from app.assembly.explaining import Explanation
-from app.assembly.explaining import explain as explain_request
-from app.campaign_file.applying import Applied
-from app.campaign_file.applying import apply as apply_draft
-from app.campaign_file.reading import read_file
-from app.campaign_file.writing import toml
-from app.commands.in_use import ready_database, secrets_in_use
+from app.campaign_file.apply import Applied
+from app.campaign_file.apply import apply as apply_draft
+from app.campaign_file.exporter import toml
+from app.campaign_file.parser import read_file
+from app.commands.command_context import ready_database, secrets_in_use
 from app.launch.databases import command_store
 from app.privacy.identification import identification_allowed
+from app.serving.explain import Explanation
+from app.serving.explain import explain as explain_request
 from app.serving.keys import hash_key
 from app.store import catalog
 from app.web.query import ad_request, parameters_of

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from app.books import forgetting
-from app.books.forgetting import Forgotten
-from app.commands.in_use import connected, ready_database, secrets_in_use
+from app.commands.command_context import connected, ready_database, secrets_in_use
+from app.maintenance import erasure
+from app.maintenance.erasure import Forgotten
 from app.serving.keys import device_key, hash_key, user_key
 
 users = typer.Typer(name="users", help="What is kept of viewers.", no_args_is_help=True)
@@ -33,7 +33,7 @@ def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id
     async def run(url: str) -> Forgotten:
         user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
         async with connected(url) as connection:
-            return await forgetting.forget(connection, user_keys)
+            return await erasure.forget(connection, user_keys)
 
     with ready_database() as url:
         forgotten = asyncio.run(run(url))

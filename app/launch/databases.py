@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from app.embedded import EmbeddedPostgres, has_cluster, running_dsn
 from app.errors import MisconfiguredServer, StoreUnavailable
-from app.launch.configuring import warn_of_ignored
-from app.launch.interruption import Interruption
+from app.launch.env_settings import warn_of_ignored
+from app.launch.shutdown_signal import Interruption
 from app.settings import Settings
 from app.store.connections import UNAVAILABLE, Store, Timeouts, connect
 from app.store.roles import APP, FINANCE, let_in

@@ -7,12 +7,12 @@ from decimal import Decimal
 from importlib.resources import files
 from urllib.parse import urlsplit
 
-from app.campaign_file.applying import apply
-from app.campaign_file.reading import read_draft
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_draft
 from app.errors import MisconfiguredServer
 from app.launch.databases import command_store
-from app.launch.listening import free_port, require_free
-from app.launch.processes import KeptProcess
+from app.launch.sockets import free_port, require_free
+from app.launch.supervisor import KeptProcess
 from app.settings import Settings
 from app.store import demo
 from app.store.connections import connect

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.launch.launched import LaunchedServer
-from app.launch.listening import shared_socket
+from app.launch.child_server import LaunchedServer
+from app.launch.sockets import shared_socket
 
 VIDEO = files("app.web") / "static" / "ad.mp4"
 GRACE_S = 1

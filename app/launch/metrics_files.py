@@ -5,8 +5,8 @@ from pathlib import Path
 
 from prometheus_client import multiprocess
 
-from app.assembly.upstream_refusals import REFUSAL_FILES
 from app.errors import MisconfiguredServer
+from app.observability.upstream_refusals import REFUSAL_FILES
 from app.settings import Settings
 
 METRICS_FILES = "*_[0-9]*.db"

@@ -6,10 +6,10 @@ import sys
 
 import uvicorn
 
+from app.launch.child_server import LaunchedServer
 from app.launch.connection_limits import CONNECTIONS_MAX, FILES_RESERVED, KEEP_ALIVE_S
 from app.launch.http_protocol import OneWriteProtocol
-from app.launch.launched import LaunchedServer
-from app.launch.listening import shared_socket
+from app.launch.sockets import shared_socket
 from app.settings import Settings
 
 APPLICATION = "app.main:create_app"

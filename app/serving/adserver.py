@@ -12,7 +12,7 @@ from asyncpg import Connection, Record
 
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
 from app.errors import UpstreamFailed
-from app.grouping import GATHER_MAX_S, HELD_UP_S
+from app.group_scheduler import GATHER_MAX_S, HELD_UP_S
 from app.serving.admission import Admission
 from app.serving.answers import Answers
 from app.serving.catalogs import CatalogHolder

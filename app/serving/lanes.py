@@ -12,7 +12,7 @@ from asyncpg import Connection, Record
 
 from app.domain import NoFillReason
 from app.errors import StoreUnavailable
-from app.grouping import Grouping
+from app.group_scheduler import Grouping
 from app.serving.tickets import NoFill, Ticket
 from app.store.connections import Store, is_lost_connection
 

@@ -18,7 +18,7 @@ from app.upstreams.failures import AD, LOST, OF_OURS, FailureKind, NotAnswered
 from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
 from app.upstreams.latencies import Latencies
 from app.upstreams.refusals import Refusals
-from app.vast.unwrap import WrapperError
+from app.vast.wrapper_rules import WrapperError
 
 ATTEMPTS = 2
 RETRY_JITTER_S = 0.02

@@ -13,7 +13,7 @@ from app.upstreams.client import UpstreamClient, Wrap, as_it_is
 from app.upstreams.fetched import Documents, UpstreamObserver
 from app.upstreams.latencies import Latencies
 from app.upstreams.quota import QuotaLease, RateLimit
-from app.upstreams.unwrapping import Unwrapper
+from app.upstreams.wrapper_resolver import Unwrapper
 
 
 class Upstreams:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.assembly.setup_desk import Changed, SetupDesk, Spending
+from app.campaign_file.campaign_admin import Changed, SetupDesk, Spending
 from app.campaign_file.fields import exact_number, first_repeated
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus

@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.assembly.readiness import Readiness
-from app.assembly.upstream_health import UpstreamStatuses
-from app.observing.metrics import Metrics
-from app.observing.reading import stats
+from app.observability.metric_snapshots import stats
+from app.observability.metrics import Metrics
+from app.observability.readiness import Readiness
+from app.observability.upstream_health import UpstreamStatuses
 from app.web.ports import Figures
 
 DETAILS = ("schema", "schema_needed", "breakers")

@@ -15,7 +15,7 @@ import pytest
 
 from app.serving.keys import hash_key, user_key
 from app.store.connections import Store
-from tests.integration.books.world import (
+from tests.integration.accounting.world import (
     PRICE,
     balance,
     campaign,

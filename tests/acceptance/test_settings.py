@@ -22,7 +22,7 @@ from app.settings import Settings
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
-from tests.integration.books.world import set_clock
+from tests.integration.accounting.world import set_clock
 from tests.invariants.world import somebody_waits
 from tests.launched import Launched
 from tests.players import AUTHORIZED, Players, becomes, connected, connections, serving

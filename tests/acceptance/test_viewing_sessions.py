@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.books.maintenance import Maintenance
 from app.launch.databases import command_store
+from app.maintenance.tasks import Maintenance
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.clock import set_clock

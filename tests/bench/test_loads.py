@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from app.campaign_file.reading import read_file
+from app.campaign_file.parser import read_file
 from bench.catalog import campaign_file
 from bench.loads import Loaded, read_wrk
 from bench.plot import Point, draw

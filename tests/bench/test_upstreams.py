@@ -4,7 +4,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from app.campaign_file.reading import read_draft
+from app.campaign_file.parser import read_draft
 from bench.upstreams import campaigns, page
 from bench.upstreams.audience import Seen
 from bench.upstreams.misbehaving import PRIMARY, Behaviour, Stagehand, document

@@ -10,7 +10,7 @@ import pytest
 
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.serving.keys import hash_key, request_key
 from app.store.roles import APP
 from tests.campaigns import own_campaign, placement, set_up

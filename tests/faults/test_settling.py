@@ -10,14 +10,14 @@ import aiohttp
 import psutil
 import pytest
 
-from app.books.settlement import sweep
+from app.beacons.settlement import sweep
 from app.domain import Event
 from app.embedded import EmbeddedPostgres
 from app.launch.databases import let_roles_in
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.serving.tokens import TokenSigner
 from app.store.roles import APP
-from tests.integration.books.world import PRICE, campaign, open_store, serve_many, set_clock, set_up
+from tests.integration.accounting.world import PRICE, campaign, open_store, serve_many, set_clock, set_up
 from tests.launched import Launched
 from tests.players import SECRETS, becomes, connected, disagreements, serving
 from tests.postgres import temporary_postgres

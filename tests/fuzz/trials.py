@@ -14,7 +14,7 @@ from app.vast.parse import Parsed, parse
 from app.vast.render import document as vast_document
 from app.vast.schema import V1_0
 from app.vast.trackers import ad_fragments, with_trackers
-from app.vast.unwrap import admitted
+from app.vast.wrapper_rules import admitted
 from tests.fuzz.documents import document, grown
 from tests.unit.privacy.strings import ALPHABET, gpp, tc_string, us_section
 from tests.unit.vast.conftest import BASE_URL, VALUES

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from app.books import beacon_lane
-from app.books.beacon_lane import BeaconLane
-from app.books.settlement import Settlement, settle
+from app.beacons import lane as lane_module
+from app.beacons.lane import BeaconLane
+from app.beacons.settlement import Settlement, settle
 from app.domain import Event
 from app.store.budgets import Payment
 from app.store.connections import Store
@@ -127,7 +127,7 @@ async def test_when_the_queue_is_full_a_beacon_is_dropped_at_once_and_its_sender
 async def test_beacons_that_wait_for_a_lock_are_answered_in_time_and_counted_later(
     database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beacon_lane, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(lane_module, "PATIENCE_S", 0.2)
     await add_campaigns(store, ["locked", "free"])
     payments = await serve_ads(store, "locked", 3)
     (free,) = await serve_ads(store, "free", 1)
@@ -168,7 +168,7 @@ async def test_no_beacon_is_lost_when_postgres_ends_the_lanes_connections(databa
 async def test_no_beacon_is_lost_while_the_lanes_connections_lead_to_a_standby(
     database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beacon_lane, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(lane_module, "PATIENCE_S", 0.2)
     await add_campaigns(store, ["a"])
     (payment,) = await serve_ads(store, "a", 1)
     observed = Observed()
@@ -190,7 +190,7 @@ async def test_one_poisoned_beacon_fails_alone(database: str, store: Store, monk
             await connection.execute("SELECT 1 / 0")
         return await settle(connection, beacons)
 
-    monkeypatch.setattr(beacon_lane, "settle", settle_or_fail)
+    monkeypatch.setattr(lane_module, "settle", settle_or_fail)
     observed = Observed()
     async with running(store, observed) as lane:
         await asyncio.gather(*(count(lane, beacon(payment)) for payment in payments))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.books.beacon_lane import BeaconLane
+from app.beacons.lane import BeaconLane
 from app.domain import Event
 from app.serving.tokens import TokenSigner
 from app.store.budgets import Payment

@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 
 from app.errors import StoreUnavailable
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.store import connections
 from app.store.connections import connect
 from tests.integration.serves import open_store

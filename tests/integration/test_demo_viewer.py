@@ -8,9 +8,9 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.books.settlement import settle
-from app.campaign_file.applying import apply
-from app.campaign_file.reading import read_draft
+from app.beacons.settlement import settle
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_draft
 from app.errors import AdServerError
 from app.launch.demo import CAMPAIGN_FILE
 from app.serving.keys import hash_key, user_key
@@ -20,7 +20,7 @@ from app.store.connections import Store
 from app.store.demo import PUBLISHER_ID
 from app.web.demo import Demo
 from app.web.problems import on_error
-from tests.integration.books.world import beacon, campaign, payment, serve, set_up
+from tests.integration.accounting.world import beacon, campaign, payment, serve, set_up
 from tests.integration.serves import open_store
 from tests.web_server import served
 

@@ -25,7 +25,7 @@ ONCE_TEST = "tests/invariants/test_once.py"
 CONNECTIONS_TEST = "tests/invariants/test_connections.py"
 EVERY_AD_TEST = "tests/invariants/test_every_ad.py"
 DEADLINES_TEST = "tests/invariants/test_deadlines.py"
-HOLDS_TEST = "tests/integration/books/test_holds.py"
+HOLDS_TEST = "tests/integration/accounting/test_holds.py"
 BEACONS_TEST = "tests/integration/test_beacon_urls.py"
 TOKENS_TEST = "tests/unit/serving/test_tokens.py"
 ABUSE_TEST = "tests/invariants/test_abuse.py"
@@ -165,7 +165,7 @@ GUARDS = [
         ROLES,
         "CREATE TRIGGER entries_are_kept BEFORE UPDATE OR DELETE",
         "CREATE TRIGGER entries_are_kept AFTER INSERT",
-        "tests/integration/books/test_roles.py"
+        "tests/integration/accounting/test_roles.py"
         "::test_the_trigger_keeps_entries_even_from_a_role_that_was_granted_everything",
     ),
     Guard(
@@ -174,7 +174,7 @@ GUARDS = [
         CLOSING,
         "RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
         "RAISE NOTICE 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
-        "tests/integration/books/test_closing.py"
+        "tests/integration/accounting/test_month_close.py"
         "::test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_before",
     ),
     Guard(
@@ -229,7 +229,7 @@ GUARDS = [
     Guard(
         "I3",
         "an Ad with nothing to show is not sold",
-        "app/assembly/upstream_documents.py",
+        "app/vast/compiled_document.py",
         " for position, ad in enumerate(parsed.ads) if ad.is_playable)",
         " for position, ad in enumerate(parsed.ads))",
         f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.assembly.explaining import explain
 from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
+from app.serving.explain import explain
 from app.serving.keys import hash_key
 from app.serving.tickets import Served
 from app.web.query import ad_request

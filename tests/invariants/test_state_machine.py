@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from app.books.settlement import settle, sweep
+from app.beacons.settlement import settle, sweep
 from app.embedded import EmbeddedPostgres
 from app.errors import Conflict
 from app.serving.keys import hash_key, user_key

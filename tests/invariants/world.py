@@ -5,10 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
 
-from app.assembly.upstream_ads import UpstreamAds
-from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import NoFillReason
-from app.observing.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.serving.admission import Admission
 from app.serving.adserver import AdServer, Limits
 from app.serving.answers import Answers
@@ -17,9 +15,11 @@ from app.serving.context import open_context
 from app.serving.keys import hash_key, new_request_key
 from app.serving.tickets import NoFill, Served
 from app.serving.tokens import TokenSigner
+from app.serving.upstream_ads import UpstreamAds
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.service import Upstreams
+from app.vast.compiled_document import UpstreamDocuments
 from app.web.parameters import read_parameter
 from app.web.query import ad_request
 from tests.players import becomes, connected

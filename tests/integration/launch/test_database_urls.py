@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.launch.migrating import migrate
+from app.launch.migrate import migrate
 from app.store.connections import connect
 from tests.campaigns import own_campaign, set_up
 from tests.integration.serves import open_store

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.embedded import EmbeddedPostgres
-from app.launch.running import workers
+from app.launch.server import workers
 from app.settings import Settings
 from tests.launched import Launched, adserver, eventually, free_port, taken_port
 

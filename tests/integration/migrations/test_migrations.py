@@ -21,7 +21,7 @@ from pytest_alembic.tests import (
 
 from app.embedded import EmbeddedPostgres
 from app.errors import MisconfiguredServer, StoreUnavailable
-from app.launch.migrating import migrate, require_schema
+from app.launch.migrate import migrate, require_schema
 from app.store.connections import connect
 from app.store.revision import MIGRATIONS, alembic_config, current_revision, needed_revision, revisions
 from tests.launched import ADSERVER, adserver, environment

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.errors import StoreUnavailable
-from app.launch.migrating import migrate, require_schema
+from app.launch.migrate import migrate, require_schema
 from app.store.connections import connect
 from app.store.revision import MIGRATIONS
 from tests.postgres import temporary_postgres

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.campaign_file.applying import Applied, apply
-from app.campaign_file.reading import read_draft
+from app.campaign_file.apply import Applied, apply
+from app.campaign_file.parser import read_draft
 from app.domain import Catalog
 from app.store import catalog
 from app.store.connections import Store

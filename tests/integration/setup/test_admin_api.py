@@ -11,15 +11,15 @@ import pytest
 import structlog
 from starlette.applications import Starlette
 
-from app.assembly.setup_desk import SetupDesk
-from app.books.settlement import settle
+from app.beacons.settlement import settle
+from app.campaign_file.campaign_admin import SetupDesk
 from app.errors import AdServerError
 from app.serving.catalogs import CatalogHolder
 from app.store.connections import Store
 from app.web.admin import Admin
 from app.web.ports import Figures
 from app.web.problems import on_error
-from tests.integration.books.world import beacon, payment, serve
+from tests.integration.accounting.world import beacon, payment, serve
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
 from tests.unit.campaign_file.examples import document
 from tests.web_server import accepted_token, served

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.books.settlement import settle, sweep
+from app.beacons.settlement import settle, sweep
 from app.domain import Event
 from app.store.budgets import BudgetStatus, Payment, current_budgets
 from app.store.connections import Store
-from tests.integration.books.world import balance, beacon, connected, disagreements, payment, serve, set_clock
+from tests.integration.accounting.world import balance, beacon, connected, disagreements, payment, serve, set_clock
 from tests.integration.setup.files import apply_document, owned
 
 HELD = {"billing": "impression"}

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from app.campaign_file.applying import apply
-from app.campaign_file.reading import read_file
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_file
 from app.store.connections import Store
 
 PAGE = Path(__file__).parents[3] / "docs" / "campaign-file.md"

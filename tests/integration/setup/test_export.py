@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.campaign_file.applying import apply
+from app.campaign_file.apply import apply
+from app.campaign_file.exporter import money, toml
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
-from app.campaign_file.reading import Draft, read_draft
-from app.campaign_file.writing import money, toml
+from app.campaign_file.parser import Draft, read_draft
 from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog
 from app.store import catalog
 from app.store.connections import Store

@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
-from app.books.settlement import settle, sweep
+from app.beacons.settlement import settle, sweep
 from app.domain import Event
 from app.errors import InvalidFile
 from app.store.budgets import Payment
 from app.store.connections import Store
-from tests.integration.books.world import (
+from tests.integration.accounting.world import (
     balance,
     beacon,
     connected,

@@ -4,7 +4,7 @@ import copy
 from datetime import UTC, datetime
 from typing import Any
 
-from app.campaign_file.reading import read_draft
+from app.campaign_file.parser import read_draft
 from app.errors import FileFault
 
 Document = dict[str, Any]

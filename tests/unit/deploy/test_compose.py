@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from app.launch.exposure import require_strong_secrets
-from app.launch.processes import STOP_S
-from app.observing.logs import CLOSE_S
+from app.launch.supervisor import STOP_S
+from app.observability.logs import CLOSE_S
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]

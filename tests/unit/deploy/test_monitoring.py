@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from app.observing.families import Families
+from app.observability.metric_definitions import Families
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -25,7 +25,7 @@ promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installe
 
 
 def series() -> set[str]:
-    """The names under which Prometheus knows the metrics of app/observing/families.py."""
+    """The names under which Prometheus knows the metrics of app/observability/metric_definitions.py."""
     registry = CollectorRegistry()
     Families(registry)
     endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}

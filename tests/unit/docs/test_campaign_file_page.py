@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from app.campaign_file import models
 from app.campaign_file.models import TABLES
-from app.campaign_file.reading import read_draft
+from app.campaign_file.parser import read_draft
 
 PAGE = (Path(__file__).parents[3] / "docs" / "campaign-file.md").read_text()
 EXAMPLE = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 from prometheus_client import CollectorRegistry
 
-from app.assembly.readiness import Look
-from app.assembly.upstream_health import UpstreamStatus
-from app.observing.families import Families
-from app.observing.reading import Stats, UpstreamHealth
+from app.observability.metric_definitions import Families
+from app.observability.metric_snapshots import Stats, UpstreamHealth
+from app.observability.readiness import Look
+from app.observability.upstream_health import UpstreamStatus
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "operations.md").read_text()

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from app.assembly.upstream_documents import UpstreamDocuments
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
+from app.vast.compiled_document import UpstreamDocuments
 from app.vast.limits import ATTRIBUTES_MAX, ELEMENTS_MAX, MARKUP_MAX, NAMESPACES_MAX, REFERENCES_MAX
 from app.vast.parse import BODY_BYTES_MAX, CREATIVES_MAX, EMPTY_ADS_MAX, parse
 from tests.unit.vast.conftest import BASE_URL

@@ -10,7 +10,7 @@ from app.errors import UnusableVast
 from app.vast.merge import NODES_MAX, merge, splice
 from app.vast.parse import Parsed, parse
 from app.vast.trackers import with_trackers
-from app.vast.unwrap import admitted
+from app.vast.wrapper_rules import admitted
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
 from tests.unit.vast.documents import inline, wrapper
 from tests.unit.vast.test_convert import unless_4_0_knows_no_better

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.observing.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.web.client_limits import ADDRESSES_MAX, BURST_S, AddressRates, ClientLimits
 from app.web.clients import ClientReader
 

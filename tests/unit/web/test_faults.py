@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
 from app.errors import StoreUnavailable
-from app.observing.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext

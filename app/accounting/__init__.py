@@ -1,0 +1,1 @@
+"""Accounting: the ledger, corrections, month close, reconciliation and reports."""

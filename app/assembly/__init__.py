@@ -1,1 +1,0 @@
-"""Where siblings meet: what serving needs of upstreams, put together for the composition root."""

@@ -1,0 +1,1 @@
+"""Beacons: counted in batches, and settled into money."""

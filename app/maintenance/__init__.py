@@ -1,0 +1,1 @@
+"""What keeps the tables in shape: periodic tasks, and the erasure of viewers."""

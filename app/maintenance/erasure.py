@@ -1,0 +1,58 @@
+"""Forgetting a viewer: the keys that stand for one leave the database, and the books stay what they are."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from asyncpg import Connection, InsufficientPrivilegeError, Record, SerializationError
+
+from app.errors import AdServerError
+from app.store import viewer_erasure
+from app.store.ledger_checks import take_time
+
+ATTEMPTS_MAX = 10
+"""The first attempt fails if an ad is on its way to the user, and ten if ads come faster than anybody watches them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How many rows lost their keys, or were removed."""
+
+    serves: int
+    counts: int
+    sessions: int
+    documents: int = 0
+
+
+async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
+    """Forgets whom these keys stand for, at once; an ad that is served meanwhile may stay, with its count.
+
+    Raises AdServerError if the role may not, or if they are served ads at every attempt.
+    """
+    async with connection.transaction(readonly=True):
+        await take_time(connection)
+        watched = await viewer_erasure.sessions_watched(connection, user_keys)
+    for _ in range(ATTEMPTS_MAX):
+        # They were served an ad between the snapshot and the locks, and the next snapshot has it.
+        with suppress(SerializationError):
+            return await _forget(connection, user_keys, watched)
+    raise AdServerError("the user is served one ad after the other: try again later")
+
+
+async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID], watched: Sequence[UUID]) -> Forgotten:
+    """One attempt. Counts and serves go by one snapshot, so that those that stay agree as well."""
+    async with connection.transaction(isolation="repeatable_read"):
+        await viewer_erasure.hold_partitions(connection)
+        await take_time(connection)
+        session_ids = await viewer_erasure.lock_sessions(connection, user_keys, watched)
+        # Before the serves, which take long to find: from here on nobody counts where the snapshot has a count.
+        counts, sessions = await viewer_erasure.forget_counts_and_sessions(connection, user_keys, session_ids)
+        serves = documents = 0
+        try:
+            for day in await viewer_erasure.served_days(connection, user_keys, session_ids):
+                documents += await viewer_erasure.forget_documents(connection, user_keys, session_ids, day)
+                serves += await viewer_erasure.forget_serves(connection, user_keys, session_ids, day)
+        except InsufficientPrivilegeError as error:
+            raise AdServerError("only the owner of the database may forget a user") from error
+    return Forgotten(serves, counts, sessions, documents)

@@ -1,0 +1,71 @@
+"""How this worker's requests ended, for finance: counted in plain numbers, and written down every few seconds."""
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+
+import asyncpg
+import structlog
+
+from app.errors import StoreUnavailable
+from app.store import request_counts
+from app.store.connections import Store
+
+log = structlog.get_logger()
+
+INTERVAL_S = 10.0
+"""A worker that is killed loses what it counted in this time: it is a statistic, not a book."""
+
+
+class RequestObserver(Protocol):
+    """Who counts requests too."""
+
+    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+        """A request was answered."""
+
+
+class RequestTally:
+    """Start it in the running event loop, and stop it before its store is closed."""
+
+    def __init__(self, store: Store, observer: RequestObserver) -> None:
+        self._store = store
+        self._observer = observer
+        self._counts: Counter[str] = Counter()
+        self._writing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Writes down from now on."""
+        self._writing = asyncio.create_task(self._write_forever(), name="request-tally")
+
+    async def stop(self) -> None:
+        """Writes down for the last time."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self.write()
+
+    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+        """Counts a request, and passes on that it was answered."""
+        self._observer.request(request_id, status, outcome, seconds)
+        self._counts[outcome] += 1
+
+    async def write(self) -> None:
+        """Adds what was counted to the day's numbers; while the database cannot take it, it is kept."""
+        counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        written = False
+        try:
+            async with self._store.connection() as connection:
+                await request_counts.add(connection, counts)
+            written = True
+        except (StoreUnavailable, asyncpg.PostgresError) as error:
+            log.warning("requests not written down yet", reason=str(error))
+        finally:
+            if not written:
+                self._counts += counts
+
+    async def _write_forever(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            await self.write()

@@ -1,0 +1,35 @@
+"""What finance reads: views that are a contract, and a page of questions whose answers are real."""
+
+from pathlib import Path
+
+from app.embedded import EmbeddedPostgres
+from docs.finance_demo import make_books
+from docs.finance_page import PAGE, QUESTION, renewed
+from tests.integration.accounting.world import connected, disagreements
+
+CONTRACT = Path(__file__).with_name("finance_contract.txt")
+
+VERSION = "SELECT obj_description('finance'::regnamespace)"
+COLUMNS = """
+SELECT format('%s.%s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod))
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'finance'::regnamespace AND a.attnum > 0 ORDER BY c.relname, a.attnum
+"""
+
+
+async def test_the_contract_changes_with_its_version_alone(finance_database: str) -> None:
+    """A column that is added makes it version 1.2; none ever changes or goes: it stays beside the better one."""
+    async with connected(finance_database) as connection:
+        version = (await connection.fetchval(VERSION)).rpartition(", ")[2]
+        columns = [row[0] for row in await connection.fetch(COLUMNS)]
+    assert CONTRACT.read_text().splitlines() == [version, *columns]
+
+
+async def test_the_answers_in_the_page_are_what_finance_has_in_psql(
+    postgres: EmbeddedPostgres, database: str, finance_database: str
+) -> None:
+    await make_books(database)
+    page = PAGE.read_text()
+    assert len(QUESTION.findall(page)) == page.count("```sql")
+    assert renewed(page, postgres.programs / "psql", finance_database) == page
+    assert await disagreements(database) == []

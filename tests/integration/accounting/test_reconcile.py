@@ -1,0 +1,109 @@
+"""Each way in which the books can be wrong is found, and books that are right are left in peace."""
+
+from uuid import uuid4
+
+import pytest
+
+from app.beacons.settlement import settle, sweep
+from app.domain import Event
+from app.store.connections import Store
+from tests.integration.accounting.world import (
+    beacon,
+    campaign,
+    connected,
+    disagreements,
+    payment,
+    serve,
+    serve_many,
+    set_up,
+)
+
+CAPPED = campaign(
+    "capped",
+    billing="serve",
+    budgets={"lifetime": "1000", "day": "500", "hour": "100"},
+    frequency_caps=[{"impressions": 3, "per": "day"}, {"impressions": 9, "per": "lifetime"}],
+)
+
+
+async def make_books(store: Store) -> None:
+    """Charges, settled, released and open holds, and users at their cap."""
+    await set_up(store, CAPPED, campaign("held", budgets={"lifetime": "1000", "day": "500"}, hold_ttl_s=60))
+    await serve_many(store, "capped", 20)
+    served = await serve_many(store, "held", 30)
+    user = uuid4()
+    async with store.serving_connection() as connection:
+        for _ in range(5):
+            await serve(connection, [payment("capped", user)])
+        await settle(connection, [beacon(one) for one in served[:10]])
+        await settle(connection, [beacon(one, Event.ERROR) for one in served[10:15]])
+    assert await sweep(store) == 0
+
+
+async def test_books_that_are_right_show_nothing(store: Store, database: str) -> None:
+    await make_books(store)
+    assert await disagreements(database) == []
+
+
+async def test_the_servers_and_finances_roles_can_check_too(
+    store: Store, app_database: str, finance_database: str
+) -> None:
+    await make_books(store)
+    assert await disagreements(app_database) == []
+    async with connected(finance_database) as connection:
+        assert await connection.fetch("TABLE finance.reconciliation") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "breakage"),
+    [
+        ("I1", 'UPDATE budget_tracking SET "limit" = 1'),
+        ("I2", "UPDATE budget_tracking SET spent = spent + 0.000001 WHERE period = 'lifetime'"),
+        ("I2", "UPDATE budget_tracking SET spent = spent - 0.000001 WHERE period = 'hour'"),
+        ("I2", "UPDATE budget_tracking SET held = held + 1 WHERE period = 'day'"),
+        ("I2", "UPDATE budget_tracking SET impressions = impressions + 1 WHERE period = 'day'"),
+        ("I2", "DELETE FROM budget_tracking WHERE period = 'lifetime'"),
+        ("I2", "UPDATE spend_ledger SET day_start = day_start - interval '1 day' WHERE kind = 'settle'"),
+        ("I3", "DELETE FROM ad_serves WHERE campaign_id = 'capped'"),
+        ("I3", "UPDATE ad_serves SET slot = slot + 1"),
+        ("I3", "DELETE FROM spend_ledger WHERE kind = 'settle'"),
+        ("I3", "DELETE FROM hold_releases"),
+        ("I3", "DELETE FROM holds"),
+        ("I3", "UPDATE ad_serves SET price = price + 1 WHERE campaign_id = 'held'"),
+        ("I3", "UPDATE spend_ledger SET currency = 'EUR'"),
+        (
+            "I3",
+            "INSERT INTO spend_ledger OVERRIDING SYSTEM VALUE SELECT entry_id + 1000000, booked_at, kind, campaign_id, "
+            "request_key, slot, amount, currency, hour_start, day_start FROM spend_ledger LIMIT 1",
+        ),
+        ("I5", "UPDATE frequency_caps SET count = count - 1"),
+        ("I5", "UPDATE frequency_caps SET count = count + 1, cap = cap + 1"),
+        ("I5", "DELETE FROM frequency_caps WHERE \"window\" = 'day'"),
+        ("I5", "UPDATE frequency_caps SET cap = 0"),
+        ("rollup", "UPDATE books_state SET rolled_up_to = now() + interval '1 minute'"),
+        (
+            "correction",
+            "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
+            "VALUES (now(), 'adjustment', 'held', 1, 'USD', now(), now())",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_found(store: Store, database: str, rule: str, breakage: str) -> None:
+    await make_books(store)
+    async with connected(database) as connection:
+        await connection.execute("ALTER TABLE budget_tracking DROP CONSTRAINT spend_within_budget")
+        await connection.execute("ALTER TABLE frequency_caps DROP CONSTRAINT count_within_cap")
+        await connection.execute("UPDATE campaign_caps SET counts_from = now() - interval '1 hour'")
+        await connection.execute(breakage)
+    assert rule in {one.rule for one in await disagreements(database)}
+
+
+async def test_a_cap_that_was_added_in_the_middle_of_its_window_is_not_wrong(store: Store, database: str) -> None:
+    await set_up(store, CAPPED | {"frequency_caps": []})
+    user = uuid4()
+    async with store.serving_connection() as connection:
+        for _ in range(5):
+            assert await serve(connection, [payment("capped", user)])
+        await set_up(store, CAPPED)
+        await serve(connection, [payment("capped", user)])
+    assert await disagreements(database) == []

@@ -1,0 +1,134 @@
+"""Campaigns, ads and beacons put into the database directly, for tests of the books."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import asyncpg
+from asyncpg import Connection, Record
+
+from app.accounting.reconcile import reconcile
+from app.campaign_file.apply import apply
+from app.campaign_file.parser import read_draft
+from app.domain import Event
+from app.serving.keys import new_request_key
+from app.store import budgets, caps
+from app.store.budgets import Payment
+from app.store.connections import Store, Timeouts
+from app.store.holds import Beacon
+from app.store.ledger_checks import Disagreement
+
+PRICE = Decimal("2.5")
+
+CLOCK = "CREATE OR REPLACE FUNCTION adserver_clock() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE RETURN {}"
+
+
+def open_store(url: str, *, serving: int = 4, others: int = 4) -> Store:
+    timeouts = Timeouts(lock_ms=20_000, statement_ms=20_000, idle_in_transaction_ms=20_000)
+    return Store(url, serving_connections=serving, other_connections=others, timeouts=timeouts)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def set_clock(url: str, expression: str) -> None:
+    """Makes it another time for every rule of this database: an SQL expression, "transaction_timestamp()" for now."""
+    async with connected(url) as connection:
+        await connection.execute(CLOCK.format(expression))
+
+
+def campaign(campaign_id: str, **values: object) -> dict[str, object]:
+    """A campaign as a campaign file has it: 2.50 an impression, a lifetime budget of 1,000,000."""
+    return {
+        "id": campaign_id,
+        "advertiser": "Acme",
+        "currency": "USD",
+        "starts_at": datetime(2020, 1, 1, tzinfo=UTC),
+        "ends_at": datetime(2040, 1, 1, tzinfo=UTC),
+        "cpm": "2500",
+        "billing": "impression",
+        "budgets": {"lifetime": "1000000"},
+    } | values
+
+
+async def set_up(store: Store, *campaigns: Mapping[str, object]) -> None:
+    """Applies the campaigns, each with one creative."""
+    creatives = [
+        {
+            "id": f"{values['id']}-video",
+            "campaign_id": values["id"],
+            "title": "Acme",
+            "duration_s": 15,
+            "media_files": [{"url": "https://cdn.example/a.mp4", "type": "video/mp4", "width": 640, "height": 360}],
+        }
+        for values in campaigns
+    ]
+    await apply(store, read_draft("test", {"campaigns": list(campaigns), "creatives": creatives}))
+
+
+def payment(campaign_id: str, user_key: UUID | None = None, session_id: UUID | None = None) -> Payment:
+    return Payment(new_request_key(), 0, campaign_id, f"{campaign_id}-video", None, None, user_key, session_id, 0)
+
+
+async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -> list[Payment]:
+    """Serves one group as the server does: takes caps, spends, gives back; returns what was paid for."""
+    async with connection.transaction():
+        taken = await caps.take(connection, [_count(one) for one in payments])
+        refused = {payments[short.position].request_key for short in taken.short}
+        asking = [one for one in payments if one.request_key not in refused]
+        refusals = (await budgets.spend(connection, asking)).refusals if asking else {}
+        assert "unopened" not in refusals.values()
+        paid = [one for no, one in enumerate(asking) if no not in refusals]
+        unpaid = [one for one in payments if one not in paid]
+        if unpaid:
+            short = [one._replace(position=unpaid.index(payments[one.position])) for one in taken.short]
+            await caps.give_back(connection, [_count(one) for one in unpaid], [0] * len(unpaid), short)
+    return paid
+
+
+def _count(one: Payment) -> caps.Count:
+    return caps.Count(one.campaign_id, one.user_key, one.session_id)
+
+
+async def serve_many(store: Store, campaign_id: str, count: int, group: int = 128) -> list[Payment]:
+    """Serves so many ads to as many users."""
+    served: list[Payment] = []
+    async with store.serving_connection() as connection:
+        await budgets.open_periods(connection, [campaign_id])
+        while len(served) < count:
+            size = min(group, count - len(served))
+            served += await serve(connection, [payment(campaign_id, uuid4()) for _ in range(size)])
+    return served
+
+
+def beacon(served: Payment, event: Event = Event.IMPRESSION) -> Beacon:
+    return Beacon(served.request_key, served.slot, datetime.now(UTC).date(), served.campaign_id, event.value)
+
+
+async def disagreements(url: str) -> list[Disagreement]:
+    """What `adserver reconcile` would print."""
+    found: list[Disagreement] = []
+    async with connected(url) as connection:
+        await reconcile(connection, lambda _rule, wrong, _seconds: found.extend(wrong))
+    return found
+
+
+async def balance(url: str, campaign_id: str, period: str = "lifetime") -> tuple[Decimal, Decimal, int]:
+    """Spent, held, and ads charged or held, in the latest such period."""
+    async with connected(url) as connection:
+        row = await connection.fetchrow(
+            "SELECT spent, held, impressions FROM budget_tracking WHERE campaign_id = $1 AND period = $2 "
+            "ORDER BY period_start DESC LIMIT 1",
+            campaign_id,
+            period,
+        )
+    assert row is not None
+    return row["spent"], row["held"], row["impressions"]
