@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Lifespan
 from app.beacons.lane import BeaconLane
 from app.campaign_file.campaign_admin import SetupDesk
 from app.errors import AdServerError
+from app.fast_path import DirectEndpoint, HotPaths
 from app.maintenance.tasks import Maintenance
 from app.observability.gauges import Gauges
 from app.observability.ledger_health import BooksWatch
@@ -47,8 +48,6 @@ from app.web.clients import ClientReader
 from app.web.demo import Demo
 from app.web.description import Description
 from app.web.desk import AdDesk, ObservedDesk
-from app.web.direct import DirectEndpoint
-from app.web.hot_paths import HotPaths
 from app.web.operations import Operations
 from app.web.pages import Pages
 from app.web.players import TAG_PATH, TagUrl
@@ -165,7 +164,7 @@ class Worker:
         admin_token = settings.admin_token.get_secret_value()
         token = AdminToken(admin_token, refusals=wrong_tokens)
         batch_token = AdminToken(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
-        self.hot_paths |= {TAG_PATH: players.ask, **beacons.hot_paths()}
+        self.hot_paths |= {TAG_PATH: players.handle, **beacons.hot_paths()}
         figures = Figures(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
         operations = Operations(metrics, readiness, statuses, figures)
         return [

@@ -6,9 +6,8 @@ import sys
 
 import uvicorn
 
+from app.fast_path import CONNECTIONS_MAX, FILES_RESERVED, KEEP_ALIVE_S, uvicorn_protocol
 from app.launch.child_server import LaunchedServer
-from app.launch.connection_limits import CONNECTIONS_MAX, FILES_RESERVED, KEEP_ALIVE_S
-from app.launch.http_protocol import OneWriteProtocol
 from app.launch.sockets import shared_socket
 from app.settings import Settings
 
@@ -23,7 +22,7 @@ def configuration(factory: str = APPLICATION) -> uvicorn.Config:
         factory,
         factory=True,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=uvicorn_protocol(),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -9,7 +9,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.observability.batched_metrics import BatchedCounter, BatchedHistogram
+from app.fast_path import BatchedCounter, BatchedHistogram
 from app.observability.metric_definitions import Families
 
 log = structlog.get_logger()

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import RateLimited, Unauthorized
+from app.fast_path import headers_of, peer_of
 from app.web.client_limits import AddressRates, ClientLimits
-from app.web.clients import ClientReader, headers_of, peer_of
+from app.web.clients import ClientReader
 
 log = structlog.get_logger()
 

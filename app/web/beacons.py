@@ -14,12 +14,21 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from app.domain import Event
+from app.fast_path import (
+    DirectAnswer,
+    DirectEndpoint,
+    DirectRequest,
+    Respond,
+    headers_of,
+    peer_of,
+    run_as_asgi,
+    send_answer,
+    then_close,
+)
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.client_limits import ClientLimits
-from app.web.clients import headers_of, peer_of
 from app.web.cors import cors_headers, origin_of, send_preflight
-from app.web.direct import DirectAnswer, DirectEndpoint, DirectRequest, Respond, answered, closing, send_answer
 from app.web.problems import not_allowed, problem
 
 log = structlog.get_logger()
@@ -79,7 +88,7 @@ class Beacons:
 
     def hot_paths(self) -> Mapping[str, DirectEndpoint]:
         """A path for each event."""
-        return {EVENT_PREFIX + event: self._event.ask for event in Event}
+        return {EVENT_PREFIX + event: self._event.handle for event in Event}
 
 
 class _EventUrl:
@@ -99,10 +108,10 @@ class _EventUrl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
         if method == "GET":
-            await answered(self.ask, scope, send)
+            await run_as_asgi(self.handle, scope, send)
         elif method == "POST":
             # The token says everything. The body is not waited for, so that it cannot hold up the count.
-            await answered(self.ask, scope, send if _has_small_body(scope) else closing(send))
+            await run_as_asgi(self.handle, scope, send if _has_small_body(scope) else then_close(send))
         elif method == "OPTIONS":
             await send_preflight(scope, send)
         elif method == "HEAD":
@@ -111,7 +120,7 @@ class _EventUrl:
         else:
             await not_allowed("GET", "HEAD", "POST", "OPTIONS")(scope, receive, send)
 
-    def ask(self, asked: DirectRequest, respond: Respond) -> None:
+    def handle(self, asked: DirectRequest, respond: Respond) -> None:
         """Counts the event of the path."""
         pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(asked.headers.get(b"origin"))), GIF)
         try:

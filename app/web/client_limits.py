@@ -11,7 +11,8 @@ from typing import Protocol
 from starlette.types import Scope
 
 from app.errors import RateLimited
-from app.web.clients import ClientReader, Headers, headers_of, peer_of
+from app.fast_path import Headers, headers_of, peer_of
+from app.web.clients import ClientReader
 
 ADDRESSES_MAX = 20_000
 """Of each table: about 7 MB (tests/unit/web/test_client_limits.py). Beyond that the one that was quiet longest goes."""

@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import cookie_parser
-from starlette.types import Scope
 
+from app.fast_path import FORWARDED, Headers
 from app.serving.context import COOKIES
 from app.web.addresses import MAPPED, address_of, first_address
 from app.web.parameters import read_parameter
 
 Network = IPv4Network | IPv6Network
-Headers = Mapping[bytes, bytes]
-"""Of a request; of a header that came several times, the last, but for lists that proxies add to."""
 
 HEADER_LENGTH_MAX = 1024
-FORWARDED = b"x-forwarded-for"
 ADDRESSES_MAX = 32
 """Of X-Forwarded-For, looked at from its end."""
 
@@ -79,20 +76,6 @@ class ClientReader:
                 self._is_trusted_host.clear()
             self._is_trusted_host[host] = known
         return known
-
-
-def peer_of(scope: Scope) -> str | None:
-    """The address of whoever connected, if there is one."""
-    client = scope.get("client")
-    return client[0] if client else None
-
-
-def headers_of(raw: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """A request's headers; the lines of X-Forwarded-For are one list (RFC 9110 section 5.3)."""
-    headers = dict(raw)
-    if len(headers) < len(raw) and FORWARDED in headers:
-        headers[FORWARDED] = b",".join(value for name, value in raw if name == FORWARDED)
-    return headers
 
 
 def _text(raw: bytes | None) -> str | None:

@@ -3,7 +3,7 @@
 import gzip
 import re
 
-from app.web.clients import Headers
+from app.fast_path import Headers
 
 BYTES_MIN = 4096
 LEVEL = 1

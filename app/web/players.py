@@ -11,13 +11,13 @@ from starlette.types import Receive, Scope, Send
 
 from app.domain import NoFillReason
 from app.errors import AdServerError
+from app.fast_path import DirectAnswer, DirectRequest, Headers, Respond, run_as_asgi, send_answer
 from app.serving.keys import new_request_key
 from app.web.client_limits import ClientLimits
-from app.web.clients import ClientReader, Headers, fill_from_cookies, fill_from_headers, read_cookies
+from app.web.clients import ClientReader, fill_from_cookies, fill_from_headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.desk import AdDesk, Answered, RequestObserver, no_ad
-from app.web.direct import DirectAnswer, DirectRequest, Respond, answered, send_answer
 from app.web.problems import not_allowed, problem, problem_of
 from app.web.query import parameters_of
 
@@ -39,7 +39,7 @@ class ParameterObserver(Protocol):
 
 
 class TagUrl:
-    """The tag URL: `ask` takes GET, and the whole is an ASGI application."""
+    """The tag URL: `handle` takes GET, and the whole is an ASGI application."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class TagUrl:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers GET with VAST, HEAD with what GET would say of it, OPTIONS for CORS; only GET serves an ad."""
         if scope["method"] == "GET":
-            await answered(self.ask, scope, send)
+            await run_as_asgi(self.handle, scope, send)
         else:
             await _tell(scope, receive, send)
 
-    def ask(self, asked: DirectRequest, respond: Respond) -> None:
+    def handle(self, asked: DirectRequest, respond: Respond) -> None:
         """Serves an ad."""
         started = time.perf_counter()
         request_id = ""

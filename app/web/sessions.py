@@ -12,11 +12,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.errors import InvalidRequest, NotFound
+from app.fast_path import headers_of
 from app.serving.viewing import Viewer, ViewingSessions
 from app.store.sessions import SessionRow
 from app.web.bodies import read_object
 from app.web.client_limits import SESSION_COST, ClientLimits
-from app.web.clients import headers_of, opts_out
+from app.web.clients import opts_out
 from app.web.cors import CrossOrigin
 from app.web.parameters import read_parameter
 

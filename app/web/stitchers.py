@@ -12,10 +12,11 @@ from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from app.errors import AdServerError, InvalidRequest, Unauthorized
+from app.fast_path import Headers, headers_of, peer_of
 from app.serving.keys import new_request_key
 from app.web.admin_token import AdminToken
 from app.web.bodies import read_json
-from app.web.clients import ClientReader, Headers, fill_from_headers, headers_of, peer_of
+from app.web.clients import ClientReader, fill_from_headers
 from app.web.desk import AdDesk, Answered
 from app.web.parameters import NEEDED, PARAMETERS, read_parameter
 from app.web.problems import status_of

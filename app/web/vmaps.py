@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.domain import ID_LENGTH_MAX, AdBreak, NoFillReason, VastVersion
 from app.errors import AdServerError, InvalidRequest, StoreUnavailable
+from app.fast_path import Headers, headers_of, peer_of
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.render import empty
@@ -20,11 +21,8 @@ from app.vast.vmap import vmap
 from app.web.client_limits import ClientLimits
 from app.web.clients import (
     ClientReader,
-    Headers,
     fill_from_cookies,
     fill_from_headers,
-    headers_of,
-    peer_of,
     read_cookies,
 )
 from app.web.compression import GZIPPED, VARIES, compressed

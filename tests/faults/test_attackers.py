@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.launch.connection_limits import KEEP_ALIVE_S, LINGER_S, REQUEST_S, WRITE_S
+from app.fast_path.connection_limits import KEEP_ALIVE_S, LINGER_S, REQUEST_S, WRITE_S
 from app.store.roles import APP
 from tests.campaigns import own_campaign, placement, set_up
 from tests.faults.attackers import Attackers, batch, conversation, get, hang_up, post

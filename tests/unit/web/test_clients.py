@@ -4,7 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.web.clients import ClientReader, headers_of
+from app.fast_path import headers_of
+from app.web.clients import ClientReader
 
 PROXIES = [ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")]
 

@@ -1,4 +1,4 @@
-"""httptools' parser of requests, which stays with HTTP/1.1 whatever a client proposes."""
+"""httptools' request parser, restricted to HTTP/1.1: an `Upgrade` header is ignored."""
 
 from typing import Protocol
 from urllib.parse import quote_from_bytes
@@ -8,8 +8,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 _ASCII = bytes(range(128))
 
 
-class Connection(Protocol):
-    """What hears of the requests."""
+class ParserConnection(Protocol):
+    """The connection whose requests are parsed."""
 
     parser: HttpRequestParser
     url: bytes
@@ -17,9 +17,9 @@ class Connection(Protocol):
 
 
 def ascii_request_line(data: bytes) -> bytes:
-    """What comes first on a connection, with the bytes above 127 of its first line percent-encoded.
+    """Return the first bytes of a request, with those above 127 in its first line percent-encoded.
 
-    Some clients send a URL's text as it is. That is no URL by RFC 3986, but what other servers read.
+    Some clients send a URL's text unencoded. RFC 3986 does not allow that, but other servers accept it.
     """
     if data.isascii():
         return data
@@ -28,26 +28,26 @@ def ascii_request_line(data: bytes) -> bytes:
 
 
 class RequestParser(HttpRequestParser):
-    """Passes over `Upgrade` (RFC 9110 section 7.8), which Java's client sends with its first request, for HTTP/2.
+    """Ignores `Upgrade` (RFC 9110 section 7.8), which Java's client sends with its first request to offer HTTP/2.
 
-    httptools takes what comes after such a head for another protocol, the request's body too. So the connection lets
-    such a head pass (`_should_upgrade`), and it is read again without the proposal.
+    httptools treats everything after such a head as another protocol, including the request's body. The connection
+    therefore ignores the head at first (`_should_upgrade`), and the head is parsed again without that header.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ParserConnection) -> None:
         super().__init__(connection)
-        # As uvicorn has it: requests behind one that closes the connection do not spoil its answer.
+        # As in uvicorn: data after a request that closes the connection must not spoil that request's response.
         self.set_dangerous_leniencies(lenient_data_after_close=True)
         self._connection = connection
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]
-        """Reads on; raises HttpParserError for what is no HTTP, or would be a tunnel."""
+        """Parse more bytes. Raises HttpParserError for invalid HTTP and for CONNECT."""
         try:
             HttpRequestParser.feed_data(self, data)
         except HttpParserUpgrade as upgrade:
             if self.get_method() == b"CONNECT":
-                raise HttpParserError("no tunnels") from None
-            # The connection hands over one head at a time: this goes no deeper.
+                raise HttpParserError("tunnels are not supported") from None
+            # The connection passes one head at a time, so this does not recurse further.
             parser = self._connection.parser = RequestParser(self._connection)
             parser.feed_data(self._head() + data[upgrade.args[0] :])
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from app.web.direct import DirectAnswer, DirectRequest, Respond
-from app.web.hot_paths import HotPaths
-from tests.unit.launch.wire import connected
+from app.fast_path.direct_endpoints import DirectAnswer, DirectRequest, Respond
+from app.fast_path.hot_paths import HotPaths
+from tests.unit.fast_path.wire import connected
 
 TURNS_MAX = 3
 """How many turns of the event loop an answer takes at the most."""

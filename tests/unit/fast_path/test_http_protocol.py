@@ -6,9 +6,9 @@ import sys
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.launch.connection_limits import HEAD_BYTES_MAX
-from app.launch.http_transport import CoalescingTransport
-from tests.unit.launch.wire import GET, PROPOSAL, App, Wire, answered, connected, once, turns_of_the_loop, whole
+from app.fast_path.connection_limits import HEAD_BYTES_MAX
+from app.fast_path.http_transport import CoalescingTransport
+from tests.unit.fast_path.wire import GET, PROPOSAL, App, Wire, answered, connected, once, turns_of_the_loop, whole
 
 
 def sending(status: int, *parts: bytes, length: int | None = None) -> App:
@@ -176,8 +176,8 @@ async def test_a_tunnel_is_refused() -> None:
 async def test_who_begins_a_request_and_vanishes_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, parts: list[bytes]
 ) -> None:
-    monkeypatch.setattr("app.launch.connection_limits.REQUEST_S", 0)
-    monkeypatch.setattr("app.launch.http_transport.LINGER_S", 0)
+    monkeypatch.setattr("app.fast_path.connection_limits.REQUEST_S", 0)
+    monkeypatch.setattr("app.fast_path.http_transport.LINGER_S", 0)
     protocol, _, wire = connected(whole)
     for part in parts:
         protocol.data_received(part)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import pytest
 from uvicorn.server import ServerState
 
-from app.launch.http_protocol import OneWriteProtocol
-from app.web.direct import DirectAnswer, DirectRequest, Respond
-from app.web.hot_paths import HotPaths
-from tests.unit.launch.wire import GET, GET_HOT, PROPOSAL, Wire, connected, once, turns_of_the_loop
+from app.fast_path.direct_endpoints import DirectAnswer, DirectRequest, Respond
+from app.fast_path.hot_paths import HotPaths
+from app.fast_path.http_protocol import FastPathProtocol
+from tests.unit.fast_path.wire import GET, GET_HOT, PROPOSAL, Wire, connected, once, turns_of_the_loop
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Hot:
         respond(DirectAnswer(200, ((b"content-length", b"%d" % len(request.query)),), request.query))
 
 
-async def asking(hot: Hot, *requests: bytes) -> tuple[OneWriteProtocol, ServerState, Wire]:
+async def asking(hot: Hot, *requests: bytes) -> tuple[FastPathProtocol, ServerState, Wire]:
     """A connection on which these were received, whose endpoint was asked and has not answered yet."""
     protocol, state, wire = connected(HotPaths(once, {"/hot": hot}))
     for request in requests:

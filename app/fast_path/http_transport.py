@@ -1,20 +1,21 @@
-"""A transport for uvicorn's protocol: an answer leaves in one write, and a client that does not read is dropped.
+"""A transport for uvicorn's protocol: a response is one write, and a client that does not read loses its connection.
 
-uvicorn writes the head and the body of an answer one after the other, and the event loop sends at once what is written:
-two system calls, two packets and two awakenings of the player. The second cost a fifth of a worker's CPU. ASGI forbids
-it anyway: nothing is to be sent before a part of the body is known ("Response Start" in the ASGI specification).
+uvicorn writes the head and the body of a response separately, and the event loop sends each immediately: two system
+calls, two packets, and two wake-ups of the player. The second write took a fifth of a worker's CPU time. ASGI asks for
+one write anyway: a server must not send the head before it has a part of the body ("Response Start" in the ASGI
+specification).
 """
 
 import asyncio
 
-from app.launch.connection_limits import LINGER_S, WRITE_BUFFER_BYTES, WRITE_BYTES_MIN, WRITE_S
+from app.fast_path.connection_limits import LINGER_S, WRITE_BUFFER_BYTES, WRITE_BYTES_MIN, WRITE_S
 
 FINAL_HEADS = (b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4", b"HTTP/1.1 5")
-"""How the head of an answer begins; `100 Continue` is none, because the player waits for it with its body."""
+"""Starts of the head of a final response. `100 Continue` is not final: the client sends its body only after it."""
 
 
 class CoalescingTransport:
-    """Keeps the head of an answer until something is written after it, and drops a client that does not read."""
+    """Keeps the head of a response until its body is written, and drops a client that does not read."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -28,14 +29,14 @@ class CoalescingTransport:
         """Whether the client may still be sending when the connection is closed."""
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
-        self.write_whole = transport.write
+        self.write_response = transport.write
         self.abort = transport.abort
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
 
     def write(self, data: bytes) -> None:
-        """Keeps a head, and sends everything else, behind the head if one was kept; nothing once the client is gone.
+        """Keep a head; send everything else, after the head that was kept. Do nothing once the client has disconnected.
 
-        uvloop raises RuntimeError for a write after one that failed, of which the protocol hears a moment later.
+        uvloop raises RuntimeError for a write after a failed one, before the protocol learns of the failure.
         """
         if self.is_closing():
             self._head = b""
@@ -47,37 +48,37 @@ class CoalescingTransport:
         else:
             self._transport.write(data)
 
-    def end_answer(self) -> None:
-        """Sends the head of an answer that has no body; the next one may come."""
+    def end_response(self) -> None:
+        """Send the head of a response without a body, and expect the next response."""
         if self._head:
             self.write(b"")
         self._expects_head = True
 
     def pause_reading(self) -> None:
-        """Stops reading, because the application has not taken the body that is here."""
+        """Stop reading, because the application has not consumed the received body."""
         self._is_full = True
         self._pause_or_resume()
 
     def resume_reading(self) -> None:
-        """Ends what `pause_reading` began."""
+        """Undo `pause_reading`."""
         self._is_full = False
         self._pause_or_resume()
 
     def hold_reading(self, is_held: bool) -> None:
-        """Stops reading while the connection has bytes that it has not parsed; `pause_reading` is independent of it."""
+        """Stop reading while the connection has unparsed bytes, independently of `pause_reading`."""
         if is_held is not self._is_held:
             self._is_held = is_held
             self._pause_or_resume()
 
     def close(self) -> None:
-        """Closes the connection once everything is sent, or once the client has stopped reading.
+        """Close the connection after everything was sent, or after the client has stopped reading.
 
-        A client that still sends must have its answer first (RFC 9112 section 9.6): closing at once would reset the
-        connection, and the reset may overtake the answer. So only our side is closed, until the client closes its own.
+        A client that is still sending must receive its response first (RFC 9112 section 9.6): an immediate close resets
+        the connection, and the reset may overtake the response. So close only this side, and wait for the client.
         """
         if self.is_closing():
             return
-        self.end_answer()
+        self.end_response()
         if self.lingers:
             self.is_closing = _true
             self._resume()
@@ -88,12 +89,12 @@ class CoalescingTransport:
             self.expect_progress()
 
     def expect_progress(self) -> None:
-        """Drops the client if it does not read on; call it when the kernel takes no more of an answer."""
+        """Drop the client if it stops reading; call this when the kernel accepts no more of a response."""
         self._unsent = self._transport.get_write_buffer_size()
         self._replace_timer(self._loop.call_later(WRITE_S, self._check_progress))
 
     def stop_timer(self) -> None:
-        """Expects nothing more of the client: it has read on, or it is gone."""
+        """Stop expecting progress: the client has read on, or has disconnected."""
         self._replace_timer(None)
 
     def _check_progress(self) -> None:

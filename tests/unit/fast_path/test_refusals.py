@@ -5,8 +5,11 @@ import json
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.launch.connection_limits import HEAD_BYTES_MAX, HEADERS_MAX
-from tests.unit.launch.wire import GET, answered, once, whole
+from app.fast_path import DirectAnswer, refusals
+from app.fast_path.connection_limits import HEAD_BYTES_MAX, HEADERS_MAX
+from app.web.cors import cors_headers
+from app.web.problems import problem
+from tests.unit.fast_path.wire import GET, answered, once, whole
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -91,6 +94,15 @@ async def test_a_refusal_is_a_problem_document_that_pages_may_read() -> None:
         b"connection: close",
     } <= set(head.split(b"\r\n"))
     assert json.loads(body)["status"] == 431
+
+
+def test_refusals_look_like_the_problem_documents_of_endpoints() -> None:
+    answers = [value for value in vars(refusals).values() if isinstance(value, DirectAnswer)]
+    assert len(answers) == 7
+    for answer in answers:
+        response = problem(answer.status, json.loads(answer.body)["detail"])
+        assert answer.body == response.body
+        assert answer.headers == (*response.raw_headers, *cors_headers(None))
 
 
 async def test_an_http_1_0_request_needs_no_host() -> None:

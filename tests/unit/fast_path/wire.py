@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.launch.http_protocol import OneWriteProtocol
+from app.fast_path.http_protocol import FastPathProtocol
 from app.launch.worker import configuration
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -57,7 +57,7 @@ class Wire(asyncio.Transport):
         self.paused = False
 
 
-Connected = tuple[OneWriteProtocol, ServerState, W]
+Connected = tuple[FastPathProtocol, ServerState, W]
 
 
 def connected(
@@ -72,7 +72,7 @@ def connected(
         config, state = like[0].config, like[1]
     config.loaded_app = app
     wire = cast(W, Wire()) if wire is None else wire
-    protocol = OneWriteProtocol(config, state, {})
+    protocol = FastPathProtocol(config, state, {})
     protocol.connection_made(wire)
     return protocol, state, wire
 

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.launch.connection_limits import READ_BYTES, HeldBytes
-from app.launch.http_protocol import OneWriteProtocol
-from app.web.direct import DirectAnswer, DirectRequest, Respond
-from app.web.hot_paths import HotPaths
-from tests.unit.launch.wire import GET, GET_HOT, Wire, answered, connected, once, turns_of_the_loop, whole
+from app.fast_path.connection_limits import READ_BYTES, HeldBytes
+from app.fast_path.direct_endpoints import DirectAnswer, DirectRequest, Respond
+from app.fast_path.hot_paths import HotPaths
+from app.fast_path.http_protocol import FastPathProtocol
+from tests.unit.fast_path.wire import GET, GET_HOT, Wire, answered, connected, once, turns_of_the_loop, whole
 
 MANY = 2000
 
@@ -67,7 +67,7 @@ async def test_a_connection_that_sends_much_leaves_the_others_their_turn() -> No
     ids=["body", "head", "pipeline"],
 )
 async def test_a_worker_holds_so_much_and_refuses_more(monkeypatch: pytest.MonkeyPatch, parts: list[bytes]) -> None:
-    monkeypatch.setattr(OneWriteProtocol, "held", held := HeldBytes(1000))
+    monkeypatch.setattr(FastPathProtocol, "held", held := HeldBytes(1000))
     first, second = connected(never), connected(never)
     for protocol, _, _ in (first, second):
         for part in parts:
@@ -76,7 +76,7 @@ async def test_a_worker_holds_so_much_and_refuses_more(monkeypatch: pytest.Monke
     assert first[2].writes == []
     assert b"".join(second[2].writes)[:12] in (b"HTTP/1.1 503", b"")
     assert second[0]._unread == b""
-    assert not held.are_too_many
+    assert not held.is_over_limit
 
     for protocol, _, wire in (first, second):
         wire.close()
@@ -85,7 +85,7 @@ async def test_a_worker_holds_so_much_and_refuses_more(monkeypatch: pytest.Monke
 
 
 async def test_a_large_request_is_not_kept_once_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OneWriteProtocol, "held", held := HeldBytes())
+    monkeypatch.setattr(FastPathProtocol, "held", held := HeldBytes())
     protocol, _, wire = connected(once)
     protocol.data_received(GET.replace(b"Host: a", b"Host: a\r\nX: " + b"x" * 50_000))
     assert held != HeldBytes()
@@ -120,8 +120,8 @@ class Stuck(Wire):
 async def test_a_client_that_does_not_read_is_dropped_and_one_that_reads_slowly_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.launch.http_transport.WRITE_S", 0)
-    monkeypatch.setattr("app.launch.http_transport.WRITE_BYTES_MIN", 10_000)
+    monkeypatch.setattr("app.fast_path.http_transport.WRITE_S", 0)
+    monkeypatch.setattr("app.fast_path.http_transport.WRITE_BYTES_MIN", 10_000)
     protocol, _, wire = connected(once, wire=Stuck())
     protocol.pause_writing()
     wire.unsent = 90_000

@@ -1,13 +1,13 @@
-"""A request on a hot path, in the place that uvicorn has for the request of a connection."""
+"""A request on a hot path, in the place where uvicorn keeps a connection's current request."""
 
 import asyncio
 from collections.abc import Callable
 
-from app.web.direct import DirectAnswer
+from app.fast_path.direct_endpoints import DirectAnswer
 
 
-class DirectCycle:
-    """Has the attributes of uvicorn's RequestResponseCycle that its protocol reads; no task and no messages."""
+class FastPathCycle:
+    """The attributes of uvicorn's RequestResponseCycle that its protocol reads, without a task and messages."""
 
     __slots__ = ("_send", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 
@@ -20,6 +20,6 @@ class DirectCycle:
         self.response_complete = False
 
     def respond(self, answer: DirectAnswer) -> None:
-        """Has the answer sent; uvicorn may hold the cycle of a later request by now."""
+        """Send the response; by now uvicorn may hold the cycle of a later request."""
         self.response_complete = True
         self._send(answer, self.keep_alive)
