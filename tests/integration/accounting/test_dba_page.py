@@ -168,7 +168,7 @@ async def test_the_embedded_database_moves_to_a_server(postgres: EmbeddedPostgre
     await store.close()
     with temporary_postgres() as server:
         urls = {"OWNER_URL": database, "SERVER_URL": server.dsn, "DUMP": str(folder / "dump")}
-        block = shell_block("From the embedded Postgres to a server, and to the next Postgres", "psql")
+        block = shell_block("Moving from the embedded Postgres, and to a new major version", "psql")
         await asyncio.to_thread(run, server, block, **urls)
         assert await disagreements(server.dsn) == []
         await asyncio.to_thread(migrate, server.dsn)
