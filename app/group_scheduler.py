@@ -11,35 +11,35 @@ from contextlib import contextmanager, suppress
 HELD_UP_S = 0.02
 """A group that takes longer than this waits for a lock or a slow disk: another connection goes on meanwhile."""
 
-GATHER_MAX_S = 0.005
+LINGER_MAX_S = 0.005
 """How long a group under load waits at the most for others to join it."""
 
 TIMER_SLACK_S = 0.001
 """Timers of the event loop count whole milliseconds: one that is asked for this much later is never early."""
 
-GATHER_FROM = 8
-"""Size of a group after which the next one is gathered."""
+LINGER_MIN_SIZE = 8
+"""Size of a group after which the next one is joined."""
 
-GATHER_PART = 0.25
-"""How long that may take: a part of the time that the last group took, and `gather_max_s` at the most."""
+LINGER_FRACTION = 0.25
+"""How long that may take: a part of the time that the last group took, and `linger_max_s` at the most."""
 
 
-class Grouping:
+class GroupScheduler:
     """One for each lane, shared by its connections; `waiting` says how many wait in its queue."""
 
-    def __init__(self, waiting: Callable[[], int], *, group_max: int, held_up_s: float, gather_max_s: float) -> None:
+    def __init__(self, waiting: Callable[[], int], *, group_max: int, held_up_s: float, linger_max_s: float) -> None:
         self._waiting = waiting
         self._group_max = group_max
         self._held_up_s = held_up_s
-        self._gather_max_s = gather_max_s
+        self._gather_max_s = linger_max_s
         self._loop = asyncio.get_running_loop()
-        self._under_way = 0
+        self._running = 0
         self._began = 0.0
         """When the last group began, by the event loop's clock, in seconds."""
         self._last_size, self._last_s = 0, 0.0
         self._may_look = asyncio.Event()
-        self._gathering = False
-        self._gathered = asyncio.Event()
+        self._lingering = False
+        self._joined = asyncio.Event()
         self._stopping = False
 
     def stop(self) -> None:
@@ -47,15 +47,15 @@ class Grouping:
         self._stopping = True
         self._may_look.set()
 
-    def came(self, waiting: int) -> None:
+    def notify_arrival(self, waiting: int) -> None:
         """To be called when one more has come, and so many wait now."""
-        if self._gathering:
+        if self._lingering:
             if waiting >= self._last_size:
-                self._gathered.set()
+                self._joined.set()
         elif self._may_begin(waiting):
             self._may_look.set()
 
-    async def next(self) -> bool:
+    async def wait_until_ready(self) -> bool:
         """Returns when a group may begin; False if none will, because the lane stops and nobody waits."""
         while not self._may_begin(self._waiting()):
             if self._stopping and not self._waiting():
@@ -68,41 +68,41 @@ class Grouping:
         """Whether what waits is to go now, or to grow while another group is under way."""
         return (
             waiting > 0
-            and not self._gathering
+            and not self._lingering
             and (
-                not self._under_way
+                not self._running
                 or self._stopping
                 or waiting >= self._group_max
                 or self._loop.time() - self._began >= self._held_up_s
             )
         )
 
-    async def gather(self) -> None:
+    async def linger(self) -> None:
         """Under load, lets those come again who were just answered: a larger group costs less for each of them.
 
         It is worth a part of the time that the last group took, and over when as many wait as that one had. After a
         small group nobody waits.
         """
-        if not GATHER_FROM <= self._last_size > self._waiting():
+        if not LINGER_MIN_SIZE <= self._last_size > self._waiting():
             return
-        self._gathering = True
-        self._gathered.clear()
+        self._lingering = True
+        self._joined.clear()
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(self._gather_max_s, GATHER_PART * self._last_s)):
-                    await self._gathered.wait()
+                async with asyncio.timeout(min(self._gather_max_s, LINGER_FRACTION * self._last_s)):
+                    await self._joined.wait()
         finally:
-            self._gathering = False
+            self._lingering = False
 
     @contextmanager
-    def under_way(self, size: int) -> Iterator[None]:
+    def running(self, size: int) -> Iterator[None]:
         """To be entered for as long as a group takes."""
         began = self._began = self._loop.time()
         self._loop.call_later(self._held_up_s + TIMER_SLACK_S, self._may_look.set)
-        self._under_way += 1
+        self._running += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._running -= 1
             self._last_size, self._last_s = size, self._loop.time() - began
             self._may_look.set()

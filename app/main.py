@@ -25,21 +25,23 @@ from app.observability.tracing import is_configured as tracing_is_configured
 from app.observability.upstream_health import UpstreamStatuses
 from app.observability.upstream_refusals import SharedRefusals
 from app.privacy import identification_allowed
-from app.serving.admission import Admission
-from app.serving.adserver import AdServer, Limits
+from app.serving.adserver import AdServer
 from app.serving.answers import Answers
+from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
-from app.serving.spans import NO_SPANS
+from app.serving.limits import ServingLimits
+from app.serving.spans import NO_TRACER
 from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
-from app.serving.viewing import ViewingSessions
+from app.serving.viewing_sessions import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.vast.compiled_document import UpstreamDocuments
+from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
 from app.web.admin import Admin
 from app.web.admin_token import AdminToken, TokenRefusals
 from app.web.beacons import Beacons
@@ -47,10 +49,9 @@ from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
 from app.web.demo import Demo
 from app.web.description import Description
-from app.web.desk import AdDesk, ObservedDesk
 from app.web.operations import Operations
 from app.web.pages import Pages
-from app.web.players import TAG_PATH, TagUrl
+from app.web.players import TAG_PATH, VastEndpoint
 from app.web.ports import Figures, Ports
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import Sessions
@@ -118,11 +119,11 @@ class Worker:
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
         limits = _limits(settings)
         ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, limits)
-        spans = self._tracing or NO_SPANS
+        spans = self._tracing or NO_TRACER
         adserver = AdServer(
             store,
             catalogs,
-            Admission(catalogs, upstreams.rates, hash_key(secrets[0]), spans),
+            CandidateResolver(catalogs, upstreams.rates, hash_key(secrets[0]), spans),
             ads,
             metrics,
             Answers(signer, settings.beacon_base_url),
@@ -149,7 +150,7 @@ class Worker:
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
-        desk = ObservedDesk(adserver, identification_allowed, requests)
+        metered_handler = MeteredAdRequestHandler(adserver, identification_allowed, requests)
         clients = ClientReader(settings.trusted_proxies)
         client_limits = ClientLimits(
             clients,
@@ -158,7 +159,9 @@ class Worker:
             workers=settings.workers,
             unlimited=settings.unlimited_networks,
         )
-        players = TagUrl(AdDesk(adserver, identification_allowed), clients, client_limits, requests, metrics)
+        players = VastEndpoint(
+            AdRequestHandler(adserver, identification_allowed), clients, client_limits, requests, metrics
+        )
         beacons = Beacons(signer, beacon_lane, client_limits, metrics)
         wrong_tokens = TokenRefusals(clients, client_limits, metrics)
         admin_token = settings.admin_token.get_secret_value()
@@ -171,10 +174,14 @@ class Worker:
             *players.routes(),
             *beacons.routes(),
             *Stitchers(
-                desk, clients, batch_token, max_body_bytes=settings.max_body_bytes, batch_max=settings.batch_max
+                metered_handler,
+                clients,
+                batch_token,
+                max_body_bytes=settings.max_body_bytes,
+                batch_max=settings.batch_max,
             ).routes(),
             *Vmaps(
-                desk, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
+                metered_handler, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
             ).routes(),
             *Sessions(ViewingSessions(store, hash_key(secrets[0]), settings.sessions_max), client_limits).routes(),
             *operations.probes(),
@@ -217,7 +224,7 @@ def _store(settings: Settings) -> Store:
     return Store(
         settings.database_url,
         serving_database=settings.serving_database,
-        serving_connections=settings.lane_connections + settings.fetch_connections + settings.beacon_connections,
+        serving_connections=settings.serve_connections + settings.fetch_connections + settings.beacon_connections,
         other_connections=settings.pool_connections,
         timeouts=Timeouts(
             lock_ms=settings.lock_timeout_ms,
@@ -227,13 +234,13 @@ def _store(settings: Settings) -> Store:
     )
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
+def _limits(settings: Settings) -> ServingLimits:
+    return ServingLimits(
         request_deadline_s=settings.request_deadline_ms / 1000,
         upstream_deadline_s=settings.upstream_deadline_ms / 1000,
-        group_patience_s=settings.group_patience_ms / 1000,
+        group_fetch_wait_s=settings.group_fetch_wait_ms / 1000,
         group_max=settings.group_max,
         queue_max=settings.queue_max,
-        lane_connections=settings.lane_connections,
+        serve_connections=settings.serve_connections,
         fetch_connections=settings.fetch_connections,
     )

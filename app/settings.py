@@ -101,9 +101,9 @@ class Settings(BaseSettings):
     request_deadline_ms: int = Field(1500, ge=50, le=30_000, description="A request is answered within this")
     upstream_deadline_ms: int = Field(1000, ge=10, le=20_000, description="All upstream attempts of a request")
     group_max: int = Field(256, ge=1, le=1000, description="Requests in one transaction at the most")
-    group_patience_ms: int = Field(60, ge=1, le=5000, description="How long a group waits for its fetches")
+    group_fetch_wait_ms: int = Field(60, ge=1, le=5000, description="How long a group waits for its fetches")
     queue_max: int = Field(2000, ge=1, le=100_000, description="Requests waiting in a lane before busy")
-    lane_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")
+    serve_connections: int = Field(2, ge=1, le=32, description="Connections of the lane of ads in hand, each worker")
     fetch_connections: int = Field(8, ge=1, le=64, description="Connections of the fetching lane, each worker")
     beacon_connections: int = Field(2, ge=1, le=32, description="Connections that count beacons, each worker")
     beacon_queue_max: int = Field(10_000, ge=1, le=1_000_000, description="Beacons waiting before they are dropped")
@@ -132,8 +132,8 @@ class Settings(BaseSettings):
             raise ValueError("ADSERVER_UPSTREAM_DEADLINE_MS must be less than ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS")
         if self.upstream_deadline_ms > self.request_deadline_ms:
             raise ValueError("ADSERVER_UPSTREAM_DEADLINE_MS must not exceed ADSERVER_REQUEST_DEADLINE_MS")
-        if self.group_patience_ms > self.upstream_deadline_ms:
-            raise ValueError("ADSERVER_GROUP_PATIENCE_MS must not exceed ADSERVER_UPSTREAM_DEADLINE_MS")
+        if self.group_fetch_wait_ms > self.upstream_deadline_ms:
+            raise ValueError("ADSERVER_GROUP_FETCH_WAIT_MS must not exceed ADSERVER_UPSTREAM_DEADLINE_MS")
         return self
 
     @model_validator(mode="after")
@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     @property
     def connections_max(self) -> int:
         """How many connections to the database the workers open together, at the most."""
-        serving = self.lane_connections + self.fetch_connections + self.beacon_connections
+        serving = self.serve_connections + self.fetch_connections + self.beacon_connections
         return self.workers * (serving + self.pool_connections)
 
     @property

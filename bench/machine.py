@@ -27,7 +27,7 @@ POSTGRES_SETTINGS = (
     "min_wal_size",
     "wal_compression",
 )
-SERVER_SETTINGS = ("group_max", "group_patience_ms", "queue_max", "lane_connections", "fetch_connections")
+SERVER_SETTINGS = ("group_max", "group_fetch_wait_ms", "queue_max", "serve_connections", "fetch_connections")
 
 
 async def machine(stage: Stage) -> dict[str, Any]:

@@ -30,7 +30,7 @@ LAYERS = {
     "app/vast": "vast: rendering",
     "app/serving/answers": "vast: rendering",
     "app/serving/tokens": "vast: signing beacons",
-    "app/serving": "serving: tickets, lanes, decision",
+    "app/serving": "serving: lanes, candidates, transaction",
     "app/store": "store: statements' arguments and rows",
     "app/observability": "observability: metrics and logs",
     "asyncpg": "store: statements' arguments and rows",

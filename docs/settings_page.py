@@ -33,7 +33,7 @@ lead to an address of this machine, and the server says so when it starts.
 
 Some of them nest, or the server refuses to start:
 
-- `ADSERVER_GROUP_PATIENCE_MS` ≤ `ADSERVER_UPSTREAM_DEADLINE_MS` ≤ `ADSERVER_REQUEST_DEADLINE_MS`
+- `ADSERVER_GROUP_FETCH_WAIT_MS` ≤ `ADSERVER_UPSTREAM_DEADLINE_MS` ≤ `ADSERVER_REQUEST_DEADLINE_MS`
 - `ADSERVER_UPSTREAM_DEADLINE_MS` < `ADSERVER_IDLE_IN_TRANSACTION_TIMEOUT_MS`, so that Postgres never ends a transaction
   that waits for an upstream.
 

@@ -16,7 +16,7 @@ from asyncpg import Connection, DeadlockDetectedError, InvalidCachedStatementErr
 
 from app.beacons.settlement import Settlement, settle
 from app.errors import StoreUnavailable
-from app.group_scheduler import GATHER_MAX_S, HELD_UP_S, Grouping
+from app.group_scheduler import HELD_UP_S, LINGER_MAX_S, GroupScheduler
 from app.store.connections import TIMED_OUT, Store, is_lost_connection
 from app.store.holds import Beacon
 
@@ -81,8 +81,8 @@ class BeaconLane:
         self._queue: deque[_Batch] = deque()
         self._in_flight: set[_Batch] = set()
         self._waiting = 0
-        self._grouping = Grouping(
-            lambda: self._waiting, group_max=group_max, held_up_s=HELD_UP_S, gather_max_s=GATHER_MAX_S
+        self._scheduler = GroupScheduler(
+            lambda: self._waiting, group_max=group_max, held_up_s=HELD_UP_S, linger_max_s=LINGER_MAX_S
         )
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []
@@ -96,7 +96,7 @@ class BeaconLane:
     async def stop(self) -> None:
         """Counts what waits, for `DRAIN_S` at the most, and closes the lane."""
         self._stopping = True
-        self._grouping.stop()
+        self._scheduler.stop()
         if self._workers:
             await asyncio.wait(self._workers, timeout=DRAIN_S)
         tasks = [*self._workers, *([self._patience] if self._patience else [])]
@@ -124,7 +124,7 @@ class BeaconLane:
         batch.beacons.append(beacon)
         batch.senders.append(counted)
         self._waiting += 1
-        self._grouping.came(self._waiting)
+        self._scheduler.notify_arrival(self._waiting)
 
     def _open_batch(self) -> _Batch:
         """The last of the queue while it has room, so that everything that waits goes together."""
@@ -141,21 +141,21 @@ class BeaconLane:
         while self._queue or not self._stopping:
             try:
                 async with self._store.serving_connection() as connection:
-                    while await self._grouping.next():
+                    while await self._scheduler.wait_until_ready():
                         await self._count_next(connection)
             except StoreUnavailable as error:
                 log.warning("beacon connection lost", error=str(error))
                 await _pause()
 
     async def _count_next(self, connection: "Connection[Record]") -> None:
-        await self._grouping.gather()
+        await self._scheduler.linger()
         if not self._queue:
             return
         batch = self._queue.popleft()
         self._waiting -= len(batch.beacons)
         self._in_flight.add(batch)
         try:
-            with self._grouping.under_way(len(batch.beacons)):
+            with self._scheduler.running(len(batch.beacons)):
                 await self._count(connection, batch)
         except BaseException:
             self._put_back(batch)

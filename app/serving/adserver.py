@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -12,17 +11,19 @@ from asyncpg import Connection, Record
 
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
 from app.errors import UpstreamFailed
-from app.group_scheduler import GATHER_MAX_S, HELD_UP_S
-from app.serving.admission import Admission
+from app.group_scheduler import HELD_UP_S, LINGER_MAX_S
 from app.serving.answers import Answers
+from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
-from app.serving.doubts import Doubts
+from app.serving.fetch_wait import FetchWaitLimiter
 from app.serving.group import Group, Late
-from app.serving.lanes import Lane
-from app.serving.patience import Patience
-from app.serving.spans import NO_SPANS, Spans
-from app.serving.tickets import FetchedAd, NoFill, Outcome, ServedAd, Tell, Ticket
+from app.serving.lane import Lane
+from app.serving.limits import ServingLimits
+from app.serving.outcomes import Completion, FetchedAd, NoFill, Outcome, ServedAd
+from app.serving.pending import PendingRequest
+from app.serving.recent_refusals import RecentRefusals
+from app.serving.spans import NO_TRACER, RequestTracer
 from app.serving.transaction import CatalogMovedError, GroupTransaction, PeriodsUnopenedError
 from app.store import budgets
 from app.store.connections import Store
@@ -30,17 +31,17 @@ from app.store.serves import EarlierServe
 
 log = structlog.get_logger()
 
-SPACING_MAX_S, FETCH_GATHER_MAX_S = 0.01, 0.02
+SPACING_MAX_S, FETCH_LINGER_MAX_S = 0.01, 0.02
 """For groups that fetch: what they are held up by and gather for, where a wait is little beside an upstream's."""
 
 
 class AdSource(Protocol):
     """Where the ads of campaigns with upstreams come from."""
 
-    async def fetch(self, ticket: Ticket, upstreams: list[Upstream]) -> FetchedAd:
+    async def fetch(self, pending: PendingRequest, upstreams: list[Upstream]) -> FetchedAd:
         """Asks the upstreams in order; raises UpstreamFailed when none has an ad in time."""
 
-    def in_hand(self, ticket: Ticket, upstreams: list[Upstream]) -> FetchedAd | None:
+    def in_hand(self, pending: PendingRequest, upstreams: list[Upstream]) -> FetchedAd | None:
         """The ad, if it is here already."""
 
     def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
@@ -57,19 +58,6 @@ class ServingObserver(Protocol):
         """A group's transaction ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of serving, from the settings."""
-
-    request_deadline_s: float
-    upstream_deadline_s: float
-    group_patience_s: float
-    group_max: int
-    queue_max: int
-    lane_connections: int
-    fetch_connections: int
-
-
 class AdServer:
     """Takes requests, sends them through the lanes, and keeps the catalog they are decided by."""
 
@@ -77,12 +65,12 @@ class AdServer:
         self,
         store: Store,
         catalogs: CatalogHolder,
-        admission: Admission,
+        admission: CandidateResolver,
         source: AdSource,
         observer: ServingObserver,
         answers: Answers,
-        limits: Limits,
-        spans: Spans = NO_SPANS,
+        limits: ServingLimits,
+        spans: RequestTracer = NO_TRACER,
     ) -> None:
         self._store = store
         self.catalogs = catalogs
@@ -93,19 +81,19 @@ class AdServer:
         self._limits = limits
         self._spans = spans
         self._loop = asyncio.get_running_loop()
-        self._doubts = Doubts(self._loop.time)
-        self._patience = Patience(limits.group_patience_s, limits.fetch_connections)
+        self._recent_refusals = RecentRefusals(self._loop.time)
+        self._fetch_wait = FetchWaitLimiter(limits.group_fetch_wait_s, limits.fetch_connections)
         self._groups: Counter[str] = Counter()
         self._aside: set[asyncio.Task[None]] = set()
         """What single requests wait for outside of the lanes."""
-        self._in_hand = self._lane("in_hand", limits.lane_connections, HELD_UP_S, GATHER_MAX_S)
+        self._in_hand = self._lane("serve", limits.serve_connections, HELD_UP_S, LINGER_MAX_S)
         # A group that fetches is always held up: its connections set out one after the other while the first waits.
-        spacing_s = min(SPACING_MAX_S, limits.group_patience_s / limits.fetch_connections)
-        self._fetch = self._lane("fetch", limits.fetch_connections, spacing_s, FETCH_GATHER_MAX_S)
+        spacing_s = min(SPACING_MAX_S, limits.group_fetch_wait_s / limits.fetch_connections)
+        self._fetch = self._lane("fetch", limits.fetch_connections, spacing_s, FETCH_LINGER_MAX_S)
 
-    def _lane(self, name: str, connections: int, held_up_s: float, gather_max_s: float) -> Lane:
-        async def serve_group(connection: "Connection[Record]", tickets: list[Ticket]) -> None:
-            await self._serve_group(name, connection, tickets)
+    def _lane(self, name: str, connections: int, held_up_s: float, linger_max_s: float) -> Lane:
+        async def serve_group(connection: "Connection[Record]", requests: list[PendingRequest]) -> None:
+            await self._serve_group(name, connection, requests)
 
         limits = self._limits
         return Lane(
@@ -116,7 +104,7 @@ class AdServer:
             queue_max=limits.queue_max,
             group_max=limits.group_max,
             held_up_s=held_up_s,
-            gather_max_s=gather_max_s,
+            linger_max_s=linger_max_s,
         )
 
     def start(self) -> None:
@@ -140,7 +128,7 @@ class AdServer:
     def connections(self) -> Mapping[str, tuple[int, int]]:
         """Connections with a group under way, and how many there are, by lane."""
         return {
-            self._in_hand.name: (self._groups[self._in_hand.name], self._limits.lane_connections),
+            self._in_hand.name: (self._groups[self._in_hand.name], self._limits.serve_connections),
             self._fetch.name: (self._groups[self._fetch.name], self._limits.fetch_connections),
         }
 
@@ -152,7 +140,7 @@ class AdServer:
         """
         outcome: asyncio.Future[Outcome] = self._loop.create_future()
 
-        def tell(how: Outcome | Exception) -> None:
+        def on_done(how: Outcome | Exception) -> None:
             if outcome.done():
                 return
             if isinstance(how, Exception):
@@ -160,33 +148,35 @@ class AdServer:
             else:
                 outcome.set_result(how)
 
-        self.take(request, context, tell)
+        self.take(request, context, on_done)
         return await outcome
 
-    def take(self, request: AdRequest, context: SessionContext, tell: Tell) -> None:
-        """As `serve`, but returns at once; `tell` hears the outcome or the error, perhaps before that.
+    def take(self, request: AdRequest, context: SessionContext, on_done: Completion) -> None:
+        """As `serve`, but returns at once; `on_done` gets the outcome or the error, perhaps before that.
 
         A group's requests are told one after the other, without a turn of the event loop for each of them.
         """
         deadline = self._loop.time() + self._limits.request_deadline_s
         candidates = self._admission.candidates(request)
         if candidates is not None:
-            self._admit(request, context, candidates, deadline, tell)
+            self._admit(request, context, candidates, deadline, on_done)
         elif len(self._aside) < self._limits.queue_max:
-            self._set_aside(self._take_new(request, context, deadline, tell))
+            self._set_aside(self._take_new(request, context, deadline, on_done))
         else:
-            tell(NoFill(NoFillReason.BUSY))
+            on_done(NoFill(NoFillReason.BUSY))
 
-    async def _take_new(self, request: AdRequest, context: SessionContext, deadline: float, tell: Tell) -> None:
+    async def _take_new(
+        self, request: AdRequest, context: SessionContext, deadline: float, on_done: Completion
+    ) -> None:
         """Takes a request with an id that is not known."""
         try:
             async with asyncio.timeout_at(deadline):
                 candidates = await self._admission.new_candidates(request)
-            self._admit(request, context, candidates, deadline, tell)
+            self._admit(request, context, candidates, deadline, on_done)
         except TimeoutError:
-            tell(NoFill(NoFillReason.BUSY))
+            on_done(NoFill(NoFillReason.BUSY))
         except Exception as error:  # noqa: BLE001 - it belongs to this request, whose player is told
-            tell(error)
+            on_done(error)
 
     def _set_aside(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -194,102 +184,107 @@ class AdServer:
         task.add_done_callback(self._aside.discard)
 
     def _admit(
-        self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], deadline: float, tell: Tell
+        self,
+        request: AdRequest,
+        context: SessionContext,
+        candidates: tuple[str, ...],
+        deadline: float,
+        on_done: Completion,
     ) -> None:
         if not self._admission.allows(request):
-            tell(NoFill(NoFillReason.RATE_LIMIT))
+            on_done(NoFill(NoFillReason.RATE_LIMIT))
             return
-        ticket = self._admission.ticket(request, context, candidates, deadline, tell)
-        context.on_close(ticket.abandon)
-        self._send(ticket)
+        pending = self._admission.pending(request, context, candidates, deadline, on_done)
+        context.on_close(pending.abandon)
+        self._send(pending)
 
-    def _send(self, ticket: Ticket, *, back: bool = False) -> None:
+    def _send(self, pending: PendingRequest, *, back: bool = False) -> None:
         """Puts the request in the lane of its next candidates, or ends it when none is left."""
-        remaining = ticket.remaining
-        if not remaining and ticket.heard:
-            ticket.give_up()
+        remaining = pending.remaining
+        if not remaining and pending.heard:
+            pending.give_up()
             return
-        ready = self._ready(ticket, remaining)
-        lane = self._in_hand if (ready and ticket.request.pod_size == 1) or ready == remaining else self._fetch
-        ticket.run = ready if lane is self._in_hand else remaining
-        ticket.repeats_allowed = ticket.run == remaining
+        ready = self._ready(pending, remaining)
+        lane = self._in_hand if (ready and pending.request.pod_size == 1) or ready == remaining else self._fetch
+        pending.run = ready if lane is self._in_hand else remaining
+        pending.repeats_allowed = pending.run == remaining
         if back:
-            lane.put_back([ticket])
+            lane.put_back([pending])
         else:
-            lane.put(ticket)
+            lane.put(pending)
 
-    def _ready(self, ticket: Ticket, remaining: tuple[str, ...]) -> tuple[str, ...]:
+    def _ready(self, pending: PendingRequest, remaining: tuple[str, ...]) -> tuple[str, ...]:
         """The leading candidates whose ad is in hand."""
         catalog = self.catalogs.current
         for no, campaign_id in enumerate(remaining):
             campaign = catalog.campaigns[campaign_id]
-            if not campaign.upstreams or campaign_id in ticket.in_hand:
+            if not campaign.upstreams or campaign_id in pending.in_hand:
                 continue
-            fetched = self._source.in_hand(ticket, _upstreams(catalog, campaign))
+            fetched = self._source.in_hand(pending, _upstreams(catalog, campaign))
             if fetched is None:
                 return remaining[:no]
-            ticket.in_hand[campaign_id] = fetched
+            pending.in_hand[campaign_id] = fetched
         return remaining
 
-    async def _serve_group(self, lane: str, connection: "Connection[Record]", tickets: list[Ticket]) -> None:
-        """Runs the transaction, and tells the tickets what became of them."""
+    async def _serve_group(self, lane: str, connection: "Connection[Record]", requests: list[PendingRequest]) -> None:
+        """Runs the transaction, and tells the requests what became of them."""
         started = self._loop.time()
-        self._observer.waited(lane, [started - ticket.queued_at for ticket in tickets])
+        self._observer.waited(lane, [started - pending.queued_at for pending in requests])
         catalog = self.catalogs.current
-        if any(ticket.revision != catalog.revision for ticket in tickets):
-            self._decide_anew(tickets)
+        if any(pending.revision != catalog.revision for pending in requests):
+            self._decide_anew(requests)
             return
         transaction = GroupTransaction(
             connection,
             catalog,
-            self._doubts,
+            self._recent_refusals,
             self._fetch_ad,
             partial(self._recall, catalog),
             partial(self._render, catalog),
-            self._patience,
+            self._fetch_wait,
         )
         self._groups[lane] += 1
         try:
-            with self._spans.group(lane, [ticket.trace for ticket in tickets]) as steps:
-                group = await transaction.serve(tickets, steps)
+            with self._spans.group(lane, [pending.trace for pending in requests]) as steps:
+                group = await transaction.serve(requests, steps)
         except CatalogMovedError:
             await self.catalogs.reload(catalog)
-            self._decide_anew(tickets)
+            self._decide_anew(requests)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
                 await budgets.open_periods(other, await budgets.in_flight(other))
-            self._start_again(tickets)
+            self._start_again(requests)
         else:
             self._tell(group)
         finally:
             self._groups[lane] -= 1
-        self._observer.group(lane, len(tickets), self._loop.time() - started)
+        self._observer.group(lane, len(requests), self._loop.time() - started)
 
-    def _decide_anew(self, tickets: list[Ticket]) -> None:
-        for ticket in tickets:
-            self._admission.decide_anew(ticket)
-        self._start_again(tickets)
+    def _decide_anew(self, requests: list[PendingRequest]) -> None:
+        for pending in requests:
+            self._admission.decide_anew(pending)
+        self._start_again(requests)
 
-    def _start_again(self, tickets: list[Ticket]) -> None:
-        for ticket in reversed(tickets):
-            self._send(ticket, back=True)
+    def _start_again(self, requests: list[PendingRequest]) -> None:
+        for pending in reversed(requests):
+            self._send(pending, back=True)
 
     def _tell(self, group: Group) -> None:
-        for ticket, served in group.served:
+        for pending, served in group.served:
             if served.fault is None:
-                ticket.settle(served)
+                pending.settle(served)
             else:
-                ticket.fail(served.fault)
-        for ticket, error in group.failed:
-            ticket.fail(error)
+                pending.fail(served.fault)
+        for pending, error in group.failed:
+            pending.fail(error)
         self._start_again(group.again)
-        for ticket in reversed(group.undecided):
-            if ticket.run != ticket.remaining and not set(ticket.run) & set(ticket.refusals):
+        for pending in reversed(group.undecided):
+            if pending.run != pending.remaining and not set(pending.run) & set(pending.refusals):
                 # Nothing was refused: its session has seen the creatives of this run, so the others go first.
-                ticket.candidates = (*(c for c in ticket.candidates if c not in ticket.run), *ticket.run)
-            self._send(ticket, back=True)
-        for ticket, late in group.late.items():
-            self._set_aside(self._finish_late(ticket, late))
+                pending.candidates = (*(c for c in pending.candidates if c not in pending.run), *pending.run)
+            self._send(pending, back=True)
+        for pending, late in group.late.items():
+            self._set_aside(self._finish_late(pending, late))
 
     def _render(self, catalog: Catalog, group: Group) -> None:
         """By the catalog that the creatives are of: the current one may move while the group is committed.
@@ -297,29 +292,29 @@ class AdServer:
         All of them together: with the code and the templates in the processor's caches, an answer takes half of the
         time that it takes between two requests.
         """
-        for ticket, served in group.served:
+        for pending, served in group.served:
             try:
-                served.vast = self._answers.vast(served, ticket.request.vast_version, catalog)
+                served.vast = self._answers.vast(served, pending.request.vast_version, catalog)
             except Exception as error:  # noqa: BLE001 - it belongs to this request, which raises it
                 served.fault = error
 
-    async def _finish_late(self, ticket: Ticket, late: list[Late]) -> None:
+    async def _finish_late(self, pending: PendingRequest, late: list[Late]) -> None:
         """Waits for ads whose group would not; with them in hand the request passes through the first lane."""
         for choice, fetching in late:
             try:
-                ticket.in_hand[choice.campaign.id] = await fetching
+                pending.in_hand[choice.campaign.id] = await fetching
             except UpstreamFailed:
                 choice.refuse(NoFillReason.UPSTREAM)
             except Exception:
                 log.exception("fetch failed", campaign_id=choice.campaign.id)
                 choice.refuse(NoFillReason.UPSTREAM)
-        self._send(ticket, back=True)
+        self._send(pending, back=True)
 
-    async def _fetch_ad(self, ticket: Ticket, campaign: Campaign) -> FetchedAd:
-        with self._spans.fetch(ticket.trace):
-            return await self._source.fetch(ticket, _upstreams(self.catalogs.current, campaign))
+    async def _fetch_ad(self, pending: PendingRequest, campaign: Campaign) -> FetchedAd:
+        with self._spans.fetch(pending.trace):
+            return await self._source.fetch(pending, _upstreams(self.catalogs.current, campaign))
 
-    def _recall(self, catalog: Catalog, ticket: Ticket, serve: EarlierServe) -> ServedAd:
+    def _recall(self, catalog: Catalog, pending: PendingRequest, serve: EarlierServe) -> ServedAd:
         """The document is kept for requests with a name only; others still have what their last attempt served."""
         if serve.upstream_id is None:
             creative = _creative(catalog, serve.campaign_id, serve.creative_id)
@@ -327,7 +322,7 @@ class AdServer:
         if serve.document is not None:
             fetched = self._source.restore(serve.upstream_id, serve.document)
             return ServedAd(serve.slot, serve.campaign_id, None, fetched)
-        attempted = (ad for ad in ticket.attempted if (ad.slot, ad.campaign_id) == (serve.slot, serve.campaign_id))
+        attempted = (ad for ad in pending.attempted if (ad.slot, ad.campaign_id) == (serve.slot, serve.campaign_id))
         return next(attempted, ServedAd(serve.slot, serve.campaign_id, None, None))
 
 

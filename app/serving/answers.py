@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from app.domain import Campaign, Catalog, Creative, VastVersion
-from app.serving.tickets import Served, ServedAd
+from app.serving.outcomes import Served, ServedAd
 from app.serving.tokens import TokenSigner
 from app.vast.render import document, empty, own_ad, own_document
 from app.vast.template import Template

@@ -11,11 +11,11 @@ from asyncpg import Connection, Record
 from app.campaign_file.exporter import money
 from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
-from app.serving.admission import Admission
+from app.serving.candidates import CandidateResolver
+from app.serving.chooser import Chooser, fitting_creatives
 from app.serving.context import open_context
-from app.serving.decision import Chooser, fitting_creatives
 from app.serving.keys import new_request_key
-from app.serving.tickets import Ticket
+from app.serving.pending import PendingRequest
 from app.store import budgets, candidates, catalog, decision_facts, sessions
 from app.store.decision_facts import BudgetRoom, CapCount
 
@@ -23,7 +23,7 @@ TARGETED = (("country", "countries"), ("device_type", "device_types"), ("content
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CandidateVerdict:
     """What becomes of one candidate: `reason` is None if it may serve; `facts` has what that rests on, line by line."""
 
     campaign_id: str
@@ -36,7 +36,7 @@ class Explanation:
     """The verdicts on all candidates in priority order, by the database's clock."""
 
     at: datetime
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CandidateVerdict, ...]
 
 
 class _Snapshot:
@@ -62,10 +62,10 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     await transaction.start()
     try:
         setup = await catalog.read(connection)
-        ticket = _ticket(setup, request, hash_key)
-        played = await _join_session(connection, ticket)
-        ids = list(ticket.candidates)
-        viewer = (ticket.user_key, request.session_id)
+        pending = _ticket(setup, request, hash_key)
+        played = await _join_session(connection, pending)
+        ids = list(pending.candidates)
+        viewer = (pending.user_key, request.session_id)
         # The server begins budget periods as it meets them. Here they begin too, for as long as this looks at them.
         await budgets.open_periods(connection, ids)
         looked = await candidates.look(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
@@ -74,31 +74,31 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     finally:
         await transaction.rollback()
     refusals = {ids[index]: NoFillReason(reason) for index, reason in looked.refusals.items()}
-    reasons = _reasons(setup, ticket, played, refusals)
+    reasons = _reasons(setup, pending, played, refusals)
     if None not in reasons.values():
-        reasons = _reasons(setup, ticket, (), refusals)
-    facts = _Facts(setup, ticket, looked.at)
+        reasons = _reasons(setup, pending, (), refusals)
+    facts = _Facts(setup, pending, looked.at)
     return Explanation(
-        looked.at, tuple(Verdict(of, reasons[of], facts.of(setup.campaigns[of], counts, rooms)) for of in ids)
+        looked.at, tuple(CandidateVerdict(of, reasons[of], facts.of(setup.campaigns[of], counts, rooms)) for of in ids)
     )
 
 
-def _ticket(setup: Catalog, request: AdRequest, hash_key: bytes) -> Ticket:
+def _ticket(setup: Catalog, request: AdRequest, hash_key: bytes) -> PendingRequest:
     """The request as the server admits it."""
     snapshot = _Snapshot(setup)
-    admission = Admission(snapshot, snapshot, hash_key)
+    admission = CandidateResolver(snapshot, snapshot, hash_key)
     ids = admission.candidates(request)
     if ids is None and request.campaign_id in setup.campaigns:
         raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
     if ids is None:
         raise InvalidRequest("placement_id" if request.campaign_id is None else "campaign_id", "is not known")
     with open_context(request.request_id or str(new_request_key()), {}) as context:
-        return admission.ticket(request, context, ids, inf, lambda _: None)
+        return admission.pending(request, context, ids, inf, lambda _: None)
 
 
-async def _join_session(connection: "Connection[Record]", ticket: Ticket) -> Collection[str]:
-    """Gives the ticket the user of its viewing session; returns the creatives that were served in it."""
-    session_id = ticket.request.session_id
+async def _join_session(connection: "Connection[Record]", pending: PendingRequest) -> Collection[str]:
+    """Gives the pending the user of its viewing session; returns the creatives that were served in it."""
+    session_id = pending.request.session_id
     if session_id is None:
         return ()
     session = await sessions.find(connection, session_id)
@@ -106,34 +106,34 @@ async def _join_session(connection: "Connection[Record]", ticket: Ticket) -> Col
         raise NotFound(f"session {session_id} does not exist")
     if session.over:
         raise Gone(f"session {session_id} has ended")
-    if ticket.user_key is None and ticket.request.identifiable:
-        ticket.user_key = session.user_key
+    if pending.user_key is None and pending.request.identifiable:
+        pending.user_key = session.user_key
     return session.played
 
 
 def _reasons(
-    setup: Catalog, ticket: Ticket, played: Collection[str], refusals: Mapping[str, NoFillReason]
+    setup: Catalog, pending: PendingRequest, played: Collection[str], refusals: Mapping[str, NoFillReason]
 ) -> dict[str, NoFillReason | None]:
     """What speaks against each candidate: targeting, the choice of an ad, or the database, as the server finds them.
 
     The server looks into the database first, unless there is but one own candidate to try.
     """
-    first = [*takewhile(lambda of: not setup.campaigns[of].upstreams, ticket.remaining)]
-    looks_first = len(first) != 1 or (ticket.request.pod_size > 1 and len(ticket.remaining) > 1)
+    first = [*takewhile(lambda of: not setup.campaigns[of].upstreams, pending.remaining)]
+    looks_first = len(first) != 1 or (pending.request.pod_size > 1 and len(pending.remaining) > 1)
     reasons: dict[str, NoFillReason | None] = {}
-    for campaign_id in ticket.candidates:
-        targeted = ticket.refusals.get(campaign_id)
+    for campaign_id in pending.candidates:
+        targeted = pending.refusals.get(campaign_id)
         by_database = refusals.get(campaign_id)
-        by_choice = targeted or _refused_by_choice(setup, ticket, campaign_id, played)
+        by_choice = targeted or _refused_by_choice(setup, pending, campaign_id, played)
         looked = by_database if looks_first and targeted is None else None
         reasons[campaign_id] = looked or by_choice or by_database
     return reasons
 
 
 def _refused_by_choice(
-    setup: Catalog, ticket: Ticket, campaign_id: str, played: Collection[str]
+    setup: Catalog, pending: PendingRequest, campaign_id: str, played: Collection[str]
 ) -> NoFillReason | None:
-    alone = replace(ticket, run=(campaign_id,), refusals={}, repeats_allowed=False)
+    alone = replace(pending, run=(campaign_id,), refusals={}, repeats_allowed=False)
     if Chooser(setup).choose(alone, played):
         return None
     return alone.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
@@ -142,9 +142,9 @@ def _refused_by_choice(
 class _Facts:
     """What a verdict rests on, line by line."""
 
-    def __init__(self, setup: Catalog, ticket: Ticket, at: datetime) -> None:
+    def __init__(self, setup: Catalog, pending: PendingRequest, at: datetime) -> None:
         self._setup = setup
-        self._ticket = ticket
+        self._ticket = pending
         self._at = at
 
     def of(self, campaign: Campaign, counts: list[CapCount], rooms: list[BudgetRoom]) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from app.domain import AdRequest, NoFillReason
-from app.serving.tickets import Choice, Selection, UpstreamAd
+from app.serving.outcomes import UpstreamAd
+from app.serving.pending import Choice, Selection
 
 
 def select(choices: Sequence[Choice]) -> list[Selection]:
@@ -35,7 +36,7 @@ class _Pod:
     """What is selected for one request so far, and what it leaves room for."""
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        self._request = choices[0].ticket.request
+        self._request = choices[0].pending.request
         self._room_s: float | None = self._request.pod_duration_s
         self._advertisers = {choice.campaign.advertiser for choice in choices if choice.creative is not None}
         self._creative_ids: set[str] = set()

@@ -22,19 +22,20 @@ from asyncpg import Connection, Record
 
 from app.domain import Campaign, Catalog, NoFillReason
 from app.errors import UpstreamFailed
-from app.serving.arrivals import Arrivals, Recall
-from app.serving.decision import Chooser
-from app.serving.doubts import CAMPAIGN_S, USER_S, Doubts
+from app.serving.chooser import Chooser
+from app.serving.fetch_wait import FetchWaitLimiter
 from app.serving.group import Group, Late
-from app.serving.patience import Patience
+from app.serving.group_admission import GroupAdmission, Recall
+from app.serving.outcomes import FetchedAd, Served, ServedAd
+from app.serving.pending import Choice, PendingRequest, Selection
+from app.serving.recent_refusals import CAMPAIGN_TTL_S, USER_TTL_S, RecentRefusals
 from app.serving.selection import select
-from app.serving.spans import Steps
-from app.serving.tickets import Choice, FetchedAd, Selection, Served, ServedAd, Ticket
+from app.serving.spans import GroupSpan
 from app.store import budgets, candidates, caps, serves, sessions
 
 log = structlog.get_logger()
 
-Fetch = Callable[[Ticket, Campaign], Coroutine[Any, Any, FetchedAd]]
+Fetch = Callable[[PendingRequest, Campaign], Coroutine[Any, Any, FetchedAd]]
 """Gets an upstream's ad for a campaign; raises UpstreamFailed."""
 
 Prepare = Callable[[Group], None]
@@ -63,31 +64,31 @@ class GroupTransaction:
         self,
         connection: "Connection[Record]",
         catalog: Catalog,
-        doubts: Doubts,
+        recent_refusals: RecentRefusals,
         fetch: Fetch,
         recall: Recall,
         prepare: Prepare,
-        patience: Patience,
+        patience: FetchWaitLimiter,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
-        self._doubts = doubts
+        self._recent_refusals = recent_refusals
         self._fetch = fetch
         self._prepare = prepare
-        self._patience = patience
+        self._fetch_wait = patience
         self._group = Group()
-        self._arrivals = Arrivals(connection, self._group, recall)
+        self._group_admission = GroupAdmission(connection, self._group, recall)
         self._at = BEFORE_ANYTHING
 
-    async def serve(self, tickets: Sequence[Ticket], steps: Steps) -> Group:
+    async def serve(self, requests: Sequence[PendingRequest], steps: GroupSpan) -> Group:
         """The one code path, for one request and for many."""
-        known = [ticket.refusals.copy() for ticket in tickets]
+        known = [pending.refusals.copy() for pending in requests]
         late: list[Late] = []
         try:
             async with self._connection.transaction():
                 with steps.step("cap check"):
-                    asking = await self._arrivals.admit(tickets)
-                    await self._look([ticket for ticket in asking if self._is_open_question(ticket)])
+                    asking = await self._group_admission.admit(requests)
+                    await self._look([pending for pending in asking if self._is_open_question(pending)])
                     asking, choices = self._choose(asking)
                     await self._take(choices)
                 with steps.step("fetch"):
@@ -103,30 +104,30 @@ class GroupTransaction:
         except BaseException:
             for _, task in late:
                 task.cancel()
-            for ticket, refusals in zip(tickets, known, strict=True):
-                ticket.refusals = refusals
+            for pending, refusals in zip(requests, known, strict=True):
+                pending.refusals = refusals
             raise
         self._report(asking, choices, late)
         return self._group
 
-    def _is_open_question(self, ticket: Ticket) -> bool:
+    def _is_open_question(self, pending: PendingRequest) -> bool:
         """Whether to look first: there is a choice, an ad would have to be fetched, or it was refused a moment ago."""
-        if len(ticket.run) != 1:
+        if len(pending.run) != 1:
             return True
-        (campaign_id,) = ticket.run
-        has_ad = not self._catalog.campaigns[campaign_id].upstreams or campaign_id in ticket.in_hand
-        return not has_ad or self._doubts.about(campaign_id, (ticket.user_key, campaign_id))
+        (campaign_id,) = pending.run
+        has_ad = not self._catalog.campaigns[campaign_id].upstreams or campaign_id in pending.in_hand
+        return not has_ad or self._recent_refusals.contains(campaign_id, (pending.user_key, campaign_id))
 
-    async def _look(self, tickets: list[Ticket]) -> None:
-        """Asks the database about every candidate of these tickets."""
-        if not tickets:
+    async def _look(self, requests: list[PendingRequest]) -> None:
+        """Asks the database about every candidate of these requests."""
+        if not requests:
             return
-        asked = [(ticket, campaign_id) for ticket in tickets for campaign_id in ticket.run]
+        asked = [(pending, campaign_id) for pending in requests for campaign_id in pending.run]
         seen = await candidates.look(
             self._connection,
             [campaign_id for _, campaign_id in asked],
-            [ticket.user_key for ticket, _ in asked],
-            [ticket.request.session_id for ticket, _ in asked],
+            [pending.user_key for pending, _ in asked],
+            [pending.request.session_id for pending, _ in asked],
         )
         self._hear(seen.revision, seen.at)
         for no, reason in seen.refusals.items():
@@ -138,26 +139,26 @@ class GroupTransaction:
         if revision != self._catalog.revision:
             raise CatalogMovedError
 
-    def _refuse(self, ticket: Ticket, campaign_id: str, reason: str) -> None:
+    def _refuse(self, pending: PendingRequest, campaign_id: str, reason: str) -> None:
         if reason == UNOPENED:
             raise PeriodsUnopenedError
-        ticket.refusals[campaign_id] = NoFillReason(reason)
+        pending.refusals[campaign_id] = NoFillReason(reason)
         if reason == NoFillReason.FREQUENCY_CAP:
-            self._doubts.add((ticket.user_key, campaign_id), USER_S)
+            self._recent_refusals.add((pending.user_key, campaign_id), USER_TTL_S)
         else:
-            self._doubts.add(campaign_id, CAMPAIGN_S)
+            self._recent_refusals.add(campaign_id, CAMPAIGN_TTL_S)
 
-    def _choose(self, tickets: list[Ticket]) -> tuple[list[Ticket], list[Choice]]:
-        """The tickets that need not wait for the next group, and what was chosen for them."""
+    def _choose(self, requests: list[PendingRequest]) -> tuple[list[PendingRequest], list[Choice]]:
+        """The requests that need not wait for the next group, and what was chosen for them."""
         chooser = Chooser(self._catalog)
-        deciding: list[Ticket] = []
+        deciding: list[PendingRequest] = []
         choices: list[Choice] = []
-        for ticket in tickets:
-            chosen = chooser.choose(ticket, self._arrivals.played.get(ticket.request.session_id, ()))
+        for pending in requests:
+            chosen = chooser.choose(pending, self._group_admission.played.get(pending.request.session_id, ()))
             if chosen is None:
-                self._group.again.append(ticket)
+                self._group.again.append(pending)
             else:
-                deciding.append(ticket)
+                deciding.append(pending)
                 choices += chosen
         return deciding, choices
 
@@ -172,22 +173,22 @@ class GroupTransaction:
             choice = counted[position]
             choice.short_windows[window] = ads
             if not ads:
-                self._refuse(choice.ticket, choice.campaign.id, NoFillReason.FREQUENCY_CAP)
+                self._refuse(choice.pending, choice.campaign.id, NoFillReason.FREQUENCY_CAP)
 
     async def _fetch_missing(self, choices: list[Choice]) -> list[Late]:
         """Fetches, all at once, what is not in hand; returns what is still on its way when patience runs out."""
         tasks = {
-            asyncio.create_task(self._fetch(choice.ticket, choice.campaign)): choice
+            asyncio.create_task(self._fetch(choice.pending, choice.campaign)): choice
             for choice in choices
             if not choice.has_ad and choice.ads_allowed
         }
         if not tasks:
             return []
         try:
-            with self._patience.waiting({_first_upstream(choice) for choice in tasks.values()}) as patient:
+            with self._fetch_wait.waiting({_first_upstream(choice) for choice in tasks.values()}) as patient:
                 awaited = [task for task, choice in tasks.items() if _first_upstream(choice) in patient]
                 if awaited:
-                    await asyncio.wait(awaited, timeout=self._patience.seconds)
+                    await asyncio.wait(awaited, timeout=self._fetch_wait.seconds)
         except BaseException:
             for task in tasks:
                 task.cancel()
@@ -198,7 +199,7 @@ class GroupTransaction:
                 late.append((choice, task))
                 continue
             try:
-                choice.fetched = choice.ticket.in_hand[choice.campaign.id] = task.result()
+                choice.fetched = choice.pending.in_hand[choice.campaign.id] = task.result()
             except UpstreamFailed:
                 choice.refuse(NoFillReason.UPSTREAM)
             except Exception:
@@ -208,7 +209,7 @@ class GroupTransaction:
 
     async def _spend(self, selections: list[Selection]) -> list[Selection]:
         """Pays for the ads, first come first served; not for requests whose deadline has passed already."""
-        payable = [selection for selection in selections if not selection.choice.ticket.over]
+        payable = [selection for selection in selections if not selection.choice.pending.over]
         if not payable:
             return []
         spent = await budgets.spend(self._connection, [_payment(selection) for selection in payable])
@@ -217,7 +218,7 @@ class GroupTransaction:
         for index, selection in enumerate(payable):
             choice = selection.choice
             if reason := spent.refusals.get(index):
-                self._refuse(choice.ticket, choice.campaign.id, reason)
+                self._refuse(choice.pending, choice.campaign.id, reason)
             else:
                 choice.ads_paid += 1
                 paid.append(selection)
@@ -228,20 +229,20 @@ class GroupTransaction:
     async def _remember(self, paid: list[Selection]) -> None:
         """Writes what makes a request answerable again, and what its session has now played."""
         documents = [
-            (selection.choice.ticket.request_key, selection.slot, fetched.document.body_with(selection.position))
+            (selection.choice.pending.request_key, selection.slot, fetched.document.body_with(selection.position))
             for selection in paid
-            if selection.choice.ticket.may_be_served and (fetched := selection.choice.fetched) is not None
+            if selection.choice.pending.may_have_been_served and (fetched := selection.choice.fetched) is not None
         ]
         if documents:
             await serves.keep_documents(self._connection, documents)
         # Of requests without a name too: the server asks for one again whose connection broke.
         if paid and _near_midnight(self._at):
-            request_keys = {selection.choice.ticket.request_key for selection in paid}
+            request_keys = {selection.choice.pending.request_key for selection in paid}
             await serves.claim_midnight(self._connection, list(request_keys))
         played = [
-            (choice.ticket.request.session_id, choice.creative.id)
+            (choice.pending.request.session_id, choice.creative.id)
             for choice in (selection.choice for selection in paid)
-            if choice.ticket.request.session_id is not None and choice.creative is not None
+            if choice.pending.request.session_id is not None and choice.creative is not None
         ]
         if played:
             await sessions.mark_played(self._connection, played)
@@ -264,41 +265,43 @@ class GroupTransaction:
         if revision != self._catalog.revision:
             raise CatalogMovedError
 
-    async def _answer_overtaken(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> list[Ticket]:
-        """Looks once more for earlier serves of tickets that got no ad; returns the tickets without those it found.
+    async def _answer_overtaken(
+        self, asking: list[PendingRequest], choices: list[Choice], late: list[Late]
+    ) -> list[PendingRequest]:
+        """Looks once more for earlier serves of requests that got no ad; returns the requests without those it found.
 
         A first attempt that was still under way when they were admitted may have taken the last room there was. What
         refused them was committed, so that its serve is seen now, and is their answer.
         """
-        settled = {choice.ticket for choice in choices if choice.ads_paid} | {choice.ticket for choice, _ in late}
-        refused = [ticket for ticket in asking if ticket not in settled]
-        settled.update(await self._arrivals.answer_repeats(refused))
-        return [ticket for ticket in asking if ticket in settled]
+        settled = {choice.pending for choice in choices if choice.ads_paid} | {choice.pending for choice, _ in late}
+        refused = [pending for pending in asking if pending not in settled]
+        settled.update(await self._group_admission.answer_repeats(refused))
+        return [pending for pending in asking if pending in settled]
 
-    def _served(self, paid: list[Selection]) -> list[tuple[Ticket, Served]]:
-        """What the tickets get that were paid for."""
-        ads: dict[Ticket, list[ServedAd]] = {}
+    def _served(self, paid: list[Selection]) -> list[tuple[PendingRequest, Served]]:
+        """What the requests get that were paid for."""
+        ads: dict[PendingRequest, list[ServedAd]] = {}
         for selection in paid:
-            ads.setdefault(selection.choice.ticket, []).append(selection.served_ad)
+            ads.setdefault(selection.choice.pending, []).append(selection.served_ad)
         served = []
-        for ticket, of_ticket in ads.items():
-            ticket.attempted = tuple(of_ticket)
-            served.append((ticket, Served(ticket.request_key, self._at, ticket.attempted)))
+        for pending, of_ticket in ads.items():
+            pending.attempted = tuple(of_ticket)
+            served.append((pending, Served(pending.request_key, self._at, pending.attempted)))
         return served
 
-    def _report(self, asking: list[Ticket], choices: list[Choice], late: list[Late]) -> None:
-        """Sorts the tickets that were not served into late and undecided."""
-        paid = {choice.ticket for choice in choices if choice.ads_paid}
-        waiting = {choice.ticket for choice, _ in late}
-        for ticket in asking:
-            ticket.heard = ticket.heard or self._at is not BEFORE_ANYTHING
-            if ticket not in paid and ticket not in waiting:
-                self._group.undecided.append(ticket)
+    def _report(self, asking: list[PendingRequest], choices: list[Choice], late: list[Late]) -> None:
+        """Sorts the requests that were not served into late and undecided."""
+        paid = {choice.pending for choice in choices if choice.ads_paid}
+        waiting = {choice.pending for choice, _ in late}
+        for pending in asking:
+            pending.heard = pending.heard or self._at is not BEFORE_ANYTHING
+            if pending not in paid and pending not in waiting:
+                self._group.undecided.append(pending)
         for choice, task in late:
-            if choice.ticket in paid:
+            if choice.pending in paid:
                 task.cancel()
             else:
-                self._group.late.setdefault(choice.ticket, []).append((choice, task))
+                self._group.late.setdefault(choice.pending, []).append((choice, task))
 
 
 def _first_upstream(choice: Choice) -> str:
@@ -308,7 +311,7 @@ def _first_upstream(choice: Choice) -> str:
 def _select(choices: list[Choice]) -> list[Selection]:
     """What a fetched ad is like is not known before it is here; an own creative was chosen because it fits."""
     selections: list[Selection] = []
-    for _, of_ticket in groupby(choices, key=attrgetter("ticket")):
+    for _, of_ticket in groupby(choices, key=attrgetter("pending")):
         with_ad = [choice for choice in of_ticket if choice.has_ad and choice.ads_allowed]
         if with_ad:
             selections += select(with_ad)
@@ -317,32 +320,32 @@ def _select(choices: list[Choice]) -> list[Selection]:
 
 def _number_slots(paid: list[Selection]) -> None:
     """The slots of each request without holes, as the statement that paid for them has numbered them."""
-    used: dict[Ticket, int] = {}
+    used: dict[PendingRequest, int] = {}
     for selection in paid:
-        ticket = selection.choice.ticket
-        selection.slot = used.get(ticket, 0)
-        used[ticket] = selection.slot + 1
+        pending = selection.choice.pending
+        selection.slot = used.get(pending, 0)
+        used[pending] = selection.slot + 1
 
 
 def _count(choice: Choice) -> caps.Count:
-    ticket = choice.ticket
-    return caps.Count(choice.campaign.id, ticket.user_key, ticket.request.session_id, choice.ads_max)
+    pending = choice.pending
+    return caps.Count(choice.campaign.id, pending.user_key, pending.request.session_id, choice.ads_max)
 
 
 def _payment(selection: Selection) -> budgets.Payment:
     choice = selection.choice
-    ticket = choice.ticket
+    pending = choice.pending
     return budgets.Payment(
-        request_key=ticket.request_key,
+        request_key=pending.request_key,
         slot=selection.slot,
         campaign_id=choice.campaign.id,
         creative_id=choice.creative.id if choice.creative else None,
         upstream_id=choice.fetched.upstream_id if choice.fetched else None,
-        placement_id=ticket.request.placement_id,
-        user_key=ticket.user_key,
-        session_id=ticket.request.session_id,
-        fingerprint=ticket.fingerprint,
-        waits_long=ticket.request.stitched or ticket.request.pod_size > 1,
+        placement_id=pending.request.placement_id,
+        user_key=pending.user_key,
+        session_id=pending.request.session_id,
+        fingerprint=pending.fingerprint,
+        waits_long=pending.request.stitched or pending.request.pod_size > 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Ads from upstreams, as serving asks for them: a ticket's values go into the tag URL, the chain does the rest."""
+"""Ads from upstreams, as serving asks for them: a pending's values go into the tag URL, the chain does the rest."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from sys import getsizeof
 
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
-from app.serving.adserver import Limits
-from app.serving.tickets import FetchedAd, Ticket
+from app.serving.limits import ServingLimits
+from app.serving.outcomes import FetchedAd
+from app.serving.pending import PendingRequest
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
 from app.upstreams.fetched import Fetched
@@ -26,20 +27,20 @@ VALUES_BYTES = 1000
 """What the values of a request take beside their text."""
 
 
-class TicketValues:
-    """What a ticket's request knows, as tag URLs and headers need it; the ticket itself is not kept."""
+class RequestMacroValues:
+    """What a pending's request knows, as tag URLs and headers need it; the pending itself is not kept."""
 
-    def __init__(self, ticket: Ticket) -> None:
-        context = ticket.context
+    def __init__(self, pending: PendingRequest) -> None:
+        context = pending.context
         known = {"ip": context.client_ip, "ua": context.client_ua}
-        values = {name: value for name, value in known.items() if value is not None} | dict(ticket.request.values)
+        values = {name: value for name, value in known.items() if value is not None} | dict(pending.request.values)
         self._macros = MacroContext(
             values=values,
             timestamp=context.timestamp,
             cachebusting=context.cachebusting,
-            correlator=ticket.correlator,
+            correlator=pending.correlator,
             request_id=context.request_id,
-            withhold_identity=not ticket.request.identifiable,
+            withhold_identity=not pending.request.identifiable,
         )
 
     @property
@@ -77,23 +78,23 @@ class TicketValues:
 class UpstreamAds:
     """Serving's source of the ads that are not its own."""
 
-    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, limits: Limits) -> None:
+    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, limits: ServingLimits) -> None:
         self._chain = chain
         self._unwrapper = unwrapper
         self._usual_s = min(limits.upstream_deadline_s, limits.request_deadline_s - ANSWERING_S)
 
-    async def fetch(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd:
+    async def fetch(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd:
         """The first ad that an upstream of the list has in time, and that suits the request; raises UpstreamFailed."""
-        values = TicketValues(ticket)
+        values = RequestMacroValues(pending)
         now = asyncio.get_running_loop().time()
-        deadline = min(ticket.deadline - ANSWERING_S, now + self._usual_s)
+        deadline = min(pending.deadline - ANSWERING_S, now + self._usual_s)
         late = deadline - now < LATE * self._usual_s
         left = list(upstreams)
         while True:
             fetched = await self._chain.fetch(left, values, deadline, late=late)
             while (upstream := left.pop(0)).id != fetched.upstream_id:
                 pass
-            if _suits(fetched, ticket):
+            if _suits(fetched, pending):
                 return fetched
             try:
                 return await self._made_to_suit(fetched, upstream, values, _share(deadline, len(left)))
@@ -102,7 +103,7 @@ class UpstreamAds:
                     raise
 
     async def _made_to_suit(
-        self, fetched: Fetched, upstream: Upstream, values: TicketValues, deadline: float
+        self, fetched: Fetched, upstream: Upstream, values: RequestMacroValues, deadline: float
     ) -> FetchedAd:
         """The same ad unwrapped; the chain is followed for a cached body too, because it leads elsewhere every time."""
         if not fetched.document.fits_pods:
@@ -114,24 +115,24 @@ class UpstreamAds:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
         return replace(fetched, body=body, document=document)
 
-    def in_hand(self, ticket: Ticket, upstreams: Sequence[Upstream]) -> FetchedAd | None:
+    def in_hand(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd | None:
         """The ad, if it is in the cache and need not be unwrapped."""
         if not any(upstream.cache_ttl_s for upstream in upstreams):
             return None
-        fetched = self._chain.in_hand(upstreams, TicketValues(ticket))
-        return fetched if fetched is not None and _suits(fetched, ticket) else None
+        fetched = self._chain.in_hand(upstreams, RequestMacroValues(pending))
+        return fetched if fetched is not None and _suits(fetched, pending) else None
 
     def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
         """The ad of a document that was served before."""
         return self._chain.restore(upstream_id, document)
 
 
-def _suits(fetched: Fetched, ticket: Ticket) -> bool:
+def _suits(fetched: Fetched, pending: PendingRequest) -> bool:
     """Whether the document can be handed out as it is."""
     document = fetched.document
-    if document.has_wrapper and ticket.request.values.get("unwrap") == "1":
+    if document.has_wrapper and pending.request.values.get("unwrap") == "1":
         return False
-    return document.fits_pods or ticket.request.pod_size == 1
+    return document.fits_pods or pending.request.pod_size == 1
 
 
 def _share(deadline: float, others: int) -> float:

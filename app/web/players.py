@@ -13,11 +13,11 @@ from app.domain import NoFillReason
 from app.errors import AdServerError
 from app.fast_path import DirectAnswer, DirectRequest, Headers, Respond, run_as_asgi, send_answer
 from app.serving.keys import new_request_key
+from app.web.ad_requests import AdRequestHandler, Answered, RequestObserver, no_ad
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader, fill_from_cookies, fill_from_headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
-from app.web.desk import AdDesk, Answered, RequestObserver, no_ad
 from app.web.problems import not_allowed, problem, problem_of
 from app.web.query import parameters_of
 
@@ -38,12 +38,12 @@ class ParameterObserver(Protocol):
         """These parameters of an ad request have values that say nothing, such as a macro that was not replaced."""
 
 
-class TagUrl:
+class VastEndpoint:
     """The tag URL: `handle` takes GET, and the whole is an ASGI application."""
 
     def __init__(
         self,
-        desk: AdDesk,
+        desk: AdRequestHandler,
         clients: ClientReader,
         client_limits: ClientLimits,
         observer: RequestObserver,

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.errors import InvalidRequest, NotFound
 from app.fast_path import headers_of
-from app.serving.viewing import Viewer, ViewingSessions
+from app.serving.viewing_sessions import ViewerIds, ViewingSessions
 from app.store.sessions import SessionRow
 from app.web.bodies import read_object
 from app.web.client_limits import SESSION_COST, ClientLimits
@@ -63,13 +63,13 @@ class Sessions:
         return _answer(await self._viewing.get(session_id), 200)
 
 
-def _viewer(body: Mapping[str, Any]) -> Viewer:
+def _viewer(body: Mapping[str, Any]) -> ViewerIds:
     for name, value in body.items():
         if name not in (*VIEWER_KEYS, "ttl_s"):
             raise InvalidRequest(name, "is not known")
         if name in VIEWER_KEYS and not isinstance(value, str | None):
             raise InvalidRequest(name, "must be a string")
-    return Viewer(**{name: read_parameter(name, body.get(name) or "") for name in VIEWER_KEYS})
+    return ViewerIds(**{name: read_parameter(name, body.get(name) or "") for name in VIEWER_KEYS})
 
 
 def _ttl_s(body: Mapping[str, Any]) -> int:

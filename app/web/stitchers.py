@@ -14,10 +14,10 @@ from starlette.routing import BaseRoute, Route
 from app.errors import AdServerError, InvalidRequest, Unauthorized
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.keys import new_request_key
+from app.web.ad_requests import AdRequestHandler, Answered
 from app.web.admin_token import AdminToken
 from app.web.bodies import read_json
 from app.web.clients import ClientReader, fill_from_headers
-from app.web.desk import AdDesk, Answered
 from app.web.parameters import NEEDED, PARAMETERS, read_parameter
 from app.web.problems import status_of
 from app.web.query import ParameterReader
@@ -47,7 +47,7 @@ class Stitchers:
     """`POST /v1/ads`."""
 
     def __init__(
-        self, desk: AdDesk, clients: ClientReader, token: AdminToken, *, max_body_bytes: int, batch_max: int
+        self, desk: AdRequestHandler, clients: ClientReader, token: AdminToken, *, max_body_bytes: int, batch_max: int
     ) -> None:
         self._desk = desk
         self._clients = clients

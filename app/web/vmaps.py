@@ -18,6 +18,7 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.render import empty
 from app.vast.vmap import vmap
+from app.web.ad_requests import AdRequestHandler
 from app.web.client_limits import ClientLimits
 from app.web.clients import (
     ClientReader,
@@ -27,7 +28,6 @@ from app.web.clients import (
 )
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import CrossOrigin
-from app.web.desk import AdDesk
 from app.web.parameters import REQUEST_ID, read_flag
 from app.web.players import NO_STORE, TIMING
 from app.web.query import ad_request, read_query
@@ -46,7 +46,7 @@ class Vmaps:
 
     def __init__(
         self,
-        desk: AdDesk,
+        desk: AdRequestHandler,
         catalogs: CatalogHolder,
         clients: ClientReader,
         client_limits: ClientLimits,

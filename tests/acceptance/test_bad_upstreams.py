@@ -34,7 +34,7 @@ PLAYERS = 20
 CAPS = [{"impressions": 1, "per": "day"}]
 GROWTH_MAX_BYTES = 150 * 2**20
 # Patience is short, so that half of all requests also go the way of a late ad.
-SETTINGS = {"WORKERS": "1", "GROUP_PATIENCE_MS": "100", "LOG_LEVEL": "error"}
+SETTINGS = {"WORKERS": "1", "GROUP_FETCH_WAIT_MS": "100", "LOG_LEVEL": "error"}
 # Far longer than anything takes here, and shorter than what hangs for ever.
 SETTINGS |= {"REQUEST_DEADLINE_MS": "20000", "UPSTREAM_DEADLINE_MS": "10000", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "15000"}
 

@@ -35,7 +35,7 @@ MONEY = {"cpm": "1000", "budgets": {"lifetime": "100"}}
 
 SMALL = {
     "WORKERS": "1",
-    "LANE_CONNECTIONS": "1",
+    "SERVE_CONNECTIONS": "1",
     "FETCH_CONNECTIONS": "3",
     "BEACON_CONNECTIONS": "1",
     "POOL_CONNECTIONS": "4",
@@ -58,7 +58,7 @@ PATIENT = {
     "WORKERS": "1",
     "REQUEST_DEADLINE_MS": "20000",
     "UPSTREAM_DEADLINE_MS": "18000",
-    "GROUP_PATIENCE_MS": "5000",
+    "GROUP_FETCH_WAIT_MS": "5000",
     "LOCK_TIMEOUT_MS": "20000",
     "STATEMENT_TIMEOUT_MS": "20000",
     "IDLE_IN_TRANSACTION_TIMEOUT_MS": "20000",
@@ -134,7 +134,7 @@ def test_every_setting_is_tried() -> None:
 
 
 async def test_there_are_as_many_workers_and_connections_as_there_may_be(small: Small) -> None:
-    pools = [await small.metric("adserver_pool_connections", pool) for pool in ("in_hand", "fetch", "other")]
+    pools = [await small.metric("adserver_pool_connections", pool) for pool in ("serve", "fetch", "other")]
     assert pools == [1, 3, 4]
     assert await connections(small.database) == 1 + 3 + 1
     assert len(small.server.workers()) == 1
@@ -142,7 +142,7 @@ async def test_there_are_as_many_workers_and_connections_as_there_may_be(small: 
 
 async def test_groups_and_their_queue_grow_no_larger_than_they_may(small: Small) -> None:
     await small.serve("own")
-    before = await small.metric("adserver_group_size_count", "in_hand")
+    before = await small.metric("adserver_group_size_count", "serve")
     async with Players(small.server.url) as players, asyncio.TaskGroup() as asking, budgets_held(small.database):
         first = asking.create_task(players.ask(campaign_id="own"))
         await somebody_waits(small.database)
@@ -153,7 +153,7 @@ async def test_groups_and_their_queue_grow_no_larger_than_they_may(small: Small)
     assert sum(other.result().filled for other in others) == 4
 
     async def are_counted() -> bool:
-        return await small.metric("adserver_group_size_count", "in_hand") - before >= 3
+        return await small.metric("adserver_group_size_count", "serve") - before >= 3
 
     await becomes(are_counted)  # 1 + 2 + 2
 

@@ -56,7 +56,7 @@ async def test_an_upstream_that_hangs_does_not_take_the_last_fetching_connection
     of_module: Databases, campaigns: None, slow: UpstreamServer
 ) -> None:
     """Patience is long here, so that whoever has to wait for it is seen to."""
-    limits = {"FETCH_CONNECTIONS": "2", "GROUP_PATIENCE_MS": "3000", "UPSTREAM_DEADLINE_MS": "3000"}
+    limits = {"FETCH_CONNECTIONS": "2", "GROUP_FETCH_WAIT_MS": "3000", "UPSTREAM_DEADLINE_MS": "3000"}
     limits |= {"REQUEST_DEADLINE_MS": "5000", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "9000"}
     gate = slow.behaviour = faults.Gate(answer(inline()))
     async with (

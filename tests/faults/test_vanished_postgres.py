@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.domain import NoFillReason
-from app.serving.tickets import Served
+from app.serving.outcomes import Served
 from app.store import connections
 from tests.campaigns import own_campaign, set_up
 from tests.faults.black_hole import BlackHole

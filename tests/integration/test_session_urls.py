@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from app.errors import AdServerError
 from app.serving.keys import hash_key, user_key
-from app.serving.viewing import ViewingSessions
+from app.serving.viewing_sessions import ViewingSessions
 from app.web.problems import on_error
 from app.web.sessions import Sessions
 from tests.integration.serves import open_store

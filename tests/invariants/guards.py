@@ -12,11 +12,11 @@ BUDGETS = "app/store/budgets.py"
 CAPS = "app/store/caps.py"
 HOLDS = "app/store/holds.py"
 TRANSACTION = "app/serving/transaction.py"
-ARRIVALS = "app/serving/arrivals.py"
+ARRIVALS = "app/serving/group_admission.py"
 TOKENS = "app/serving/tokens.py"
-LANES = "app/serving/lanes.py"
+LANES = "app/serving/lane.py"
 CONNECTIONS = "app/store/connections.py"
-ADMISSION = "app/serving/admission.py"
+ADMISSION = "app/serving/candidates.py"
 WEB_BEACONS = "app/web/beacons.py"
 PARAMETERS = "app/web/parameters.py"
 
@@ -246,7 +246,7 @@ GUARDS = [
         "I4",
         "a request that may have been served is looked for",
         ARRIVALS,
-        "keys = [ticket.request_key for ticket in tickets if ticket.may_be_served]",
+        "keys = [pending.request_key for pending in requests if pending.may_have_been_served]",
         "keys = []",
         f"{ONCE_TEST}::test_when_the_answer_of_commit_is_lost_the_ad_is_found_again",
     ),
@@ -254,7 +254,7 @@ GUARDS = [
         "I4",
         "with other parameters it is a conflict",
         ARRIVALS,
-        "if found[0].fingerprint != ticket.fingerprint:",
+        "if found[0].fingerprint != pending.fingerprint:",
         "if False:",
         f"{ONCE_TEST}::test_asked_again_it_is_the_same_ad_and_with_other_parameters_a_conflict",
     ),
@@ -262,7 +262,7 @@ GUARDS = [
         "I4",
         "a request that got no ad is looked for once more",
         TRANSACTION,
-        "settled.update(await self._arrivals.answer_repeats(refused))",
+        "settled.update(await self._group_admission.answer_repeats(refused))",
         "settled.update(refused)",
         f"{ONCE_TEST}::test_asked_again_while_the_first_attempt_takes_the_last_room_it_is_the_same_ad",
     ),
@@ -385,7 +385,7 @@ GUARDS = [
         "I7",
         "who has left, or was answered, does not pay",
         TRANSACTION,
-        "[selection for selection in selections if not selection.choice.ticket.over]",
+        "[selection for selection in selections if not selection.choice.pending.over]",
         "selections",
         f"{ONCE_TEST}::test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it",
     ),

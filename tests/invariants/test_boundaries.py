@@ -14,7 +14,7 @@ import pytest
 
 from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
-from app.serving.tickets import NoFill
+from app.serving.outcomes import NoFill
 from tests.campaigns import own_campaign, set_up
 from tests.clock import set_clock
 from tests.invariants.world import Server, running

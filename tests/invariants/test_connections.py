@@ -9,7 +9,7 @@ from sqlalchemy import AdaptedConnection, event
 
 from app.domain import NoFillReason
 from app.serving import lanes
-from app.serving.lanes import ATTEMPTS_MAX
+from app.serving.lane import ATTEMPTS_MAX
 from app.store.connections import Store, Timeouts
 from tests.campaigns import own_campaign, set_up
 from tests.invariants.world import running
@@ -91,7 +91,7 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
     for bound in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):
         monkeypatch.setattr(lanes, bound, RECONNECT_S)
     await set_up(database, own_campaign("own"))
-    lane = {"lane_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
+    lane = {"serve_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
     opened: list[asyncpg.Connection[asyncpg.Record]] = []
     async with connected(database) as owner, running(database, **lane) as server:
 

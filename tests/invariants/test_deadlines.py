@@ -42,7 +42,7 @@ async def test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may
 
 async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    limits = {"lane_connections": 1, "group_max": 1, "request_deadline_s": 0.5}
+    limits = {"serve_connections": 1, "group_max": 1, "request_deadline_s": 0.5}
     async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id="own") for _ in range(5)]
@@ -51,7 +51,7 @@ async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(da
 
 async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    limits = {"lane_connections": 1, "queue_max": 1, "request_deadline_s": 60}
+    limits = {"serve_connections": 1, "queue_max": 1, "request_deadline_s": 60}
     async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
         under_way = asyncio.create_task(server.ask(campaign_id="own"))
         await somebody_waits(database)

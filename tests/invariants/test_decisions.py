@@ -6,7 +6,7 @@ import pytest
 from asyncpg.transaction import Transaction
 
 from app.domain import NoFillReason
-from app.serving.tickets import NoFill, Outcome, Served
+from app.serving.outcomes import NoFill, Outcome, Served
 from tests.campaigns import campaign, creative, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running, somebody_waits
@@ -57,7 +57,7 @@ async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(
     async with UpstreamServer() as network:
         gate = network.behaviour = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), late("DE"))
-        async with running(database, group_patience_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0.01) as server:
             asking = asyncio.create_task(server.ask(campaign_id="late", country="DE"))
             await network.asked(1)
             await becomes(nobody_is_in_a_transaction)
@@ -163,7 +163,7 @@ async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
             campaign("b", upstreams=["two"], advertiser="Other"),
             placement("preroll", "a", "b"),
         )
-        async with running(database, group_patience_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0.01) as server:
             asking = asyncio.create_task(server.served(placement_id="preroll", pod_size="2"))
             await one.asked(1)
             await two.asked(1)
@@ -186,7 +186,7 @@ async def test_a_request_that_two_workers_would_fill_differently_is_paid_once(da
             placement("preroll", "a", "b"),
         )
         asked = {"placement_id": "preroll", "user_id": "u", "pod_size": "2", "request_id": "r1"}
-        async with running(database, group_patience_s=2) as one, running(database, group_patience_s=2) as two:
+        async with running(database, group_fetch_wait_s=2) as one, running(database, group_fetch_wait_s=2) as two:
             first = asyncio.create_task(one.served(**asked))
             await network.asked(1)
             # The other worker has found no answer yet, and waits for the user's count.

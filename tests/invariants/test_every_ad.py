@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.serving.tickets import NoFill, Served
+from app.serving.outcomes import NoFill, Served
 from tests.campaigns import campaign, creative, placement, set_up, upstream
 from tests.faults.upstream_server import Request, UpstreamServer, answer
 from tests.invariants.world import Server, running

@@ -13,7 +13,7 @@ from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
 from app.serving.explain import explain
 from app.serving.keys import hash_key
-from app.serving.tickets import Served
+from app.serving.outcomes import Served
 from app.web.query import ad_request
 from tests.campaigns import campaign, creative, placement, set_up
 from tests.invariants.world import SECRET, Server, running

@@ -8,7 +8,8 @@ from sqlalchemy.engine import make_url
 from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
-from app.serving.tickets import FetchedAd, Ticket
+from app.serving.outcomes import FetchedAd
+from app.serving.pending import PendingRequest
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running
@@ -19,12 +20,12 @@ async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypa
     async with UpstreamServer() as network:
         gate = network.behaviour = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("a", upstreams=["network"]))
-        async with running(database, group_patience_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0.01) as server:
             source = server.adserver._source
             fetch = source.fetch
 
-            async def break_after_fetching(ticket: Ticket, upstreams: list) -> FetchedAd:  # type: ignore[type-arg]
-                await fetch(ticket, upstreams)
+            async def break_after_fetching(pending: PendingRequest, upstreams: list) -> FetchedAd:  # type: ignore[type-arg]
+                await fetch(pending, upstreams)
                 raise ZeroDivisionError
 
             monkeypatch.setattr(source, "fetch", break_after_fetching)

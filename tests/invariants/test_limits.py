@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.embedded import EmbeddedPostgres
-from app.serving.tickets import NoFill, Served
+from app.serving.outcomes import NoFill, Served
 from app.store import budgets, caps
 from app.store.budgets import Payment
 from tests.campaigns import own_campaign, set_up

@@ -156,7 +156,7 @@ async def test_two_workers_that_decide_one_request_at_once_pay_for_it_once(
             upstream("network", network.url, timeout_ms=5000),
             campaign("a", upstreams=["network"], cpm="1000", budgets={"lifetime": "100"}),
         )
-        async with running(database, group_patience_s=3) as one, running(database) as two:
+        async with running(database, group_fetch_wait_s=3) as one, running(database) as two:
             asked = {"campaign_id": "a", "request_id": "r1"}
             await set_clock(database, first_at)
             held_up = asyncio.create_task(one.served(**asked))
@@ -207,7 +207,7 @@ async def test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it(database
             upstream("network", network.url, timeout_ms=5000),
             campaign("a", upstreams=["network"], **MONEY),
         )
-        async with running(database, group_patience_s=3) as server:
+        async with running(database, group_fetch_wait_s=3) as server:
             leaving = asyncio.create_task(server.ask(campaign_id="a", user_id="u"))
             await network.asked(1)
             leaving.cancel()

@@ -27,7 +27,7 @@ from app.beacons.settlement import settle, sweep
 from app.embedded import EmbeddedPostgres
 from app.errors import Conflict
 from app.serving.keys import hash_key, user_key
-from app.serving.tickets import NoFill, Served
+from app.serving.outcomes import NoFill, Served
 from app.store.holds import Beacon
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.clock import set_clock
@@ -160,7 +160,7 @@ class Serving(RuleBasedStateMachine):
             *(placement(place, *candidates) for place, candidates in PLACES.items()),
         )
         # No more connections than a request has attempts: a crash ends all of them.
-        lanes = {"lane_connections": 2, "fetch_connections": 2}
+        lanes = {"serve_connections": 2, "fetch_connections": 2}
         self.workers = [await self.open.enter_async_context(running(self.url, **lanes)) for _ in range(2)]
 
     def teardown(self) -> None:

@@ -7,13 +7,14 @@ from ipaddress import ip_network
 
 from app.domain import NoFillReason
 from app.observability.metrics import Metrics
-from app.serving.admission import Admission
-from app.serving.adserver import AdServer, Limits
+from app.serving.adserver import AdServer
 from app.serving.answers import Answers
+from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import open_context
 from app.serving.keys import hash_key, new_request_key
-from app.serving.tickets import NoFill, Served
+from app.serving.limits import ServingLimits
+from app.serving.outcomes import NoFill, Served
 from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
 from app.store.connections import Store, Timeouts
@@ -27,13 +28,13 @@ from tests.postgres import as_server
 
 SECRET = "a secret for tests"
 BEACON_TTL_S = 3600
-LIMITS = Limits(
+LIMITS = ServingLimits(
     request_deadline_s=5,
     upstream_deadline_s=3,
-    group_patience_s=0.06,
+    group_fetch_wait_s=0.06,
     group_max=128,
     queue_max=10_000,
-    lane_connections=2,
+    serve_connections=2,
     fetch_connections=4,
 )
 
@@ -91,9 +92,9 @@ class Server:
 async def running(
     url: str, *, lock_ms: int = 5000, statement_ms: int = 10_000, **limits: float
 ) -> AsyncIterator[Server]:
-    """A worker while the block lasts, in the server's role whosever URL it is; `limits` as in `Limits`."""
+    """A worker while the block lasts, in the server's role whosever URL it is; `limits` as in `ServingLimits`."""
     bounds = replace(LIMITS, **limits)  # type: ignore[arg-type]
-    connections = bounds.lane_connections + bounds.fetch_connections
+    connections = bounds.serve_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
     store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
     documents = UpstreamDocuments("http://127.0.0.1")
@@ -103,7 +104,7 @@ async def running(
     adserver = AdServer(
         store,
         catalogs,
-        Admission(catalogs, upstreams.rates, hash_key(SECRET)),
+        CandidateResolver(catalogs, upstreams.rates, hash_key(SECRET)),
         source,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),

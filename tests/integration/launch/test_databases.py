@@ -22,7 +22,7 @@ def folder() -> Iterator[Path]:
 
 
 async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(folder: Path) -> None:
-    settings = Settings(data_dir=folder, workers=64, lane_connections=32, pool_connections=64)
+    settings = Settings(data_dir=folder, workers=64, serve_connections=32, pool_connections=64)
     with opened_database(settings) as database:
         async with connect(database.url) as connection:
             assert await connection.fetchval(ROOM) > 64 * (32 + 8 + 2 + 64)

@@ -10,7 +10,7 @@ import pytest
 from app.domain import Campaign, Catalog, Creative, VastVersion
 from app.serving import answers
 from app.serving.answers import Answers
-from app.serving.tickets import Served, ServedAd
+from app.serving.outcomes import Served, ServedAd
 from app.serving.tokens import TokenSigner
 from tests.unit.vast.creatives import CAMPAIGN, PLAIN
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import AdRequest, Campaign, CampaignStatus, Creative, NoFillReason
+from app.serving.pending import Choice, PendingRequest, Selection
 from app.serving.selection import select
-from app.serving.tickets import Choice, Selection, Ticket
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,12 @@ class Ad:
     creative_ids: frozenset[str] = frozenset()
 
 
-def ticket(**asked: int) -> Ticket:
+def pending(**asked: int) -> PendingRequest:
     request = AdRequest(placement_id="p", **asked)
     context = SimpleNamespace()
-    return Ticket(request, context, UUID(int=1), None, 0, "", (), 1, 0.0, lambda _: None, may_be_served=False)
+    return PendingRequest(
+        request, context, UUID(int=1), None, 0, "", (), 1, 0.0, lambda _: None, may_have_been_served=False
+    )
 
 
 def campaign(name: str, advertiser: str | None = None) -> Campaign:
@@ -38,11 +40,13 @@ def campaign(name: str, advertiser: str | None = None) -> Campaign:
     return Campaign(name, advertiser or name, CampaignStatus.ACTIVE, "USD", "UTC", *flight, Decimal(0))
 
 
-def own(of: Ticket, name: str = "own", duration_s: int = 15) -> Choice:
+def own(of: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
     return Choice(of, campaign(name), Creative(name, name, name, duration_s, ()), None, counted=False)
 
 
-def fetched(of: Ticket, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True) -> Choice:
+def fetched(
+    of: PendingRequest, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True
+) -> Choice:
     answer = SimpleNamespace(document=SimpleNamespace(ads=ads, fits_pods=fits_pods))
     choice = Choice(of, campaign(name), None, answer, counted=True, ads_max=of.request.pod_size)
     if allowed is not None:
@@ -73,7 +77,7 @@ BUFFET = (Ad(0), Ad(1), Ad(2))
     ],
 )
 def test_who_asks_for_no_pod_gets_one_ad(ads, expected):
-    asked = ticket(max_duration_s=30)
+    asked = pending(max_duration_s=30)
     assert positions(select([fetched(asked, *ads)])) == expected
     assert asked.refusals == ({} if expected else {"up": NoFillReason.NO_CANDIDATE})
 
@@ -92,13 +96,13 @@ def test_who_asks_for_no_pod_gets_one_ad(ads, expected):
     ],
 )
 def test_a_pod_fills_slots_in_its_order_and_stand_alone_ads_are_substitutes(ads, pod_size, expected):
-    selected = select([fetched(ticket(pod_size=pod_size, max_duration_s=30), *ads)])
+    selected = select([fetched(pending(pod_size=pod_size, max_duration_s=30), *ads)])
     assert positions(selected) == expected
     assert [selection.slot for selection in selected] == list(range(len(expected)))
 
 
 def test_own_creatives_and_pods_fill_the_slots_in_priority_order():
-    asked = ticket(pod_size=3)
+    asked = pending(pod_size=3)
     selected = select([own(asked, "first"), fetched(asked, *POD), own(asked, "last")])
     assert [selection.choice.campaign.id for selection in selected] == ["first", "up", "up"]
     assert asked.refusals == {}
@@ -106,11 +110,11 @@ def test_own_creatives_and_pods_fill_the_slots_in_priority_order():
 
 @pytest.mark.parametrize(("pod_duration_s", "expected"), [(30, [1, 0]), (29, [1]), (14, [])])
 def test_a_pod_is_no_longer_than_asked_for(pod_duration_s, expected):
-    assert positions(select([fetched(ticket(pod_size=9, pod_duration_s=pod_duration_s), *POD)])) == expected
+    assert positions(select([fetched(pending(pod_size=9, pod_duration_s=pod_duration_s), *POD)])) == expected
 
 
 def test_an_own_creative_stays_out_where_an_upstream_has_taken_its_room():
-    asked = ticket(pod_size=2, pod_duration_s=40)
+    asked = pending(pod_size=2, pod_duration_s=40)
     selected = select([fetched(asked, Ad(0, duration_s=30)), own(asked)])
     assert positions(selected) == [0]
     assert positions(selected, "own") == []
@@ -118,11 +122,11 @@ def test_an_own_creative_stays_out_where_an_upstream_has_taken_its_room():
 
 
 def test_no_more_ads_than_the_caps_have_counted():
-    assert positions(select([fetched(ticket(pod_size=9), *POD, allowed=2)])) == [1, 0]
+    assert positions(select([fetched(pending(pod_size=9), *POD, allowed=2)])) == [1, 0]
 
 
 def test_an_ad_of_an_advertiser_or_creative_that_another_slot_has_stays_out_of_a_pod():
-    asked = ticket(pod_size=9)
+    asked = pending(pod_size=9)
     alike = Ad(0, 1, advertiser="own"), Ad(1, 2, creative_ids=frozenset("x")), Ad(2, 3, creative_ids=frozenset("x"))
     selected = select(
         [own(asked), fetched(asked, *alike), fetched(asked, Ad(7, creative_ids=frozenset("x")), name="b")]
@@ -132,7 +136,7 @@ def test_an_ad_of_an_advertiser_or_creative_that_another_slot_has_stays_out_of_a
 
 
 def test_an_ad_that_cannot_be_converted_stays_out_of_a_pod():
-    asked = ticket(pod_size=2)
+    asked = pending(pod_size=2)
     assert select([fetched(asked, Ad(0), fits_pods=False)]) == []
     assert asked.refusals == {"up": NoFillReason.NO_CANDIDATE}
 
@@ -150,7 +154,7 @@ ADS = st.lists(
     st.integers(1, 4),
 )
 def test_whatever_upstreams_answer_no_limit_is_passed(answers, pod_size, pod_duration_s, allowed):
-    asked = ticket(pod_size=pod_size, **({} if pod_duration_s is None else {"pod_duration_s": pod_duration_s}))
+    asked = pending(pod_size=pod_size, **({} if pod_duration_s is None else {"pod_duration_s": pod_duration_s}))
     room_s = pod_duration_s or 40
     choices = [
         own(asked, f"c{no}", min(answer, room_s))

@@ -1,4 +1,4 @@
-"""Ads from upstreams over real HTTP, as a ticket gets them."""
+"""Ads from upstreams over real HTTP, as a pending gets them."""
 
 import asyncio
 import tracemalloc
@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
 from app.serving.context import open_context
-from app.serving.tickets import FetchedAd, Ticket
-from app.serving.upstream_ads import TicketValues, UpstreamAds
+from app.serving.outcomes import FetchedAd
+from app.serving.pending import PendingRequest
+from app.serving.upstream_ads import RequestMacroValues, UpstreamAds
 from app.upstreams.error_calls import URLS_MAX
 from app.upstreams.service import Upstreams
 from app.vast.compiled_document import UpstreamDocuments
@@ -69,9 +70,11 @@ class Rig:
             for name, server in servers.items()
         ]
 
-    def ticket(self, *, identifiable: bool = True, pod_size: int = 1, within_s: float = 2.0, **values: str) -> Ticket:
+    def pending(
+        self, *, identifiable: bool = True, pod_size: int = 1, within_s: float = 2.0, **values: str
+    ) -> PendingRequest:
         loop = asyncio.get_running_loop()
-        return Ticket(
+        return PendingRequest(
             request=AdRequest(campaign_id="c", pod_size=pod_size, values=values, identifiable=identifiable),
             context=open_context(str(ID), {}, "203.0.113.9", "TV/1.0"),
             request_key=ID,
@@ -81,12 +84,12 @@ class Rig:
             candidates=("c",),
             revision=0,
             deadline=loop.time() + within_s,
-            tell=lambda _: None,
-            may_be_served=False,
+            on_done=lambda _: None,
+            may_have_been_served=False,
         )
 
     async def fetch(self, **values: str) -> FetchedAd:
-        return await self.ads.fetch(self.ticket(**values), self.upstreams)
+        return await self.ads.fetch(self.pending(**values), self.upstreams)
 
 
 @pytest.fixture
@@ -111,13 +114,13 @@ async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_
     tracemalloc.start()
     kept = []
     for no in range(200):
-        ticket = rig.ticket(
+        pending = rig.pending(
             user_id=f"user {no}", page_url=f"https://page.example/{no:02000}", content_genre=f"世{no:0100}"
         )
-        ticket.in_hand["c"] = bytearray(10_000)  # type: ignore[assignment]
-        kept.append(TicketValues(ticket))
+        pending.in_hand["c"] = bytearray(10_000)  # type: ignore[assignment]
+        kept.append(RequestMacroValues(pending))
         kept[-1].tag_url("https://ads.example/?u={user_id}", 300)
-    del ticket
+    del pending
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.8 * taken < sum(values.size_bytes for values in kept) < 1.25 * taken
@@ -166,7 +169,7 @@ async def test_a_url_in_a_document_that_is_too_long_is_not_called(rig: Rig, quer
 
 
 async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):
-    await rig.ads.fetch(rig.ticket(identifiable=False, unwrap="1", user_id="u"), rig.upstreams)
+    await rig.ads.fetch(rig.pending(identifiable=False, unwrap="1", user_id="u"), rig.upstreams)
     assert [request.target for request in rig.primary.requests] == ["/?u=-2&ip=-2"]
     assert [request.target for request in rig.target.requests] == ["/x?b={user_id}&ip=-2"]
     for request in (*rig.primary.requests, *rig.target.requests):
@@ -178,7 +181,7 @@ async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):
 async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(rig: Rig, behaviour: faults.Behaviour):
     rig.target.behaviour = behaviour
     started = asyncio.get_running_loop().time()
-    fetched = await rig.ads.fetch(rig.ticket(unwrap="1", within_s=2), rig.upstreams)
+    fetched = await rig.ads.fetch(rig.pending(unwrap="1", within_s=2), rig.upstreams)
     assert texts(handed_out(fetched), "AdTitle") == ["from the fallback"]
     assert fetched.upstream_id == "fallback"
     assert asyncio.get_running_loop().time() - started < 2
@@ -194,8 +197,8 @@ async def test_when_no_chain_leads_to_an_ad_there_is_none(rig: Rig):
 async def test_a_cached_wrapper_is_followed_anew_for_every_request(rig: Rig):
     rig.cache_ttl_s = 60
     await rig.fetch()
-    assert rig.ads.in_hand(rig.ticket(), rig.upstreams) is not None
-    assert rig.ads.in_hand(rig.ticket(unwrap="1"), rig.upstreams) is None
+    assert rig.ads.in_hand(rig.pending(), rig.upstreams) is not None
+    assert rig.ads.in_hand(rig.pending(unwrap="1"), rig.upstreams) is None
     for _ in range(2):
         assert texts(handed_out(await rig.fetch(unwrap="1")), "AdTitle") == ["wrapped"]
     assert (len(rig.primary.requests), len(rig.target.requests)) == (1, 2)
@@ -206,7 +209,7 @@ async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Ri
     rig.cache_ttl_s = 60
     rig.primary.behaviour = faults.answer(VAST_1)
     assert b"VideoAdServingTemplate" in handed_out(await rig.fetch(unwrap="1"))
-    in_pod = rig.ticket(pod_size=2)
+    in_pod = rig.pending(pod_size=2)
     assert rig.ads.in_hand(in_pod, rig.upstreams) is None
     assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
 
@@ -292,6 +295,6 @@ async def test_an_upstream_is_held_to_the_time_of_requests_that_did_not_wait_lon
     rig: Rig, within_s: float, state: str
 ):
     rig.primary.behaviour = faults.hang
-    fetched = await rig.ads.fetch(rig.ticket(within_s=within_s), rig.upstreams)
+    fetched = await rig.ads.fetch(rig.pending(within_s=within_s), rig.upstreams)
     assert fetched.upstream_id == "fallback"
     assert rig.breaker_states()["primary"] == state

@@ -20,13 +20,13 @@ from app.observability.metrics import Metrics
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
-from app.serving.tickets import Served
+from app.serving.outcomes import Served
 from app.serving.tokens import TokenSigner
 from app.store.holds import Beacon
+from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
 from app.web.beacons import GIF, Beacons
 from app.web.clients import ClientReader
-from app.web.desk import AdDesk, ObservedDesk
-from app.web.players import TagUrl
+from app.web.players import VastEndpoint
 from app.web.stitchers import Stitchers
 from app.web.vmaps import Vmaps
 from tests.web_server import accepted_token, no_client_limits
@@ -35,7 +35,7 @@ REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
 FAR_LONGER_S = 20
 
 
-class BrokenDesk(AdDesk):
+class BrokenHandler(AdRequestHandler):
     def __init__(self) -> None:
         """It has nothing to serve with."""
 
@@ -43,7 +43,7 @@ class BrokenDesk(AdDesk):
         raise RuntimeError("a fault")
 
 
-class FailingDesk(AdDesk):
+class FailingHandler(AdRequestHandler):
     def __init__(self) -> None:
         """It takes every request, and ends each with a fault."""
 
@@ -98,11 +98,11 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://adserver")
 
 
-@pytest.mark.parametrize("desk", [BrokenDesk(), FailingDesk()])
+@pytest.mark.parametrize("desk", [BrokenHandler(), FailingHandler()])
 async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
-    observed: Observed, desk: AdDesk
+    observed: Observed, desk: AdRequestHandler
 ) -> None:
-    app = Starlette(routes=TagUrl(desk, ClientReader([]), no_client_limits(), observed, Metrics()).routes())
+    app = Starlette(routes=VastEndpoint(desk, ClientReader([]), no_client_limits(), observed, Metrics()).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
@@ -116,7 +116,7 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
 
 
 async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
-    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
         routes=Vmaps(desk, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
     )
@@ -132,7 +132,7 @@ async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_d
 async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the_others_are_delivered(
     observed: Observed,
 ) -> None:
-    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     stitchers = Stitchers(desk, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
     app = Starlette(routes=stitchers.routes())
     asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
@@ -147,7 +147,7 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
 
 
 async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
-    desk = ObservedDesk(OneBreak(), lambda _: True, observed)
+    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
         routes=Vmaps(desk, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05).routes()
     )

@@ -8,7 +8,7 @@ from typing import Protocol
 from app.domain import NoFillReason, VastVersion
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
-from app.serving.tickets import NoFill, Outcome
+from app.serving.outcomes import NoFill, Outcome
 from app.vast.render import empty
 from app.web.problems import status_of
 from app.web.query import ad_request
@@ -45,7 +45,7 @@ class RequestObserver(Protocol):
         """A request was answered; `outcome` is `served`, `repeat`, a no-fill reason, or `error`."""
 
 
-class AdDesk:
+class AdRequestHandler:
     """Serves one request at a time; make one for each worker."""
 
     def __init__(self, adserver: AdServer, may_identify: IdentityCheck) -> None:
@@ -97,7 +97,7 @@ def _answered(outcome: Outcome, version: VastVersion) -> Answered:
     return Answered(outcome.vast, None, outcome.repeat)
 
 
-class ObservedDesk(AdDesk):
+class MeteredAdRequestHandler(AdRequestHandler):
     """Tells of each request by itself, for those of which many come in one HTTP request."""
 
     def __init__(self, adserver: AdServer, may_identify: IdentityCheck, observer: RequestObserver) -> None:
@@ -113,7 +113,7 @@ class ObservedDesk(AdDesk):
         *,
         stitched: bool = False,
     ) -> Answered:
-        """As of AdDesk."""
+        """As of AdRequestHandler."""
         started = time.perf_counter()
         try:
             answered = await super().answer(values, request_id, client, cookies, stitched=stitched)

@@ -1,4 +1,4 @@
-"""Admission: what is decided of a request before it waits for its transaction."""
+"""CandidateResolver: what is decided of a request before it waits for its transaction."""
 
 from typing import Protocol
 from uuid import UUID
@@ -6,10 +6,11 @@ from uuid import UUID
 from app.domain import AdRequest, Catalog, NoFillReason
 from app.errors import InvalidRequest
 from app.serving import keys
+from app.serving.chooser import targeting_refuses
 from app.serving.context import SessionContext
-from app.serving.decision import targeting_refuses
-from app.serving.spans import NO_SPANS, Spans
-from app.serving.tickets import Tell, Ticket
+from app.serving.outcomes import Completion
+from app.serving.pending import PendingRequest
+from app.serving.spans import NO_TRACER, RequestTracer
 
 
 class PublisherLimits(Protocol):
@@ -28,15 +29,15 @@ class Catalogs(Protocol):
         """Replaces the catalog that was seen, if there is a newer one."""
 
 
-class Admission:
-    """Finds a request's candidates and makes its ticket, by the catalog of the moment."""
+class CandidateResolver:
+    """Finds a request's candidates and makes its pending, by the catalog of the moment."""
 
     def __init__(
         self,
         catalogs: Catalogs,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
-        spans: Spans = NO_SPANS,
+        spans: RequestTracer = NO_TRACER,
     ) -> None:
         self._catalogs = catalogs
         self._publisher_limits = publisher_limits
@@ -76,12 +77,17 @@ class Admission:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
-    def ticket(
-        self, request: AdRequest, context: SessionContext, candidates: tuple[str, ...], deadline: float, tell: Tell
-    ) -> Ticket:
+    def pending(
+        self,
+        request: AdRequest,
+        context: SessionContext,
+        candidates: tuple[str, ...],
+        deadline: float,
+        on_done: Completion,
+    ) -> PendingRequest:
         """The request's way through the lanes; candidates that its targeting rules out are refused already."""
         named = request.request_id is not None
-        ticket = Ticket(
+        pending = PendingRequest(
             request=request,
             context=context,
             request_key=keys.request_key(self._hash_key, context.request_id),
@@ -91,23 +97,23 @@ class Admission:
             candidates=candidates,
             revision=self._catalogs.current.revision,
             deadline=deadline,
-            tell=tell,
-            may_be_served=named,
+            on_done=on_done,
+            may_have_been_served=named,
             trace=self._spans.request(),
         )
-        self._refuse_by_targeting(ticket)
-        return ticket
+        self._refuse_by_targeting(pending)
+        return pending
 
-    def decide_anew(self, ticket: Ticket) -> None:
+    def decide_anew(self, pending: PendingRequest) -> None:
         """Forgets what followed from a catalog that is no longer the current one."""
         revision = self._catalogs.current.revision
-        if ticket.revision == revision:
+        if pending.revision == revision:
             return
-        ticket.revision = revision
-        ticket.candidates = self.candidates(ticket.request) or ()
-        ticket.refusals = {}
-        ticket.heard = False
-        self._refuse_by_targeting(ticket)
+        pending.revision = revision
+        pending.candidates = self.candidates(pending.request) or ()
+        pending.refusals = {}
+        pending.heard = False
+        self._refuse_by_targeting(pending)
 
     def _user_key(self, request: AdRequest) -> UUID | None:
         if not request.identifiable:
@@ -118,8 +124,8 @@ class Admission:
             return keys.device_key(self._hash_key, request.device_id)
         return None
 
-    def _refuse_by_targeting(self, ticket: Ticket) -> None:
+    def _refuse_by_targeting(self, pending: PendingRequest) -> None:
         campaigns = self._catalogs.current.campaigns
-        for campaign_id in ticket.candidates:
-            if targeting_refuses(campaigns[campaign_id].targeting, ticket.request.values):
-                ticket.refusals[campaign_id] = NoFillReason.TARGETING
+        for campaign_id in pending.candidates:
+            if targeting_refuses(campaigns[campaign_id].targeting, pending.request.values):
+                pending.refusals[campaign_id] = NoFillReason.TARGETING

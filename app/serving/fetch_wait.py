@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
-class Patience:
+class FetchWaitLimiter:
     """One object for each worker, shared by its groups.
 
     So that an upstream that is slow never has every connection waiting for it, the groups on the last connection do

@@ -1,10 +1,10 @@
 import pytest
 
-from app.serving.patience import Patience
+from app.serving.fetch_wait import FetchWaitLimiter
 
 
 def test_the_last_connection_waits_for_nobody_that_all_others_wait_for() -> None:
-    patience = Patience(0.06, connections=3)
+    patience = FetchWaitLimiter(0.06, connections=3)
     with patience.waiting({"slow"}) as first, patience.waiting({"slow"}) as second:
         assert (first, second) == ({"slow"}, {"slow"})
         with patience.waiting({"slow", "quick"}) as third:
@@ -14,7 +14,7 @@ def test_the_last_connection_waits_for_nobody_that_all_others_wait_for() -> None
 
 
 def test_an_error_ends_the_waiting() -> None:
-    patience = Patience(0.06, connections=2)
+    patience = FetchWaitLimiter(0.06, connections=2)
     with pytest.raises(TimeoutError), patience.waiting({"slow"}):
         raise TimeoutError
     with patience.waiting({"slow"}) as patient:
@@ -22,5 +22,5 @@ def test_an_error_ends_the_waiting() -> None:
 
 
 def test_a_single_connection_may_wait() -> None:
-    with Patience(0.06, connections=1).waiting({"slow"}) as patient:
+    with FetchWaitLimiter(0.06, connections=1).waiting({"slow"}) as patient:
         assert patient == {"slow"}

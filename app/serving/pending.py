@@ -1,10 +1,10 @@
-"""A ticket is one ad request on its way through the lanes; an outcome is how it ends.
+"""A pending is one ad request on its way through the lanes; an outcome is how it ends.
 
     queued          in the lane of its next candidates, which are its `run`
     in a group      whose transaction is under way, and after which it is
       served        and told of its ad
       refused       by its whole run: queued again with what is `remaining`, or told why there is nothing
-      late          its ad is still being fetched: queued again when it is `in_hand`
+      late          its ad is still being fetched: queued again when it is `serve`
       put off       because the group has somebody it cannot be with: queued again as it was
       put back      because the group failed: queued again, maybe to be `alone`, after so many `attempts` told `busy`
     over            answered, past its deadline or abandoned: whoever finds it somewhere passes over it
@@ -12,120 +12,16 @@
 `lanes` has them queued and put back, `transaction` decides groups, and `adserver` leads from one to the other.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, Creative, NoFillReason, VastVersion
+from app.domain import AdRequest, Campaign, Creative, NoFillReason
 from app.serving.context import SessionContext
-from app.vast.template import Template
-
-
-class UpstreamAd(Protocol):
-    """The facts of one Ad of an upstream's document."""
-
-    @property
-    def position(self) -> int:
-        """Its place among the document's Ads."""
-
-    @property
-    def sequence(self) -> int | None:
-        """Its place in the document's pod; None for a stand-alone Ad."""
-
-    @property
-    def is_wrapper(self) -> bool:
-        """Whether it leads to an ad elsewhere."""
-
-    @property
-    def duration_s(self) -> float | None:
-        """How long it plays, in seconds; None where the document does not say."""
-
-    @property
-    def advertiser(self) -> str | None:
-        """Who advertises in it, where the document says."""
-
-    @property
-    def creative_ids(self) -> frozenset[str]:
-        """What tells its creatives from others."""
-
-
-class UpstreamDocument(Protocol):
-    """An upstream's document, each of its Ads with our trackers."""
-
-    @property
-    def version(self) -> VastVersion:
-        """The version that it is in."""
-
-    @property
-    def fits_pods(self) -> bool:
-        """Whether its Ads can stand beside others."""
-
-    @property
-    def ads(self) -> Sequence[UpstreamAd]:
-        """Its Ads that have something to show, in document order; there is at least one."""
-
-    def alone(self, position: int) -> Template:
-        """The document with that Ad and no other."""
-
-    def in_pod(self, position: int, version: VastVersion) -> Template:
-        """That Ad for a pod of that version, which is not earlier than the document's own."""
-
-    def body_with(self, position: int) -> bytes:
-        """A body of which that Ad is the only one, from which the same answer can be made again."""
-
-
-class FetchedAd(Protocol):
-    """An upstream's answer, ready to be served."""
-
-    @property
-    def upstream_id(self) -> str:
-        """Where it came from."""
-
-    @property
-    def document(self) -> UpstreamDocument:
-        """What players get an Ad of."""
-
-
-class ServedAd(NamedTuple):
-    """One Ad of an answer: an own creative, or the Ad at `position` in an upstream's document."""
-
-    slot: int
-    campaign_id: str
-    creative: Creative | None
-    fetched: FetchedAd | None
-    position: int = 0
-
-
-@dataclass(slots=True)
-class Served:
-    """The request was paid for; `repeat` when that happened the first time it was asked."""
-
-    request_key: UUID
-    served_at: datetime
-    ads: tuple[ServedAd, ...]
-    repeat: bool = False
-    vast: bytes = b""
-    """The document for the player."""
-    fault: Exception | None = None
-    """Why there is no document, if it could not be rendered."""
-
-
-class NoFill(NamedTuple):
-    """Nothing was served and nothing was spent; `reason` is that of the candidate with the highest priority."""
-
-    reason: NoFillReason
-
-
-Outcome = Served | NoFill
-
-Tell = Callable[[Outcome | Exception], None]
-"""Takes a request's outcome, or the error that it ended with."""
+from app.serving.outcomes import Completion, FetchedAd, NoFill, Outcome, ServedAd
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class PendingRequest:
     """One request, its candidates in priority order, and what was learned of them so far."""
 
     request: AdRequest
@@ -139,9 +35,9 @@ class Ticket:
     """Of the catalog that its candidates, and what was refused of them, are by."""
     deadline: float
     """When the answer is due, by the event loop's clock, in seconds."""
-    tell: Tell
+    on_done: Completion
     """Called once, with how the request ends; it must not raise."""
-    may_be_served: bool
+    may_have_been_served: bool
     """Whether to look for an earlier serve: the player named the request, or a COMMIT's answer was lost."""
     refusals: dict[str, NoFillReason] = field(default_factory=dict)
     in_hand: dict[str, FetchedAd] = field(default_factory=dict)
@@ -186,7 +82,7 @@ class Ticket:
     def _end(self, how: Outcome | Exception) -> None:
         if not self.over:
             self.over = True
-            self.tell(how)
+            self.on_done(how)
 
     def give_up(self) -> None:
         """Ends the request with the reason of the first candidate, or `no_candidate`."""
@@ -198,7 +94,7 @@ class Ticket:
 class Choice:
     """A candidate chosen for a request: an own creative, which is one Ad, or what its upstreams answer."""
 
-    ticket: Ticket
+    pending: PendingRequest
     campaign: Campaign
     creative: Creative | None
     fetched: FetchedAd | None
@@ -212,7 +108,7 @@ class Choice:
 
     def refuse(self, reason: NoFillReason) -> None:
         """Takes the campaign out of what its request may still try."""
-        self.ticket.refusals[self.campaign.id] = reason
+        self.pending.refusals[self.campaign.id] = reason
 
     @property
     def has_ad(self) -> bool:

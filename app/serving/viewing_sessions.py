@@ -15,7 +15,7 @@ SWEPT_EVERY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Viewer:
+class ViewerIds:
     """Who watches, and where; the user counts before the device, as on an ad request."""
 
     user_id: str | None = None
@@ -31,7 +31,7 @@ class ViewingSessions:
         self._hash_key = hash_key
         self._sessions_max = sessions_max
 
-    async def create(self, viewer: Viewer, ttl_s: int) -> SessionRow:
+    async def create(self, viewer: ViewerIds, ttl_s: int) -> SessionRow:
         """A session that ends by itself after `ttl_s` seconds; raises RateLimited while there are too many of all."""
         # An id that nobody can guess: whoever knows it can end the session.
         session_id = uuid4()
@@ -50,7 +50,7 @@ class ViewingSessions:
             raise RateLimited("there are too many viewing sessions", SWEPT_EVERY_S)
         return session
 
-    def _user_key(self, viewer: Viewer) -> UUID | None:
+    def _user_key(self, viewer: ViewerIds) -> UUID | None:
         if viewer.user_id is not None:
             return keys.user_key(self._hash_key, viewer.user_id)
         if viewer.device_id is not None:
