@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import AdaptedConnection, event
 
 from app.domain import NoFillReason
-from app.serving import lanes
+from app.serving import lane
 from app.serving.lane import ATTEMPTS_MAX
 from app.store.connections import Store, Timeouts
 from tests.campaigns import own_campaign, set_up
@@ -89,11 +89,11 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
 ) -> None:
     """There are more of them than a request has attempts, and none is replaced before it could have used these up."""
     for bound in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):
-        monkeypatch.setattr(lanes, bound, RECONNECT_S)
+        monkeypatch.setattr(lane, bound, RECONNECT_S)
     await set_up(database, own_campaign("own"))
-    lane = {"serve_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
+    limits = {"serve_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
     opened: list[asyncpg.Connection[asyncpg.Record]] = []
-    async with connected(database) as owner, running(database, **lane) as server:
+    async with connected(database) as owner, running(database, **limits) as server:
 
         @event.listens_for(server.store._serving.sync_engine, "connect")
         def note(connection: AdaptedConnection, _record: object) -> None:
