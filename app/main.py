@@ -19,11 +19,13 @@ from app.observability.ledger_health import BooksWatch
 from app.observability.logs import LineWriter, RequestLog, configure
 from app.observability.metrics import Metrics
 from app.observability.readiness import Readiness
-from app.observability.request_counts import RequestTally
+from app.observability.request_buffer import RequestBuffer
+from app.observability.request_counts import RequestCounts
 from app.observability.tracing import Tracing
 from app.observability.tracing import is_configured as tracing_is_configured
 from app.observability.upstream_health import UpstreamStatuses
 from app.observability.upstream_refusals import SharedRefusals
+from app.observer import Observer, fan_out
 from app.privacy import identification_allowed
 from app.serving.adserver import AdServer
 from app.serving.answers import Answers
@@ -106,11 +108,17 @@ class Worker:
         self._stack.push_async_callback(metrics.stop)
         store = _store(settings)
         self._stack.push_async_callback(store.close)
+        counts = RequestCounts(store)
+        counts.start()
+        self._stack.push_async_callback(counts.stop)
+        requests = RequestBuffer([metrics, counts, RequestLog(log, settings.log_level)])
+        self._stack.callback(requests.flush)
+        observer = fan_out(metrics, requests)
         catalogs = await CatalogHolder.open(store)
         upstreams = Upstreams(
             Quotas(store),
             UpstreamDocuments(settings.beacon_base_url),
-            metrics,
+            observer,
             allowed_networks=settings.allowed_networks,
             wrap=self._tracing.transport if self._tracing else as_it_is,
         )
@@ -125,22 +133,17 @@ class Worker:
             catalogs,
             CandidateResolver(catalogs, upstreams.rates, hash_key(secrets[0]), spans),
             ads,
-            metrics,
+            observer,
             Answers(signer, settings.beacon_base_url),
             limits,
             spans,
         )
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
-        beacon_lane = self._beacon_lane(store, metrics)
+        beacon_lane = self._beacon_lane(store, observer)
         maintenance = Maintenance(store, settings.retention_days)
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
-        tally = RequestTally(store, metrics)
-        tally.start()
-        self._stack.push_async_callback(tally.stop)
-        requests = RequestLog(log, settings.log_level, tally)
-        self._stack.callback(requests.flush)
         refusals = SharedRefusals(upstreams.refusals)
         metrics.start(Gauges(metrics, requests, log, adserver, store, upstreams, refusals).sample)
         watch = BooksWatch(store, metrics)
@@ -150,20 +153,18 @@ class Worker:
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
-        metered_handler = MeteredAdRequestHandler(adserver, identification_allowed, requests)
+        metered_handler = MeteredAdRequestHandler(adserver, identification_allowed, observer)
         clients = ClientReader(settings.trusted_proxies)
         client_limits = ClientLimits(
             clients,
-            metrics,
+            observer,
             requests_per_s=settings.client_requests_per_s,
             workers=settings.workers,
             unlimited=settings.unlimited_networks,
         )
-        players = VastEndpoint(
-            AdRequestHandler(adserver, identification_allowed), clients, client_limits, requests, metrics
-        )
-        beacons = Beacons(signer, beacon_lane, client_limits, metrics)
-        wrong_tokens = TokenRefusals(clients, client_limits, metrics)
+        players = VastEndpoint(AdRequestHandler(adserver, identification_allowed), clients, client_limits, observer)
+        beacons = Beacons(signer, beacon_lane, client_limits, observer)
+        wrong_tokens = TokenRefusals(clients, client_limits, observer)
         admin_token = settings.admin_token.get_secret_value()
         token = AdminToken(admin_token, refusals=wrong_tokens)
         batch_token = AdminToken(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
@@ -193,11 +194,11 @@ class Worker:
             *Pages().routes(),
         ]
 
-    def _beacon_lane(self, store: Store, metrics: Metrics) -> BeaconLane:
+    def _beacon_lane(self, store: Store, observer: Observer) -> BeaconLane:
         settings = self._settings
         lane = BeaconLane(
             store,
-            metrics,
+            observer,
             connections=settings.beacon_connections,
             queue_max=settings.beacon_queue_max,
             group_max=settings.beacon_group_max,

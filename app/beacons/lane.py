@@ -9,7 +9,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 from asyncpg import Connection, DeadlockDetectedError, InvalidCachedStatementError, Record
@@ -17,6 +16,7 @@ from asyncpg import Connection, DeadlockDetectedError, InvalidCachedStatementErr
 from app.beacons.settlement import Settlement, settle
 from app.errors import StoreUnavailable
 from app.group_scheduler import HELD_UP_S, LINGER_MAX_S, GroupScheduler
+from app.observer import Observer
 from app.store.connections import TIMED_OUT, Store, is_lost_connection
 from app.store.holds import Beacon
 
@@ -36,16 +36,6 @@ DRAIN_S = 5.0
 
 NOT_NOW = (*TIMED_OUT, DeadlockDetectedError, InvalidCachedStatementError)
 """Raised for a group with which nothing is wrong."""
-
-
-class BeaconObserver(Protocol):
-    """Who counts beacons."""
-
-    def beacons(self, outcome: str, count: int) -> None:
-        """So many were `counted`, a `repeat`, `refused` for their token, or `dropped` because the queue was full."""
-
-    def settled(self, charged: int, released: int) -> None:
-        """So many holds were charged and released by a group."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,9 +60,7 @@ class _Batch:
 class BeaconLane:
     """Start it with `start`, stop it with `stop`."""
 
-    def __init__(
-        self, store: Store, observer: BeaconObserver, *, connections: int, queue_max: int, group_max: int
-    ) -> None:
+    def __init__(self, store: Store, observer: Observer, *, connections: int, queue_max: int, group_max: int) -> None:
         self._store = store
         self._observer = observer
         self._connections = connections
@@ -117,7 +105,7 @@ class BeaconLane:
         With the queue full the beacon is dropped, which its sender can neither know nor mend.
         """
         if self._waiting >= self._queue_max or self._stopping:
-            self._observer.beacons("dropped", 1)
+            self._observer.beacons_handled("dropped", 1)
             counted()
             return
         batch = self._open_batch()
@@ -197,12 +185,12 @@ class BeaconLane:
 
     def _drop(self, batch: _Batch) -> None:
         batch.answer()
-        self._observer.beacons("dropped", len(batch.beacons))
+        self._observer.beacons_handled("dropped", len(batch.beacons))
 
     def _report(self, beacons: Sequence[Beacon], settlement: Settlement) -> None:
-        self._observer.beacons("counted", settlement.first)
-        self._observer.beacons("repeat", len(beacons) - settlement.first)
-        self._observer.settled(settlement.settled, settlement.released)
+        self._observer.beacons_handled("counted", settlement.first)
+        self._observer.beacons_handled("repeat", len(beacons) - settlement.first)
+        self._observer.holds_settled(settlement.settled, settlement.released)
 
     async def _lose_patience(self) -> None:
         """Answers the senders of beacons that the database keeps waiting."""

@@ -1,7 +1,8 @@
 """Gauges: what there is of everything that may run out, looked at before every flush of the metrics."""
 
-from app.observability.logs import LineWriter, RequestLog
+from app.observability.logs import LineWriter
 from app.observability.metrics import Metrics
+from app.observability.request_buffer import RequestBuffer
 from app.observability.upstream_refusals import SharedRefusals
 from app.serving.adserver import AdServer
 from app.store.connections import Store
@@ -14,7 +15,7 @@ class Gauges:
     def __init__(
         self,
         metrics: Metrics,
-        requests: RequestLog,
+        requests: RequestBuffer,
         log: LineWriter,
         adserver: AdServer,
         store: Store,

@@ -4,26 +4,24 @@ A request's line is put together by hand, because at thousands a second a loggin
 throughput; everything else goes through structlog, to the same writer.
 """
 
-import asyncio
 import logging
 import os
 import threading
 from collections import deque
-from datetime import UTC, datetime
-from typing import BinaryIO, Protocol, cast
+from collections.abc import Sequence
+from typing import BinaryIO, cast
 
 import orjson
 import stamina.instrumentation
 import structlog
 from structlog.typing import Processor
 
+from app.observer import FinishedRequest, Observer
+
 LEVELS = logging.getLevelNamesMapping()
 
 WRITE_INTERVAL_S = 0.25
 """How long a line may wait; a killed process loses so much of its log."""
-
-REQUESTS_INTERVAL_S = 0.05
-"""How long a request may wait to be counted and to become a line."""
 
 LINES_MAX = 100_000
 """Lines that wait for a reader; more are dropped, and counted."""
@@ -35,13 +33,6 @@ STDERR = 2
 
 QUIET_LIBRARIES = ("httpx", "httpcore", "aiohttp", "asyncpg", "alembic", "opentelemetry")
 """Libraries that would log URLs, and so viewers' ids, at the level `info`."""
-
-
-class RequestObserver(Protocol):
-    """Who counts requests."""
-
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered."""
 
 
 class LineWriter:
@@ -94,42 +85,28 @@ class LineWriter:
                 return
 
 
-class RequestLog:
-    """Writes one line for each request, and passes on that it was answered; make it in the running event loop.
+class RequestLog(Observer):
+    """Writes one line for each request; docs/operations.md explains the fields."""
 
-    It does that for all requests of a moment together, which takes half of what it takes between two answers: the code
-    and its data are in the processor's caches then.
-    """
-
-    def __init__(self, writer: LineWriter, level: str, observer: RequestObserver) -> None:
+    def __init__(self, writer: LineWriter, level: str) -> None:
         self._write = writer.write
-        self._writes = LEVELS["INFO"] >= LEVELS[level.upper()]
-        self._observer = observer
-        self._loop = asyncio.get_running_loop()
-        self._answered: list[tuple[datetime, str, int, str, float]] = []
+        self._is_on = LEVELS["INFO"] >= LEVELS[level.upper()]
 
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered; docs/operations.md explains the fields."""
-        if not self._answered:
-            self._loop.call_later(REQUESTS_INTERVAL_S, self.flush)
-        self._answered.append((datetime.now(UTC), request_id, status, outcome, seconds))
-
-    def flush(self) -> None:
-        """Writes and passes on what was answered until now."""
-        answered, self._answered = self._answered, []
-        for at, request_id, status, outcome, seconds in answered:
-            self._observer.request(request_id, status, outcome, seconds)
-            if self._writes:
-                line = {
-                    "timestamp": at,
-                    "level": "info",
-                    "event": "request",
-                    "request_id": request_id,
-                    "status": status,
-                    "outcome": outcome,
-                    "duration_ms": round(1000 * seconds, 3),
-                }
-                self._write(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+    def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
+        """Write the lines of these requests, unless the log level is above `info`."""
+        if not self._is_on:
+            return
+        for finished_at, request_id, status, outcome, seconds in requests:
+            line = {
+                "timestamp": finished_at,
+                "level": "info",
+                "event": "request",
+                "request_id": request_id,
+                "status": status,
+                "outcome": outcome,
+                "duration_ms": round(1000 * seconds, 3),
+            }
+            self._write(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
 
 
 class _LibraryLines(logging.Handler):

@@ -62,7 +62,7 @@ class Families:
         self.pool_size = self._gauge("pool_connections", "Database connections there may be", "livesum", "pool")
         self.breaker_state = self._gauge(
             "upstream_breaker_state",
-            "0 closed, 1 half-opened, 2 opened; the worst of all workers",
+            "0 closed, 1 half_open, 2 open; the worst of all workers",
             "livemax",
             "upstream_id",
         )

@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.fast_path import BatchedCounter, BatchedHistogram
 from app.observability.metric_definitions import Families
+from app.observer import FinishedRequest, Observer
 
 log = structlog.get_logger()
 
@@ -25,10 +26,10 @@ ERROR = "error"
 NOT_SENT = frozenset({"breaker_open", "quota", "bulkhead", "deadline"})
 """Outcomes of attempts that took no time, because no request was sent."""
 
-BREAKER_STATES = {"closed": 0, "half-opened": 1, "opened": 2}
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
-class Metrics:
+class Metrics(Observer):
     """Counts in plain numbers, and flushes them once a second; start it in the running event loop.
 
     It is every part's observer. Labels come from the catalog and from fixed words, never from a player.
@@ -70,44 +71,46 @@ class Metrics:
 
     # Requests and groups
 
-    def request(self, _request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered; `outcome` is `served`, `repeat`, a no-fill reason, or `error`."""
-        if outcome in SERVED:
-            labels = (outcome, "")
-        elif outcome == ERROR:
-            labels = (outcome, str(status))
-        else:
-            labels = ("no_fill", outcome)
-        self._families.requests.add(labels)
-        self._families.request_seconds.observe(labels[:1], seconds)
+    def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
+        """Count these requests, and observe how long they took."""
+        count, observe = self._families.requests.add, self._families.request_seconds.observe
+        for _finished_at, _request_id, status, outcome, seconds in requests:
+            if outcome in SERVED:
+                labels = (outcome, "")
+            elif outcome == ERROR:
+                labels = (outcome, str(status))
+            else:
+                labels = ("no_fill", outcome)
+            count(labels)
+            observe(labels[:1], seconds)
 
-    def group(self, lane: str, size: int, seconds: float) -> None:
-        """A group's transaction ended."""
+    def group_finished(self, lane: str, size: int, seconds: float) -> None:
+        """Observe the size and duration of a group."""
         self._families.group_size.observe((lane,), size)
         self._families.group_seconds.observe((lane,), seconds)
 
-    def waited(self, lane: str, seconds: Sequence[float]) -> None:
-        """So long the requests of a group had waited in their lane when the group began."""
-        self._families.group_wait_seconds.observe((lane,), *seconds)
+    def group_started(self, lane: str, waits_s: Sequence[float]) -> None:
+        """Observe how long each request of the group was queued."""
+        self._families.group_wait_seconds.observe((lane,), *waits_s)
 
     # Upstreams
 
-    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
+    def upstream_attempt_finished(self, upstream_id: str, outcome: str, seconds: float) -> None:
         """An attempt at an upstream ended: `ad`, `lost` to a hedge, or a failure's kind."""
         self._families.upstream_attempts.add((upstream_id, str(outcome)))
         if outcome not in NOT_SENT:
             self._families.upstream_seconds.observe((upstream_id,), seconds)
 
-    def cache(self, upstream_id: str, outcome: str) -> None:
+    def upstream_cache_checked(self, upstream_id: str, outcome: str) -> None:
         """A request found its body fresh (`hit`), found it `stale`, or did not find it (`miss`)."""
         self._families.upstream_cache.add((upstream_id, outcome))
 
-    def breaker(self, upstream_id: str, _old: str, new: str) -> None:
-        """A breaker went to `closed`, `opened` or `half-opened`."""
+    def breaker_changed(self, upstream_id: str, _old: str, new: str) -> None:
+        """A breaker went to `closed`, `open` or `half_open`."""
         self._families.breaker_changes.add((upstream_id, new))
         self._families.breaker_state.labels(upstream_id).set(BREAKER_STATES[new])
 
-    def quota(self, name: str, outcome: str) -> None:
+    def quota_checked(self, name: str, outcome: str) -> None:
         """A rate limit `passed` or `refused` a request."""
         self._families.quota_requests.add((name, outcome))
 
@@ -128,11 +131,11 @@ class Metrics:
 
     # Beacons and logs
 
-    def beacons(self, outcome: str, count: int) -> None:
+    def beacons_handled(self, outcome: str, count: int) -> None:
         """So many beacons were `counted`, a `repeat`, `refused` or `dropped`."""
         self._families.beacons.add((outcome,), count)
 
-    def settled(self, charged: int, released: int) -> None:
+    def holds_settled(self, charged: int, released: int) -> None:
         """So many holds were charged and released by a group of beacons."""
         self._families.holds.add(("charged",), charged)
         self._families.holds.add(("released",), released)

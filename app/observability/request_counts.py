@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import Counter
-from typing import Protocol
+from collections.abc import Sequence
 
 import asyncpg
 import structlog
 
 from app.errors import StoreUnavailable
+from app.observer import FinishedRequest, Observer
 from app.store import request_counts
 from app.store.connections import Store
 
@@ -17,25 +18,17 @@ INTERVAL_S = 10.0
 """A worker that is killed loses what it counted in this time: it is a statistic, not a book."""
 
 
-class RequestObserver(Protocol):
-    """Who counts requests too."""
-
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered."""
-
-
-class RequestTally:
+class RequestCounts(Observer):
     """Start it in the running event loop, and stop it before its store is closed."""
 
-    def __init__(self, store: Store, observer: RequestObserver) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._observer = observer
         self._counts: Counter[str] = Counter()
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Writes down from now on."""
-        self._writing = asyncio.create_task(self._write_forever(), name="request-tally")
+        self._writing = asyncio.create_task(self._write_forever(), name="request-counts")
 
     async def stop(self) -> None:
         """Writes down for the last time."""
@@ -44,10 +37,10 @@ class RequestTally:
             await asyncio.gather(self._writing, return_exceptions=True)
         await self.write()
 
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """Counts a request, and passes on that it was answered."""
-        self._observer.request(request_id, status, outcome, seconds)
-        self._counts[outcome] += 1
+    def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
+        """Count these requests by outcome."""
+        for _finished_at, _request_id, _status, outcome, _seconds in requests:
+            self._counts[outcome] += 1
 
     async def write(self) -> None:
         """Adds what was counted to the day's numbers; while the database cannot take it, it is kept."""

@@ -26,7 +26,7 @@ class UpstreamStatus:
 
     id: str
     state: str
-    """`closed`, `half-opened` or `opened`: the worst of all workers' breakers."""
+    """`closed`, `half_open` or `open`: the worst of all workers' breakers."""
     last_minutes: UpstreamHealth
     max_qps: int | None
     quota_used: float | None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from asyncpg import Connection, Record
 from app.domain import AdRequest, Campaign, Catalog, Creative, NoFillReason, Upstream
 from app.errors import UpstreamFailed
 from app.group_scheduler import HELD_UP_S, LINGER_MAX_S
+from app.observer import Observer
 from app.serving.answers import Answers
 from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
@@ -48,16 +49,6 @@ class AdSource(Protocol):
         """The ad of a document that was served before."""
 
 
-class ServingObserver(Protocol):
-    """Who counts what the lanes do."""
-
-    def waited(self, lane: str, seconds: Sequence[float]) -> None:
-        """So long the requests of a group had waited when it began."""
-
-    def group(self, lane: str, size: int, seconds: float) -> None:
-        """A group's transaction ended."""
-
-
 class AdServer:
     """Takes requests, sends them through the lanes, and keeps the catalog they are decided by."""
 
@@ -67,7 +58,7 @@ class AdServer:
         catalogs: CatalogHolder,
         admission: CandidateResolver,
         source: AdSource,
-        observer: ServingObserver,
+        observer: Observer,
         answers: Answers,
         limits: ServingLimits,
         spans: RequestTracer = NO_TRACER,
@@ -229,7 +220,7 @@ class AdServer:
     async def _serve_group(self, lane: str, connection: "Connection[Record]", requests: list[PendingRequest]) -> None:
         """Runs the transaction, and tells the requests what became of them."""
         started = self._loop.time()
-        self._observer.waited(lane, [started - pending.queued_at for pending in requests])
+        self._observer.group_started(lane, [started - pending.queued_at for pending in requests])
         catalog = self.catalogs.current
         if any(pending.revision != catalog.revision for pending in requests):
             self._decide_anew(requests)
@@ -258,7 +249,7 @@ class AdServer:
             self._tell(group)
         finally:
             self._groups[lane] -= 1
-        self._observer.group(lane, len(requests), self._loop.time() - started)
+        self._observer.group_finished(lane, len(requests), self._loop.time() - started)
 
     def _decide_anew(self, requests: list[PendingRequest]) -> None:
         for pending in requests:

@@ -10,12 +10,13 @@ import stamina
 
 from app.domain import Upstream
 from app.errors import NoAd, UnusableVast, UpstreamFailed
+from app.observer import Observer
 from app.upstreams.breaker import Breakers
 from app.upstreams.bulkhead import Bulkhead
 from app.upstreams.client import Limits, UpstreamClient
 from app.upstreams.error_calls import ErrorCalls
 from app.upstreams.failures import AD, LOST, OF_OURS, FailureKind, NotAnswered
-from app.upstreams.fetched import Documents, RequestValues, UpstreamObserver
+from app.upstreams.fetched import Documents, RequestValues
 from app.upstreams.latencies import Latencies
 from app.upstreams.refusals import Refusals
 from app.vast.wrapper_rules import WrapperError
@@ -43,7 +44,7 @@ class Asker:
         self,
         client: UpstreamClient,
         documents: Documents,
-        observer: UpstreamObserver,
+        observer: Observer,
         may_send: MaySend,
         latencies: Latencies,
     ) -> None:
@@ -55,7 +56,7 @@ class Asker:
         self._error_calls = ErrorCalls(client)
         self.latencies = latencies
         self.refusals = Refusals()
-        self.breakers = Breakers(observer.breaker)
+        self.breakers = Breakers(observer.breaker_changed)
         self.bulkhead = Bulkhead()
 
     async def ask(
@@ -77,7 +78,7 @@ class Asker:
             seconds = self._clock() - started
             if outcome not in OF_OURS:
                 self.latencies.record(upstream.id, seconds)
-            self._observer.attempt(upstream.id, outcome, seconds)
+            self._observer.upstream_attempt_finished(upstream.id, outcome, seconds)
         return answer
 
     async def _send(self, upstream: Upstream, context: RequestValues, until: float) -> bytes:

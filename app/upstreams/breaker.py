@@ -1,6 +1,6 @@
-"""A circuit breaker for each upstream: closed → opened → half-opened → closed or opened.
+"""A circuit breaker for each upstream: closed → open → half_open → closed or open.
 
-purgatory keeps the count and the state. Four things are added here: half-opened lets one trial through instead of
+purgatory keeps the count and the state. Four things are added here: half_open lets one trial through instead of
 everybody; an attempt that was cancelled, not sent or hurried is neither a failure nor a success; an attempt that
 began before the state changed does not change it again; and how long it is open goes by a clock that nobody sets.
 """
@@ -11,13 +11,16 @@ from contextlib import contextmanager
 
 import structlog
 from purgatory.domain.messages.events import ContextChanged
-from purgatory.domain.model import HALF_OPENED, OPENED, Context, HalfOpenedState
+from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context, HalfOpenedState
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
 from app.upstreams.failures import OF_OURS, FailureKind
 
 log = structlog.get_logger()
+
+STATE_NAMES = {CLOSED: "closed", OPENED: "open", HALF_OPENED: "half_open"}
+"""Names of the library's states in metrics, logs and the API."""
 
 OnChange = Callable[[str, str, str], None]
 """Called once for each change, with the upstream's id, the old state and the new one."""
@@ -45,8 +48,8 @@ class Breakers:
 
     @property
     def states(self) -> Mapping[str, str]:
-        """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
-        return {upstream_id: breaker.state for upstream_id, breaker in self._breakers.items()}
+        """`closed`, `open` or `half_open`, by upstream, of those that were asked."""
+        return {upstream_id: breaker.state_name for upstream_id, breaker in self._breakers.items()}
 
     def refuses(self, upstream_id: str) -> bool:
         """Whether an attempt would be turned away now."""
@@ -66,6 +69,10 @@ class _Breaker:
     @property
     def state(self) -> str:
         return self._context.state
+
+    @property
+    def state_name(self) -> str:
+        return STATE_NAMES[self._context.state]
 
     def configure(self, upstream: Upstream) -> None:
         self._context.threshold = upstream.breaker_failures
@@ -112,14 +119,15 @@ class _Breaker:
 
     @contextmanager
     def _changes_told(self) -> Iterator[None]:
-        old = self.state
+        old = self.state_name
         yield
         for message in self._context.messages:
             if isinstance(message, ContextChanged):
                 self._changes += 1
                 if message.state == OPENED:
                     self._opened_at = time.monotonic()
-                log.warning("breaker changed", upstream_id=self._upstream_id, old=old, new=message.state)
-                self._on_change(self._upstream_id, old, message.state)
-                old = message.state
+                new = STATE_NAMES[message.state]
+                log.warning("breaker changed", upstream_id=self._upstream_id, old=old, new=new)
+                self._on_change(self._upstream_id, old, new)
+                old = new
         self._context.messages.clear()

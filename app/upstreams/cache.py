@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
+from app.observer import Observer
 from app.upstreams.asker import Answer, Asker
 from app.upstreams.failures import FailureKind
-from app.upstreams.fetched import RequestValues, UpstreamObserver
+from app.upstreams.fetched import RequestValues
 
 ENTRIES_MAX = 10_000
 BYTES_MAX = 64 * 2**20
@@ -46,7 +47,7 @@ class BodyCache:
     def __init__(
         self,
         asker: Asker,
-        observer: UpstreamObserver,
+        observer: Observer,
         clock: Callable[[], float],
         *,
         entries_max: int = ENTRIES_MAX,
@@ -74,12 +75,12 @@ class BodyCache:
             return None
         stale_s = self._clock() - entry.fetched_at - upstream.cache_ttl_s
         if stale_s < 0:
-            self._observer.cache(upstream.id, "hit")
+            self._observer.upstream_cache_checked(upstream.id, "hit")
         elif stale_s < upstream.stale_while_revalidate_s:
-            self._observer.cache(upstream.id, "stale")
+            self._observer.upstream_cache_checked(upstream.id, "stale")
             self._fetch(key, upstream, context)
         elif stale_s < upstream.stale_if_error_s and self._asker.breakers.refuses(upstream.id):
-            self._observer.cache(upstream.id, "stale")
+            self._observer.upstream_cache_checked(upstream.id, "stale")
         else:
             return None
         self._entries.move_to_end(key)
@@ -106,9 +107,9 @@ class BodyCache:
             stale = self._stale_if_error(key, upstream, failure)
             if stale is None:
                 raise
-            self._observer.cache(upstream.id, "stale")
+            self._observer.upstream_cache_checked(upstream.id, "stale")
             return stale
-        self._observer.cache(upstream.id, "miss")
+        self._observer.upstream_cache_checked(upstream.id, "miss")
         return answer
 
     async def _join(self, fetch: asyncio.Task[Answer], upstream: Upstream, within_s: float) -> Answer:

@@ -47,19 +47,3 @@ class Fetched:
     """Upstreams of the chain that were tried before, in vain."""
     from_cache: bool = False
     elapsed_ms: float = 0.0
-
-
-class UpstreamObserver(Protocol):
-    """Who counts; called for every attempt, look into the cache, change of a breaker and word of a rate limit."""
-
-    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
-        """An attempt ended: `ad`, `lost` to a hedge, or a FailureKind."""
-
-    def cache(self, upstream_id: str, outcome: str) -> None:
-        """A request found its body fresh (`hit`), found it `stale`, or did not find it (`miss`)."""
-
-    def breaker(self, upstream_id: str, old: str, new: str) -> None:
-        """A breaker went from one of `closed`, `opened`, `half-opened` to another."""
-
-    def quota(self, name: str, outcome: str) -> None:
-        """A rate limit `passed` or `refused` a request."""

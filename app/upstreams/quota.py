@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from app.errors import StoreUnavailable
+from app.observer import Observer
 
 log = structlog.get_logger()
 
@@ -40,13 +41,6 @@ class QuotaLease(Protocol):
 
         Returns what it got and the tokens left, which may be below 0; raises StoreUnavailable.
         """
-
-
-class QuotaObserver(Protocol):
-    """Who counts."""
-
-    def quota(self, name: str, outcome: str) -> None:
-        """A rate limit `passed` or `refused` a request."""
 
 
 @dataclass(slots=True)
@@ -90,7 +84,7 @@ class _Purse:
 class RateLimit:
     """Says whether one more may pass, at once. One object for each worker; close it to give back what it holds."""
 
-    def __init__(self, leases: QuotaLease, observer: QuotaObserver, clock: Callable[[], float]) -> None:
+    def __init__(self, leases: QuotaLease, observer: Observer, clock: Callable[[], float]) -> None:
         self._leases = leases
         self._observer = observer
         self._clock = clock
@@ -110,7 +104,7 @@ class RateLimit:
             purse = self._purses[name] = _Purse(rate_per_s, capacity, level=capacity, seen_at=now, used_at=now)
         purse.rate_per_s, purse.capacity = rate_per_s, capacity
         allowed = purse.spend(now)
-        self._observer.quota(name, "passed" if allowed else "refused")
+        self._observer.quota_checked(name, "passed" if allowed else "refused")
         if purse.supply is None or purse.supply.done():
             purse.supply = asyncio.create_task(self._supply(name, purse), name=f"quota-{name}")
         return allowed

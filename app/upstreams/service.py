@@ -5,12 +5,13 @@ import ssl
 from collections.abc import Mapping, Sequence
 
 from app.domain import Upstream
+from app.observer import Observer
 from app.upstreams.addresses import Network
 from app.upstreams.asker import Asker
 from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient, Wrap, as_it_is
-from app.upstreams.fetched import Documents, UpstreamObserver
+from app.upstreams.fetched import Documents
 from app.upstreams.latencies import Latencies
 from app.upstreams.quota import QuotaLease, RateLimit
 from app.upstreams.wrapper_resolver import Unwrapper
@@ -26,7 +27,7 @@ class Upstreams:
         self,
         leases: QuotaLease,
         documents: Documents,
-        observer: UpstreamObserver,
+        observer: Observer,
         *,
         allowed_networks: Sequence[Network] = (),
         tls: ssl.SSLContext | None = None,
@@ -51,7 +52,7 @@ class Upstreams:
 
     @property
     def breaker_states(self) -> Mapping[str, str]:
-        """`closed`, `opened` or `half-opened`, by upstream, of those that were asked."""
+        """`closed`, `open` or `half_open`, by upstream, of those that were asked."""
         return self._asker.breakers.states
 
     async def aclose(self) -> None:

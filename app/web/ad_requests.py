@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from app.domain import NoFillReason, VastVersion
+from app.observer import Observer
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
 from app.serving.outcomes import NoFill, Outcome
@@ -36,13 +36,6 @@ class Answered:
 def no_ad(values: Mapping[str, str], reason: NoFillReason) -> Answered:
     """The answer to checked values that are not even decided on."""
     return Answered(empty(VastVersion(values.get("vast_version", VastVersion.V4_2))), reason.value, repeat=False)
-
-
-class RequestObserver(Protocol):
-    """Who counts and logs requests."""
-
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        """A request was answered; `outcome` is `served`, `repeat`, a no-fill reason, or `error`."""
 
 
 class AdRequestHandler:
@@ -100,7 +93,7 @@ def _answered(outcome: Outcome, version: VastVersion) -> Answered:
 class MeteredAdRequestHandler(AdRequestHandler):
     """Tells of each request by itself, for those of which many come in one HTTP request."""
 
-    def __init__(self, adserver: AdServer, may_identify: IdentityCheck, observer: RequestObserver) -> None:
+    def __init__(self, adserver: AdServer, may_identify: IdentityCheck, observer: Observer) -> None:
         super().__init__(adserver, may_identify)
         self._observer = observer
 
@@ -118,7 +111,7 @@ class MeteredAdRequestHandler(AdRequestHandler):
         try:
             answered = await super().answer(values, request_id, client, cookies, stitched=stitched)
         except Exception as error:
-            self._observer.request(request_id, status_of(error), "error", time.perf_counter() - started)
+            self._observer.request_finished(request_id, status_of(error), "error", time.perf_counter() - started)
             raise
-        self._observer.request(request_id, 200, answered.outcome, time.perf_counter() - started)
+        self._observer.request_finished(request_id, 200, answered.outcome, time.perf_counter() - started)
         return answered

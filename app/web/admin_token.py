@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_network
-from typing import Protocol
 
 import structlog
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from app.errors import RateLimited, Unauthorized
 from app.fast_path import headers_of, peer_of
+from app.observer import Observer
 from app.web.client_limits import AddressRates, ClientLimits
 from app.web.clients import ClientReader
 
@@ -31,17 +31,10 @@ IPV4_PREFIX, IPV6_PREFIX = 24, 64
 """As much of an address as the log names."""
 
 
-class TokenObserver(Protocol):
-    """Who counts."""
-
-    def token_refused(self) -> None:
-        """A request carried a wrong token."""
-
-
 class TokenRefusals:
     """Logs, counts and slows down wrong tokens; make one for each worker."""
 
-    def __init__(self, clients: ClientReader, client_limits: ClientLimits, observer: TokenObserver) -> None:
+    def __init__(self, clients: ClientReader, client_limits: ClientLimits, observer: Observer) -> None:
         self._clients = clients
         self._client_limits = client_limits
         self._observer = observer

@@ -25,6 +25,7 @@ from app.fast_path import (
     send_answer,
     then_close,
 )
+from app.observer import Observer
 from app.serving.tokens import ServeRef, TokenSigner
 from app.store.holds import Beacon
 from app.web.client_limits import ClientLimits
@@ -66,18 +67,11 @@ class BeaconCounter(Protocol):
         """Calls `counted` when the beacon is committed, or when its sender has waited long enough; never twice."""
 
 
-class BeaconObserver(Protocol):
-    """Who counts what was not even queued."""
-
-    def beacons(self, outcome: str, count: int) -> None:
-        """So many were `refused` for their token, or `limited` for their client."""
-
-
 class Beacons:
     """The beacon and the click URLs."""
 
     def __init__(
-        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: Observer
     ) -> None:
         self._event = _EventUrl(signer, counter, client_limits, observer)
         self._click = _ClickUrl(signer, counter, client_limits, observer)
@@ -98,7 +92,7 @@ class _EventUrl:
     """
 
     def __init__(
-        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: Observer
     ) -> None:
         self._signer = signer
         self._counter = counter
@@ -125,14 +119,14 @@ class _EventUrl:
         pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(asked.headers.get(b"origin"))), GIF)
         try:
             if not self._client_limits.allows("beacon", asked.peer, asked.headers):
-                self._observer.beacons("limited", 1)
+                self._observer.beacons_handled("limited", 1)
                 respond(pixel)
                 return
             beacon = self._beacon(asked.path.removeprefix(EVENT_PREFIX), asked.query)
             if beacon is not None:
                 self._counter.put(beacon, partial(respond, pixel))
                 return
-            self._observer.beacons("refused", 1)
+            self._observer.beacons_handled("refused", 1)
         except Exception:
             log.exception("request failed", path=asked.path)
         respond(pixel)
@@ -150,7 +144,7 @@ class _ClickUrl:
     """Counts a click and redirects to where its token says, and never anywhere else."""
 
     def __init__(
-        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: BeaconObserver
+        self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: Observer
     ) -> None:
         self._signer = signer
         self._counter = counter
@@ -172,15 +166,15 @@ class _ClickUrl:
     async def _answer(self, scope: Scope, *, counts: bool) -> Response:
         ref = self._signer.read(_parameter(scope["query_string"], b"t="), Event.CLICK)
         if ref is None:
-            self._observer.beacons("refused", 1)
+            self._observer.beacons_handled("refused", 1)
             return problem(400, "is missing or was altered", field="t")
         if ref.destination is None:
             return problem(400, "leads nowhere", field="t")
         # A viewer who clicks hours later still wants to go there.
         if ref.expires_at <= datetime.now(UTC):
-            self._observer.beacons("refused", 1)
+            self._observer.beacons_handled("refused", 1)
         elif not self._client_limits.allows("click", peer_of(scope), headers_of(scope["headers"])):
-            self._observer.beacons("limited", 1)
+            self._observer.beacons_handled("limited", 1)
         elif counts:
             await self._count(_beacon(ref, Event.CLICK))
         return RedirectResponse(ref.destination, status_code=302, headers={"Cache-Control": "no-store"})

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Protocol
 
 from starlette.types import Scope
 
 from app.errors import RateLimited
 from app.fast_path import Headers, headers_of, peer_of
+from app.observer import Observer
 from app.web.clients import ClientReader
 
 ADDRESSES_MAX = 20_000
@@ -28,13 +28,6 @@ SESSION_COST = 10
 
 IPV6_PREFIX = 64
 """One customer has at least so much of IPv6 (RFC 6177 section 2), and may send from any address in it."""
-
-
-class LimitObserver(Protocol):
-    """Who counts."""
-
-    def client_limited(self, kind: str) -> None:
-        """A request of this kind was above its client's limit."""
 
 
 class AddressRates:
@@ -83,7 +76,7 @@ class ClientLimits:
     def __init__(
         self,
         clients: ClientReader,
-        observer: LimitObserver,
+        observer: Observer,
         *,
         requests_per_s: int,
         workers: int,

@@ -1,8 +1,6 @@
 """What players ask for: `GET /vast`. The hot path: read once, answered from prepared parts."""
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 from starlette.responses import Response
@@ -12,8 +10,9 @@ from starlette.types import Receive, Scope, Send
 from app.domain import NoFillReason
 from app.errors import AdServerError
 from app.fast_path import DirectAnswer, DirectRequest, Headers, Respond, run_as_asgi, send_answer
+from app.observer import Observer
 from app.serving.keys import new_request_key
-from app.web.ad_requests import AdRequestHandler, Answered, RequestObserver, no_ad
+from app.web.ad_requests import AdRequestHandler, Answered, no_ad
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader, fill_from_cookies, fill_from_headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
@@ -31,13 +30,6 @@ NO_STORE: Header = (b"cache-control", b"no-store")
 TIMING: Header = (b"timing-allow-origin", b"*")
 
 
-class ParameterObserver(Protocol):
-    """Who counts."""
-
-    def parameters_ignored(self, names: Sequence[str]) -> None:
-        """These parameters of an ad request have values that say nothing, such as a macro that was not replaced."""
-
-
 class VastEndpoint:
     """The tag URL: `handle` takes GET, and the whole is an ASGI application."""
 
@@ -46,14 +38,12 @@ class VastEndpoint:
         desk: AdRequestHandler,
         clients: ClientReader,
         client_limits: ClientLimits,
-        observer: RequestObserver,
-        parameters: ParameterObserver,
+        observer: Observer,
     ) -> None:
         self._desk = desk
         self._clients = clients
         self._client_limits = client_limits
         self._observer = observer
-        self._parameters = parameters
 
     def routes(self) -> list[BaseRoute]:
         """The tag URL."""
@@ -80,13 +70,13 @@ class VastEndpoint:
                 *cors_headers(asked.headers.get(b"origin")),
             )
             respond(DirectAnswer(status, tuple(headers), body))
-            self._observer.request(request_id, status, outcome, time.perf_counter() - started)
+            self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started)
 
         try:
             allowed = self._client_limits.allows("ad_request", asked.peer, asked.headers)
             reader = parameters_of(asked.query)
             if reader.ignored:
-                self._parameters.parameters_ignored(reader.ignored)
+                self._observer.parameters_ignored(reader.ignored)
             values = reader.values
             request_id = values.get("request_id") or str(new_request_key())
             fill_from_headers(values, asked.headers)

@@ -136,15 +136,15 @@ async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, prima
         for _ in range(5):
             answered = await player.get("/vast", params={"campaign_id": "network"})
             assert answered.headers["x-no-fill-reason"] == "upstream"
-        assert (await player.get("/readyz")).json()["breakers"] == {"primary": "opened"}
+        assert (await player.get("/readyz")).json()["breakers"] == {"primary": "open"}
         (status,) = (await player.get("/v1/upstreams/status")).json()["upstreams"]
-    assert (status["id"], status["state"], status["max_qps"], status["quota_used"]) == ("primary", "opened", None, None)
+    assert (status["id"], status["state"], status["max_qps"], status["quota_used"]) == ("primary", "open", None, None)
     assert status["last_minutes"]["requests"] == 3
     assert (status["last_minutes"]["error_rate"], status["last_minutes"]["fill_rate"]) == (1, 0)
     assert status["last_minutes"]["p95_ms"] > 0
     assert (status["last_refusal"]["kind"], status["last_refusal"]["detail"]) == ("status", "500")
     line = json.loads(server.wait_for("breaker changed"))
-    assert (line["upstream_id"], line["old"], line["new"], line["level"]) == ("primary", "closed", "opened", "warning")
+    assert (line["upstream_id"], line["old"], line["new"], line["level"]) == ("primary", "closed", "open", "warning")
     assert server.stop() == 0
     assert "".join(server.output).count("breaker changed") == 1
 

@@ -12,6 +12,7 @@ from app.beacons import lane as lane_module
 from app.beacons.lane import BeaconLane
 from app.beacons.settlement import Settlement, settle
 from app.domain import Event
+from app.observer import Observer
 from app.store.budgets import Payment
 from app.store.connections import Store
 from app.store.holds import Beacon
@@ -22,15 +23,15 @@ LONGER_S = 5
 """Much longer than patience, and shorter than a lock that is held until the test lets go of it."""
 
 
-class Observed:
+class Observed(Observer):
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.charged = self.released = 0
 
-    def beacons(self, outcome: str, count: int) -> None:
+    def beacons_handled(self, outcome: str, count: int) -> None:
         self.outcomes[outcome] += count
 
-    def settled(self, charged: int, released: int) -> None:
+    def holds_settled(self, charged: int, released: int) -> None:
         self.charged += charged
         self.released += released
 

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 
 from app.beacons.lane import BeaconLane
 from app.domain import Event
+from app.observer import Observer
 from app.serving.tokens import TokenSigner
 from app.store.budgets import Payment
 from app.store.connections import Store
@@ -20,14 +21,14 @@ DESTINATION = "https://acme.example/buy?a=b&c=%20d#e"
 signer = TokenSigner(["secret"], 3600)
 
 
-class Observed:
+class Observed(Observer):
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
 
-    def beacons(self, outcome: str, count: int) -> None:
+    def beacons_handled(self, outcome: str, count: int) -> None:
         self.outcomes[outcome] += count
 
-    def settled(self, charged: int, released: int) -> None:
+    def holds_settled(self, charged: int, released: int) -> None:
         self.outcomes["charged"] += charged
 
 

@@ -5,8 +5,7 @@ from decimal import Decimal
 
 import asyncpg
 
-from app.observability.metrics import Metrics
-from app.observability.request_counts import RequestTally
+from app.observability.request_counts import RequestCounts
 from app.store.connections import Store
 from tests.campaigns import own_campaign, set_up
 from tests.integration.serves import open_store
@@ -15,16 +14,15 @@ from tests.players import Players, connected, serving
 OUTCOMES = [*(["served"] * 5), *(["budget"] * 2), "frequency_cap", "repeat", "error"]
 
 
-def tally_of(store: Store) -> RequestTally:
-    tally = RequestTally(store, Metrics())
-    for outcome in OUTCOMES:
-        tally.request("", 200, outcome, 0.001)
-    return tally
+def counts_of(store: Store) -> RequestCounts:
+    counts = RequestCounts(store)
+    counts.requests_finished([(datetime.now(UTC), "", 200, outcome, 0.001) for outcome in OUTCOMES])
+    return counts
 
 
 async def test_requests_of_all_workers_make_the_days_fill_rate(app_database: str, finance_database: str) -> None:
     store = open_store(app_database)
-    for worker in (tally_of(store), tally_of(store)):
+    for worker in (counts_of(store), counts_of(store)):
         worker.start()
         await worker.stop()
     await store.close()
@@ -41,12 +39,12 @@ async def test_what_the_database_cannot_take_now_is_written_down_later_and_once(
 ) -> None:
     owner = await asyncpg.connect(database)
     store = open_store(app_database)
-    tally = tally_of(store)
+    counts = counts_of(store)
     await owner.execute("ALTER TABLE requests_daily RENAME TO elsewhere")
-    await tally.write()
+    await counts.write()
     await owner.execute("ALTER TABLE elsewhere RENAME TO requests_daily")
-    await tally.write()
-    await tally.write()
+    await counts.write()
+    await counts.write()
     assert await owner.fetchval("SELECT sum(requests) FROM requests_daily") == len(OUTCOMES)
     await store.close()
     await owner.close()

@@ -3,7 +3,7 @@ import logging
 import logging.config
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import stamina
@@ -13,14 +13,16 @@ from prometheus_client import REGISTRY
 
 from app.observability import logs
 from app.observability.logs import LineWriter, RequestLog, configure
+from app.observability.request_buffer import RequestBuffer
+from app.observer import FinishedRequest, Observer
 
 
-class Counted:
+class Counted(Observer):
     def __init__(self) -> None:
-        self.requests: list[tuple[str, int, str, float]] = []
+        self.requests: list[FinishedRequest] = []
 
-    def request(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
-        self.requests.append((request_id, status, outcome, seconds))
+    def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
+        self.requests += requests
 
 
 class Reader:
@@ -67,8 +69,8 @@ async def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
     reader.start()
     counted = Counted()
     writer = LineWriter(reader.descriptor)
-    requests = RequestLog(writer, "info", counted)
-    requests.request("r-1", 200, "served", 0.0123456)
+    requests = RequestBuffer([RequestLog(writer, "info"), counted])
+    requests.request_finished("r-1", 200, "served", 0.0123456)
     requests.flush()
     writer.close()
     (line,) = reader.lines()
@@ -81,15 +83,15 @@ async def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
         "outcome": "served",
         "duration_ms": 12.346,
     }
-    assert counted.requests == [("r-1", 200, "served", 0.0123456)]
+    assert [request[1:] for request in counted.requests] == [("r-1", 200, "served", 0.0123456)]
 
 
 async def test_above_info_requests_are_counted_but_not_written(reader: Reader) -> None:
     reader.start()
     counted = Counted()
     writer = LineWriter(reader.descriptor)
-    requests = RequestLog(writer, "warning", counted)
-    requests.request("r-1", 200, "served", 0.01)
+    requests = RequestBuffer([RequestLog(writer, "warning"), counted])
+    requests.request_finished("r-1", 200, "served", 0.01)
     requests.flush()
     writer.close()
     assert reader.lines() == []

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,9 @@ async def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 async def test_requests_are_counted_by_outcome_and_reason(metrics: Metrics) -> None:
-    metrics.request("", 200, "served", 0.004)
-    metrics.request("", 200, "served", 0.4)
-    metrics.request("", 200, "budget", 0.001)
-    metrics.request("", 409, "error", 0.001)
+    now = datetime.now(UTC)
+    served = [(now, "", 200, "served", seconds) for seconds in (0.004, 0.4)]
+    metrics.requests_finished([*served, (now, "", 200, "budget", 0.001), (now, "", 409, "error", 0.001)])
     count = "adserver_requests_total"
     assert await sample(metrics, count, outcome="served", reason="") == 2
     assert await sample(metrics, count, outcome="no_fill", reason="budget") == 1
@@ -37,30 +37,30 @@ async def test_requests_are_counted_by_outcome_and_reason(metrics: Metrics) -> N
 
 
 async def test_a_value_on_a_bound_belongs_below_it(metrics: Metrics) -> None:
-    metrics.group("serve", 128, 0.01)
+    metrics.group_finished("serve", 128, 0.01)
     assert await sample(metrics, "adserver_group_size_bucket", lane="serve", le="64.0") == 0
     assert await sample(metrics, "adserver_group_size_bucket", lane="serve", le="128.0") == 1
     assert await sample(metrics, "adserver_group_seconds_bucket", lane="serve", le="0.01") == 1
 
 
 async def test_flushing_twice_counts_once(metrics: Metrics) -> None:
-    metrics.waited("fetch", [0.001, 0.002])
+    metrics.group_started("fetch", [0.001, 0.002])
     metrics.flush()
     metrics.flush()
     assert await sample(metrics, "adserver_group_wait_seconds_count", lane="fetch") == 2
 
 
 async def test_what_was_not_sent_to_an_upstream_took_no_time(metrics: Metrics) -> None:
-    metrics.attempt("primary", "ad", 0.05)
+    metrics.upstream_attempt_finished("primary", "ad", 0.05)
     for outcome in ("breaker_open", "quota", "bulkhead", "deadline"):
-        metrics.attempt("primary", outcome, 0.0)
+        metrics.upstream_attempt_finished("primary", outcome, 0.0)
     assert await sample(metrics, "adserver_upstream_seconds_count", upstream_id="primary") == 1
     assert await sample(metrics, "adserver_upstream_attempts_total", upstream_id="primary", outcome="quota") == 1
 
 
 async def test_dropped_log_lines_and_quotas_are_counted(metrics: Metrics) -> None:
     metrics.log_lines_dropped(7)
-    metrics.quota("upstream:primary", "refused")
+    metrics.quota_checked("upstream:primary", "refused")
     metrics.quotas({"upstream:primary": 100})
     assert await sample(metrics, "adserver_log_lines_dropped_total") == 7
     assert await sample(metrics, "adserver_quota_requests_total", quota="upstream:primary", outcome="refused") == 1
@@ -68,11 +68,11 @@ async def test_dropped_log_lines_and_quotas_are_counted(metrics: Metrics) -> Non
 
 
 async def test_a_breakers_state_and_its_changes(metrics: Metrics) -> None:
-    metrics.breaker("primary", "closed", "opened")
-    metrics.breaker("primary", "opened", "half-opened")
+    metrics.breaker_changed("primary", "closed", "open")
+    metrics.breaker_changed("primary", "open", "half_open")
     assert await sample(metrics, "adserver_upstream_breaker_state", upstream_id="primary") == 1
-    assert await sample(metrics, "adserver_upstream_breaker_changes_total", upstream_id="primary", state="opened") == 1
-    assert breaker_states(await metrics.collect()) == {"primary": "half-opened"}
+    assert await sample(metrics, "adserver_upstream_breaker_changes_total", upstream_id="primary", state="open") == 1
+    assert breaker_states(await metrics.collect()) == {"primary": "half_open"}
 
 
 async def test_gauges_are_sampled_before_every_scrape(metrics: Metrics) -> None:
@@ -91,7 +91,7 @@ async def test_gauges_are_sampled_before_every_scrape(metrics: Metrics) -> None:
 
 async def test_the_last_counts_are_flushed_at_the_end(metrics: Metrics) -> None:
     metrics.start(lambda: None)
-    metrics.beacons("counted", 3)
+    metrics.beacons_handled("counted", 3)
     await metrics.stop()
     assert stats(metrics._registry.collect()).total == 0
     counted = [s.value for family in metrics._registry.collect() for s in family.samples if "beacons_total" in s.name]
@@ -117,8 +117,8 @@ async def test_a_sample_that_fails_does_not_stop_the_flushing(metrics: Metrics, 
 
 async def test_stats_are_those_of_the_contract(metrics: Metrics) -> None:
     for outcome, times in {"served": 5, "repeat": 1, "frequency_cap": 2, "budget": 1, "error": 1}.items():
-        for _ in range(times):
-            metrics.request("", 400 if outcome == "error" else 200, outcome, 0.010)
+        status = 400 if outcome == "error" else 200
+        metrics.requests_finished([(datetime.now(UTC), "", status, outcome, 0.010)] * times)
     figures = stats(await metrics.collect())
     assert (figures.total, figures.success, figures.failed, figures.capped) == (10, 6, 2, 2)
     assert figures.success_rate == 0.6
@@ -134,12 +134,12 @@ async def test_an_upstreams_health_is_that_of_the_last_minutes(metrics: Metrics)
     now = 100.0
     history = UpstreamHistory(lambda: now)
     for _ in range(50):
-        metrics.attempt("primary", "timeout", 0.3)
+        metrics.upstream_attempt_finished("primary", "timeout", 0.3)
     history.keep(upstream_counts(await metrics.collect()))
     for outcome, times, seconds in (("ad", 60, 0.012), ("no_ad", 30, 0.012), ("timeout", 10, 0.3), ("lost", 5, 0.3)):
         for _ in range(times):
-            metrics.attempt("primary", outcome, seconds)
-    metrics.attempt("primary", "breaker_open", 0)
+            metrics.upstream_attempt_finished("primary", outcome, seconds)
+    metrics.upstream_attempt_finished("primary", "breaker_open", 0)
     now += 21
     health = history.health("primary", upstream_counts(await metrics.collect()))
     assert (health.requests, health.requests_per_s) == (105, 5)
@@ -154,7 +154,7 @@ async def test_an_upstreams_health_is_that_of_the_last_minutes(metrics: Metrics)
 async def test_an_upstream_that_was_not_asked_lately_has_no_rates(metrics: Metrics, earlier: int) -> None:
     history = UpstreamHistory(lambda: 0.0)
     for _ in range(earlier):
-        metrics.attempt("primary", "ad", 0.01)
+        metrics.upstream_attempt_finished("primary", "ad", 0.01)
     counts = upstream_counts(await metrics.collect())
     history.keep(counts)
     health = history.health("primary", counts)
@@ -163,13 +163,13 @@ async def test_an_upstream_that_was_not_asked_lately_has_no_rates(metrics: Metri
 
 WORKER = """
 import asyncio, sys
+from datetime import UTC, datetime
 from app.observability.metrics import Metrics
 
 metrics = Metrics()
-for _ in range(int(sys.argv[1])):
-    metrics.request("", 200, "served", 0.01)
+metrics.requests_finished([(datetime.now(UTC), "", 200, "served", 0.01)] * int(sys.argv[1]))
 metrics.lanes({"fetch": 3})
-metrics.breaker("primary", "closed", sys.argv[2])
+metrics.breaker_changed("primary", "closed", sys.argv[2])
 print(asyncio.run(metrics.exposition()).decode())
 """
 
@@ -181,7 +181,7 @@ def worker(folder: Path, requests: int, state: str) -> str:
 
 
 def test_a_scrape_of_one_worker_shows_all_of_them(tmp_path: Path) -> None:
-    worker(tmp_path, 3, "opened")
+    worker(tmp_path, 3, "open")
     shown = worker(tmp_path, 4, "closed")
     assert 'adserver_requests_total{outcome="served",reason=""} 7.0' in shown
     assert 'adserver_request_seconds_bucket{le="0.01",outcome="served"} 7.0' in shown

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from app.domain import URL_BYTES_MAX, AdRequest, Upstream
 from app.errors import UpstreamFailed
+from app.observer import Observer
 from app.serving.context import open_context
 from app.serving.outcomes import FetchedAd
 from app.serving.pending import PendingRequest
@@ -35,13 +36,6 @@ VAST_1 = (
 class NoLimits:
     async def lease(self, name: str, rate_per_s: int, capacity: int, want: int, owed: int) -> tuple[int, float]:
         raise AssertionError("no upstream here has a rate limit")
-
-
-class Nobody:
-    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None: ...
-    def cache(self, upstream_id: str, outcome: str) -> None: ...
-    def breaker(self, upstream_id: str, old: str, new: str) -> None: ...
-    def quota(self, name: str, outcome: str) -> None: ...
 
 
 @dataclass
@@ -95,7 +89,7 @@ class Rig:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     upstreams = Upstreams(
-        NoLimits(), UpstreamDocuments(BASE_URL), Nobody(), allowed_networks=[ip_network("127.0.0.0/8")]
+        NoLimits(), UpstreamDocuments(BASE_URL), Observer(), allowed_networks=[ip_network("127.0.0.0/8")]
     )
     async with UpstreamServer() as primary, UpstreamServer() as fallback, UpstreamServer() as target:
         primary.behaviour = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
@@ -287,10 +281,10 @@ async def test_to_have_no_ad_is_no_failure(rig: Rig, behaviour: faults.Behaviour
 async def test_to_say_it_otherwise_is_one(rig: Rig, behaviour: faults.Behaviour):
     rig.primary.behaviour = behaviour
     assert (await rig.fetch()).upstream_id == "fallback"
-    assert rig.breaker_states()["primary"] == "opened"
+    assert rig.breaker_states()["primary"] == "open"
 
 
-@pytest.mark.parametrize(("within_s", "state"), [(0.9, "closed"), (1.2, "opened")])
+@pytest.mark.parametrize(("within_s", "state"), [(0.9, "closed"), (1.2, "open")])
 async def test_an_upstream_is_held_to_the_time_of_requests_that_did_not_wait_long(
     rig: Rig, within_s: float, state: str
 ):

@@ -10,6 +10,7 @@ from lxml import etree
 
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
+from app.observer import Observer
 from app.upstreams.asker import Asker
 from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
@@ -75,7 +76,7 @@ class Documents:
 
 
 @dataclass
-class Seen:
+class Seen(Observer):
     """What an observer was told."""
 
     attempts: list[tuple[str, str]] = field(default_factory=list)
@@ -83,17 +84,17 @@ class Seen:
     changes: list[tuple[str, str, str]] = field(default_factory=list)
     quotas: list[tuple[str, str]] = field(default_factory=list)
 
-    def attempt(self, upstream_id: str, outcome: str, seconds: float) -> None:
+    def upstream_attempt_finished(self, upstream_id: str, outcome: str, seconds: float) -> None:
         assert seconds >= 0
         self.attempts.append((upstream_id, str(outcome)))
 
-    def cache(self, upstream_id: str, outcome: str) -> None:
+    def upstream_cache_checked(self, upstream_id: str, outcome: str) -> None:
         self.looks.append((upstream_id, outcome))
 
-    def breaker(self, upstream_id: str, old: str, new: str) -> None:
+    def breaker_changed(self, upstream_id: str, old: str, new: str) -> None:
         self.changes.append((upstream_id, old, new))
 
-    def quota(self, name: str, outcome: str) -> None:
+    def quota_checked(self, name: str, outcome: str) -> None:
         self.quotas.append((name, outcome))
 
 

@@ -60,10 +60,10 @@ def test_opens_after_so_many_failures_and_says_so_once(breakers: Breakers, chang
     fail(breakers, 2)
     assert is_let_through(breakers)
     fail(breakers, 3)
-    assert changes == [("primary", "closed", "opened")]
+    assert changes == [("primary", "closed", "open")]
     assert not is_let_through(breakers)
     assert breakers.refuses("primary")
-    assert breakers.states == {"primary": "opened"}
+    assert breakers.states == {"primary": "open"}
 
 
 def test_a_success_starts_the_count_again(breakers: Breakers) -> None:
@@ -86,7 +86,7 @@ def test_what_is_of_ours_says_nothing(breakers: Breakers, kind: str) -> None:
     fail(breakers, 5, kind)
     assert breakers.states["primary"] == "closed"
     fail(breakers, 1)
-    assert breakers.states["primary"] == "opened"
+    assert breakers.states["primary"] == "open"
 
 
 def test_a_cancelled_attempt_says_nothing(breakers: Breakers, clock: Clock) -> None:
@@ -94,7 +94,7 @@ def test_a_cancelled_attempt_says_nothing(breakers: Breakers, clock: Clock) -> N
     clock.now += 61
     with pytest.raises(asyncio.CancelledError), breakers.attempt(PRIMARY):
         raise asyncio.CancelledError
-    assert breakers.states["primary"] == "half-opened"
+    assert breakers.states["primary"] == "half_open"
     assert is_let_through(breakers)
     assert breakers.states["primary"] == "closed"
 
@@ -112,9 +112,9 @@ def test_lets_one_trial_through_after_the_reset_time(
         assert not is_let_through(breakers)
     assert is_let_through(breakers)
     assert changes == [
-        ("primary", "closed", "opened"),
-        ("primary", "opened", "half-opened"),
-        ("primary", "half-opened", "closed"),
+        ("primary", "closed", "open"),
+        ("primary", "open", "half_open"),
+        ("primary", "half_open", "closed"),
     ]
 
 
@@ -148,7 +148,7 @@ def test_an_attempt_from_before_does_not_end_the_trial(breakers: Breakers, clock
     clock.now += 61
     trial.enter_context(breakers.attempt(PRIMARY))
     old.close()
-    assert breakers.states["primary"] == "half-opened"
+    assert breakers.states["primary"] == "half_open"
     trial.close()
     assert breakers.states["primary"] == "closed"
 
@@ -170,6 +170,6 @@ def test_each_upstream_has_its_own_threshold(breakers: Breakers) -> None:
     other = Upstream(id="other", tag_url="http://127.0.0.1:9/", breaker_failures=1)
     with pytest.raises(UpstreamFailed, match="timeout"), breakers.attempt(other):
         raise UpstreamFailed("other", FailureKind.TIMEOUT)
-    assert breakers.states == {"other": "opened"}
+    assert breakers.states == {"other": "open"}
     fail(breakers, 1)
     assert is_let_through(breakers)

@@ -77,7 +77,7 @@ async def test_a_late_request_that_cannot_wait_opens_no_breaker(bench, upstream,
     assert bench.asker.breakers.states["primary"] == "closed"
     fetched = await bench.fetch(primary, ask(fallback, "fallback"), within_s=0.2)
     assert kinds(fetched.attempts) == [("primary", "timeout")]
-    assert bench.asker.breakers.states["primary"] == "opened"
+    assert bench.asker.breakers.states["primary"] == "open"
 
 
 async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(bench, upstream, fallback) -> None:
@@ -85,7 +85,7 @@ async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(bench,
     primary = ask(upstream, timeout_ms=50, breaker_failures=1)
     fetched = await bench.fetch(primary, ask(fallback, "fallback"), within_s=30, late=True)
     assert kinds(fetched.attempts) == [("primary", "timeout")]
-    assert bench.asker.breakers.states["primary"] == "opened"
+    assert bench.asker.breakers.states["primary"] == "open"
 
 
 async def test_past_the_deadline_nobody_is_asked(bench, upstream) -> None:
@@ -142,7 +142,7 @@ async def test_an_open_breaker_sends_nothing_and_the_fallback_goes_at_once(bench
         assert fetched.upstream_id == "fallback"
     assert len(upstream.requests) == 2
     assert kinds(fetched.attempts) == [("primary", "breaker_open")]
-    assert seen.changes == [("primary", "closed", "opened")]
+    assert seen.changes == [("primary", "closed", "open")]
 
 
 async def test_no_ad_does_not_open_the_breaker(bench, upstream, fallback) -> None:
@@ -210,7 +210,7 @@ async def test_a_reset_that_the_quota_does_not_let_try_again_still_counts_agains
         bench.tokens["primary"] = 1
         with pytest.raises(AllUpstreamsFailed, match="reset"):
             await bench.fetch(ask(upstream, max_qps=1, breaker_failures=2))
-    assert bench.asker.breakers.states["primary"] == "opened"
+    assert bench.asker.breakers.states["primary"] == "open"
 
 
 # Quota and bulkhead

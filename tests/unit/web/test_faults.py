@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
 from app.errors import StoreUnavailable
-from app.observability.metrics import Metrics
+from app.observer import Observer
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
@@ -78,14 +78,14 @@ class BrokenCounter:
         raise RuntimeError(f"a fault with {beacon.event}")
 
 
-class Observed:
+class Observed(Observer):
     def __init__(self) -> None:
         self.requests: list[tuple[int, str]] = []
 
-    def request(self, _request_id: str, status: int, outcome: str, _seconds: float) -> None:
+    def request_finished(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
         self.requests.append((status, outcome))
 
-    def beacons(self, outcome: str, count: int) -> None:
+    def beacons_handled(self, outcome: str, count: int) -> None:
         raise AssertionError(f"{count} {outcome}")
 
 
@@ -102,7 +102,7 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
 async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
     observed: Observed, desk: AdRequestHandler
 ) -> None:
-    app = Starlette(routes=VastEndpoint(desk, ClientReader([]), no_client_limits(), observed, Metrics()).routes())
+    app = Starlette(routes=VastEndpoint(desk, ClientReader([]), no_client_limits(), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
