@@ -68,7 +68,7 @@ docs: $(STAMPS)/dev ## Write the pages that are made from the code
 lock: $(STAMPS)/dev ## Write into the lock files what pyproject.toml asks for
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile $(COMPILED) -o requirements.lock
-	$(BIN)/uv pip compile $(COMPILED) --all-extras -o requirements-dev.lock
+	$(BIN)/uv pip compile $(COMPILED) --all-extras --group dev -o requirements-dev.lock
 	awk '/^[a-z]/ { kept = /^setuptools==/ } kept && !/#/' requirements-dev.lock >requirements-build.lock
 
 clean: ## Remove what was installed and built; data in ./var stays

@@ -2,12 +2,14 @@
 
 import sys
 from io import TextIOWrapper
+from typing import Annotated
 
 import structlog
 import typer
 
 from app.commands import books, ledger, psql, reports, serving, setup, users
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
+from app.version import VERSION
 
 BAD_INPUT = 2
 FAILURE = 1
@@ -23,6 +25,22 @@ app = typer.Typer(
 )
 for audience in (serving, psql, setup, books, ledger, reports, users):
     audience.register(app)
+
+
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        typer.echo(f"adserver {VERSION}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+@app.callback()
+def _options(*, _version: VersionOption = False) -> None:
+    """Accept the options that come before a command."""
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.fast_path import AddableHistogram, BatchedCounter, BatchedHistogram
+from app.version import VERSION
 
 SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0)
@@ -57,6 +58,9 @@ class Families:
         self._declare_gauges()
 
     def _declare_gauges(self) -> None:
+        self._gauge("build_info", "Always 1; the label is the server's version", "livemax", "version").labels(
+            VERSION
+        ).set(1)
         self.waiting = self._gauge("waiting_requests", "Requests waiting in a lane", "livesum", "lane")
         self.pool_in_use = self._gauge("pool_connections_in_use", "Database connections in use", "livesum", "pool")
         self.pool_size = self._gauge("pool_connections", "Database connections there may be", "livesum", "pool")

@@ -6,7 +6,8 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from app.vast.render import AD_SYSTEM, AD_SYSTEM_VERSION
+from app.vast.render import AD_SYSTEM
+from app.version import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ BRACKETED = {
     "IFA": _field("ifa"),
     "IFATYPE": _NOT_ASKED,
     "CLIENTUA": _NOT_ASKED,
-    "SERVERUA": _fixed(f"{AD_SYSTEM}/{AD_SYSTEM_VERSION}", "this server's name and version"),
+    "SERVERUA": _fixed(f"{AD_SYSTEM}/{VERSION}", "this server's name and version"),
     "DEVICEUA": _field("ua"),
     "SERVERSIDE": _fixed("1", "`1`: a server, for its client"),
     "DEVICEIP": _field("ip"),

@@ -8,9 +8,9 @@ from app.vast.beacons import click_url, event_url
 from app.vast.markup import cdata, element, text
 from app.vast.schema import SCHEMAS, Schema
 from app.vast.template import Template, gap
+from app.version import VERSION
 
 AD_SYSTEM = "adserver"
-AD_SYSTEM_VERSION = "1.0"
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -47,7 +47,7 @@ def _root(version: VastVersion) -> tuple[bytes, bytes]:
 
 def _ad(creative: Creative, campaign: Campaign, schema: Schema, base_url: str, sequence: str | None) -> str:
     children = {
-        "AdSystem": element("AdSystem", text(AD_SYSTEM), version=AD_SYSTEM_VERSION),
+        "AdSystem": element("AdSystem", text(AD_SYSTEM), version=VERSION),
         "Error": element("Error", cdata(event_url(base_url, Event.ERROR))),
         "Impression": element("Impression", cdata(event_url(base_url, Event.IMPRESSION))),
         "AdServingId": element("AdServingId", gap("ad_serving_id")),

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.campaign_file.models import TABLES
+from app.version import VERSION
 from app.web.description import operators, players
 from app.web.description.ad_requests import IN_JSON
 from app.web.description.schemas import PROBLEM
 
 OPENAPI_VERSION = "3.1.0"
-API_VERSION = "1"
 
 
 class Description:
@@ -50,7 +50,7 @@ def document() -> dict[str, Any]:
         "openapi": OPENAPI_VERSION,
         "info": {
             "title": "Ad server",
-            "version": API_VERSION,
+            "version": VERSION,
             "description": "VAST ads from campaigns whose budgets and frequency caps hold, always.",
         },
         "tags": [{"name": name} for name in ("players", "sessions", "set-up", "operations")],

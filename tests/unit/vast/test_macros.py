@@ -12,6 +12,7 @@ from app.domain import URL_BYTES_MAX
 from app.errors import UnusableVast
 from app.vast.macro_sources import BRACED, BRACKETED, FIELDS, MacroContext
 from app.vast.macros import cache_key, expand, expand_stranger
+from app.version import VERSION
 from tests.unit.vast.conftest import REFERENCE, needs_reference
 
 REQUEST_ID = "0199f3a0-0000-7000-8000-000000000001"
@@ -72,7 +73,7 @@ def test_every_macro_of_the_standard_has_a_source():
         ("[BREAKMAXADLENGTH]", "30"),
         ("[SERVERSIDE]", "1"),
         ("[ADTYPE]", "video"),
-        ("[SERVERUA]", "adserver%2F1.0"),
+        ("[SERVERUA]", f"adserver%2F{VERSION}"),
         ("[LATLONG]", "-1"),
         ("[STOREID]", "-1"),
         ("{user_id}", "u%2F1"),
