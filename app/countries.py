@@ -13,7 +13,7 @@ _ALPHA_2: Mapping[str, str] = {
 }
 
 
-def alpha_2(code: str) -> str:
+def to_alpha_2(code: str) -> str:
     """The two-letter code of a country, in upper case; a code that is not known stays as it is."""
     code = code.upper()
     return _ALPHA_2.get(code, code)

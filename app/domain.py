@@ -250,12 +250,16 @@ class Publisher:
     burst: int | None = None
 
 
+CatalogItem = Publisher | Upstream | Campaign | Creative | Placement
+"""Everything that ad operations set up; an item is identified by its type and its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything that ad operations set up, as of one `revision` of the database."""
 
     revision: int
-    made_at: datetime | None
+    created_at: datetime | None
     """When the revision came about, which tells it from one with the same number; None if nobody wrote it down."""
     campaigns: Mapping[str, Campaign]
     creatives: Mapping[str, tuple[Creative, ...]]

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Lifespan
 
 from app.beacons.lane import BeaconLane
-from app.campaign_file.campaign_admin import SetupDesk
+from app.campaign_file.campaign_admin import CampaignAdminService
 from app.errors import AdServerError
 from app.fast_path import DirectEndpoint, HotPaths
 from app.maintenance.tasks import Maintenance
@@ -188,7 +188,7 @@ class Worker:
             *operations.probes(),
         ], [
             *operations.routes(),
-            *Admin(SetupDesk(store, catalogs), token, figures, settings.max_body_bytes).routes(),
+            *Admin(CampaignAdminService(store, catalogs), token, figures, settings.max_body_bytes).routes(),
             *Demo(store, hash_key(secrets[0])).routes(),
             *Description().routes(),
             *Pages().routes(),

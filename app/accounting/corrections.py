@@ -44,7 +44,7 @@ class Reversal:
 
 
 @dataclass(frozen=True, slots=True)
-class Booked:
+class BookedEntry:
     """The entry, and whether it was there before, under the same key."""
 
     entry_id: int
@@ -52,7 +52,7 @@ class Booked:
     amount: Decimal
     currency: str
     booked_at: datetime
-    repeat: bool
+    is_repeat: bool
 
 
 def parse_amount(text: str) -> Decimal:
@@ -69,7 +69,7 @@ def parse_amount(text: str) -> Decimal:
     return amount
 
 
-async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Booked:
+async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> BookedEntry:
     """Books an adjustment in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
     _check_words(adjustment.key, adjustment.reason)
     async with connection.transaction():
@@ -96,7 +96,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
         return await _book(connection, entry, campaign)
 
 
-async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booked:
+async def reverse(connection: "Connection[Record]", reversal: Reversal) -> BookedEntry:
     """Takes one entry back, in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
     _check_words(reversal.key, reversal.reason)
     if abs(reversal.entry_id) > ENTRY_ID_MAX:
@@ -151,21 +151,21 @@ async def _campaign(connection: "Connection[Record]", campaign_id: str, day: dat
     return campaign
 
 
-def _repeated(before: Record, key: str, wanted: tuple[object, ...]) -> Booked:
+def _repeated(before: Record, key: str, wanted: tuple[object, ...]) -> BookedEntry:
     booked = tuple(before[part] for part in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_at"))
     if booked != wanted:
         raise InvalidEntry("key", f"{key} was used before, for entry {before['entry_id']}, which is another")
-    return Booked(
+    return BookedEntry(
         before["entry_id"],
         before["campaign_id"],
         before["amount"],
         before["currency"],
         before["booked_at"],
-        repeat=True,
+        is_repeat=True,
     )
 
 
-async def _book(connection: "Connection[Record]", entry: Entry, campaign: LockedCampaign) -> Booked:
+async def _book(connection: "Connection[Record]", entry: Entry, campaign: LockedCampaign) -> BookedEntry:
     closed = await ledger.last_closed_month(connection)
     month = entry.booked_at.astimezone(UTC).date().replace(day=1)
     if closed is not None and month <= closed:
@@ -177,7 +177,7 @@ async def _book(connection: "Connection[Record]", entry: Entry, campaign: Locked
     except CheckViolationError as error:
         # The database has the last word, whatever was looked at before.
         raise InvalidEntry("amount", str(error)) from error
-    return Booked(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, repeat=False)
+    return BookedEntry(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, is_repeat=False)
 
 
 async def _check_balance(connection: "Connection[Record]", entry: Entry) -> None:

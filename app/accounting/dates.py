@@ -11,7 +11,7 @@ YEARS = range(1970, 9999)
 
 def parse_month(text: str) -> date:
     """The first day of `2026-10`. Raises InvalidEntry, also for a month that the books cannot have."""
-    return in_the_books("month", _parse("month", text, "%Y-%m", "2026-10"))
+    return require_bookable("month", _parse("month", text, "%Y-%m", "2026-10"))
 
 
 def parse_day(field: str, text: str) -> date:
@@ -19,7 +19,7 @@ def parse_day(field: str, text: str) -> date:
     return _parse(field, text, "%Y-%m-%d", "2026-10-31")
 
 
-def in_the_books(field: str, day: date) -> date:
+def require_bookable(field: str, day: date) -> date:
     """The day, if something can be booked on it. Raises InvalidEntry, which names the field."""
     if day.year not in YEARS:
         raise InvalidEntry(field, f"must be in a year from {YEARS[0]} to {YEARS[-1]}")

@@ -19,7 +19,7 @@ from app.store import closed_months
 from app.store.closed_months import ClosedMonth, Obstacles
 from app.store.ledger_checks import take_time
 
-BLOCK_ENTRIES = 10_000
+CHUNK_ENTRIES = 10_000
 FIRST_HASH = bytes(32)
 """What the first month that is closed begins with."""
 
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MonthCheck:
     """A closed month, and what is wrong with it; empty if nothing is."""
 
     month: ClosedMonth
@@ -84,7 +84,7 @@ async def _hash(
     total = await closed_months.count(connection, begins, ends)
     entries, last_entry, chained = 0, 0, previous_hash
     while True:
-        block = await closed_months.block(connection, begins, ends, last_entry, BLOCK_ENTRIES)
+        block = await closed_months.block(connection, begins, ends, last_entry, CHUNK_ENTRIES)
         if block.last_entry is None:
             return entries, chained
         chained = sha256(chained + block.digest).digest()
@@ -93,7 +93,9 @@ async def _hash(
 
 
 async def verify(
-    connection: "Connection[Record]", report: Callable[[Verdict], None], progress: Progress = lambda _done, _all: None
+    connection: "Connection[Record]",
+    report: Callable[[MonthCheck], None],
+    progress: Progress = lambda _done, _all: None,
 ) -> int:
     """Hashes every closed month again, in one snapshot; returns how many are not what they were."""
     faults = 0
@@ -101,7 +103,7 @@ async def verify(
         await take_time(connection)
         previous_hash, begins = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
         for month in await closed_months.closed_months(connection):
-            verdict = Verdict(month, await _fault(connection, month, previous_hash, begins, progress))
+            verdict = MonthCheck(month, await _fault(connection, month, previous_hash, begins, progress))
             faults += bool(verdict.fault)
             report(verdict)
             previous_hash, begins = month.hash, _end(month.month)

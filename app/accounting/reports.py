@@ -42,7 +42,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SpendQuery:
     """Days of the campaigns' calendars, both included, and what a line is to stand for."""
 
     first: date
@@ -77,15 +77,15 @@ class Writer(Protocol):
 
 
 async def write_spend(
-    connection: "Connection[Record]", span: Span, writer: Writer, progress: Callable[[int], None]
+    connection: "Connection[Record]", query: SpendQuery, writer: Writer, progress: Callable[[int], None]
 ) -> int:
     """Reads the report in one snapshot and writes it as it comes; tells how many lines there are so far."""
     written = 0
     batch: list[Sequence[Value]] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await take_time(connection)
-        async for line in finance.spend(connection, span.first, span.last, span.by):
-            batch.append(_values(line, span))
+        async for line in finance.spend(connection, query.first, query.last, query.by):
+            batch.append(_values(line, query))
             if len(batch) == BATCH_LINES:
                 writer.write(batch)
                 written += len(batch)
@@ -95,7 +95,7 @@ async def write_spend(
     return written + len(batch)
 
 
-def _values(line: Spend, span: Span) -> Sequence[Value]:
+def _values(line: Spend, query: SpendQuery) -> Sequence[Value]:
     dimensions: dict[By, Value] = {
         By.ADVERTISER: line.advertiser,
         By.CAMPAIGN: line.campaign_id,
@@ -103,7 +103,7 @@ def _values(line: Spend, span: Span) -> Sequence[Value]:
         By.MONTH: line.day,
     }
     return [
-        *(dimensions[by] for by in dict.fromkeys(span.by)),
+        *(dimensions[by] for by in dict.fromkeys(query.by)),
         line.currency,
         line.delivered,
         line.corrected,

@@ -1,186 +1,209 @@
-"""Applying a draft: all of it or nothing, and nothing when there is nothing new."""
+"""Applying a draft to the database: atomic, and idempotent."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from asyncpg import Connection, Record
 
-from app.campaign_file.exporter import money
+from app.campaign_file.exporter import format_amount
 from app.campaign_file.parser import Draft
-from app.campaign_file.validate import Known, faults, missing_publishers
-from app.domain import Budget, Campaign, Catalog, Upstream
+from app.campaign_file.validate import CatalogIndex, find_faults, missing_publishers
+from app.domain import Budget, Campaign, Catalog, CatalogItem, Upstream
 from app.errors import FileFault, InvalidFile
 from app.store import budget_changes, budgets, catalog, catalog_writes, counters
 from app.store.budget_changes import Overdrawn
-from app.store.catalog_writes import Thing
 from app.store.connections import Store
 from app.vast.unknown_macros import unknown_macros
 
-UNBOUND = (
-    "its budgets do not limit it, because its ads cost nothing; a budget in impressions, such as "
-    "{ impressions = 1000 }, would"
+UNLIMITED_NOTE = (
+    "its budgets do not limit it, because its ads cost nothing; "
+    "limit impressions instead, such as { impressions = 1000 }"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What applying a draft did."""
+class ApplyResult:
+    """The changes that applying a draft made."""
 
     revision: int
     created: tuple[str, ...]
-    """Kind and id: `campaign spring`."""
+    """Type and id of each created item: `campaign spring`."""
     updated: tuple[str, ...]
     unchanged: tuple[str, ...]
     notes: tuple[str, ...]
-    """What the person who applied it should know."""
-    before: Mapping[str, Thing]
-    """What the updated ones were."""
+    """Warnings for the person who applied the draft."""
+    before: Mapping[str, CatalogItem]
+    """The former versions of the updated items, by their names in `updated`."""
 
 
-async def apply(store: Store, draft: Draft, copy: Catalog | None = None) -> Applied:
-    """Creates or replaces, in one transaction, what the draft names; everything else stays as it is.
+async def apply(store: Store, draft: Draft, cached: Catalog | None = None) -> ApplyResult:
+    """Create or replace, in one transaction, the items of the draft; leave every other item unchanged.
 
-    Applying the same draft again changes nothing, not even the catalog's revision. With a copy of the catalog, even an
-    old one, not all of it is read again. Raises InvalidFile with every fault, and StoreUnavailable; then nothing was
-    changed.
+    Applying the same draft again changes nothing, not even the catalog's revision. A `cached` catalog, even an old
+    one, saves reading the whole catalog again. Raises InvalidFile with every fault of the draft, or StoreUnavailable;
+    the database is then unchanged.
     """
     async with store.transaction() as connection:
-        return await apply_in(connection, draft, copy)
+        return await apply_in_transaction(connection, draft, cached)
 
 
-async def apply_in(connection: "Connection[Record]", draft: Draft, copy: Catalog | None = None) -> Applied:
-    """As `apply`, in a transaction that the caller commits."""
+async def apply_in_transaction(
+    connection: "Connection[Record]", draft: Draft, cached: Catalog | None = None
+) -> ApplyResult:
+    """Do what `apply` does in a transaction that the caller commits."""
     await catalog_writes.lock(connection)
-    before = await catalog.read(connection, copy, catalog_writes.ids_of(draft.things))
-    known = Known.of(before)
-    wrong = faults(draft, known)
-    if wrong:
-        raise InvalidFile(draft.file, wrong)
-    things = [_complete(thing, known) for thing in draft.things]
-    created, updated, unchanged = _sorted_out([*missing_publishers(draft, known), *things], known)
-    notes = [*_unfilled(draft.things), *_unbound(draft.things)]
+    before = await catalog.read(connection, cached, catalog_writes.ids_of(draft.items))
+    index = CatalogIndex.from_catalog(before)
+    faults = find_faults(draft, index)
+    if faults:
+        raise InvalidFile(draft.file, faults)
+    items = [_with_direct(item, index) for item in draft.items]
+    created, updated, unchanged = _diff([*missing_publishers(draft, index), *items], index)
+    notes = [*_unknown_macro_notes(draft.items), *_unlimited_notes(draft.items)]
     revision = before.revision
     if created or updated:
         changed = [*created, *updated]
-        notes += await _Change(connection, draft, known).make(changed)
+        notes += await _CatalogChange(connection, draft, index).write(changed)
         revision = await catalog_writes.bump(connection, changed)
-    return Applied(revision, _names(created), _names(updated), _names(unchanged), tuple(notes), _before(updated, known))
+    return ApplyResult(
+        revision=revision,
+        created=_names(created),
+        updated=_names(updated),
+        unchanged=_names(unchanged),
+        notes=tuple(notes),
+        before=_former_versions(updated, index),
+    )
 
 
-def _complete(thing: Thing, known: Known) -> Thing:
-    """The thing with what its draft leaves as it is: a campaign becomes or stops being direct only by its own word."""
-    if not isinstance(thing, Campaign) or thing.direct is not None:
-        return thing
-    before = known.campaign(thing.id)
-    return replace(thing, direct=before is not None and before.direct)
+def _with_direct(item: CatalogItem, index: CatalogIndex) -> CatalogItem:
+    """Return a campaign whose draft does not mention `direct` with its current value, and any other item as it is."""
+    if not isinstance(item, Campaign) or item.direct is not None:
+        return item
+    before = index.campaign(item.id)
+    return replace(item, direct=before is not None and before.direct)
 
 
-def _sorted_out(things: list[Thing], known: Known) -> tuple[list[Thing], list[Thing], list[Thing]]:
-    """What is to be created, what to be updated, and what is there already just so."""
-    created: list[Thing] = []
-    updated: list[Thing] = []
-    unchanged: list[Thing] = []
-    for thing in things:
-        before = known.thing(type(thing), thing.id)
-        (created if before is None else unchanged if before == thing else updated).append(thing)
+def _diff(
+    items: list[CatalogItem], index: CatalogIndex
+) -> tuple[list[CatalogItem], list[CatalogItem], list[CatalogItem]]:
+    """Split the items into those to create, those to update, and those that are already the same."""
+    created: list[CatalogItem] = []
+    updated: list[CatalogItem] = []
+    unchanged: list[CatalogItem] = []
+    for item in items:
+        before = index.item(type(item), item.id)
+        (created if before is None else unchanged if before == item else updated).append(item)
     return created, updated, unchanged
 
 
-def _before(updated: list[Thing], known: Known) -> dict[str, Thing]:
-    were = (known.thing(type(thing), thing.id) for thing in updated)
-    return {name: was for name, was in zip(_names(updated), were, strict=True) if was is not None}
+def _former_versions(updated: list[CatalogItem], index: CatalogIndex) -> dict[str, CatalogItem]:
+    former = (index.item(type(item), item.id) for item in updated)
+    return {name: item for name, item in zip(_names(updated), former, strict=True) if item is not None}
 
 
-def _names(things: list[Thing]) -> tuple[str, ...]:
-    return tuple(f"{type(thing).__name__.lower()} {thing.id}" for thing in things)
+def _names(items: list[CatalogItem]) -> tuple[str, ...]:
+    return tuple(f"{type(item).__name__.lower()} {item.id}" for item in items)
 
 
-def _unfilled(things: Iterable[Thing]) -> Iterator[str]:
-    """A note for each macro in a tag URL that nothing fills in."""
-    for thing in things:
-        if isinstance(thing, Upstream):
-            for macro, instead in unknown_macros(thing.tag_url):
-                hint = f"; use {instead}" if instead else ""
-                yield f"upstream {thing.id}: tag_url: {macro} is not a known macro and is sent as it is{hint}"
+def _unknown_macro_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
+    for item in items:
+        if isinstance(item, Upstream):
+            for macro, replacement in unknown_macros(item.tag_url):
+                hint = f"; use {replacement}" if replacement else ""
+                yield f"upstream {item.id}: tag_url: unknown macro {macro} is sent unchanged{hint}"
 
 
-def _overdrawn(found: Overdrawn) -> Iterator[str]:
-    name = f"campaign {found.campaign_id}: its {found.period} budget of"
-    wanted, used = found.wanted, found.used
-    if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
-        yield (
-            f"{name} {money(wanted.amount)} is below the {money(used.amount)} that is spent and held already; "
-            "it stops there"
-        )
-    if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
-        yield (
-            f"{name} {wanted.impressions} impressions is below the {used.impressions} that were served already; "
-            "it stops there"
-        )
+def _unlimited_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
+    """Yield a note for each campaign with a CPM of 0 whose budgets limit only money."""
+    for item in items:
+        if isinstance(item, Campaign) and item.cpm == 0 and item.budgets and _limit_only_money(item.budgets.values()):
+            yield f"campaign {item.id}: {UNLIMITED_NOTE}"
 
 
-def _unbound(things: Iterable[Thing]) -> Iterator[str]:
-    """A note for each campaign that costs nothing and is limited in nothing but money, of which there is some."""
-    for thing in things:
-        if isinstance(thing, Campaign) and thing.cpm == 0 and thing.budgets and _is_money_alone(thing.budgets.values()):
-            yield f"campaign {thing.id}: {UNBOUND}"
-
-
-def _is_money_alone(limits: Iterable[Budget]) -> bool:
+def _limit_only_money(limits: Iterable[Budget]) -> bool:
+    """Whether every budget has an amount above 0 and no limit on impressions."""
     return all(budget.amount and budget.impressions is None for budget in limits)
 
 
-class _Change:
-    """One change of the catalog, inside its transaction."""
+def _overspent_notes(overspent: Overdrawn) -> Iterator[str]:
+    name = f"campaign {overspent.campaign_id}: the new {overspent.period} budget of"
+    wanted, used = overspent.wanted, overspent.used
+    if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
+        yield (
+            f"{name} {format_amount(wanted.amount)} is below the {format_amount(used.amount)} already spent and held; "
+            "the campaign stops serving"
+        )
+    if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
+        yield (
+            f"{name} {wanted.impressions} impressions is below the {used.impressions} already served; "
+            "the campaign stops serving"
+        )
 
-    def __init__(self, connection: "Connection[Record]", draft: Draft, known: Known) -> None:
+
+class _CatalogChange:
+    """One change of the catalog, within its transaction."""
+
+    def __init__(self, connection: "Connection[Record]", draft: Draft, index: CatalogIndex) -> None:
         self._connection = connection
         self._draft = draft
-        self._known = known
+        self._index = index
 
-    async def make(self, things: list[Thing]) -> list[str]:
-        """Writes the things; returns what should be noted."""
-        campaigns = [thing for thing in things if isinstance(thing, Campaign)]
-        before = {of.id: known for of in campaigns if (known := self._known.campaign(of.id))}
-        await self._refuse_unknown_timezones(campaigns)
-        await self._refuse_new_reckoning([(before[of.id], of) for of in campaigns if of.id in before])
-        await catalog_writes.put(self._connection, things)
-        rebudgeted = [
-            of.id for of in campaigns if of.id in before and before[of.id].budgets.keys() != of.budgets.keys()
-        ]
+    async def write(self, items: list[CatalogItem]) -> list[str]:
+        """Write the items and return notes about budgets that are already exceeded."""
+        campaigns = [item for item in items if isinstance(item, Campaign)]
+        before = {
+            campaign.id: former for campaign in campaigns if (former := self._index.campaign(campaign.id)) is not None
+        }
+        pairs = [(before[campaign.id], campaign) for campaign in campaigns if campaign.id in before]
+        await self._forbid_unknown_timezones(campaigns)
+        await self._forbid_currency_or_timezone_change(pairs)
+        await catalog_writes.put(self._connection, items)
+        rebudgeted = sorted(after.id for former, after in pairs if former.budgets.keys() != after.budgets.keys())
         if rebudgeted:
-            await counters.recount(self._connection, sorted(rebudgeted))
-        overdrawn = await budget_changes.follow(self._connection, sorted(before))
-        await budgets.open_periods(self._connection, sorted(of.id for of in campaigns))
-        return [note for of in sorted(overdrawn, key=lambda of: (of.campaign_id, of.period)) for note in _overdrawn(of)]
+            await counters.recount(self._connection, rebudgeted)
+        overspent = await budget_changes.follow(self._connection, sorted(before))
+        await budgets.open_periods(self._connection, sorted(campaign.id for campaign in campaigns))
+        overspent = sorted(overspent, key=lambda limit: (limit.campaign_id, limit.period))
+        return [note for limit in overspent for note in _overspent_notes(limit)]
 
-    async def _refuse_unknown_timezones(self, campaigns: list[Campaign]) -> None:
-        """Python and Postgres each have their own copy of the database of timezones."""
-        unknown = await catalog_writes.unknown_timezones(self._connection, {of.timezone for of in campaigns})
-        self._refuse((of, "timezone", "is not known to the database") for of in campaigns if of.timezone in unknown)
+    async def _forbid_unknown_timezones(self, campaigns: list[Campaign]) -> None:
+        """Raise InvalidFile for a timezone that Python knows and Postgres does not: each has its own database."""
+        unknown = await catalog_writes.unknown_timezones(
+            self._connection, {campaign.timezone for campaign in campaigns}
+        )
+        self._raise_faults(
+            (campaign, "timezone", "is not known to the database")
+            for campaign in campaigns
+            if campaign.timezone in unknown
+        )
 
-    async def _refuse_new_reckoning(self, pairs: list[tuple[Campaign, Campaign]]) -> None:
-        """Once it has served, a campaign is booked in its currency and counted in its own days."""
-        moved = [
-            (now, key, getattr(before, key))
-            for before, now in pairs
+    async def _forbid_currency_or_timezone_change(self, pairs: list[tuple[Campaign, Campaign]]) -> None:
+        """Raise InvalidFile if a campaign that has served ads gets another currency or timezone.
+
+        Its ledger entries are in the currency, and its budgets and caps count days of the timezone.
+        """
+        changes = [
+            (after, key, getattr(before, key))
+            for before, after in pairs
             for key in ("currency", "timezone")
-            if getattr(before, key) != getattr(now, key)
+            if getattr(before, key) != getattr(after, key)
         ]
-        if not moved:
+        if not changes:
             return
-        ids = sorted({now.id for now, _, _ in moved})
+        ids = sorted({after.id for after, _, _ in changes})
         served = await budget_changes.has_served(self._connection, ids)
         if not served:
             await budget_changes.fence(self._connection)
             served = await budget_changes.has_served(self._connection, ids)
-        self._refuse(
-            (now, key, f"must stay {was}: ads were served in it") for now, key, was in moved if now.id in served
+        self._raise_faults(
+            (after, key, f"must stay {former!r}, because the campaign has served ads")
+            for after, key, former in changes
+            if after.id in served
         )
 
-    def _refuse(self, wrong: Iterable[tuple[Thing, str, str]]) -> None:
-        """Raises InvalidFile if anything is wrong with a key of a thing."""
-        places = self._draft.places
-        found = [FileFault(f"{places[type(thing), thing.id]}.{key}", reason) for thing, key, reason in wrong]
+    def _raise_faults(self, faults: Iterable[tuple[CatalogItem, str, str]]) -> None:
+        """Raise InvalidFile if there are faults: each an item, the key at fault and the reason."""
+        locations = self._draft.locations
+        found = [FileFault(f"{locations[type(item), item.id]}.{key}", reason) for item, key, reason in faults]
         if found:
             raise InvalidFile(self._draft.file, found)

@@ -1,4 +1,4 @@
-"""Writing the catalog as a campaign file, which changes nothing when it is applied."""
+"""Export of the catalog as a campaign file; applying the exported file changes nothing."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -8,47 +8,47 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Campaign, Catalog
-from app.store.catalog_writes import Thing
+from app.domain import Campaign, Catalog, CatalogItem
 
-DECIMALS_SHOWN = 2
-"""Money is written with no fewer."""
+DECIMALS_MIN = 2
+"""Decimals of an exported amount, at least."""
 
 
-def toml(catalog: Catalog) -> str:
-    """The whole catalog as TOML, in the order of ids."""
-    lists: dict[str, Iterable[Thing]] = {
+def to_toml(catalog: Catalog) -> str:
+    """Return the whole catalog as TOML, in id order."""
+    lists: dict[str, Iterable[CatalogItem]] = {
         "publishers": catalog.publishers.values(),
         "upstreams": catalog.upstreams.values(),
         "campaigns": catalog.campaigns.values(),
         "creatives": sorted(
-            (creative for of_campaign in catalog.creatives.values() for creative in of_campaign),
+            (creative for creatives in catalog.creatives.values() for creative in creatives),
             key=lambda creative: creative.id,
         ),
         "placements": catalog.placements.values(),
     }
-    return tomli_w.dumps({name: [entry(thing) for thing in things] for name, things in lists.items() if things})
+    return tomli_w.dumps({name: [to_entry(item) for item in items] for name, items in lists.items() if items})
 
 
-def entry(thing: Thing) -> dict[str, Any]:
-    """A thing as a campaign file has it: without keys that have no value, and with money as text."""
-    written: dict[str, Any] = _plain(asdict(thing))
-    if isinstance(thing, Campaign):
-        for period, budget in written.get("budgets", {}).items():
+def to_entry(item: CatalogItem) -> dict[str, Any]:
+    """Return an item as an entry of a campaign file: without keys that have no value, and with money as text."""
+    entry: dict[str, Any] = _to_plain(asdict(item))
+    if isinstance(item, Campaign):
+        for period, budget in entry.get("budgets", {}).items():
             if budget.keys() == {"amount"}:
-                written["budgets"][period] = budget["amount"]
-    return written
+                entry["budgets"][period] = budget["amount"]
+    return entry
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
+    """Return the value in types that TOML and JSON have, without empty keys."""
     match value:
         case dict():
-            plain = {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
+            plain = {str(key): _to_plain(inner) for key, inner in value.items() if inner is not None}
             return {key: inner for key, inner in plain.items() if inner not in ({}, [])}
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [_to_plain(inner) for inner in value]
         case Decimal():
-            return money(value)
+            return format_amount(value)
         case datetime():
             return value.astimezone(UTC)
         case str():
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def money(amount: Decimal) -> str:
-    """An exact amount as people write it: with two decimals, and more only where there are more."""
+def format_amount(amount: Decimal) -> str:
+    """Return the exact amount with at least two decimals: `2500.00`, `0.125`."""
     whole, _, fraction = f"{amount:f}".partition(".")
-    return f"{whole}.{fraction.rstrip('0').ljust(DECIMALS_SHOWN, '0')}"
+    return f"{whole}.{fraction.rstrip('0').ljust(DECIMALS_MIN, '0')}"

@@ -1,7 +1,7 @@
-"""What a campaign file may say, table by table: strict, and without keys that are not known.
+"""The tables of a campaign file, as strict models that reject unknown keys.
 
-The same models read the bodies of the admin API. Each gives the domain's object, with its lists in the order in
-which the database gives them back.
+The admin API uses the same models for its request bodies. Each model returns the domain object, with lists in the order
+in which the database returns them.
 """
 
 from collections.abc import Mapping
@@ -12,26 +12,26 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, LowerWord, NoRepeats, Prose, Url, Word, first_repeated
-from app.countries import alpha_2
+from app.campaign_file.fields import Duration, Identifier, LowerWord, NoDuplicates, Prose, Url, Word, first_duplicate
+from app.countries import to_alpha_2
 
-MANY = 1000
-"""The longest list within one thing."""
+LIST_LENGTH_MAX = 1000
+"""Values in one list of an item."""
 
 _lax = Field(strict=False)
-"""For enums: their words come as text."""
+"""Enums are not strict, because their values are written as text."""
 
 
 class Table(BaseModel):
-    """A table of the file; what is not known in it is refused."""
+    """A table that rejects unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class PublisherTable(Table):
-    """`[[publishers]]`."""
+    """A publisher and its limit on requests."""
 
-    kind: ClassVar = domain.Publisher
+    item_type: ClassVar = domain.Publisher
 
     id: Identifier
     requests_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -40,20 +40,20 @@ class PublisherTable(Table):
     @field_validator("burst")
     @classmethod
     def burst_has_a_rate(cls, burst: int | None, info: ValidationInfo) -> int | None:
-        """A burst is what goes beyond a rate."""
+        """Reject a burst without a rate."""
         if burst is not None and info.data.get("requests_per_s", 1) is None:
-            raise ValueError("needs requests_per_s beside it")
+            raise ValueError("requires requests_per_s")
         return burst
 
-    def thing(self) -> domain.Publisher:
-        """The publisher."""
+    def to_domain(self) -> domain.Publisher:
+        """Return the publisher."""
         return domain.Publisher(**self.model_dump())
 
 
 class UpstreamTable(Table):
-    """`[[upstreams]]`."""
+    """An external ad server and its limits."""
 
-    kind: ClassVar = domain.Upstream
+    item_type: ClassVar = domain.Upstream
 
     id: Identifier
     tag_url: Url
@@ -69,77 +69,76 @@ class UpstreamTable(Table):
     breaker_reset_s: Annotated[int, Field(ge=1, le=86_400)] = 60
     hedge: bool = False
 
-    def thing(self) -> domain.Upstream:
-        """The upstream."""
+    def to_domain(self) -> domain.Upstream:
+        """Return the upstream."""
         return domain.Upstream(**self.model_dump())
 
 
 class CapTable(Table):
-    """One of a campaign's `frequency_caps`."""
+    """A frequency cap of a campaign."""
 
     impressions: Annotated[int, Field(ge=1, le=1_000_000)]
     per: Annotated[domain.CapWindow, _lax]
 
 
 class BudgetTable(Table):
-    """One of a campaign's `budgets`."""
+    """A budget of a campaign for one period."""
 
     amount: fields.Amount | None = None
     impressions: Annotated[int, Field(ge=0, le=domain.BUDGET_IMPRESSIONS_MAX)] | None = None
 
     @model_validator(mode="after")
     def limits_something(self) -> Self:
-        """A budget is of money, of impressions, or of both."""
+        """Reject a budget without any limit."""
         if self.amount is None and self.impressions is None:
-            raise ValueError("must have an amount, impressions or both")
+            raise ValueError("must have amount, impressions or both")
         return self
 
-    def thing(self) -> domain.Budget:
-        """The budget."""
+    def to_domain(self) -> domain.Budget:
+        """Return the budget."""
         return domain.Budget(self.amount, self.impressions)
 
 
-def _with_its_amount(value: object) -> object:
-    return value if isinstance(value, dict) else {"amount": fields.read_amount(value)}
+def _as_table(value: object) -> object:
+    """Return an amount as a table with that amount."""
+    return value if isinstance(value, dict) else {"amount": fields.validate_amount(value)}
 
 
-PeriodBudget = Annotated[
-    BudgetTable, BeforeValidator(_with_its_amount, json_schema_input_type=fields.Amount | BudgetTable)
-]
-"""A table, or the amount alone."""
+PeriodBudget = Annotated[BudgetTable, BeforeValidator(_as_table, json_schema_input_type=fields.Amount | BudgetTable)]
+"""A budget, as a table or as the amount alone."""
 
 
 class BudgetsTable(Table):
-    """A campaign's `budgets`."""
+    """The budgets of a campaign."""
 
     hour: PeriodBudget | None = None
     day: PeriodBudget | None = None
     lifetime: PeriodBudget | None = None
 
-    def things(self) -> dict[domain.BudgetPeriod, domain.Budget]:
-        """The budgets by period."""
-        given = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
-        return {period: budget.thing() for period, budget in given.items() if budget is not None}
+    def to_domain(self) -> dict[domain.BudgetPeriod, domain.Budget]:
+        """Return the budgets by period."""
+        periods = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
+        return {period: budget.to_domain() for period, budget in periods.items() if budget is not None}
 
 
 class TargetingTable(Table):
-    """A campaign's `targeting`, in lower case, which is what requests are compared in."""
+    """The targeting of a campaign; values are compared with a request's in lower case."""
 
-    countries: Annotated[list[fields.Country], Field(max_length=MANY), NoRepeats] = []
-    device_types: Annotated[list[LowerWord], Field(max_length=MANY), NoRepeats] = []
-    content_genres: Annotated[list[LowerWord], Field(max_length=MANY), NoRepeats] = []
+    countries: Annotated[list[fields.Country], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
+    device_types: Annotated[list[LowerWord], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
+    content_genres: Annotated[list[LowerWord], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
 
-    def thing(self) -> domain.Targeting:
-        """The targeting."""
-        # A country has one code, however the file writes it.
-        countries = dict.fromkeys(alpha_2(code).lower() for code in self.countries)
+    def to_domain(self) -> domain.Targeting:
+        """Return the targeting."""
+        # Alpha-2 and alpha-3 codes of a country are the same country.
+        countries = dict.fromkeys(to_alpha_2(code).lower() for code in self.countries)
         return domain.Targeting(tuple(countries), tuple(self.device_types), tuple(self.content_genres))
 
 
 class CampaignTable(Table):
-    """`[[campaigns]]`."""
+    """A campaign."""
 
-    kind: ClassVar = domain.Campaign
+    item_type: ClassVar = domain.Campaign
 
     id: Identifier
     advertiser: Word
@@ -153,7 +152,7 @@ class CampaignTable(Table):
     pacing: Annotated[domain.Pacing, _lax] = domain.Pacing.ASAP
     budgets: BudgetsTable = BudgetsTable()
     frequency_caps: Annotated[list[CapTable], Field(max_length=len(domain.CapWindow))] = []
-    upstreams: Annotated[list[Identifier], Field(max_length=MANY), NoRepeats] = []
+    upstreams: Annotated[list[Identifier], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
     without_user: Annotated[domain.WithoutUser, _lax] = domain.WithoutUser.SKIP
     late_impressions: Annotated[domain.LateImpressions, _lax] = domain.LateImpressions.IGNORE
     hold_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
@@ -163,33 +162,33 @@ class CampaignTable(Table):
     @field_validator("ends_at")
     @classmethod
     def ends_after_it_starts(cls, ends_at: datetime, info: ValidationInfo) -> datetime:
-        """A flight has a length."""
+        """Reject an empty flight."""
         if "starts_at" in info.data and ends_at <= info.data["starts_at"]:
             raise ValueError("must be after starts_at")
         return ends_at
 
     @field_validator("frequency_caps")
     @classmethod
-    def a_window_has_one_cap(cls, caps: list[CapTable]) -> list[CapTable]:
-        """Of two caps on one window the larger would never be met."""
-        if repeated := first_repeated([cap.per for cap in caps]):
-            raise ValueError(f"must not have two caps per {repeated}")
+    def window_has_one_cap(cls, caps: list[CapTable]) -> list[CapTable]:
+        """Reject a second cap for a window: the larger one would have no effect."""
+        if duplicate := first_duplicate([cap.per for cap in caps]):
+            raise ValueError(f"per '{duplicate}' must not be repeated")
         return caps
 
-    def thing(self) -> domain.Campaign:
-        """The campaign."""
+    def to_domain(self) -> domain.Campaign:
+        """Return the campaign."""
         caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
         return domain.Campaign(
             **self.model_dump(exclude={"budgets", "frequency_caps", "upstreams", "targeting"}),
-            budgets=self.budgets.things(),
+            budgets=self.budgets.to_domain(),
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),
-            targeting=self.targeting.thing(),
+            targeting=self.targeting.to_domain(),
         )
 
 
 class MediaFileTable(Table):
-    """One of a creative's `media_files`."""
+    """A media file of a creative."""
 
     url: Url
     type: fields.MimeType
@@ -201,9 +200,9 @@ class MediaFileTable(Table):
 
 
 class CreativeTable(Table):
-    """`[[creatives]]`."""
+    """A creative of a campaign."""
 
-    kind: ClassVar = domain.Creative
+    item_type: ClassVar = domain.Creative
 
     id: Identifier
     campaign_id: Identifier
@@ -219,14 +218,14 @@ class CreativeTable(Table):
 
     @field_validator("skip_offset_s")
     @classmethod
-    def is_skipped_before_its_end(cls, skip_offset_s: int | None, info: ValidationInfo) -> int | None:
-        """An ad that is over cannot be skipped."""
+    def skip_offset_within_duration(cls, skip_offset_s: int | None, info: ValidationInfo) -> int | None:
+        """Reject an offset after the end of the ad."""
         if skip_offset_s is not None and skip_offset_s > info.data.get("duration_s", skip_offset_s):
-            raise ValueError("must not be more than duration_s")
+            raise ValueError("must not exceed duration_s")
         return skip_offset_s
 
-    def thing(self) -> domain.Creative:
-        """The creative."""
+    def to_domain(self) -> domain.Creative:
+        """Return the creative."""
         return domain.Creative(
             **self.model_dump(exclude={"media_files"}),
             media_files=tuple(domain.MediaFile(**media.model_dump()) for media in self.media_files),
@@ -234,7 +233,7 @@ class CreativeTable(Table):
 
 
 class AdBreakTable(Table):
-    """One of a placement's `ad_breaks`."""
+    """An ad break of a placement."""
 
     id: Identifier
     time_offset: fields.TimeOffset
@@ -243,25 +242,25 @@ class AdBreakTable(Table):
 
 
 class PlacementTable(Table):
-    """`[[placements]]`."""
+    """A placement and its campaigns in priority order."""
 
-    kind: ClassVar = domain.Placement
+    item_type: ClassVar = domain.Placement
 
     id: Identifier
     publisher_id: Identifier
-    campaigns: Annotated[list[Identifier], Field(min_length=1, max_length=MANY), NoRepeats]
-    ad_breaks: Annotated[list[AdBreakTable], Field(max_length=MANY)] = []
+    campaigns: Annotated[list[Identifier], Field(min_length=1, max_length=LIST_LENGTH_MAX), NoDuplicates]
+    ad_breaks: Annotated[list[AdBreakTable], Field(max_length=LIST_LENGTH_MAX)] = []
 
     @field_validator("ad_breaks")
     @classmethod
-    def breaks_have_their_own_ids(cls, ad_breaks: list[AdBreakTable]) -> list[AdBreakTable]:
-        """A player tells breaks apart by their ids."""
-        if repeated := first_repeated([ad_break.id for ad_break in ad_breaks]):
-            raise ValueError(f"must not have two breaks with the id {repeated}")
+    def ad_break_ids_are_unique(cls, ad_breaks: list[AdBreakTable]) -> list[AdBreakTable]:
+        """Reject a repeated id: players identify breaks by id."""
+        if duplicate := first_duplicate([ad_break.id for ad_break in ad_breaks]):
+            raise ValueError(f"id {duplicate!r} must not be repeated")
         return ad_breaks
 
-    def thing(self) -> domain.Placement:
-        """The placement."""
+    def to_domain(self) -> domain.Placement:
+        """Return the placement."""
         return domain.Placement(
             id=self.id,
             publisher_id=self.publisher_id,
@@ -270,14 +269,14 @@ class PlacementTable(Table):
         )
 
 
-Entry = PublisherTable | UpstreamTable | CampaignTable | CreativeTable | PlacementTable
+ItemTable = PublisherTable | UpstreamTable | CampaignTable | CreativeTable | PlacementTable
 """An entry of one of the file's lists."""
 
-TABLES: Mapping[str, type[Entry]] = {
+TABLES: Mapping[str, type[ItemTable]] = {
     "publishers": PublisherTable,
     "upstreams": UpstreamTable,
     "campaigns": CampaignTable,
     "creatives": CreativeTable,
     "placements": PlacementTable,
 }
-"""The lists of a file, in the order in which their entries refer to each other."""
+"""The lists of a file, ordered so that entries refer only to entries of earlier lists."""

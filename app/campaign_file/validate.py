@@ -1,127 +1,129 @@
-"""Holding a draft against what the database has: references, and changes that running campaigns do not allow."""
+"""Validation of a draft against the catalog: references, and changes that are forbidden once a campaign exists."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.campaign_file.parser import Draft
-from app.domain import Campaign, CampaignStatus, Catalog, Creative, Placement, Publisher, Upstream
+from app.domain import Campaign, CampaignStatus, Catalog, CatalogItem, Creative, Placement, Publisher, Upstream
 from app.errors import FileFault
-from app.store.catalog_writes import Thing
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What there is, by kind and id."""
+class CatalogIndex:
+    """Catalog items by type and id."""
 
-    things: Mapping[type[Thing], Mapping[str, Thing]]
-    owners: frozenset[str] = field(default_factory=frozenset)
-    """Campaigns with creatives of their own."""
+    items: Mapping[type[CatalogItem], Mapping[str, CatalogItem]]
+    campaigns_with_creatives: frozenset[str] = field(default_factory=frozenset)
 
     @classmethod
-    def of(cls, catalog: Catalog) -> "Known":
-        """Everything in the catalog."""
-        creatives = {creative.id: creative for of_campaign in catalog.creatives.values() for creative in of_campaign}
+    def from_catalog(cls, catalog: Catalog) -> "CatalogIndex":
+        """Return an index of the whole catalog."""
         return cls(
             {
                 Publisher: catalog.publishers,
                 Upstream: catalog.upstreams,
                 Campaign: catalog.campaigns,
-                Creative: creatives,
+                Creative: {creative.id: creative for creatives in catalog.creatives.values() for creative in creatives},
                 Placement: catalog.placements,
             },
             frozenset(catalog.creatives),
         )
 
-    def with_draft(self, draft: Draft) -> "Known":
-        """What there will be when the draft is applied."""
-        new: defaultdict[type[Thing], dict[str, Thing]] = defaultdict(dict)
-        for thing in draft.things:
-            new[type(thing)][thing.id] = thing
-        return Known(
-            {kind: {**self.things.get(kind, {}), **new[kind]} for kind in {*self.things, *new}},
-            self.owners | {thing.campaign_id for thing in draft.things if isinstance(thing, Creative)},
+    def with_draft(self, draft: Draft) -> "CatalogIndex":
+        """Return the index as it will be when the draft is applied."""
+        new: defaultdict[type[CatalogItem], dict[str, CatalogItem]] = defaultdict(dict)
+        for item in draft.items:
+            new[type(item)][item.id] = item
+        return CatalogIndex(
+            {item_type: {**self.items.get(item_type, {}), **new[item_type]} for item_type in {*self.items, *new}},
+            self.campaigns_with_creatives | {item.campaign_id for item in draft.items if isinstance(item, Creative)},
         )
 
-    def thing(self, kind: type[Thing], thing_id: str) -> Thing | None:
-        """The thing of this kind with this id."""
-        return self.things.get(kind, {}).get(thing_id)
+    def item(self, item_type: type[CatalogItem], item_id: str) -> CatalogItem | None:
+        """Return the item of this type with this id."""
+        return self.items.get(item_type, {}).get(item_id)
 
     def campaign(self, campaign_id: str) -> Campaign | None:
-        """The campaign with this id."""
-        found = self.thing(Campaign, campaign_id)
+        """Return the campaign with this id."""
+        found = self.item(Campaign, campaign_id)
         return found if isinstance(found, Campaign) else None
 
 
-def faults(draft: Draft, known: Known) -> list[FileFault]:
-    """Every fault of the draft, its own first, and then in file order those against `known`."""
-    checker = _Checker(draft, known)
-    return [*draft.faults, *(fault for thing in draft.things for fault in checker.check(thing))]
+def find_faults(draft: Draft, index: CatalogIndex) -> list[FileFault]:
+    """Return every fault of the draft: first its own, then, in file order, those against the current catalog."""
+    validator = _DraftValidator(draft, index)
+    return [*draft.faults, *(fault for item in draft.items for fault in validator.validate(item))]
 
 
-class _Checker:
-    def __init__(self, draft: Draft, known: Known) -> None:
+class _DraftValidator:
+    def __init__(self, draft: Draft, index: CatalogIndex) -> None:
         self._draft = draft
-        self._before = known
-        self._after = known.with_draft(draft)
-        # A creative with a fault may be the one that a campaign seems to be without.
-        self._creatives_to_come = any(
-            kind is Creative and self._after.thing(kind, thing_id) is None for kind, thing_id in draft.places
+        self._before = index
+        self._after = index.with_draft(draft)
+        # A creative with a fault may belong to a campaign that otherwise has no ads.
+        self._has_faulty_creatives = any(
+            item_type is Creative and self._after.item(item_type, item_id) is None
+            for item_type, item_id in draft.locations
         )
 
-    def check(self, thing: Thing) -> Iterator[FileFault]:
-        place = self._draft.places[type(thing), thing.id]
-        for key, reason in self._wrong(thing):
-            yield FileFault(f"{place}.{key}", reason)
+    def validate(self, item: CatalogItem) -> Iterator[FileFault]:
+        location = self._draft.locations[type(item), item.id]
+        for key, reason in self._faults(item):
+            yield FileFault(f"{location}.{key}", reason)
 
-    def _wrong(self, thing: Thing) -> Iterator[tuple[str, str]]:
-        match thing:
+    def _faults(self, item: CatalogItem) -> Iterator[tuple[str, str]]:
+        """Yield the keys at fault, relative to the item, and the reasons."""
+        match item:
             case Campaign():
-                yield from self._missing("upstreams", Upstream, thing.upstreams)
-                yield from self._changes(thing)
-                yield from self._ads(thing)
+                yield from self._unknown_references("upstreams", Upstream, item.upstreams)
+                yield from self._status_faults(item)
+                yield from self._ad_source_faults(item)
             case Creative():
-                yield from self._owner(thing)
+                yield from self._creative_faults(item)
             case Placement():
-                yield from self._missing("campaigns", Campaign, thing.campaigns)
+                yield from self._unknown_references("campaigns", Campaign, item.campaigns)
 
-    def _exists(self, kind: type[Thing], thing_id: str) -> bool:
-        """Whether it will be there, if the faults of the file are mended."""
-        return self._after.thing(kind, thing_id) is not None or self._draft.has(kind, thing_id)
+    def _will_exist(self, item_type: type[CatalogItem], item_id: str) -> bool:
+        """Whether the item will exist once the faults of the file are corrected."""
+        return self._after.item(item_type, item_id) is not None or self._draft.has(item_type, item_id)
 
-    def _missing(self, key: str, kind: type[Thing], ids: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        for no, thing_id in enumerate(ids):
-            if not self._exists(kind, thing_id):
-                yield f"{key}[{no}]", f"there is no {kind.__name__.lower()} {thing_id}"
+    def _unknown_references(
+        self, key: str, item_type: type[CatalogItem], ids: tuple[str, ...]
+    ) -> Iterator[tuple[str, str]]:
+        for index, item_id in enumerate(ids):
+            if not self._will_exist(item_type, item_id):
+                yield f"{key}[{index}]", f"unknown {item_type.__name__.lower()} {item_id!r}"
 
-    def _changes(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
+    def _status_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
         before = self._before.campaign(campaign.id)
         if before and before.status is CampaignStatus.ENDED and campaign.status is not CampaignStatus.ENDED:
-            yield "status", "must stay ended: a campaign that has ended does not come back"
+            yield "status", "must stay 'ended': an ended campaign cannot be resumed"
 
-    def _ads(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
-        owns = campaign.id in self._after.owners
-        if campaign.upstreams and owns:
+    def _ad_source_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
+        has_creatives = campaign.id in self._after.campaigns_with_creatives
+        has_ads = campaign.upstreams or has_creatives or self._has_faulty_creatives
+        if campaign.upstreams and has_creatives:
             yield "upstreams", "must be empty, because the campaign has creatives"
-        elif campaign.status is CampaignStatus.ACTIVE and not (campaign.upstreams or owns or self._creatives_to_come):
-            yield "upstreams", "or creatives must be there while the campaign is active"
+        elif campaign.status is CampaignStatus.ACTIVE and not has_ads:
+            yield "upstreams", "an active campaign requires upstreams or creatives"
 
-    def _owner(self, creative: Creative) -> Iterator[tuple[str, str]]:
-        if not self._exists(Campaign, creative.campaign_id):
-            yield "campaign_id", f"there is no campaign {creative.campaign_id}"
-        before = self._before.thing(Creative, creative.id)
+    def _creative_faults(self, creative: Creative) -> Iterator[tuple[str, str]]:
+        if not self._will_exist(Campaign, creative.campaign_id):
+            yield "campaign_id", f"unknown campaign {creative.campaign_id!r}"
+        before = self._before.item(Creative, creative.id)
         if isinstance(before, Creative) and before.campaign_id != creative.campaign_id:
-            yield "campaign_id", f"must stay {before.campaign_id}: a creative does not change its campaign"
-        owner = self._after.campaign(creative.campaign_id)
-        if owner and owner.upstreams and not self._draft.has(Campaign, owner.id):
-            yield "campaign_id", f"must not be {owner.id}, which gets its ads from upstreams"
+            yield "campaign_id", f"must stay {before.campaign_id!r}: a creative cannot move to another campaign"
+        campaign = self._after.campaign(creative.campaign_id)
+        if campaign and campaign.upstreams and not self._draft.has(Campaign, campaign.id):
+            yield "campaign_id", f"must not be {campaign.id!r}, which gets its ads from upstreams"
 
 
-def missing_publishers(draft: Draft, known: Known) -> list[Publisher]:
-    """The publishers that placements name and nobody has set up: they begin without limits."""
-    named = dict.fromkeys(thing.publisher_id for thing in draft.things if isinstance(thing, Placement))
+def missing_publishers(draft: Draft, index: CatalogIndex) -> list[Publisher]:
+    """Return publishers without limits for the ids that placements name and that do not exist yet."""
+    named = dict.fromkeys(item.publisher_id for item in draft.items if isinstance(item, Placement))
     return [
         Publisher(publisher_id)
         for publisher_id in named
-        if known.thing(Publisher, publisher_id) is None and not draft.has(Publisher, publisher_id)
+        if index.item(Publisher, publisher_id) is None and not draft.has(Publisher, publisher_id)
     ]

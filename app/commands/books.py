@@ -9,7 +9,7 @@ import typer
 from app.accounting import month_close
 from app.accounting import reconcile as reconciliation
 from app.accounting.dates import parse_month
-from app.accounting.month_close import Verdict
+from app.accounting.month_close import MonthCheck
 from app.commands.command_context import connected, progress, ready_database
 from app.errors import AdServerError
 from app.launch.databases import command_store
@@ -79,7 +79,7 @@ def close(month: Annotated[str, typer.Argument(help="A UTC month that is over, s
 @books.command()
 def verify() -> None:
     """Hash every closed month again; exit with 1 if one is not what it was when it was closed."""
-    verdicts: list[Verdict] = []
+    verdicts: list[MonthCheck] = []
 
     async def run(url: str) -> int:
         with progress("entries") as show:

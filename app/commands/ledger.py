@@ -8,8 +8,8 @@ import typer
 from asyncpg import Connection, Record
 
 from app.accounting import corrections
-from app.accounting.corrections import Adjustment, Booked, Reversal, parse_amount
-from app.accounting.dates import in_the_books, parse_day, parse_moment
+from app.accounting.corrections import Adjustment, BookedEntry, Reversal, parse_amount
+from app.accounting.dates import parse_day, parse_moment, require_bookable
 from app.commands.command_context import connected, ready_database
 from app.errors import InvalidEntry
 from app.launch.databases import database_in_use
@@ -45,7 +45,7 @@ def adjust(
         reason=reason,
         key=key,
         currency=currency,
-        day=None if date is None else in_the_books("date", parse_day("date", date)),
+        day=None if date is None else require_bookable("date", parse_day("date", date)),
     )
     _book(lambda connection: corrections.adjust(connection, adjustment))
 
@@ -81,14 +81,14 @@ def balance(
         typer.echo(f"{one.campaign_id} {one.spent:.6f} {one.currency}")
 
 
-def _book(book: "Callable[[Connection[Record]], Awaitable[Booked]]") -> None:
-    async def run(url: str) -> Booked:
+def _book(book: "Callable[[Connection[Record]], Awaitable[BookedEntry]]") -> None:
+    async def run(url: str) -> BookedEntry:
         async with connected(url) as connection:
             return await book(connection)
 
     with ready_database() as url:
         booked = asyncio.run(run(url))
-    verb = "was booked before" if booked.repeat else "booked"
+    verb = "was booked before" if booked.is_repeat else "booked"
     typer.echo(
         f"entry {booked.entry_id} {verb}: {booked.campaign_id} {booked.amount:+.6f} {booked.currency}, "
         f"dated {booked.booked_at.isoformat(timespec='seconds')}"

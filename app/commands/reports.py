@@ -10,7 +10,16 @@ from typing import IO, Annotated
 import typer
 
 from app.accounting.dates import parse_day
-from app.accounting.reports import CsvWriter, Format, Span, TableWriter, Writer, parquet_writer, parse_by, write_spend
+from app.accounting.reports import (
+    CsvWriter,
+    Format,
+    SpendQuery,
+    TableWriter,
+    Writer,
+    parquet_writer,
+    parse_by,
+    write_spend,
+)
 from app.commands.command_context import connected, progress
 from app.errors import AdServerError, InvalidEntry
 from app.launch.databases import database_in_use
@@ -40,7 +49,7 @@ def spend(
     output: Annotated[Path | None, typer.Option(help="File to write; needed for parquet.")] = None,
 ) -> None:
     """What was spent, with a line for each currency; also for the finance role, whose URL ADSERVER_DATABASE_URL is."""
-    span = Span(parse_day("from", first), parse_day("to", last), parse_by(by))
+    query = SpendQuery(parse_day("from", first), parse_day("to", last), parse_by(by))
     if form is Format.PARQUET and output is None:
         raise InvalidEntry("output", "parquet is written to a file; name one")
 
@@ -48,9 +57,9 @@ def spend(
         streams_to_terminal = form is Format.CSV and output is None and sys.stdout.isatty()
         with progress("lines", hidden=streams_to_terminal) as show:
             async with connected(url) as connection:
-                await write_spend(connection, span, writer, lambda lines: show(lines, None))
+                await write_spend(connection, query, writer, lambda lines: show(lines, None))
 
-    with database_in_use(settings_from_environment()) as url, _writing(form, span.columns, output) as writer:
+    with database_in_use(settings_from_environment()) as url, _writing(form, query.columns, output) as writer:
         asyncio.run(run(url, writer))
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app.campaign_file.apply import Applied
+from app.campaign_file.apply import ApplyResult
 from app.campaign_file.apply import apply as apply_draft
-from app.campaign_file.exporter import toml
+from app.campaign_file.exporter import to_toml
 from app.campaign_file.parser import read_file
 from app.commands.command_context import ready_database, secrets_in_use
 from app.launch.databases import command_store
@@ -31,7 +31,7 @@ def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.
     """Create and update campaigns and all that belongs to them from a file: all of it, or nothing."""
     draft = read_file(file)
 
-    async def run(url: str) -> Applied:
+    async def run(url: str) -> ApplyResult:
         async with command_store(url) as store:
             return await apply_draft(store, draft)
 
@@ -53,7 +53,7 @@ def export() -> None:
 
     async def run(url: str) -> str:
         async with command_store(url) as store, store.connection() as connection:
-            return toml(await catalog.load(connection))
+            return to_toml(await catalog.load(connection))
 
     with ready_database() as url:
         # TOML is UTF-8, whatever the terminal is.

@@ -7,7 +7,7 @@ import typer
 
 from app.commands.command_context import connected, ready_database, secrets_in_use
 from app.maintenance import erasure
-from app.maintenance.erasure import Forgotten
+from app.maintenance.erasure import ErasedCounts
 from app.serving.keys import device_key, hash_key, user_key
 
 users = typer.Typer(name="users", help="What is kept of viewers.", no_args_is_help=True)
@@ -30,10 +30,10 @@ def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id
     What was spent stays.
     """
 
-    async def run(url: str) -> Forgotten:
+    async def run(url: str) -> ErasedCounts:
         user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
         async with connected(url) as connection:
-            return await erasure.forget(connection, user_keys)
+            return await erasure.erase_viewer(connection, user_keys)
 
     with ready_database() as url:
         forgotten = asyncio.run(run(url))

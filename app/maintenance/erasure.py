@@ -16,7 +16,7 @@ ATTEMPTS_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ErasedCounts:
     """How many rows lost their keys, or were removed."""
 
     serves: int
@@ -25,7 +25,7 @@ class Forgotten:
     documents: int = 0
 
 
-async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> Forgotten:
+async def erase_viewer(connection: "Connection[Record]", user_keys: Sequence[UUID]) -> ErasedCounts:
     """Forgets whom these keys stand for, at once; an ad that is served meanwhile may stay, with its count.
 
     Raises AdServerError if the role may not, or if they are served ads at every attempt.
@@ -36,11 +36,13 @@ async def forget(connection: "Connection[Record]", user_keys: Sequence[UUID]) ->
     for _ in range(ATTEMPTS_MAX):
         # They were served an ad between the snapshot and the locks, and the next snapshot has it.
         with suppress(SerializationError):
-            return await _forget(connection, user_keys, watched)
+            return await _erase_viewer(connection, user_keys, watched)
     raise AdServerError("the user is served one ad after the other: try again later")
 
 
-async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID], watched: Sequence[UUID]) -> Forgotten:
+async def _erase_viewer(
+    connection: "Connection[Record]", user_keys: Sequence[UUID], watched: Sequence[UUID]
+) -> ErasedCounts:
     """One attempt. Counts and serves go by one snapshot, so that those that stay agree as well."""
     async with connection.transaction(isolation="repeatable_read"):
         await viewer_erasure.hold_partitions(connection)
@@ -54,5 +56,5 @@ async def _forget(connection: "Connection[Record]", user_keys: Sequence[UUID], w
                 documents += await viewer_erasure.forget_documents(connection, user_keys, session_ids, day)
                 serves += await viewer_erasure.forget_serves(connection, user_keys, session_ids, day)
         except InsufficientPrivilegeError as error:
-            raise AdServerError("only the owner of the database may forget a user") from error
-    return Forgotten(serves, counts, sessions, documents)
+            raise AdServerError("only the owner of the database may erase_viewer a user") from error
+    return ErasedCounts(serves, counts, sessions, documents)

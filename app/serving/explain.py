@@ -8,7 +8,7 @@ from math import inf
 
 from asyncpg import Connection, Record
 
-from app.campaign_file.exporter import money
+from app.campaign_file.exporter import format_amount
 from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver
@@ -193,8 +193,8 @@ def _budget(room: BudgetRoom) -> Iterator[str]:
     if room.limit is not None and room.by_now is not None:
         pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.2f} may be spent by now"
         yield (
-            f"{room.period} budget: {money(room.spent)} spent and {money(room.held)} held of {money(room.limit)} "
-            f"{room.currency}{pace}; an ad costs {money(room.price)}"
+            f"{room.period} budget: {format_amount(room.spent)} spent and {format_amount(room.held)} held"
+            f" of {format_amount(room.limit)} {room.currency}{pace}; an ad costs {format_amount(room.price)}"
         )
     if room.impressions_limit is not None and room.impressions_by_now is not None:
         by_now = room.impressions_by_now

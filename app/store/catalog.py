@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from asyncpg import Connection, Record
 
-from app.countries import alpha_2
+from app.countries import to_alpha_2
 from app.domain import (
     AdBreak,
     Billing,
@@ -136,7 +136,7 @@ async def read(
     publishers = [Publisher(**dict(row)) async for row in _rows(connection, PUBLISHERS, change.publishers)]
     return Catalog(
         revision=head["revision"],
-        made_at=head["made_at"],
+        created_at=head["made_at"],
         campaigns={**base.campaigns, **{campaign.id: campaign for campaign in campaigns}},
         creatives=_with_creatives(base.creatives, creatives),
         upstreams={**base.upstreams, **{upstream.id: upstream for upstream in upstreams}},
@@ -150,7 +150,7 @@ async def _change_since(
 ) -> _Change | None:
     """What has changed since, and these; None if it was not written down, or if the database has become another one."""
     rows = await connection.fetch(CHANGES, known.revision, at)
-    if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.made_at:
+    if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.created_at:
         return None
     changed = ([thing_id for row in rows[1:] for thing_id in row[kind]] for kind in _Change._fields)
     return _Change(*(sorted({*ids, *these}) for ids, these in zip(changed, anew, strict=True)))
@@ -231,7 +231,7 @@ def _campaign(
 def _targeting(lists: Mapping[str, list[str]]) -> Targeting:
     """The targeting; countries may be set up as alpha-3 codes, and requests are read as alpha-2."""
     values = {key: tuple(words) for key, words in lists.items()}
-    countries = dict.fromkeys(alpha_2(code).lower() for code in values.get("countries", ()))
+    countries = dict.fromkeys(to_alpha_2(code).lower() for code in values.get("countries", ()))
     return Targeting(**values | {"countries": tuple(countries)})
 
 

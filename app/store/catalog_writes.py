@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import orjson
 from asyncpg import Connection, Record
 
-from app.domain import Campaign, Creative, Placement, Publisher, Upstream
+from app.domain import Campaign, CatalogItem, Creative, Placement, Publisher, Upstream
 
 LOCK = "SELECT revision FROM catalog FOR UPDATE"
 """Taken first, so that only one change of the catalog is under way; serving reads the row without a lock."""
@@ -24,7 +24,7 @@ FORGET = "DELETE FROM catalog_changes WHERE revision <= $1 OR revision >= $2"
 another history, in which somebody has set the revision back."""
 
 REVISIONS_KEPT = 1000
-THINGS_MAX = 1000
+ITEMS_MAX = 1000
 """Of a change of more than this nothing is written down: reading everything costs little more."""
 
 KNOWN_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
@@ -114,26 +114,23 @@ CLEAR_PLACEMENT_CAMPAIGNS = "DELETE FROM placement_campaigns WHERE placement_id 
 PUT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, position, campaign_id) VALUES ($1, $2, $3)"
 """One campaign of a placement."""
 
-Thing = Publisher | Upstream | Campaign | Creative | Placement
-"""Whatever ad operations set up."""
-
 
 async def lock(connection: "Connection[Record]") -> None:
     """Waits until nobody else changes the catalog, and keeps it so until the transaction ends."""
     await connection.execute(LOCK)
 
 
-def ids_of(things: Sequence[Thing]) -> list[list[str]]:
+def ids_of(items: Sequence[CatalogItem]) -> list[list[str]]:
     """The ids of each kind, in the order of the columns of catalog_changes."""
     kinds = (Publisher, Upstream, Campaign, Creative, Placement)
-    return [[thing.id for thing in things if isinstance(thing, kind)] for kind in kinds]
+    return [[item.id for item in items if isinstance(item, kind)] for kind in kinds]
 
 
-async def bump(connection: "Connection[Record]", changed: Sequence[Thing]) -> int:
-    """Gives the catalog its next revision, in which these things have changed, and returns it."""
+async def bump(connection: "Connection[Record]", changed: Sequence[CatalogItem]) -> int:
+    """Gives the catalog its next revision, in which these items have changed, and returns it."""
     revision: int = await connection.fetchval(BUMP)
     await connection.execute(FORGET, revision - REVISIONS_KEPT, revision)
-    if len(changed) <= THINGS_MAX:
+    if len(changed) <= ITEMS_MAX:
         await connection.execute(RECORD, revision, *ids_of(changed))
     return revision
 
@@ -143,17 +140,17 @@ async def unknown_timezones(connection: "Connection[Record]", timezones: Collect
     return set(timezones) - {row["name"] for row in await connection.fetch(KNOWN_TIMEZONES, list(timezones))}
 
 
-async def put(connection: "Connection[Record]", things: Sequence[Thing]) -> None:
-    """Creates or replaces things as a whole; what they refer to must be among them or there already."""
-    publishers = [thing for thing in things if isinstance(thing, Publisher)]
-    upstreams = [thing for thing in things if isinstance(thing, Upstream)]
-    campaigns = [thing for thing in things if isinstance(thing, Campaign)]
-    creatives = [thing for thing in things if isinstance(thing, Creative)]
-    placements = [thing for thing in things if isinstance(thing, Placement)]
-    await connection.executemany(PUT_PUBLISHER, [(thing.id, thing.requests_per_s, thing.burst) for thing in publishers])
-    await connection.executemany(PUT_UPSTREAM, [_upstream(thing) for thing in upstreams])
+async def put(connection: "Connection[Record]", items: Sequence[CatalogItem]) -> None:
+    """Creates or replaces items as a whole; what they refer to must be among them or there already."""
+    publishers = [item for item in items if isinstance(item, Publisher)]
+    upstreams = [item for item in items if isinstance(item, Upstream)]
+    campaigns = [item for item in items if isinstance(item, Campaign)]
+    creatives = [item for item in items if isinstance(item, Creative)]
+    placements = [item for item in items if isinstance(item, Placement)]
+    await connection.executemany(PUT_PUBLISHER, [(item.id, item.requests_per_s, item.burst) for item in publishers])
+    await connection.executemany(PUT_UPSTREAM, [_upstream(item) for item in upstreams])
     await _put_campaigns(connection, campaigns)
-    await connection.executemany(PUT_CREATIVE, [_creative(thing) for thing in creatives])
+    await connection.executemany(PUT_CREATIVE, [_creative(item) for item in creatives])
     await _put_placements(connection, placements)
 
 
@@ -228,8 +225,8 @@ def _creative(creative: Creative) -> tuple[object, ...]:
 
 
 async def _put_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
-    rows = [(thing.id, thing.publisher_id, orjson.dumps(thing.ad_breaks).decode()) for thing in placements]
+    rows = [(item.id, item.publisher_id, orjson.dumps(item.ad_breaks).decode()) for item in placements]
     await connection.executemany(PUT_PLACEMENT, rows)
-    await connection.execute(CLEAR_PLACEMENT_CAMPAIGNS, [thing.id for thing in placements])
-    orders = [(thing.id, no, campaign_id) for thing in placements for no, campaign_id in enumerate(thing.campaigns)]
+    await connection.execute(CLEAR_PLACEMENT_CAMPAIGNS, [item.id for item in placements])
+    orders = [(item.id, no, campaign_id) for item in placements for no, campaign_id in enumerate(item.campaigns)]
     await connection.executemany(PUT_PLACEMENT_CAMPAIGN, orders)

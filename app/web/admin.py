@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.campaign_file.campaign_admin import Changed, SetupDesk, Spending
-from app.campaign_file.fields import exact_number, first_repeated
+from app.campaign_file.campaign_admin import CampaignAdminService, CampaignSpending, ChangeResult
+from app.campaign_file.fields import first_duplicate, parse_exact_number
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
 from app.errors import InvalidRequest
@@ -32,7 +32,7 @@ PAGE_MAX = 1000
 class Admin:
     """`/v1/campaigns`, `/v1/creatives`, `/v1/upstreams`, `/v1/placements` and `/v1/publishers`."""
 
-    def __init__(self, desk: SetupDesk, token: AdminToken, figures: Figures, max_body_bytes: int) -> None:
+    def __init__(self, desk: CampaignAdminService, token: AdminToken, figures: Figures, max_body_bytes: int) -> None:
         self._desk = desk
         self._token = token
         self._figures = figures
@@ -83,7 +83,7 @@ class Admin:
         body = await read_body(request, self._max_body_bytes)
         try:
             orjson.loads(body)  # The other parser lets half a surrogate pair pass, which no answer could repeat.
-            value = json.loads(body, parse_float=exact_number, object_pairs_hook=_without_repeats)
+            value = json.loads(body, parse_float=parse_exact_number, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError):
             raise InvalidRequest("body", "must be JSON in UTF-8") from None
         if not isinstance(value, dict):
@@ -99,7 +99,7 @@ def _is_json(request: Request) -> bool:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if repeated := first_repeated([key for key, _ in pairs]):
+    if repeated := first_duplicate([key for key, _ in pairs]):
         raise InvalidRequest(repeated, "must not be there twice")
     return dict(pairs)
 
@@ -121,7 +121,7 @@ def _status(body: Mapping[str, Any]) -> CampaignStatus:
     return CampaignStatus(body["status"])
 
 
-def _answer(changed: Changed) -> Response:
+def _answer(changed: ChangeResult) -> Response:
     """The entry as it is now; what the caller should know of the change stands in X-Notes, as JSON in ASCII."""
     response = _json(changed.entry, 201 if changed.created else 200)
     if changed.notes:
@@ -129,7 +129,7 @@ def _answer(changed: Changed) -> Response:
     return response
 
 
-def _budget_answer(spending: Spending) -> dict[str, object]:
+def _budget_answer(spending: CampaignSpending) -> dict[str, object]:
     """The contract's fields for the longest period, and then for each."""
     campaign = spending.campaign
     periods = [_period(budget) for budget in spending.periods]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
-from app.countries import alpha_2
+from app.countries import to_alpha_2
 from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, VastVersion
 from app.errors import InvalidRequest
 from app.web.addresses import first_address
@@ -119,7 +119,7 @@ def _pod_size(value: str) -> str | None:
 
 def _country(value: str) -> str | None:
     """Two letters; those that are right already stay as they were sent."""
-    code = alpha_2(value)
+    code = to_alpha_2(value)
     if not _COUNTRY.fullmatch(code):
         return None
     return value if value.upper() == code else code

@@ -166,8 +166,8 @@ def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, da
     told = adserver("apply", str(file), DATABASE_URL=database)
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.splitlines() == [
-        f"adserver: {file}: colours: is not a known key",
-        f"adserver: {file}: campaigns[0].currency: is not a currency of ISO 4217",
+        f"adserver: {file}: colours: unknown key",
+        f"adserver: {file}: campaigns[0].currency: must be an ISO 4217 currency code such as USD, got 'XXX'",
         f"adserver: {file}: placements[0].campaigns: must not be empty",
     ]
     assert adserver("export", DATABASE_URL=database).stdout == ""

@@ -37,7 +37,7 @@ def test_the_campaigns_of_the_bench_can_be_applied(tmp_path: Path) -> None:
     file = tmp_path / "bench.toml"
     file.write_text(campaign_file("http://127.0.0.1:1"))
     draft = read_file(file)
-    assert sum(type(thing).__name__ == "Campaign" for thing in draft.things) == 201
+    assert sum(type(item).__name__ == "Campaign" for item in draft.items) == 201
 
 
 async def test_a_paced_client_counts_latency_from_when_a_request_was_due() -> None:

@@ -10,7 +10,7 @@ from asyncpg import Connection, LockNotAvailableError, Record
 
 from app.errors import AdServerError
 from app.maintenance import erasure
-from app.maintenance.erasure import Forgotten, forget
+from app.maintenance.erasure import ErasedCounts, erase_viewer
 from app.store import budgets, caps, sessions, upkeep
 from app.store.budgets import Payment
 from app.store.connections import Store
@@ -52,10 +52,10 @@ class Viewer:
         assert not (await budgets.spend(connection, payments)).refusals
 
     @asynccontextmanager
-    async def being_forgotten(self) -> "AsyncIterator[asyncio.Task[Forgotten]]":
+    async def being_forgotten(self) -> "AsyncIterator[asyncio.Task[ErasedCounts]]":
         """The command, when it waits for a lock that the test has."""
         async with connected(self.database) as owner, asyncio.TaskGroup() as tasks:
-            command = tasks.create_task(forget(owner, [self.key]))
+            command = tasks.create_task(erase_viewer(owner, [self.key]))
             await somebody_waits(self.database)
             yield command
 
@@ -103,7 +103,7 @@ async def test_no_document_of_an_upstream_keeps_their_id(store: Store, viewer: V
             assert await serve(serving, [one])
             await keep_echo(serving, one, user_id)
     async with connected(viewer.database) as owner:
-        forgotten = await forget(owner, [viewer.key])
+        forgotten = await erase_viewer(owner, [viewer.key])
         echoes = await owner.fetchval(ECHOES)
     assert forgotten.documents == 3
     assert [f"other-{no}" in echoes for no in (1, 2, 3)] == [True] * 3
@@ -141,7 +141,7 @@ async def test_a_session_is_forgotten_whole_and_who_else_watched_in_it_is_not(
         await serve(serving, [payment("new", None, viewer.session_id)])
     async with connected(viewer.database) as owner:
         await owner.execute(since)
-        await forget(owner, [viewer.key])
+        await erase_viewer(owner, [viewer.key])
         assert await owner.fetchval(SESSION_TRACES, viewer.session_id) == 0
     assert await disagreements(viewer.database) == []
     assert (await viewer.traces(), await other.traces()) == ((0, 0, 0), (1, 1, 0))
@@ -150,12 +150,14 @@ async def test_a_session_is_forgotten_whole_and_who_else_watched_in_it_is_not(
 @pytest.mark.parametrize(
     ("campaign_id", "forgotten", "traces"),
     [
-        pytest.param("new", Forgotten(serves=1, counts=1, sessions=1), (1, 1, 0), id="stays where its count is new"),
-        pytest.param("seen", Forgotten(serves=2, counts=1, sessions=1), (0, 0, 0), id="goes where there was a count"),
+        pytest.param("new", ErasedCounts(serves=1, counts=1, sessions=1), (1, 1, 0), id="stays where its count is new"),
+        pytest.param(
+            "seen", ErasedCounts(serves=2, counts=1, sessions=1), (0, 0, 0), id="goes where there was a count"
+        ),
     ],
 )
 async def test_what_is_served_after_the_beginning(
-    store: Store, viewer: Viewer, campaign_id: str, forgotten: Forgotten, traces: tuple[int, int, int]
+    store: Store, viewer: Viewer, campaign_id: str, forgotten: ErasedCounts, traces: tuple[int, int, int]
 ) -> None:
     async with store.serving_connection() as locking, store.serving_connection() as serving:
         lock = locking.transaction()
@@ -205,7 +207,7 @@ async def test_who_is_served_at_every_attempt_is_not_forgotten(
         group = serving.transaction()
         await group.start()
         await viewer.watches(serving)
-        command = asyncio.create_task(forget(owner, [viewer.key]))
+        command = asyncio.create_task(erase_viewer(owner, [viewer.key]))
         await somebody_waits(viewer.database)
         await group.commit()
         with pytest.raises(AdServerError, match="one ad after the other"):

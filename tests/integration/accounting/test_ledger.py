@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection, Record
 
-from app.accounting.corrections import Adjustment, Booked, Reversal, adjust, parse_amount, reverse
+from app.accounting.corrections import Adjustment, BookedEntry, Reversal, adjust, parse_amount, reverse
 from app.errors import InvalidEntry
 from app.maintenance.tasks import Maintenance
 from app.store import ledger
@@ -70,20 +70,20 @@ async def test_the_same_key_again_books_nothing_and_tells_what_was_booked(
 ) -> None:
     first = await adjust(books, adjustment("-5"))
     again = await adjust(books, adjustment("-5"))
-    assert (again.entry_id, again.repeat) == (first.entry_id, True)
+    assert (again.entry_id, again.is_repeat) == (first.entry_id, True)
     assert (await balance(database, "spring"))[0] == 20
 
 
 async def test_one_key_books_once_though_many_send_it_at_once(
     books: "Connection[Record]", database: str, app_database: str
 ) -> None:
-    async def send() -> Booked:
+    async def send() -> BookedEntry:
         async with connected(app_database) as connection:
             return await adjust(connection, adjustment("-5"))
 
     booked = await asyncio.gather(*(send() for _ in range(8)))
     assert len({one.entry_id for one in booked}) == 1
-    assert sum(not one.repeat for one in booked) == 1
+    assert sum(not one.is_repeat for one in booked) == 1
     assert (await balance(database, "spring"))[0] == 20
 
 
@@ -182,7 +182,7 @@ async def test_a_key_stands_for_one_date(books: "Connection[Record]") -> None:
     today = datetime.now(UTC).date()
     await adjust(books, adjustment("-5"))
     await adjust(books, adjustment("-5", "k2", day=today))
-    assert (await adjust(books, adjustment("-5", "k2", day=today))).repeat
+    assert (await adjust(books, adjustment("-5", "k2", day=today))).is_repeat
     for other in (
         adjustment("-5", day=today),
         adjustment("-5", "k2"),

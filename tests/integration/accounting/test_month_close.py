@@ -14,7 +14,7 @@ from asyncpg import Connection, Record
 from app.accounting import month_close as closing_module
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.dates import parse_month
-from app.accounting.month_close import Verdict, close, verify
+from app.accounting.month_close import MonthCheck, close, verify
 from app.errors import AdServerError, InvalidEntry
 from app.launch.migrate import migrate
 from app.maintenance.tasks import Maintenance
@@ -42,8 +42,8 @@ async def books(store: Store, database: str) -> AsyncIterator["Connection[Record
         yield connection
 
 
-async def verdicts(connection: "Connection[Record]") -> list[Verdict]:
-    found: list[Verdict] = []
+async def verdicts(connection: "Connection[Record]") -> list[MonthCheck]:
+    found: list[MonthCheck] = []
     await verify(connection, found.append)
     return found
 
@@ -64,7 +64,7 @@ async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Recor
 
 
 async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing_module, "BLOCK_ENTRIES", 12)
+    monkeypatch.setattr(closing_module, "CHUNK_ENTRIES", 12)
     told: list[tuple[int, int]] = []
     await close(books, SEPTEMBER, lambda done, total: told.append((done, total)))
     assert told == [(12, 30), (24, 30), (30, 30)]

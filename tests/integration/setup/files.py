@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from app.campaign_file.apply import Applied, apply
+from app.campaign_file.apply import ApplyResult, apply
 from app.campaign_file.parser import read_draft
 from app.domain import Catalog
 from app.store import catalog
@@ -33,7 +33,7 @@ def owned(campaign_id: str = "spring", **keys: object) -> Document:
     }
 
 
-async def apply_document(store: Store, document: Document) -> Applied:
+async def apply_document(store: Store, document: Document) -> ApplyResult:
     return await apply(store, read_draft("test.toml", document))
 
 

@@ -12,7 +12,7 @@ import structlog
 from starlette.applications import Starlette
 
 from app.beacons.settlement import settle
-from app.campaign_file.campaign_admin import SetupDesk
+from app.campaign_file.campaign_admin import CampaignAdminService
 from app.errors import AdServerError
 from app.serving.catalogs import CatalogHolder
 from app.store.connections import Store
@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 20_000
 
 @asynccontextmanager
 async def served_api(store: Store, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    desk = SetupDesk(store, await CatalogHolder.open(store))
+    desk = CampaignAdminService(store, await CatalogHolder.open(store))
     admin_token = accepted_token(token)
     figures = Figures(admin_token, None, beyond_loopback=False)
     routes = Admin(desk, admin_token, figures, MAX_BODY_BYTES).routes()
@@ -102,7 +102,7 @@ async def test_pausing_resuming_and_ending_a_campaign(api: httpx.AsyncClient, st
         answer = await api.patch("/v1/campaigns/spring", json={"status": status})
         assert (answer.status_code, answer.json()["status"]) == (200, status)
     back = await api.patch("/v1/campaigns/spring", json={"status": "active"})
-    assert faults(back) == [("status", "must stay ended: a campaign that has ended does not come back")]
+    assert faults(back) == [("status", "must stay 'ended': an ended campaign cannot be resumed")]
     assert (await api.get("/v1/campaigns/spring")).json()["budgets"] == {"day": "100.00"}
 
 
@@ -121,17 +121,17 @@ async def test_only_the_status_can_be_changed_by_itself(
 async def test_resuming_a_campaign_that_has_no_ads_is_refused(api: httpx.AsyncClient, store: Store) -> None:
     await apply_document(store, {"campaigns": [campaign(status="paused")]})
     refused = await api.patch("/v1/campaigns/spring", json={"status": "active"})
-    assert faults(refused) == [("upstreams", "or creatives must be there while the campaign is active")]
+    assert faults(refused) == [("upstreams", "an active campaign requires upstreams or creatives")]
 
 
 async def test_every_fault_of_a_body_is_told_with_its_key(api: httpx.AsyncClient) -> None:
     wrong = campaign(cpm="-1", currency="XXX", frequency_caps=[{"impressions": 0, "per": "day"}], colour="red")
     answer = await put(api, "/v1/campaigns/spring", wrong)
     assert faults(answer) == [
-        ("currency", "is not a currency of ISO 4217"),
+        ("currency", "must be an ISO 4217 currency code such as USD, got 'XXX'"),
         ("cpm", "must not be negative"),
         ("frequency_caps[0].impressions", "must be at least 1"),
-        ("colour", "is not a known key"),
+        ("colour", "unknown key"),
     ]
     assert (answer.json()["field"], answer.json()["reason"]) == faults(answer)[0]
     assert (await api.get("/v1/campaigns/spring")).status_code == 404
@@ -139,9 +139,9 @@ async def test_every_fault_of_a_body_is_told_with_its_key(api: httpx.AsyncClient
 
 async def test_a_reference_to_nothing_names_its_key(api: httpx.AsyncClient) -> None:
     answer = await put(api, "/v1/creatives/k", creative("k", "nowhere"))
-    assert faults(answer) == [("campaign_id", "there is no campaign nowhere")]
+    assert faults(answer) == [("campaign_id", "unknown campaign 'nowhere'")]
     answer = await put(api, "/v1/campaigns/other", campaign("spring"))
-    assert faults(answer) == [("id", "must be the id in the URL, or left out")]
+    assert faults(answer) == [("id", "must be the id in the URL or left out")]
 
 
 async def test_a_number_in_json_is_as_exact_as_text(api: httpx.AsyncClient) -> None:
@@ -155,7 +155,7 @@ async def test_a_budget_lowered_below_what_is_spent_is_noted(api: httpx.AsyncCli
     async with store.serving_connection() as connection:
         await serve(connection, [payment("spring", uuid4()) for _ in range(4)])
     answer = await put(api, "/v1/campaigns/spring", campaign(budgets={"lifetime": "5"}))
-    assert "below the 10.00 that is spent" in orjson.loads(answer.headers["x-notes"])[0]
+    assert "below the 10.00 already spent" in orjson.loads(answer.headers["x-notes"])[0]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_a_number_beyond_all_reckoning_is_a_fault_of_its_key(api: httpx.As
     body = b'{"max_qps": 1e-99999999999999999999, "tag_url": "http://a.example/"}'
     problem = await api.put("/v1/upstreams/u", content=body, headers={"Content-Type": "application/json"})
     assert problem.status_code == 400
-    assert (problem.json()["field"], problem.json()["reason"]) == ("max_qps", "must be a whole number")
+    assert (problem.json()["field"], problem.json()["reason"]) == ("max_qps", "must be an integer")
 
 
 async def test_a_key_that_stands_in_the_body_twice_is_refused(api: httpx.AsyncClient) -> None:

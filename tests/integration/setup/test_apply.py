@@ -74,7 +74,7 @@ async def test_direct_changes_only_where_a_file_says_so(store: Store) -> None:
 async def test_one_fault_and_nothing_is_applied(store: Store) -> None:
     wrong = document()
     wrong["placements"][0]["campaigns"].append("nowhere")
-    assert await faults_of(store, wrong) == [("placements[0].campaigns[2]", "there is no campaign nowhere")]
+    assert await faults_of(store, wrong) == [("placements[0].campaigns[2]", "unknown campaign 'nowhere'")]
     empty = await loaded(store)
     assert (empty.revision, empty.campaigns, empty.publishers) == (0, {}, {})
 
@@ -88,9 +88,9 @@ async def test_references_lead_to_the_file_or_to_the_database(store: Store) -> N
         "placements": [{"id": "p3", "publisher_id": "tv", "campaigns": ["c2", "c3"]}],
     }
     assert await faults_of(store, wrong) == [
-        ("campaigns[0].upstreams[1]", "there is no upstream secondary"),
-        ("creatives[0].campaign_id", "there is no campaign nowhere"),
-        ("placements[0].campaigns[1]", "there is no campaign c3"),
+        ("campaigns[0].upstreams[1]", "unknown upstream 'secondary'"),
+        ("creatives[0].campaign_id", "unknown campaign 'nowhere'"),
+        ("placements[0].campaigns[1]", "unknown campaign 'c3'"),
     ]
 
 
@@ -120,7 +120,7 @@ async def test_a_publisher_that_only_a_placement_names_begins_without_limits(sto
 
 async def test_an_active_campaign_has_creatives_or_upstreams_and_not_both(store: Store) -> None:
     assert await faults_of(store, {"campaigns": [campaign()]}) == [
-        ("campaigns[0].upstreams", "or creatives must be there while the campaign is active")
+        ("campaigns[0].upstreams", "an active campaign requires upstreams or creatives")
     ]
     await apply_document(store, {"campaigns": [campaign(status="paused")]})
     await apply_document(store, owned())
@@ -131,7 +131,7 @@ async def test_an_active_campaign_has_creatives_or_upstreams_and_not_both(store:
     ]
     await apply_document(store, {"upstreams": [upstream], "campaigns": [campaign("network", upstreams=["u"])]})
     assert await faults_of(store, {"creatives": [creative("k", "network")]}) == [
-        ("creatives[0].campaign_id", "must not be network, which gets its ads from upstreams")
+        ("creatives[0].campaign_id", "must not be 'network', which gets its ads from upstreams")
     ]
 
 
@@ -139,7 +139,7 @@ async def test_a_campaign_that_has_ended_does_not_come_back(store: Store) -> Non
     await apply_document(store, owned(status="ended"))
     for status in ("active", "paused"):
         assert await faults_of(store, owned(status=status)) == [
-            ("campaigns[0].status", "must stay ended: a campaign that has ended does not come back")
+            ("campaigns[0].status", "must stay 'ended': an ended campaign cannot be resumed")
         ]
     assert (await apply_document(store, owned(status="ended", cpm="1"))).updated == ("campaign spring",)
 
@@ -148,7 +148,7 @@ async def test_a_creative_does_not_change_its_campaign(store: Store) -> None:
     await apply_document(store, owned("spring"))
     await apply_document(store, owned("summer"))
     assert await faults_of(store, {"creatives": [creative("spring-15s", "summer")]}) == [
-        ("creatives[0].campaign_id", "must stay spring: a creative does not change its campaign")
+        ("creatives[0].campaign_id", "must stay 'spring': a creative cannot move to another campaign")
     ]
 
 
@@ -213,9 +213,9 @@ async def test_macros_that_nothing_fills_in_are_noted_and_not_refused(store: Sto
     first = await apply_document(store, tagged(unknown))
     assert first.created == ("upstream primary",)
     assert first.notes == (
-        "upstream primary: tag_url: [CACHE_BUSTER] is not a known macro and is sent as it is; use [CACHEBUSTING]",
-        "upstream primary: tag_url: ${GDPR_CONSENT_755} is not a known macro and is sent as it is; use [GDPRCONSENT]",
-        "upstream primary: tag_url: {unknown} is not a known macro and is sent as it is",
+        "upstream primary: tag_url: unknown macro [CACHE_BUSTER] is sent unchanged; use [CACHEBUSTING]",
+        "upstream primary: tag_url: unknown macro ${GDPR_CONSENT_755} is sent unchanged; use [GDPRCONSENT]",
+        "upstream primary: tag_url: unknown macro {unknown} is sent unchanged",
     )
     assert (await apply_document(store, tagged(unknown))).notes == first.notes
     assert (await apply_document(store, tagged("https://ads.example/?cb=[CACHEBUSTING]&u={user_id}"))).notes == ()

@@ -93,8 +93,8 @@ async def test_lowered_below_what_was_served_it_stops_there_and_says_so(store: S
     await serve_some(store, 10)
     applied = await apply_document(store, owned(**FREE, budgets={"lifetime": {"impressions": 6}}))
     assert applied.notes == (
-        "campaign spring: its lifetime budget of 6 impressions is below the 10 that were served already; "
-        "it stops there",
+        "campaign spring: the new lifetime budget of 6 impressions is below the 10 already served; "
+        "the campaign stops serving",
     )
     assert await serve_some(store, 1) == []
     found = await status(app_database)
@@ -183,8 +183,8 @@ async def test_of_money_that_does_not_limit_free_ads_there_is_a_note(
 ) -> None:
     applied = await apply_document(store, owned(**values))
     notes = (
-        "campaign spring: its budgets do not limit it, because its ads cost nothing; a budget in impressions, such as "
-        "{ impressions = 1000 }, would",
+        "campaign spring: its budgets do not limit it, because its ads cost nothing; limit impressions instead, "
+        "such as { impressions = 1000 }",
     )
     assert applied.notes == (await apply_document(store, owned(**values))).notes == (notes if noted else ())
 

@@ -92,11 +92,11 @@ async def test_a_change_of_very_much_is_not_written_down_but_read(
 ) -> None:
     await apply_document(store, document())
     copy = await loaded(store)
-    monkeypatch.setattr(catalog_writes, "THINGS_MAX", 1)
+    monkeypatch.setattr(catalog_writes, "ITEMS_MAX", 1)
     await apply_document(store, owned("summer"))
     after = await loaded(store, copy)
     assert after == await loaded(store)
-    assert after.made_at is None
+    assert after.created_at is None
 
 
 async def test_nothing_is_kept_of_revisions_long_past_or_of_another_history(
@@ -109,6 +109,6 @@ async def test_nothing_is_kept_of_revisions_long_past_or_of_another_history(
     assert await written_down(store) == [len(CHANGES), len(CHANGES) + 1]
     async with store.connection() as connection:
         await connection.execute("UPDATE catalog SET revision = revision - 2")
-    monkeypatch.setattr(catalog_writes, "THINGS_MAX", 0)
+    monkeypatch.setattr(catalog_writes, "ITEMS_MAX", 0)
     await apply_document(store, owned("autumn"))
     assert await written_down(store) == []

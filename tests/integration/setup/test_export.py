@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.campaign_file.apply import apply
-from app.campaign_file.exporter import money, toml
+from app.campaign_file.exporter import format_amount, to_toml
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
 from app.campaign_file.parser import Draft, read_draft
 from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog
@@ -120,7 +120,7 @@ async def owner_store(database: str) -> AsyncIterator[Store]:
 async def exported(store: Store) -> tuple[Catalog, Draft]:
     async with store.connection() as connection:
         loaded = await catalog.load(connection)
-    return loaded, read_draft("export", tomllib.loads(toml(loaded), parse_float=Decimal))
+    return loaded, read_draft("export", tomllib.loads(to_toml(loaded), parse_float=Decimal))
 
 
 async def test_an_export_that_is_applied_again_changes_nothing(store: Store) -> None:
@@ -156,7 +156,7 @@ async def test_whatever_is_set_up_comes_back_from_its_export(owner_store: Store,
 
 
 def test_money_is_written_exactly_and_with_two_decimals_at_least() -> None:
-    assert [money(Decimal(text)) for text in ("2500", "2500.000", "0.125000", "0", "1E+3", "0.000001")] == [
+    assert [format_amount(Decimal(text)) for text in ("2500", "2500.000", "0.125000", "0", "1E+3", "0.000001")] == [
         "2500.00",
         "2500.00",
         "0.125",

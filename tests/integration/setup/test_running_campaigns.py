@@ -57,8 +57,8 @@ async def test_a_budget_lowered_below_what_is_spent_stops_the_campaign_there_and
     await serve_some(store, 10)
     applied = await apply_document(store, owned(budgets={"lifetime": "10"}))
     assert applied.notes == (
-        "campaign spring: its lifetime budget of 10.00 is below the 25.00 that is spent and held already; "
-        "it stops there",
+        "campaign spring: the new lifetime budget of 10.00 is below the 25.00 already spent and held; "
+        "the campaign stops serving",
     )
     assert await serve_some(store, 1) == []
     assert await limit_of(app_database, "lifetime") == 25
@@ -141,7 +141,7 @@ async def test_a_budget_that_is_added_below_what_was_spent_stops_the_campaign_an
     await apply_document(store, owned())
     await serve_some(store, 10)
     applied = await apply_document(store, owned(budgets={"day": "5"}))
-    assert applied.notes[0].startswith("campaign spring: its day budget of 5.00 is below the 25.00")
+    assert applied.notes[0].startswith("campaign spring: the new day budget of 5.00 is below the 25.00")
     assert await serve_some(store, 1) == []
 
 
@@ -255,7 +255,7 @@ async def test_currency_and_timezone_stay_once_an_ad_was_served(
     with pytest.raises(InvalidFile) as refused:
         await apply_document(store, owned(billing=billing, **{key: value}))
     assert [(fault.key, fault.reason) for fault in refused.value.faults] == [
-        (f"campaigns[0].{key}", f"must stay {was}: ads were served in it")
+        (f"campaigns[0].{key}", f"must stay {was!r}, because the campaign has served ads")
     ]
 
 
@@ -278,7 +278,7 @@ async def test_an_ad_under_way_is_waited_for_before_the_currency_changes(store: 
             )
             while not await watching.fetchval(waiting):
                 assert not change.done()
-    with pytest.raises(InvalidFile, match="must stay USD"):
+    with pytest.raises(InvalidFile, match="must stay 'USD'"):
         await change
 
 

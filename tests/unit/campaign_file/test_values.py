@@ -9,37 +9,38 @@ from app.domain import URL_BYTES_MAX
 from tests.unit.campaign_file.examples import faults_of, spoiled
 
 AMOUNT = 'must be an amount such as "12.50"'
-URL = "must be a whole URL that begins with http:// or https://"
-CONTROL = "must not have control characters"
+URL = "must be an absolute URL that starts with http:// or https://"
+CONTROL = "must not contain control characters"
+TIME_OFFSET = "must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n"
 MOMENT = "must be a date and time such as 2026-01-31T00:00:00Z"
 
 FAULTS = [
     ("campaigns[0].id", "", "must not be empty"),
-    ("campaigns[0].id", "x" * 129, "must not be longer than 128 characters"),
+    ("campaigns[0].id", "x" * 129, "must have at most 128 characters"),
     ("campaigns[0].id", "a\x00b", CONTROL),
-    ("campaigns[0].id", "a/b", "must not have a slash"),
-    ("campaigns[0].id", " a", "must not begin or end with a space"),
-    ("campaigns[0].id", 7, "must be text"),
-    ("campaigns[0].id", ..., "must be there"),
+    ("campaigns[0].id", "a/b", "must not contain a slash"),
+    ("campaigns[0].id", " a", "must not start or end with a space"),
+    ("campaigns[0].id", 7, "must be a string"),
+    ("campaigns[0].id", ..., "is required"),
     ("campaigns[0].advertiser", "A\x9fB", CONTROL),
     ("campaigns[0].advertiser", "A\ud800", CONTROL),
-    ("campaigns[0].advertiser", "x" * 257, "must not be longer than 256 characters"),
-    ("campaigns[0].status", "running", "must be 'active', 'paused' or 'ended'"),
-    ("campaigns[0].direct", "yes", "must be true or false"),
+    ("campaigns[0].advertiser", "x" * 257, "must have at most 256 characters"),
+    ("campaigns[0].status", "running", "must be 'active', 'paused' or 'ended', got 'running'"),
+    ("campaigns[0].direct", "yes", "must be true or false, got 'yes'"),
     ("campaigns[0].direct", 1, "must be true or false"),
-    ("campaigns[0].currency", "XXX", "is not a currency of ISO 4217"),
-    ("campaigns[0].currency", "usd", "is not a currency of ISO 4217"),
-    ("campaigns[0].currency", "DEM", "is not a currency of ISO 4217"),
-    ("campaigns[0].timezone", "Mars/Base", "is not a timezone of the IANA database, such as Europe/Berlin"),
-    ("campaigns[0].timezone", "utc+2", "is not a timezone of the IANA database, such as Europe/Berlin"),
+    ("campaigns[0].currency", "XXX", "must be an ISO 4217 currency code such as USD, got 'XXX'"),
+    ("campaigns[0].currency", "usd", "must be an ISO 4217 currency code such as USD, got 'usd'"),
+    ("campaigns[0].currency", "DEM", "must be an ISO 4217 currency code such as USD, got 'DEM'"),
+    ("campaigns[0].timezone", "Mars/Base", "must be an IANA timezone such as Europe/Berlin, got 'Mars/Base'"),
+    ("campaigns[0].timezone", "utc+2", "must be an IANA timezone such as Europe/Berlin, got 'utc+2'"),
     ("campaigns[0].starts_at", datetime(2026, 1, 1), "must have a UTC offset, such as Z"),
     ("campaigns[0].starts_at", date(2026, 1, 1), MOMENT),
     ("campaigns[0].starts_at", "tomorrow", MOMENT),
     ("campaigns[0].starts_at", 1_767_225_600, MOMENT),
-    ("campaigns[0].starts_at", datetime(1, 1, 1, tzinfo=UTC), "must be in the years 1970 to 2999"),
-    ("campaigns[0].starts_at", "1970-01-01T00:00:00+14:00", "must be in the years 1970 to 2999"),
-    ("campaigns[0].ends_at", "2999-12-31T23:00:00-05:00", "must be in the years 1970 to 2999"),
-    ("campaigns[0].starts_at", "0001-01-01T00:00:00+14:00", "must be in the years 1970 to 2999"),
+    ("campaigns[0].starts_at", datetime(1, 1, 1, tzinfo=UTC), "must be between the years 1970 and 2999"),
+    ("campaigns[0].starts_at", "1970-01-01T00:00:00+14:00", "must be between the years 1970 and 2999"),
+    ("campaigns[0].ends_at", "2999-12-31T23:00:00-05:00", "must be between the years 1970 and 2999"),
+    ("campaigns[0].starts_at", "0001-01-01T00:00:00+14:00", "must be between the years 1970 and 2999"),
     ("campaigns[0].ends_at", datetime(2026, 1, 1, tzinfo=UTC), "must be after starts_at"),
     ("campaigns[0].ends_at", datetime(2025, 1, 1, tzinfo=UTC), "must be after starts_at"),
     ("campaigns[0].cpm", "-0.01", "must not be negative"),
@@ -52,34 +53,34 @@ FAULTS = [
     ("campaigns[0].cpm", Decimal("NaN"), AMOUNT),
     ("campaigns[0].cpm", Decimal("Infinity"), AMOUNT),
     ("campaigns[0].cpm", True, AMOUNT),
-    ("campaigns[0].cpm", "2,50", AMOUNT),
-    ("campaigns[0].cpm", "1e3", AMOUNT),
-    ("campaigns[0].cpm", "", AMOUNT),
+    ("campaigns[0].cpm", "2,50", f"{AMOUNT}, got '2,50'"),
+    ("campaigns[0].cpm", "1e3", f"{AMOUNT}, got '1e3'"),
+    ("campaigns[0].cpm", "", f"{AMOUNT}, got ''"),
     ("campaigns[0].budgets.day", "-100.00", "must not be negative"),
     ("campaigns[0].budgets.day", "0.0000001", "must have at most six decimals"),
-    ("campaigns[0].budgets.day", {}, "must have an amount, impressions or both"),
+    ("campaigns[0].budgets.day", {}, "must have amount, impressions or both"),
     ("campaigns[0].budgets.day", ["100.00"], AMOUNT),
-    ("campaigns[0].budgets.week", "100.00", "is not a known key"),
+    ("campaigns[0].budgets.week", "100.00", "unknown key"),
     ("campaigns[0].budgets", "100.00", "must be a table"),
     ("campaigns[0].frequency_caps[0].impressions", 0, "must be at least 1"),
-    ("campaigns[0].frequency_caps[0].impressions", True, "must be a whole number"),
-    ("campaigns[0].frequency_caps[0].impressions", "3", "must be a whole number"),
+    ("campaigns[0].frequency_caps[0].impressions", True, "must be an integer"),
+    ("campaigns[0].frequency_caps[0].impressions", "3", "must be an integer, got '3'"),
     (
         "campaigns[0].frequency_caps[0].per",
         "year",
-        "must be 'minute', 'hour', 'day', 'week', 'month', 'lifetime' or 'session'",
+        "must be 'minute', 'hour', 'day', 'week', 'month', 'lifetime' or 'session', got 'year'",
     ),
     (
         "campaigns[0].frequency_caps",
         [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "day"}],
-        "must not have two caps per day",
+        "per 'day' must not be repeated",
     ),
     ("campaigns[0].frequency_caps", "3", "must be a list"),
-    ("campaigns[0].billing", "click", "must be 'serve' or 'impression'"),
+    ("campaigns[0].billing", "click", "must be 'serve' or 'impression', got 'click'"),
     ("campaigns[0].hold_ttl_s", 0, "must be at least 1"),
-    ("campaigns[0].colour", "red", "is not a known key"),
+    ("campaigns[0].colour", "red", "unknown key"),
     ("campaigns[0].targeting", {"countries": ["Germany"]}, ...),
-    ("campaigns[1].upstreams", ["primary", "primary"], "must not have primary twice"),
+    ("campaigns[1].upstreams", ["primary", "primary"], "'primary' must not be repeated"),
     ("upstreams[0].tag_url", "ftp://ads.example/vast", URL),
     ("upstreams[0].tag_url", "//ads.example/vast", URL),
     ("upstreams[0].tag_url", "http://", URL),
@@ -91,28 +92,28 @@ FAULTS = [
     ("upstreams[0].timeout_ms", 30_001, "must be at most 30000"),
     ("upstreams[0].max_qps", 0, "must be at least 1"),
     ("upstreams[0].cache_ttl_s", -1, "must be at least 0"),
-    ("upstreams[0].hedge", "yes", "must be true or false"),
+    ("upstreams[0].hedge", "yes", "must be true or false, got 'yes'"),
     ("creatives[0].title", "", "must not be empty"),
     ("creatives[0].title", "a\ufffeb", CONTROL),
-    ("creatives[0].title", "a\u202eb", "must not have U+202E, which changes the direction of text"),
-    ("campaigns[0].id", "spring\u200f", "must not have U+200F, which changes the direction of text"),
-    ("campaigns[0].advertiser", "\u2066Acme\u2069", "must not have U+2066, which changes the direction of text"),
-    ("placements[0].publisher_id", "p\u061c", "must not have U+061C, which changes the direction of text"),
+    ("creatives[0].title", "a\u202eb", "must not contain U+202E, which changes the direction of text"),
+    ("campaigns[0].id", "spring\u200f", "must not contain U+200F, which changes the direction of text"),
+    ("campaigns[0].advertiser", "\u2066Acme\u2069", "must not contain U+2066, which changes the direction of text"),
+    ("placements[0].publisher_id", "p\u061c", "must not contain U+061C, which changes the direction of text"),
     ("creatives[0].duration_s", 0, "must be at least 1"),
-    ("creatives[0].skip_offset_s", 16, "must not be more than duration_s"),
+    ("creatives[0].skip_offset_s", 16, "must not exceed duration_s"),
     ("creatives[0].media_files", [], "must not be empty"),
-    ("creatives[0].media_files[0].type", "mp4", "must be a media type such as video/mp4"),
+    ("creatives[0].media_files[0].type", "mp4", "must be a media type such as video/mp4, got 'mp4'"),
     ("creatives[0].media_files[0].width", 0, "must be at least 1"),
-    ("creatives[0].media_files[0].delivery", "carrier", "must be 'progressive' or 'streaming'"),
+    ("creatives[0].media_files[0].delivery", "carrier", "must be 'progressive' or 'streaming', got 'carrier'"),
     ("creatives[0].click_through", "javascript:alert(1)", URL),
     ("placements[0].campaigns", [], "must not be empty"),
-    ("placements[0].campaigns", ["spring", "spring"], "must not have spring twice"),
-    ("placements[0].ad_breaks[0].time_offset", "00:00:61", "must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n"),
+    ("placements[0].campaigns", ["spring", "spring"], "'spring' must not be repeated"),
+    ("placements[0].ad_breaks[0].time_offset", "00:00:61", f"{TIME_OFFSET}, got '00:00:61'"),
     ("placements[0].ad_breaks[0].pod_size", 21, "must be at most 20"),
     (
         "placements[0].ad_breaks",
         [{"id": "pre", "time_offset": "start"}, {"id": "pre", "time_offset": "end"}],
-        "must not have two breaks with the id pre",
+        "id 'pre' must not be repeated",
     ),
     ("publishers[0].requests_per_s", 0, "must be at least 1"),
     ("publishers[0].requests_per_s", ..., ...),
@@ -129,12 +130,12 @@ def test_a_fault_is_told_with_its_key_and_reason(key: str, value: object, reason
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("amount", "a lot", AMOUNT),
+        ("amount", "a lot", f"{AMOUNT}, got 'a lot'"),
         ("impressions", -1, "must be at least 0"),
         ("impressions", 10**12 + 1, "must be at most 1000000000000"),
-        ("impressions", "10", "must be a whole number"),
-        ("impressions", True, "must be a whole number"),
-        ("clicks", 10, "is not a known key"),
+        ("impressions", "10", "must be an integer, got '10'"),
+        ("impressions", True, "must be an integer"),
+        ("clicks", 10, "unknown key"),
     ],
 )
 def test_a_fault_within_a_budget_is_told_with_its_key(key: str, value: object, reason: str) -> None:
@@ -144,19 +145,19 @@ def test_a_fault_within_a_budget_is_told_with_its_key(key: str, value: object, r
 
 def test_a_burst_needs_a_rate() -> None:
     (fault,) = faults_of(spoiled("publishers[0].requests_per_s", ...))
-    assert (fault.key, fault.reason) == ("publishers[0].burst", "needs requests_per_s beside it")
+    assert (fault.key, fault.reason) == ("publishers[0].burst", "requires requests_per_s")
 
 
 def test_a_country_is_a_code() -> None:
     (fault,) = faults_of(spoiled("campaigns[0].targeting", {"countries": ["de", "Germany"]}))
     assert fault.key == "campaigns[0].targeting.countries[1]"
-    assert fault.reason == "must be a country code of two or three letters"
+    assert fault.reason == "must be a country code of two or three letters, got 'Germany'"
 
 
 @pytest.mark.parametrize("key", ["countries", "device_types", "content_genres"])
 def test_a_word_of_targeting_in_upper_and_in_lower_case_stands_there_twice(key: str) -> None:
     (fault,) = faults_of(spoiled("campaigns[0].targeting", {key: ["TV", "tv"]}))
-    assert (fault.key, fault.reason) == (f"campaigns[0].targeting.{key}", "must not have tv twice")
+    assert (fault.key, fault.reason) == (f"campaigns[0].targeting.{key}", "'tv' must not be repeated")
 
 
 def test_of_a_url_bytes_are_counted() -> None:
@@ -164,7 +165,7 @@ def test_of_a_url_bytes_are_counted() -> None:
     longest = url + "x" * (URL_BYTES_MAX - len(url.encode()))
     assert not faults_of(spoiled("creatives[0].click_through", longest))
     (fault,) = faults_of(spoiled("creatives[0].click_through", longest + "x"))
-    assert fault.reason == f"must not be longer than {URL_BYTES_MAX} bytes"
+    assert fault.reason == f"must have at most {URL_BYTES_MAX} bytes"
 
 
 @pytest.mark.parametrize(
