@@ -226,7 +226,7 @@ def _store(settings: Settings) -> Store:
         settings.database_url,
         serving_database=settings.serving_database,
         serving_connections=settings.serve_connections + settings.fetch_connections + settings.beacon_connections,
-        other_connections=settings.pool_connections,
+        general_connections=settings.pool_connections,
         timeouts=Timeouts(
             lock_ms=settings.lock_timeout_ms,
             statement_ms=settings.statement_timeout_ms,

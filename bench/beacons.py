@@ -5,7 +5,7 @@ from itertools import count
 from app.domain import Event
 from app.serving.keys import new_request_key
 from app.serving.tokens import TokenSigner
-from app.store import budgets
+from app.store import spending
 from bench.books import connected
 from bench.scale import CAMPAIGNS
 
@@ -25,7 +25,7 @@ async def held_impressions(database_url: str, secret: str, wanted: int) -> list[
     async with connected(database_url) as connection:
         while len(paths) < wanted:
             payments = [_payment() for _ in range(GROUP)]
-            spent = await budgets.spend(connection, payments)
+            spent = await spending.spend(connection, payments)
             if spent.refusals:
                 raise RuntimeError("an ad that was to be held has no room in its budget")
             for payment in payments:
@@ -34,9 +34,9 @@ async def held_impressions(database_url: str, secret: str, wanted: int) -> list[
     return paths
 
 
-def _payment() -> budgets.Payment:
+def _payment() -> spending.Payment:
     campaign_id = f"seen{next(numbers) % CAMPAIGNS + 1}"
-    return budgets.Payment(
+    return spending.Payment(
         request_key=new_request_key(),
         slot=0,
         campaign_id=campaign_id,

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 
 from asyncpg import Connection, Record
 
-from app.store.ledger_checks import disagreements, take_time
+from app.store.connections import disable_timeouts
+from app.store.ledger_checks import find_disagreements
 from bench.books import connected
 from bench.scale import CAMPAIGNS, FULL
 from bench.stage import set_up
@@ -74,9 +75,9 @@ async def measure(entries: int) -> None:
                 print(f"| {question} | {statistics.median(times) * 1000:,.1f} |")
             print(f"| a lifetime budget that is added | {await _recount_s(connection) * 1000:,.1f} |")
             async with connection.transaction():
-                await take_time(connection)
+                await disable_timeouts(connection)
                 began = time.monotonic()
-                wrong = await disagreements(connection, "rollup", 1)
+                wrong = await find_disagreements(connection, "rollup", 1)
                 print(f"| all rollups against the ledger | {(time.monotonic() - began) * 1000:,.0f} |\n")
             plan = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, BUFFERS OFF) {next(iter(QUESTIONS.values()))}")
         print("\n".join(row[0] for row in plan))

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from app.embedded import EmbeddedPostgres
 from app.launch.migrate import migrate
-from app.store.roles import APP, let_in
+from app.store.roles import APP, grant_login
 from bench import redis_server
 from bench.books import connected, snapshot_held
 from bench.cap_rows import fill
@@ -65,7 +65,7 @@ class Stage:
         url = self.postgres.url(TEMPLATE)
         await asyncio.to_thread(migrate, url)
         async with connected(url) as connection:
-            await let_in(connection, APP, self.postgres.password_of(APP))
+            await grant_login(connection, APP, self.postgres.password_of(APP))
             await connection.execute("SELECT make_partitions(2)")
         file = self.folder / "bench.toml"
         file.write_text(campaign_file(self.upstream_url))

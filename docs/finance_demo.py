@@ -20,10 +20,10 @@ from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
 from app.launch.databases import command_store
 from app.maintenance.tasks import Maintenance
-from app.store import budgets, request_counts
-from app.store.budgets import Payment
+from app.store import budget_periods, request_counts, spending
 from app.store.connections import Store
 from app.store.holds import Beacon
+from app.store.spending import Payment
 
 BEGINS = datetime(2026, 10, 1, 16, tzinfo=UTC)
 ENDS = datetime(2026, 11, 20, 16, tzinfo=UTC)
@@ -125,11 +125,11 @@ async def _trade(store: Store, random: Random, day: date) -> None:
     for task in ("partitions made", "holds released", "days rolled up"):
         await upkeep.tasks[task].run()
     async with store.serving_connection() as connection:
-        await budgets.open_periods(connection, list(ADS))
+        await budget_periods.open_periods(connection, list(ADS))
         for campaign_id, count in ADS.items():
             asked = [_payment(random, campaign_id) for _ in range(count)]
             async with connection.transaction():
-                refusals = (await budgets.spend(connection, asked)).refusals
+                refusals = (await spending.spend(connection, asked)).refusals
             served = [one for no, one in enumerate(asked) if no not in refusals]
             await settle(connection, _beacons(random, served, day))
             await request_counts.add(connection, Counter(refusals.get(no, "served") for no in range(count)))

@@ -16,8 +16,8 @@ import app.store.accounting_tables  # noqa: F401  Its tables join the others in 
 from app.errors import MisconfiguredServer
 from app.launch.env_settings import settings_from_environment
 from app.store.connections import DIALECT, KEEPALIVES, open_connection
+from app.store.database_url_parameters import parse_url
 from app.store.tables import is_managed, metadata
-from app.store.url_parameters import read_url
 
 # Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
 # to wait inside a statement, CREATE INDEX CONCURRENTLY would wait for that statement, and each for the other.
@@ -171,7 +171,7 @@ async def migrate_online() -> None:
         "dsn": url,
         "server_settings": dict(KEEPALIVES),
     }
-    if not read_url(url).caches_statements:
+    if not parse_url(url).caches_statements:
         arguments["prepared_statement_cache_size"] = 0
     engine = create_async_engine(DIALECT, poolclass=NullPool, connect_args=arguments)
     try:

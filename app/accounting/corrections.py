@@ -8,8 +8,8 @@ from asyncpg import CheckViolationError, Connection, Record
 
 from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
-from app.store import budgets, closed_months, ledger
-from app.store.ledger import Entry, LockedCampaign
+from app.store import budget_periods, closed_months, ledger_corrections
+from app.store.ledger_corrections import LockedCampaign, ManualEntry
 
 ENTRY_ID_MAX = 2**63 - 1
 DECIMALS_MAX = 6
@@ -73,7 +73,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
     """Books an adjustment in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
     _check_words(adjustment.key, adjustment.reason)
     async with connection.transaction():
-        before = await ledger.find_correction(connection, adjustment.key)
+        before = await ledger_corrections.find_correction(connection, adjustment.key)
         campaign = await _campaign(connection, adjustment.campaign_id, adjustment.day)
         if adjustment.currency not in (None, campaign.currency):
             raise InvalidEntry("currency", f"{adjustment.campaign_id} is in {campaign.currency}")
@@ -82,7 +82,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
             dated = campaign.day_began or before["recorded_at"]
             wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, dated)
             return _repeated(before, adjustment.key, wanted)
-        entry = Entry(
+        entry = ManualEntry(
             key=adjustment.key,
             kind="adjustment",
             campaign_id=adjustment.campaign_id,
@@ -102,8 +102,8 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
     if abs(reversal.entry_id) > ENTRY_ID_MAX:
         raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
     async with connection.transaction():
-        before = await ledger.find_correction(connection, reversal.key)
-        found = await ledger.find_entry(connection, reversal.entry_id)
+        before = await ledger_corrections.find_correction(connection, reversal.key)
+        found = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if found is None:
             raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
         if before is not None:
@@ -114,10 +114,10 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
             raise InvalidEntry("entry", f"{reversal.entry_id} has nothing to be taken back")
         campaign = await _campaign(connection, found["campaign_id"], None)
         # Who came first has booked by now, or never will.
-        again = await ledger.find_entry(connection, reversal.entry_id)
+        again = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if again is not None and again["reversed_by"] is not None:
             raise InvalidEntry("entry", f"{reversal.entry_id} was taken back before, by entry {again['reversed_by']}")
-        entry = Entry(
+        entry = ManualEntry(
             key=reversal.key,
             kind="reversal",
             campaign_id=found["campaign_id"],
@@ -142,8 +142,8 @@ def _check_words(key: str, reason: str) -> None:
 
 async def _campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
     # A month that is being closed can take minutes, and who changes the campaign is not to wait for that.
-    await closed_months.keep_open(connection)
-    campaign = await ledger.lock_campaign(connection, campaign_id, day)
+    await closed_months.lock_closing_shared(connection)
+    campaign = await ledger_corrections.lock_campaign(connection, campaign_id, day)
     if campaign is None:
         raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
     if campaign.day_began is not None and campaign.day_began > campaign.now:
@@ -165,14 +165,14 @@ def _repeated(before: Record, key: str, wanted: tuple[object, ...]) -> BookedEnt
     )
 
 
-async def _book(connection: "Connection[Record]", entry: Entry, campaign: LockedCampaign) -> BookedEntry:
-    closed = await ledger.last_closed_month(connection)
+async def _book(connection: "Connection[Record]", entry: ManualEntry, campaign: LockedCampaign) -> BookedEntry:
+    closed = await ledger_corrections.read_last_closed_month(connection)
     month = entry.booked_at.astimezone(UTC).date().replace(day=1)
     if closed is not None and month <= closed:
         raise InvalidEntry("date", f"the books of {month:%Y-%m} are closed")
     await _check_balance(connection, entry)
     try:
-        entry_id = await ledger.book(connection, entry, campaign.timezone)
+        entry_id = await ledger_corrections.book_entry(connection, entry, campaign.timezone)
         await _count(connection, entry)
     except CheckViolationError as error:
         # The database has the last word, whatever was looked at before.
@@ -180,20 +180,20 @@ async def _book(connection: "Connection[Record]", entry: Entry, campaign: Locked
     return BookedEntry(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, is_repeat=False)
 
 
-async def _check_balance(connection: "Connection[Record]", entry: Entry) -> None:
+async def _check_balance(connection: "Connection[Record]", entry: ManualEntry) -> None:
     """Holds until the transaction ends: nobody else corrects the campaign, and ads only add to what was spent."""
-    spent = await ledger.balance(connection, entry.campaign_id)
+    spent = await ledger_corrections.read_balance(connection, entry.campaign_id)
     if spent + entry.amount < 0:
         raise InvalidEntry("amount", f"only {spent} {entry.currency} were spent")
 
 
-async def _count(connection: "Connection[Record]", entry: Entry) -> None:
+async def _count(connection: "Connection[Record]", entry: ManualEntry) -> None:
     """Comes last: every ad of the campaign waits for its counters, so nothing is waited for while they are locked."""
-    await budgets.open_periods(connection, [entry.campaign_id])
-    for counter in await ledger.lock_counters(connection, entry):
+    await budget_periods.open_periods(connection, [entry.campaign_id])
+    for counter in await ledger_corrections.lock_counters(connection, entry):
         room = None if counter.limit is None else counter.limit - counter.spent - counter.held
         if room is not None and entry.amount > max(room, Decimal(0)):
             raise InvalidEntry("amount", f"the {counter.period} budget has room for {room} {entry.currency}")
         if counter.spent + entry.amount < 0:
             raise InvalidEntry("amount", f"only {counter.spent} {entry.currency} were spent")
-    await ledger.count(connection, entry)
+    await ledger_corrections.add_to_counters(connection, entry)

@@ -16,8 +16,8 @@ from asyncpg import Connection, InsufficientPrivilegeError, Record
 
 from app.errors import AdServerError, InvalidEntry
 from app.store import closed_months
-from app.store.closed_months import ClosedMonth, Obstacles
-from app.store.ledger_checks import take_time
+from app.store.closed_months import ClosedMonth, MonthStatus
+from app.store.connections import disable_timeouts
 
 CHUNK_ENTRIES = 10_000
 FIRST_HASH = bytes(32)
@@ -43,7 +43,7 @@ async def close(
     Raises InvalidEntry if it is not over, has open holds, or an earlier one is not closed.
     """
     async with connection.transaction():
-        await take_time(connection)
+        await disable_timeouts(connection)
         try:
             return await _close(connection, month, progress)
         except InsufficientPrivilegeError as error:
@@ -51,21 +51,21 @@ async def close(
 
 
 async def _close(connection: "Connection[Record]", month: date, progress: Progress) -> ClosedMonth:
-    await closed_months.close_alone(connection)
-    before = await closed_months.closed_months(connection)
+    await closed_months.lock_closing_exclusive(connection)
+    before = await closed_months.read_closed_months(connection)
     for known in before:
         if known.month == month:
             return known
-    obstacles = await closed_months.look(connection, month)
+    obstacles = await closed_months.read_month_status(connection, month)
     _check(month, obstacles)
     await closed_months.refuse_entries(connection, month)
     previous_hash = before[-1].hash if before else FIRST_HASH
     entries, month_hash = await _hash(connection, obstacles.begins, obstacles.ends, previous_hash, progress)
-    await closed_months.close(connection, month, entries, previous_hash, month_hash)
-    return (await closed_months.closed_months(connection))[-1]
+    await closed_months.close_month(connection, month, entries, previous_hash, month_hash)
+    return (await closed_months.read_closed_months(connection))[-1]
 
 
-def _check(month: date, obstacles: Obstacles) -> None:
+def _check(month: date, obstacles: MonthStatus) -> None:
     name = f"{month:%Y-%m}"
     if not obstacles.over:
         raise InvalidEntry("month", f"{name} is not over")
@@ -81,10 +81,10 @@ def _check(month: date, obstacles: Obstacles) -> None:
 async def _hash(
     connection: "Connection[Record]", begins: datetime, ends: datetime, previous_hash: bytes, progress: Progress
 ) -> tuple[int, bytes]:
-    total = await closed_months.count(connection, begins, ends)
+    total = await closed_months.count_entries(connection, begins, ends)
     entries, last_entry, chained = 0, 0, previous_hash
     while True:
-        block = await closed_months.block(connection, begins, ends, last_entry, CHUNK_ENTRIES)
+        block = await closed_months.hash_chunk(connection, begins, ends, last_entry, CHUNK_ENTRIES)
         if block.last_entry is None:
             return entries, chained
         chained = sha256(chained + block.digest).digest()
@@ -100,9 +100,9 @@ async def verify(
     """Hashes every closed month again, in one snapshot; returns how many are not what they were."""
     faults = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await take_time(connection)
+        await disable_timeouts(connection)
         previous_hash, begins = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
-        for month in await closed_months.closed_months(connection):
+        for month in await closed_months.read_closed_months(connection):
             verdict = MonthCheck(month, await _fault(connection, month, previous_hash, begins, progress))
             faults += bool(verdict.fault)
             report(verdict)

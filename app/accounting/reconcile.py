@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from asyncpg import Connection, Record
 
-from app.store.ledger_checks import RULES, Disagreement, disagreements, take_time
+from app.store.connections import disable_timeouts
+from app.store.ledger_checks import RULES, Disagreement, find_disagreements
 
 LIMIT = 1000
 """Disagreements that are reported for each rule; one cause can show in every serve."""
@@ -23,11 +24,11 @@ async def reconcile(
     """
     found = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await take_time(connection)
+        await disable_timeouts(connection)
         for rule in RULES:
             starting(rule)
             began = time.monotonic()
-            wrong = await disagreements(connection, rule, LIMIT)
+            wrong = await find_disagreements(connection, rule, LIMIT)
             report(rule, wrong, time.monotonic() - began)
             found += len(wrong)
     return found

@@ -13,9 +13,9 @@ from typing import IO, Any, Protocol
 from asyncpg import Connection, Record
 
 from app.errors import InvalidEntry
-from app.store import finance
-from app.store.finance import Spend
-from app.store.ledger_checks import take_time
+from app.store import finance_reports
+from app.store.connections import disable_timeouts
+from app.store.finance_reports import SpendLine
 
 TABLE_LINES_MAX = 10_000
 BATCH_LINES = 5000
@@ -83,8 +83,8 @@ async def write_spend(
     written = 0
     batch: list[Sequence[Value]] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await take_time(connection)
-        async for line in finance.spend(connection, query.first, query.last, query.by):
+        await disable_timeouts(connection)
+        async for line in finance_reports.report_spend(connection, query.first, query.last, query.by):
             batch.append(_values(line, query))
             if len(batch) == BATCH_LINES:
                 writer.write(batch)
@@ -95,7 +95,7 @@ async def write_spend(
     return written + len(batch)
 
 
-def _values(line: Spend, query: SpendQuery) -> Sequence[Value]:
+def _values(line: SpendLine, query: SpendQuery) -> Sequence[Value]:
     dimensions: dict[By, Value] = {
         By.ADVERTISER: line.advertiser,
         By.CAMPAIGN: line.campaign_id,

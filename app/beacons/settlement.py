@@ -34,10 +34,10 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
     The connection must not be in a transaction: late impressions are charged in one of their own, after the group's,
     so that locks keep their order. Should the server die between the two, the beacon may simply come again.
     """
-    counted = await holds.count_beacons(connection, beacons)
+    counted = await holds.record_beacons(connection, beacons)
     settled = counted.settled
     if counted.may_be_late:
-        settled += await holds.charge_late(connection, [beacons[no] for no in counted.may_be_late])
+        settled += await holds.charge_late_impressions(connection, [beacons[no] for no in counted.may_be_late])
     return Settlement(counted.first, settled, counted.released)
 
 
@@ -50,7 +50,7 @@ async def sweep(store: Store, limit: int = SWEEP_LIMIT) -> int:
         return await _release(store, limit)
     except CheckViolationError:
         async with store.connection() as connection:
-            campaign_ids = await holds.expired_campaigns(connection)
+            campaign_ids = await holds.find_campaigns_with_expired_holds(connection)
     released = 0
     for campaign_id in campaign_ids:
         try:
@@ -64,7 +64,7 @@ async def _release(store: Store, limit: int, campaign_id: str | None = None) -> 
     released = 0
     while True:
         async with store.connection() as connection:
-            count = await holds.release_expired(connection, limit, campaign_id)
+            count = await holds.release_expired_holds(connection, limit, campaign_id)
         released += count
         if count < limit:
             return released

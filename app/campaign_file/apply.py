@@ -10,8 +10,8 @@ from app.campaign_file.parser import Draft
 from app.campaign_file.validate import CatalogIndex, find_faults, missing_publishers
 from app.domain import Budget, Campaign, Catalog, CatalogItem, Upstream
 from app.errors import FileFault, InvalidFile
-from app.store import budget_changes, budgets, catalog, catalog_writes, counters
-from app.store.budget_changes import Overdrawn
+from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
+from app.store.budget_changes import OverspentLimit
 from app.store.connections import Store
 from app.vast.unknown_macros import unknown_macros
 
@@ -51,8 +51,8 @@ async def apply_in_transaction(
     connection: "Connection[Record]", draft: Draft, cached: Catalog | None = None
 ) -> ApplyResult:
     """Do what `apply` does in a transaction that the caller commits."""
-    await catalog_writes.lock(connection)
-    before = await catalog.read(connection, cached, catalog_writes.ids_of(draft.items))
+    await catalog_writer.lock_catalog(connection)
+    before = await catalog_reader.read(connection, cached, catalog_writer.ids_by_kind(draft.items))
     index = CatalogIndex.from_catalog(before)
     faults = find_faults(draft, index)
     if faults:
@@ -64,7 +64,7 @@ async def apply_in_transaction(
     if created or updated:
         changed = [*created, *updated]
         notes += await _CatalogChange(connection, draft, index).write(changed)
-        revision = await catalog_writes.bump(connection, changed)
+        revision = await catalog_writer.bump_revision(connection, changed)
     return ApplyResult(
         revision=revision,
         created=_names(created),
@@ -125,7 +125,7 @@ def _limit_only_money(limits: Iterable[Budget]) -> bool:
     return all(budget.amount and budget.impressions is None for budget in limits)
 
 
-def _overspent_notes(overspent: Overdrawn) -> Iterator[str]:
+def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
     name = f"campaign {overspent.campaign_id}: the new {overspent.period} budget of"
     wanted, used = overspent.wanted, overspent.used
     if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
@@ -157,18 +157,18 @@ class _CatalogChange:
         pairs = [(before[campaign.id], campaign) for campaign in campaigns if campaign.id in before]
         await self._forbid_unknown_timezones(campaigns)
         await self._forbid_currency_or_timezone_change(pairs)
-        await catalog_writes.put(self._connection, items)
+        await catalog_writer.upsert(self._connection, items)
         rebudgeted = sorted(after.id for former, after in pairs if former.budgets.keys() != after.budgets.keys())
         if rebudgeted:
-            await counters.recount(self._connection, rebudgeted)
-        overspent = await budget_changes.follow(self._connection, sorted(before))
-        await budgets.open_periods(self._connection, sorted(campaign.id for campaign in campaigns))
+            await budget_changes.rebuild_counters(self._connection, rebudgeted)
+        overspent = await budget_changes.apply_new_limits(self._connection, sorted(before))
+        await budget_periods.open_periods(self._connection, sorted(campaign.id for campaign in campaigns))
         overspent = sorted(overspent, key=lambda limit: (limit.campaign_id, limit.period))
         return [note for limit in overspent for note in _overspent_notes(limit)]
 
     async def _forbid_unknown_timezones(self, campaigns: list[Campaign]) -> None:
         """Raise InvalidFile for a timezone that Python knows and Postgres does not: each has its own database."""
-        unknown = await catalog_writes.unknown_timezones(
+        unknown = await catalog_writer.find_unknown_timezones(
             self._connection, {campaign.timezone for campaign in campaigns}
         )
         self._raise_faults(
@@ -191,10 +191,10 @@ class _CatalogChange:
         if not changes:
             return
         ids = sorted({after.id for after, _, _ in changes})
-        served = await budget_changes.has_served(self._connection, ids)
+        served = await budget_changes.find_served_campaigns(self._connection, ids)
         if not served:
-            await budget_changes.fence(self._connection)
-            served = await budget_changes.has_served(self._connection, ids)
+            await budget_changes.lock_out_spending(self._connection)
+            served = await budget_changes.find_served_campaigns(self._connection, ids)
         self._raise_faults(
             (after, key, f"must stay {former!r}, because the campaign has served ads")
             for after, key, former in changes

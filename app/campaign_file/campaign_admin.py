@@ -11,8 +11,8 @@ from app.campaign_file.parser import Draft, read_draft
 from app.campaign_file.validate import CatalogIndex
 from app.domain import Campaign, CampaignStatus, Catalog
 from app.errors import FileFault, InvalidFile, NotFound
-from app.store import budget_changes, budgets, catalog, catalog_writes
-from app.store.budgets import BudgetStatus
+from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
+from app.store.budget_periods import BudgetStatus
 from app.store.connections import Store
 
 UNLOGGED_KEYS = frozenset({"tag_url"})
@@ -49,7 +49,7 @@ class CampaignSpending:
 
     campaign: Campaign
     periods: list[BudgetStatus]
-    total: budget_changes.Total | None
+    total: budget_changes.CampaignTotal | None
 
 
 class CatalogSource(Protocol):
@@ -97,10 +97,10 @@ class CampaignAdminService:
     async def set_status(self, campaign_id: str, status: CampaignStatus) -> ChangeResult:
         """Pause, resume or end a campaign. Raises NotFound, or InvalidFile for a forbidden transition."""
         async with self._store.transaction() as connection:
-            await catalog_writes.lock(connection)
+            await catalog_writer.lock_catalog(connection)
             cached = self._catalogs.current
             cached_campaigns = [cached.campaigns[campaign_id]] if campaign_id in cached.campaigns else []
-            current = await catalog.read(connection, cached, catalog_writes.ids_of(cached_campaigns))
+            current = await catalog_reader.read(connection, cached, catalog_writer.ids_by_kind(cached_campaigns))
             campaign = current.campaigns.get(campaign_id)
             if campaign is None:
                 raise NotFound("unknown campaign id")
@@ -127,8 +127,8 @@ class CampaignAdminService:
         if campaign is None:
             raise NotFound("unknown campaign id")
         async with self._store.connection() as connection:
-            periods = await budgets.current_budgets(connection, campaign_id)
-            total = None if periods else await budget_changes.total(connection, campaign_id)
+            periods = await budget_periods.read_current_budgets(connection, campaign_id)
+            total = None if periods else await budget_changes.read_campaign_total(connection, campaign_id)
         return CampaignSpending(campaign, periods, total)
 
     async def _index(self) -> CatalogIndex:

@@ -14,7 +14,7 @@ from app.commands.command_context import connected, ready_database
 from app.errors import InvalidEntry
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
-from app.store.ledger import Balance, balances_as_of
+from app.store.finance_reports import Balance, read_balances
 
 Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]
 Key = Annotated[str, typer.Option(help="Idempotency key: the same one again books nothing, and tells what it booked.")]
@@ -71,7 +71,7 @@ def balance(
 
     async def run(url: str) -> Sequence[Balance]:
         async with connected(url) as connection:
-            return await balances_as_of(connection, moment, campaign_id)
+            return await read_balances(connection, moment, campaign_id)
 
     with database_in_use(settings_from_environment()) as url:
         balances = asyncio.run(run(url))

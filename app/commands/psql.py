@@ -11,7 +11,7 @@ import typer
 from app.commands.roles import Role, url_of
 from app.embedded import packaged_psql
 from app.launch.env_settings import settings_from_environment
-from app.store.urls import split_password
+from app.store.database_url import split_password
 
 
 def register(app: typer.Typer) -> None:

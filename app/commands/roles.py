@@ -5,8 +5,8 @@ import enum
 from app.errors import StoreUnavailable
 from app.launch.databases import configured_or_running, role_url
 from app.settings import Settings
+from app.store.database_url_parameters import parse_url
 from app.store.roles import APP, FINANCE
-from app.store.url_parameters import read_url
 
 
 class Role(enum.StrEnum):
@@ -23,4 +23,4 @@ def url_of(role: Role, settings: Settings) -> str:
     url = configured_or_running(settings) if role is Role.OWNER else role_url(settings, names[role])
     if url is None:
         raise StoreUnavailable("the embedded Postgres does not run; start it with `adserver run`")
-    return read_url(url).psql_url
+    return parse_url(url).psql_url

@@ -16,7 +16,7 @@ from app.privacy.identification import identification_allowed
 from app.serving.explain import Explanation
 from app.serving.explain import explain as explain_request
 from app.serving.keys import hash_key
-from app.store import catalog
+from app.store import catalog_reader
 from app.web.query import ad_request, parameters_of
 
 
@@ -53,7 +53,7 @@ def export() -> None:
 
     async def run(url: str) -> str:
         async with command_store(url) as store, store.connection() as connection:
-            return to_toml(await catalog.load(connection))
+            return to_toml(await catalog_reader.load(connection))
 
     with ready_database() as url:
         # TOML is UTF-8, whatever the terminal is.

@@ -17,8 +17,8 @@ from app.launch.env_settings import warn_of_ignored
 from app.launch.shutdown_signal import Interruption
 from app.settings import Settings
 from app.store.connections import UNAVAILABLE, Store, Timeouts, connect
-from app.store.roles import APP, FINANCE, let_in
-from app.store.urls import of_role, role_of
+from app.store.database_url import role_in_url, with_role
+from app.store.roles import APP, FINANCE, grant_login
 
 PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
@@ -116,7 +116,7 @@ def database_in_use(settings: Settings, *, make: bool = False) -> Iterator[str]:
 @asynccontextmanager
 async def command_store(database_url: str) -> AsyncIterator[Store]:
     """A database for one command: few connections, and the patience of people."""
-    store = Store(database_url, serving_connections=1, other_connections=1, timeouts=PATIENT)
+    store = Store(database_url, serving_connections=1, general_connections=1, timeouts=PATIENT)
     try:
         yield store
     finally:
@@ -143,7 +143,7 @@ def role_url(settings: Settings, role: str) -> str | None:
     """
     if settings.database_url:
         url = settings.database_url
-        return url if role_of(url) == role else of_role(url, role)
+        return url if role_in_url(url) == role else with_role(url, role)
     _require_cluster(settings)
     return running_dsn(settings.data_dir, role)
 
@@ -165,4 +165,4 @@ async def let_roles_in(server: EmbeddedPostgres) -> None:
     """Gives the roles that migrations create the passwords that are in their URLs."""
     async with connect(server.dsn) as connection:
         for role in (APP, FINANCE):
-            await let_in(connection, role, server.password_of(role))
+            await grant_login(connection, role, server.password_of(role))

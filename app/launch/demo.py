@@ -14,7 +14,7 @@ from app.launch.databases import command_store
 from app.launch.sockets import free_port, require_free
 from app.launch.supervisor import KeptProcess
 from app.settings import Settings
-from app.store import demo
+from app.store import demo_content
 from app.store.connections import connect
 
 CAMPAIGN_FILE = "demo.toml"
@@ -43,7 +43,7 @@ def demo_upstream(database_url: str, report: Callable[[str], None]) -> list[Kept
 async def _load(settings: Settings, database_url: str) -> bool:
     async with command_store(database_url) as store:
         async with store.connection() as connection:
-            if not await demo.is_empty(connection):
+            if not await demo_content.is_empty(connection):
                 return False
         upstream_url = f"http://{UPSTREAM_HOST}:{free_port(UPSTREAM_HOST)}"
         text = (files("app.launch") / CAMPAIGN_FILE).read_text(encoding="utf-8")
@@ -54,4 +54,4 @@ async def _load(settings: Settings, database_url: str) -> bool:
 
 async def _tag_url(database_url: str) -> str | None:
     async with connect(database_url) as connection:
-        return await demo.tag_url(connection, UPSTREAM_ID)
+        return await demo_content.read_tag_url(connection, UPSTREAM_ID)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.errors import MisconfiguredServer
 from app.settings import Settings
-from app.store.url_parameters import InvalidUrl, read_url
+from app.store.database_url_parameters import InvalidUrl, parse_url
 
 PREFIX = "ADSERVER_"
 
@@ -33,14 +33,14 @@ def warn_of_ignored(settings: Settings) -> None:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             nearest = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
             log.warning("unknown setting ignored", setting=name, nearest=nearest[0])
-    ignored = read_url(settings.database_url).ignored if settings.database_url else ()
+    ignored = parse_url(settings.database_url).ignored if settings.database_url else ()
     if ignored:
         log.warning("parameters of ADSERVER_DATABASE_URL ignored", parameters=", ".join(ignored))
 
 
 def _require_database_url(url: str) -> None:
     try:
-        read_url(url)
+        parse_url(url)
     except InvalidUrl as error:
         raise MisconfiguredServer(f"ADSERVER_DATABASE_URL: {error}") from error
 

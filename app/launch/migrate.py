@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
+from app.store.database_url import hide_password
 from app.store.revision import alembic_config, current_revision, needed_revision, revisions
-from app.store.urls import without_password
 
 PATIENCE_S = 60.0
 """How long a migration tries to have its locks before it gives up."""
@@ -53,9 +53,9 @@ def migrate(
     try:
         patiently(lambda: command.upgrade(config, "head"), patience_s)
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StoreUnavailable(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+        raise StoreUnavailable(f"cannot migrate {hide_password(database_url)}: {_reason(error)}") from error
     except CommandError as error:
-        raise MisconfiguredServer(f"cannot migrate {without_password(database_url)}: {_reason(error)}") from error
+        raise MisconfiguredServer(f"cannot migrate {hide_password(database_url)}: {_reason(error)}") from error
 
 
 def patiently(run: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
@@ -86,10 +86,10 @@ def require_schema(database_url: str) -> None:
     try:
         found = asyncio.run(read())
     except asyncpg.InsufficientPrivilegeError as error:
-        raise MisconfiguredServer(f"{without_password(database_url)} is not the server's role: {error}") from error
+        raise MisconfiguredServer(f"{hide_password(database_url)} is not the server's role: {error}") from error
     if found is None or found in revisions()[1:]:
         raise MisconfiguredServer(
-            f"the schema of {without_password(database_url)} is at {found or 'nothing'},"
+            f"the schema of {hide_password(database_url)} is at {found or 'nothing'},"
             f" and {needed_revision()} is needed; run `adserver migrate`"
         )
 

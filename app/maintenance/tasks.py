@@ -14,7 +14,7 @@ import structlog
 
 from app.beacons import settlement
 from app.errors import StoreUnavailable
-from app.store import ledger_checks, sessions, upkeep
+from app.store import caps, connections, maintenance, partitions, rollup, serves, sessions
 from app.store.connections import Store
 
 AHEAD_DAYS = 7
@@ -91,7 +91,7 @@ class Maintenance:
     async def _run_claimed(self, name: str, task: Task) -> None:
         try:
             async with self._store.connection() as connection:
-                mine = await upkeep.claim(connection, name, task.every_s * 0.9)
+                mine = await maintenance.claim_task(connection, name, task.every_s * 0.9)
             if mine:
                 await task.run()
         except (StoreUnavailable, asyncpg.PostgresError) as error:
@@ -102,7 +102,7 @@ class Maintenance:
         # Day by day, so that no transaction locks more than one day's tables.
         for days in range(AHEAD_DAYS + 1):
             async with self._store.connection() as connection:
-                made += await upkeep.make_partitions(connection, days)
+                made += await partitions.make_partitions(connection, days)
         return made
 
     async def _drop_partitions(self) -> int:
@@ -116,7 +116,7 @@ class Maintenance:
         ):
             while True:
                 async with self._store.connection() as connection:
-                    name = await upkeep.drop_partition(connection, parent, days)
+                    name = await partitions.drop_oldest_partition(connection, parent, days)
                 if name is None:
                     break
                 log.info("partition_dropped", partition=name)
@@ -127,10 +127,10 @@ class Maintenance:
         return await settlement.sweep(self._store)
 
     async def _sweep_sessions(self) -> int:
-        return await self._until_none_is_left(sessions.sweep)
+        return await self._until_none_is_left(sessions.delete_expired)
 
     async def _sweep_midnight_requests(self) -> int:
-        return await self._until_none_is_left(upkeep.sweep_midnight_requests)
+        return await self._until_none_is_left(serves.delete_midnight_requests)
 
     async def _until_none_is_left(
         self, sweep: "Callable[[asyncpg.Connection[asyncpg.Record], int], Awaitable[int]]"
@@ -145,11 +145,11 @@ class Maintenance:
 
     async def _sweep_caps(self) -> int:
         async with self._store.connection() as connection:
-            pages = await upkeep.caps_pages(connection)
+            pages = await caps.count_pages(connection)
         removed = 0
         for page in range(0, pages, SWEEP_PAGES):
             async with self._store.connection() as connection:
-                removed += await upkeep.sweep_caps(connection, page, page + SWEEP_PAGES)
+                removed += await caps.delete_expired_counts(connection, page, page + SWEEP_PAGES)
         return removed
 
     async def _roll_up(self) -> int:
@@ -157,7 +157,7 @@ class Maintenance:
         more: bool | None = True
         while more:
             async with self._store.transaction() as connection:
-                await ledger_checks.take_time(connection)
-                more = await upkeep.roll_up(connection)
+                await connections.disable_timeouts(connection)
+                more = await rollup.roll_up(connection)
             steps += more is not None
         return steps

@@ -8,9 +8,9 @@ import structlog
 from app.errors import StoreUnavailable
 from app.observability.leader_lock import Turn
 from app.observability.metrics import Metrics
-from app.store import ledger_checks, upkeep
-from app.store.campaign_spend import campaign_spend
+from app.store import ledger_checks, partitions
 from app.store.connections import Store
+from app.store.finance_reports import read_campaign_spend
 
 log = structlog.get_logger()
 
@@ -52,10 +52,10 @@ class BooksWatch:
     async def look(self) -> None:
         """Sets the gauges once; raises StoreUnavailable."""
         async with self._store.connection() as connection:
-            spend = await campaign_spend(connection, CAMPAIGNS_MAX)
-            disagreements = await ledger_checks.quick_disagreements(connection)
-            ahead_days = await upkeep.partitions_ahead(connection)
-            misplaced = await upkeep.has_misplaced_rows(connection)
+            spend = await read_campaign_spend(connection, CAMPAIGNS_MAX)
+            disagreements = await ledger_checks.count_wrong_budgets(connection)
+            ahead_days = await partitions.count_days_ahead(connection)
+            misplaced = await partitions.has_misplaced_rows(connection)
         for campaign in spend:
             self._metrics.spend(campaign.campaign_id, campaign.currency, float(campaign.spent), float(campaign.held))
         self._metrics.books(disagreements, ahead_days, misplaced=misplaced)

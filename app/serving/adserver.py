@@ -26,7 +26,7 @@ from app.serving.pending import PendingRequest
 from app.serving.recent_refusals import RecentRefusals
 from app.serving.spans import NO_TRACER, RequestTracer
 from app.serving.transaction import CatalogMovedError, GroupTransaction, PeriodsUnopenedError
-from app.store import budgets
+from app.store import budget_periods
 from app.store.connections import Store
 from app.store.serves import EarlierServe
 
@@ -243,7 +243,7 @@ class AdServer:
             self._decide_anew(requests)
         except PeriodsUnopenedError:
             async with self._store.connection() as other:
-                await budgets.open_periods(other, await budgets.in_flight(other))
+                await budget_periods.open_periods(other, await budget_periods.find_campaigns_in_flight(other))
             self._start_again(requests)
         else:
             self._tell(group)

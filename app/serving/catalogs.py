@@ -3,7 +3,7 @@
 import asyncio
 
 from app.domain import Catalog
-from app.store import catalog
+from app.store import catalog_reader
 from app.store.connections import Store
 
 
@@ -26,7 +26,7 @@ class CatalogHolder:
     async def open(cls, store: Store) -> "CatalogHolder":
         """Loads the catalog for the first time."""
         async with store.connection() as connection:
-            return cls(store, await catalog.load(connection))
+            return cls(store, await catalog_reader.load(connection))
 
     async def reload(self, seen: Catalog) -> None:
         """Loads the catalog again, unless somebody has since `seen` was current, or has just looked in vain."""
@@ -36,6 +36,6 @@ class CatalogHolder:
                 return
             looked_at = self._clock()
             async with self._store.connection() as connection:
-                if await catalog.revision(connection) != seen.revision:
-                    self.current = await catalog.load(connection, seen)
+                if await catalog_reader.read_revision(connection) != seen.revision:
+                    self.current = await catalog_reader.load(connection, seen)
             self._looked_at = looked_at

@@ -16,8 +16,8 @@ from app.serving.chooser import Chooser, fitting_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pending import PendingRequest
-from app.store import budgets, candidates, catalog, decision_facts, sessions
-from app.store.decision_facts import BudgetRoom, CapCount
+from app.store import budget_periods, candidates, catalog_reader, limit_status, sessions
+from app.store.limit_status import BudgetRoom, CapStatus
 
 TARGETED = (("country", "countries"), ("device_type", "device_types"), ("content_genre", "content_genres"))
 
@@ -61,16 +61,16 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     transaction = connection.transaction()
     await transaction.start()
     try:
-        setup = await catalog.read(connection)
+        setup = await catalog_reader.read(connection)
         pending = _ticket(setup, request, hash_key)
         played = await _join_session(connection, pending)
         ids = list(pending.candidates)
         viewer = (pending.user_key, request.session_id)
         # The server begins budget periods as it meets them. Here they begin too, for as long as this looks at them.
-        await budgets.open_periods(connection, ids)
-        looked = await candidates.look(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
-        counts = await decision_facts.cap_counts(connection, ids, *viewer)
-        rooms = await decision_facts.budget_room(connection, ids)
+        await budget_periods.open_periods(connection, ids)
+        looked = await candidates.check_candidates(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
+        counts = await limit_status.read_cap_status(connection, ids, *viewer)
+        rooms = await limit_status.read_budget_room(connection, ids)
     finally:
         await transaction.rollback()
     refusals = {ids[index]: NoFillReason(reason) for index, reason in looked.refusals.items()}
@@ -147,7 +147,7 @@ class _Facts:
         self._ticket = pending
         self._at = at
 
-    def of(self, campaign: Campaign, counts: list[CapCount], rooms: list[BudgetRoom]) -> tuple[str, ...]:
+    def of(self, campaign: Campaign, counts: list[CapStatus], rooms: list[BudgetRoom]) -> tuple[str, ...]:
         return (
             self._status(campaign),
             *self._targeting(campaign),
@@ -181,7 +181,7 @@ class _Facts:
         return f"ads: {len(fitting)} of its {len(owned)} creatives are as long as the request wants"
 
 
-def _cap(count: CapCount, campaign: Campaign) -> str:
+def _cap(count: CapStatus, campaign: Campaign) -> str:
     if not count.countable:
         nobody = "nobody is served" if campaign.without_user is WithoutUser.SKIP else "served without counting"
         return f"cap per {count.window}: {count.cap}; there is nobody to count, so {nobody}"

@@ -31,7 +31,7 @@ from app.serving.pending import Choice, PendingRequest, Selection
 from app.serving.recent_refusals import CAMPAIGN_TTL_S, USER_TTL_S, RecentRefusals
 from app.serving.selection import select
 from app.serving.spans import GroupSpan
-from app.store import budgets, candidates, caps, serves, sessions
+from app.store import candidates, caps, serves, sessions, spending
 
 log = structlog.get_logger()
 
@@ -123,7 +123,7 @@ class GroupTransaction:
         if not requests:
             return
         asked = [(pending, campaign_id) for pending in requests for campaign_id in pending.run]
-        seen = await candidates.look(
+        seen = await candidates.check_candidates(
             self._connection,
             [campaign_id for _, campaign_id in asked],
             [pending.user_key for pending, _ in asked],
@@ -212,7 +212,7 @@ class GroupTransaction:
         payable = [selection for selection in selections if not selection.choice.pending.over]
         if not payable:
             return []
-        spent = await budgets.spend(self._connection, [_payment(selection) for selection in payable])
+        spent = await spending.spend(self._connection, [_payment(selection) for selection in payable])
         self._hear(spent.revision, spent.at)
         paid: list[Selection] = []
         for index, selection in enumerate(payable):
@@ -234,11 +234,11 @@ class GroupTransaction:
             if selection.choice.pending.may_have_been_served and (fetched := selection.choice.fetched) is not None
         ]
         if documents:
-            await serves.keep_documents(self._connection, documents)
+            await serves.store_documents(self._connection, documents)
         # Of requests without a name too: the server asks for one again whose connection broke.
         if paid and _near_midnight(self._at):
             request_keys = {selection.choice.pending.request_key for selection in paid}
-            await serves.claim_midnight(self._connection, list(request_keys))
+            await serves.claim_midnight_requests(self._connection, list(request_keys))
         played = [
             (choice.pending.request.session_id, choice.creative.id)
             for choice in (selection.choice for selection in paid)
@@ -257,7 +257,7 @@ class GroupTransaction:
             [_count(choice) for choice in unpaid],
             [choice.ads_paid for choice in unpaid],
             [
-                caps.Short(position, window, ads)
+                caps.CapShortfall(position, window, ads)
                 for position, choice in enumerate(unpaid)
                 for window, ads in choice.short_windows.items()
             ],
@@ -327,15 +327,15 @@ def _number_slots(paid: list[Selection]) -> None:
         used[pending] = selection.slot + 1
 
 
-def _count(choice: Choice) -> caps.Count:
+def _count(choice: Choice) -> caps.CapIncrement:
     pending = choice.pending
-    return caps.Count(choice.campaign.id, pending.user_key, pending.request.session_id, choice.ads_max)
+    return caps.CapIncrement(choice.campaign.id, pending.user_key, pending.request.session_id, choice.ads_max)
 
 
-def _payment(selection: Selection) -> budgets.Payment:
+def _payment(selection: Selection) -> spending.Payment:
     choice = selection.choice
     pending = choice.pending
-    return budgets.Payment(
+    return spending.Payment(
         request_key=pending.request_key,
         slot=selection.slot,
         campaign_id=choice.campaign.id,

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import ALLOWED, NEWEST, ROOM, ROOM_BY_NOW
+from app.store.budget_fragments import ALLOWED_BY_BUDGET, NEWEST_BUDGET_ROW, ROOM_BY_PACING, ROOM_IN_BUDGET
 
-LOOK = f"""
+CHECK_CANDIDATES = f"""
 WITH asked AS (
     SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
         WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
@@ -20,15 +20,17 @@ WITH asked AS (
         ELSE (
             SELECT CASE
                 WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
-                WHEN min({ROOM}) < 1 THEN 'budget'
-                WHEN min({ROOM_BY_NOW}) < 1 THEN 'pacing'
+                WHEN min({ROOM_IN_BUDGET}) < 1 THEN 'budget'
+                WHEN min({ROOM_BY_PACING}) < 1 THEN 'pacing'
             END
             FROM campaign_budgets b
             CROSS JOIN LATERAL (
                 SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
             ) AS due
-            LEFT JOIN LATERAL (SELECT t.*, t.spent + t.held AS used FROM budget_tracking t {NEWEST}) AS t ON true
-            {ALLOWED}
+            LEFT JOIN LATERAL (
+                SELECT t.*, t.spent + t.held AS used FROM budget_tracking t {NEWEST_BUDGET_ROW}
+            ) AS t ON true
+            {ALLOWED_BY_BUDGET}
             WHERE b.campaign_id = c.id
         )
     END AS refusal
@@ -56,7 +58,7 @@ that a budget period has begun for which there is no row yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CandidateCheck:
     """The database's answer: `refusals` by position in what was asked, from 0."""
 
     revision: int
@@ -64,15 +66,15 @@ class Look:
     refusals: dict[int, str]
 
 
-async def look(
+async def check_candidates(
     connection: "Connection[Record]",
     campaign_ids: Sequence[str],
     user_keys: Sequence[UUID | None],
     session_ids: Sequence[UUID | None],
-) -> Look:
+) -> CandidateCheck:
     """Asks for parallel sequences of campaign, user and session."""
-    rows = await connection.fetch(LOOK, campaign_ids, user_keys, session_ids)
-    return Look(
+    rows = await connection.fetch(CHECK_CANDIDATES, campaign_ids, user_keys, session_ids)
+    return CandidateCheck(
         revision=rows[0]["revision"],
         at=rows[0]["at"],
         refusals={row["no"] - 1: row["reason"] for row in rows if row["no"] is not None},

@@ -8,7 +8,10 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-TAKE = """
+from app.store.catalog_reader import READ_CATALOG_REVISION
+from app.store.connections import rows_affected
+
+TAKE_CAPS = """
 WITH opened AS (
     SELECT c.id AS campaign_id, c.timezone, w."window", w.impressions AS cap,
            window_start(w."window", adserver_clock(), c.timezone) AS window_start
@@ -53,7 +56,7 @@ Every row has the catalog's revision and the database's clock.
 The windows are computed for each campaign and not for each ad. Without OFFSET 0, `window_start` would be put in the
 place of the column of that name, and `window_end` is not inlined when its argument is that long: ten times slower."""
 
-GIVE_BACK = """
+GIVE_BACK_CAPS = """
 UPDATE frequency_caps f SET count = f.count - (coalesce(short.ads, a.taken) - a.paid)
 FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[], $5::integer[])
     WITH ORDINALITY AS a (campaign_id, user_key, session_id, taken, paid, no)
@@ -70,11 +73,21 @@ WHERE f.campaign_id = a.campaign_id AND f."window" = w."window"
 
 No lock is waited for: the transaction has held these rows since it took them."""
 
-REVISION = "SELECT revision FROM catalog"
-"""The catalog's revision: caps are given back by the same definitions that they were taken by, or not at all."""
+DELETE_EXPIRED_COUNTS = """
+DELETE FROM frequency_caps WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM frequency_caps
+    WHERE ctid >= $1 AND ctid < $2 AND expires_at < adserver_clock() - interval '10 minutes'
+    FOR UPDATE SKIP LOCKED))
+"""
+"""Removes the counts in a range of pages whose window is over, and was when any transaction that runs now began: to
+one that is older than that, the count would seem never to have been. No index is kept for this, as each user's every
+new window would pay for it."""
+
+COUNT_CAPS_PAGES = "SELECT pg_relation_size('frequency_caps') / current_setting('block_size')::int"
+"""How many pages the counts fill."""
 
 
-class Count(NamedTuple):
+class CapIncrement(NamedTuple):
     """The ads of one campaign to be counted for one user, in the order of the statement's parameters."""
 
     campaign_id: str
@@ -83,7 +96,7 @@ class Count(NamedTuple):
     ads: int = 1
 
 
-class Short(NamedTuple):
+class CapShortfall(NamedTuple):
     """A window with too little room: the position of what was asked, from 0, and how many ads it counted."""
 
     position: int
@@ -92,23 +105,23 @@ class Short(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class TakeResult:
     """What became of a group's counts: where nothing is `short`, all windows counted all ads."""
 
     revision: int
     at: datetime
-    short: list[Short]
+    short: list[CapShortfall]
 
 
-async def take(connection: "Connection[Record]", counts: Sequence[Count]) -> Taken:
+async def take(connection: "Connection[Record]", counts: Sequence[CapIncrement]) -> TakeResult:
     """Counts ads in all cap windows of their campaigns; no user may occur twice with the same campaign."""
-    rows = await connection.fetch(TAKE, *zip(*counts, strict=True))
-    short = [Short(row["no"] - 1, row["window"], row["ads"]) for row in rows if row["no"] is not None]
-    return Taken(rows[0]["revision"], rows[0]["at"], short)
+    rows = await connection.fetch(TAKE_CAPS, *zip(*counts, strict=True))
+    short = [CapShortfall(row["no"] - 1, row["window"], row["ads"]) for row in rows if row["no"] is not None]
+    return TakeResult(rows[0]["revision"], rows[0]["at"], short)
 
 
 async def give_back(
-    connection: "Connection[Record]", counts: Sequence[Count], paid: Sequence[int], short: Sequence[Short]
+    connection: "Connection[Record]", counts: Sequence[CapIncrement], paid: Sequence[int], short: Sequence[CapShortfall]
 ) -> int:
     """Takes the counts back, except for the number of ads `paid` of each; returns the catalog's revision in use.
 
@@ -116,9 +129,20 @@ async def give_back(
     """
     campaign_ids, user_keys, session_ids, taken = zip(*counts, strict=True)
     await connection.execute(
-        GIVE_BACK,
+        GIVE_BACK_CAPS,
         *(campaign_ids, user_keys, session_ids, taken, paid),
         *([position + 1 for position, _, _ in short], [window for _, window, _ in short], [ads for _, _, ads in short]),
     )
-    revision: int = await connection.fetchval(REVISION)
+    revision: int = await connection.fetchval(READ_CATALOG_REVISION)
     return revision
+
+
+async def count_pages(connection: "Connection[Record]") -> int:
+    """The size of the counts in pages."""
+    pages: int = await connection.fetchval(COUNT_CAPS_PAGES)
+    return pages
+
+
+async def delete_expired_counts(connection: "Connection[Record]", first_page: int, end_page: int) -> int:
+    """Removes expired counts from a range of pages; returns how many."""
+    return rows_affected(await connection.execute(DELETE_EXPIRED_COUNTS, (first_page, 0), (end_page, 0)))

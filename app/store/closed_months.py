@@ -6,15 +6,15 @@ from datetime import date, datetime
 
 from asyncpg import Connection, Record
 
-CLOSE_ALONE = "LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE"
+LOCK_CLOSING_EXCLUSIVE = "LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE"
 """Waits until no correction or closing is under way, and makes the next ones wait for this transaction.
 
 Not an advisory lock, which everybody who may read could take and keep."""
 
-KEEP_OPEN = "LOCK TABLE ledger_corrections IN ROW EXCLUSIVE MODE"
+LOCK_CLOSING_SHARED = "LOCK TABLE ledger_corrections IN ROW EXCLUSIVE MODE"
 """Waits for a month that is being closed; no other is before this transaction ends."""
 
-LOOK = """
+READ_MONTH_STATUS = """
 SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends, adserver_clock() >= ends + interval '2 minutes' AS over,
        (SELECT count(*) FROM holds WHERE served_on < ends AT TIME ZONE 'UTC') AS open_holds,
        (SELECT max(month) FROM closed_months) AS last_closed,
@@ -25,13 +25,15 @@ FROM (SELECT ($1::date + interval '1 month') AT TIME ZONE 'UTC' AS ends) AS mont
 """
 """What stands against closing a month. It is over when no transaction can still carry its date, see maintenance."""
 
-FIND = "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM closed_months ORDER BY month"
+READ_CLOSED_MONTHS = (
+    "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM closed_months ORDER BY month"
+)
 """Every closed month."""
 
-MAKE_PARTITION = "SELECT make_ledger_partition($1)"
+MAKE_PARTITION_FOR_MONTH = "SELECT make_ledger_partition($1)"
 """Makes the month's partition if it had no entry."""
 
-OPEN_PARTITIONS = """
+FIND_OPEN_PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
     AND right(c.relname, 6) <= to_char($1::date, 'YYYYMM')
@@ -46,7 +48,7 @@ FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('closed')
 """
 """Waits for whoever is booking in the month, and lets nobody else, from then on; readers go on."""
 
-BLOCK = """
+HASH_CHUNK = """
 SELECT count(*) AS entries, max(entry_id) AS last_entry, sha256(convert_to(coalesce(string_agg(jsonb_build_array(
     entry_id, extract(epoch FROM booked_at), kind, campaign_id, request_key, slot, amount, currency,
     extract(epoch FROM hour_start), extract(epoch FROM day_start), reason)::text, E'\\n' ORDER BY entry_id), ''),
@@ -57,10 +59,10 @@ FROM (
 """
 """The hash of the next so many entries of a month, in the order of their ids, each as a JSON array of its columns."""
 
-COUNT = "SELECT count(*) FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2"
+COUNT_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2"
 """How many entries a month has: what progress is measured by."""
 
-CLOSE = """
+CLOSE_MONTH = """
 INSERT INTO closed_months (month, closed_at, closed_by, entries, previous_hash, hash)
 VALUES ($1, adserver_clock(), session_user, $2, $3, $4)
 """
@@ -68,7 +70,7 @@ VALUES ($1, adserver_clock(), session_user, $2, $3, $4)
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacles:
+class MonthStatus:
     """What stands against closing a month."""
 
     begins: datetime
@@ -93,7 +95,7 @@ class ClosedMonth:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class HashedChunk:
     """Some entries of a month, and their hash."""
 
     entries: int
@@ -101,54 +103,54 @@ class Block:
     digest: bytes
 
 
-async def close_alone(connection: "Connection[Record]") -> None:
+async def lock_closing_exclusive(connection: "Connection[Record]") -> None:
     """From here to the end of the transaction nobody else closes a month, or corrects the ledger at whatever date."""
-    await connection.execute(CLOSE_ALONE)
+    await connection.execute(LOCK_CLOSING_EXCLUSIVE)
 
 
-async def keep_open(connection: "Connection[Record]") -> None:
+async def lock_closing_shared(connection: "Connection[Record]") -> None:
     """From here to the end of the transaction no month is closed."""
-    await connection.execute(KEEP_OPEN)
+    await connection.execute(LOCK_CLOSING_SHARED)
 
 
-async def look(connection: "Connection[Record]", month: date) -> Obstacles:
+async def read_month_status(connection: "Connection[Record]", month: date) -> MonthStatus:
     """What the database says about closing this month."""
-    row = await connection.fetchrow(LOOK, month)
+    row = await connection.fetchrow(READ_MONTH_STATUS, month)
     if row is None:
         raise AssertionError("the query returns one row")
-    return Obstacles(**row)
+    return MonthStatus(**row)
 
 
-async def closed_months(connection: "Connection[Record]") -> Sequence[ClosedMonth]:
+async def read_closed_months(connection: "Connection[Record]") -> Sequence[ClosedMonth]:
     """Every closed month, the first one first."""
-    return [ClosedMonth(**row) for row in await connection.fetch(FIND)]
+    return [ClosedMonth(**row) for row in await connection.fetch(READ_CLOSED_MONTHS)]
 
 
 async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
     """Lets no entry into the month, nor before it, once this transaction is committed. Only the owner may."""
-    await connection.execute(MAKE_PARTITION, month)
-    for row in await connection.fetch(OPEN_PARTITIONS, month):
+    await connection.execute(MAKE_PARTITION_FOR_MONTH, month)
+    for row in await connection.fetch(FIND_OPEN_PARTITIONS, month):
         await connection.execute(REFUSE_ENTRIES.format(partition=row["relname"]))
 
 
-async def count(connection: "Connection[Record]", begins: datetime, ends: datetime) -> int:
+async def count_entries(connection: "Connection[Record]", begins: datetime, ends: datetime) -> int:
     """The number of entries between."""
-    entries: int = await connection.fetchval(COUNT, begins, ends)
+    entries: int = await connection.fetchval(COUNT_ENTRIES, begins, ends)
     return entries
 
 
-async def block(
+async def hash_chunk(
     connection: "Connection[Record]", begins: datetime, ends: datetime, after_entry: int, limit: int
-) -> Block:
+) -> HashedChunk:
     """The next entries after that one."""
-    row = await connection.fetchrow(BLOCK, begins, ends, after_entry, limit)
+    row = await connection.fetchrow(HASH_CHUNK, begins, ends, after_entry, limit)
     if row is None:
         raise AssertionError("an aggregate returns one row")
-    return Block(**row)
+    return HashedChunk(**row)
 
 
-async def close(
+async def close_month(
     connection: "Connection[Record]", month: date, entries: int, previous_hash: bytes, month_hash: bytes
 ) -> None:
     """Keeps the month's hash."""
-    await connection.execute(CLOSE, month, entries, previous_hash, month_hash)
+    await connection.execute(CLOSE_MONTH, month, entries, previous_hash, month_hash)

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import StoreUnavailable
-from app.store.url_parameters import DatabaseUrl, read_url
-from app.store.urls import each_host, of_database, without_password
+from app.store.database_url import hide_password, split_hosts, with_database
+from app.store.database_url_parameters import DatabaseUrl, parse_url
 
 UNAVAILABLE = (
     OSError,
@@ -52,7 +52,7 @@ DIALECT = "postgresql+asyncpg://"
 
 CONNECT_TIMEOUT_S = 5
 
-NOT_TO_BE_HAD = (
+CONNECT_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -65,7 +65,7 @@ NOT_TO_BE_HAD = (
 SILENCE_S = 1.0
 """Postgres ends a statement when its time is over; if it has not said so this much later, it is gone."""
 
-CLOSE_S = 3.0
+CLOSE_TIMEOUT_S = 3.0
 """How long saying goodbye may take."""
 
 OTHERS_STATEMENT_S = 30
@@ -75,8 +75,14 @@ KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp
 """By which Postgres finds out within a minute that a server is gone; Linux would take two hours."""
 
 
-READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean"
+CHECK_READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean"
 """Whether the other end is a standby, or is told to be like one."""
+
+DISABLE_TIMEOUTS = """
+SELECT set_config('statement_timeout', '0', true), set_config('transaction_timeout', '0', true),
+       set_config('work_mem', '128MB', true)
+"""
+"""For this transaction: a proof over a big ledger takes minutes, and sorts much. It only reads."""
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -86,8 +92,18 @@ def is_lost_connection(error: BaseException) -> bool:
 
 async def is_read_only(connection: "Connection[Record]") -> bool:
     """Whether nothing can be written there."""
-    read_only: bool = await connection.fetchval(READ_ONLY)
+    read_only: bool = await connection.fetchval(CHECK_READ_ONLY)
     return read_only
+
+
+async def disable_timeouts(connection: "Connection[Record]") -> None:
+    """Lets the transaction that is open run for as long as it takes."""
+    await connection.execute(DISABLE_TIMEOUTS)
+
+
+def rows_affected(status: str) -> int:
+    """The number of rows in the driver's word for what a statement did: `DELETE 5`."""
+    return int(status.rpartition(" ")[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,7 @@ def serving_url(url: str, serving_database: str) -> str:
     """The URL of serving connections: the one of the others, unless a pooler has a database's name for them alone."""
     if not serving_database:
         return url
-    return of_database(url, serving_database)
+    return with_database(url, serving_database)
 
 
 def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
@@ -139,22 +155,22 @@ async def open_connection(dsn: str, **arguments: Any) -> "Connection[Record]":
     The driver would give all of them that time together, and a host that does not answer would leave the others none.
     Raises InvalidUrl for a URL that says what cannot be obeyed.
     """
-    url = read_url(dsn)
-    arguments = {"timeout": CONNECT_TIMEOUT_S, **arguments, **_asked_for(url)}
+    url = parse_url(dsn)
+    arguments = {"timeout": CONNECT_TIMEOUT_S, **arguments, **_driver_arguments(url)}
     if url.application_name is not None:
         # The driver prefers its arguments to what the URL says.
         arguments["server_settings"] = {
             **arguments.get("server_settings", {}),
             "application_name": url.application_name,
         }
-    *others, last = each_host(url.driver_url)
+    *others, last = split_hosts(url.driver_url)
     for one in others:
-        with suppress(*NOT_TO_BE_HAD):
+        with suppress(*CONNECT_ERRORS):
             return await asyncpg.connect(one, **arguments)
     return await asyncpg.connect(last, **arguments)
 
 
-def _asked_for(url: DatabaseUrl) -> dict[str, Any]:
+def _driver_arguments(url: DatabaseUrl) -> dict[str, Any]:
     """Arguments of the driver for what it does not read in a URL."""
     arguments: dict[str, Any] = {}
     if url.connect_timeout_s is not None:
@@ -171,9 +187,9 @@ async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
     """One connection, for a command; raises StoreUnavailable, naming the server, if there is none to be had."""
     try:
         connection = await open_connection(url)
-    except NOT_TO_BE_HAD as error:
+    except CONNECT_ERRORS as error:
         reason = str(error) or type(error).__name__
-        raise StoreUnavailable(f"cannot connect to {without_password(url)}: {reason}") from error
+        raise StoreUnavailable(f"cannot connect to {hide_password(url)}: {reason}") from error
     try:
         yield connection
     finally:
@@ -189,7 +205,7 @@ class Store:
         *,
         serving_database: str = "",
         serving_connections: int,
-        other_connections: int,
+        general_connections: int,
         timeouts: Timeouts,
     ) -> None:
         serving = {
@@ -213,7 +229,7 @@ class Store:
         self._serving = _engine(
             serving_url(url, serving_database), serving_connections, serving, timeouts.statement_ms / 1000
         )
-        self._others = _engine(url, other_connections, others, OTHERS_STATEMENT_S)
+        self._others = _engine(url, general_connections, others, OTHERS_STATEMENT_S)
 
     @asynccontextmanager
     async def serving_connection(self) -> AsyncIterator["Connection[Record]"]:
@@ -254,6 +270,6 @@ class Store:
     async def close(self) -> None:
         """Closes every connection, politely while Postgres answers."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._serving.dispose()
                 await self._others.dispose()

@@ -13,9 +13,10 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import ALLOWED, LOCK_NEWEST, open_periods
+from app.store.budget_fragments import ALLOWED_BY_BUDGET, LOCK_DUE_BUDGETS
+from app.store.budget_periods import open_periods
 
-END_HOLDS = """
+HOLD_ENDING_STEPS = """
 gone AS (
     DELETE FROM holds h USING ending e WHERE h.ctid = e.place
     RETURNING h.*, e.settles, e.cause
@@ -41,10 +42,10 @@ gone AS (
 
 `writing` is as in `budgets.LOCK`."""
 
-MONEY = "(SELECT json_agg(money)::text FROM money) AS money"
+MOVED_AMOUNTS = "(SELECT json_agg(money)::text FROM money) AS money"
 """What `LOCK_BUDGETS` and `MOVE` are given: text that the server hands on, with exact amounts and times."""
 
-LOCK_BUDGETS = f"""
+LOCK_BUDGETS_FOR_SETTLEMENT = f"""
 WITH due AS MATERIALIZED (
     SELECT DISTINCT campaign_id, period, period_start
     FROM json_to_recordset($1::text::json) AS m (
@@ -53,12 +54,12 @@ WITH due AS MATERIALIZED (
         VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
     ORDER BY campaign_id, period, period_start
 )
-{LOCK_NEWEST}
+{LOCK_DUE_BUDGETS}
 """
 """Locks the budgets that ended holds were held in, or late impressions are charged in, in the order of campaign, period
 and start, and says where the rows lie."""
 
-MOVE = """
+MOVE_HELD_TO_SPENT = """
 WITH ended AS MATERIALIZED (
     SELECT campaign_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(unseen) AS unseen
     FROM json_to_recordset($1::text::json) AS m (campaign_id varchar, hour_start timestamptz, day_start timestamptz,
@@ -78,7 +79,7 @@ WHERE t.ctid = budget.place
 """
 """Moves the money of ended holds out of what the locked budgets hold, and into what they have spent if it settles."""
 
-COUNT_BEACONS = f"""
+RECORD_BEACONS = f"""
 WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[], $5::text[], $6::smallint[])
         WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, no)
@@ -91,7 +92,7 @@ WITH beacon AS MATERIALIZED (
     FROM holds h JOIN verdict v USING (request_key, slot, served_on)
     ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
-), {END_HOLDS}, first AS (
+), {HOLD_ENDING_STEPS}, first AS (
     INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
     SELECT DISTINCT ON (request_key, slot, served_on, event)
            request_key, slot, served_on, event, campaign_id, adserver_clock(), error_code
@@ -110,7 +111,7 @@ SELECT (SELECT count(*) FROM first) AS first,
        (SELECT count(*) FROM gone WHERE NOT settles) AS released,
        (SELECT array_agg(u.no ORDER BY u.no) FROM unheld u JOIN campaigns c ON c.id = u.campaign_id
         WHERE c.late_impressions = 'charge') AS may_be_late,
-       {MONEY}
+       {MOVED_AMOUNTS}
 """
 """Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
 
@@ -118,22 +119,24 @@ Of an impression and an error for one serve in one group, the first counts. Aski
 holds' locks come before the inserts. Returns how many were the first of their kind, and how many holds were settled and
 released; which impressions found no hold and may be charged late; and the money of the ended holds."""
 
-RELEASE_EXPIRED = f"""
+RELEASE_EXPIRED_HOLDS = f"""
 WITH ending AS MATERIALIZED (
     SELECT ctid AS place, false AS settles, 'expiry' AS cause
     FROM holds WHERE expires_at <= adserver_clock() AND ($2::varchar IS NULL OR campaign_id = $2)
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED
-), {END_HOLDS}
-SELECT (SELECT count(*) FROM gone) AS holds, {MONEY}
+), {HOLD_ENDING_STEPS}
+SELECT (SELECT count(*) FROM gone) AS holds, {MOVED_AMOUNTS}
 """
 """The sweeper: releases holds whose impression never came, of one campaign or for NULL of all, oldest first. Any number
 may run at once, because a hold that somebody else is ending is passed over, not waited for."""
 
-EXPIRED_CAMPAIGNS = "SELECT DISTINCT campaign_id FROM holds WHERE expires_at <= adserver_clock() ORDER BY 1"
+FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS = (
+    "SELECT DISTINCT campaign_id FROM holds WHERE expires_at <= adserver_clock() ORDER BY 1"
+)
 """Whose holds the sweeper has to release."""
 
-LOCK_LATE = """
+LOCK_LATE_IMPRESSIONS = """
 WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[]) WITH ORDINALITY AS b (request_key, slot, served_on, no)
 ), late AS MATERIALIZED (
@@ -155,7 +158,7 @@ periods: what `LOCK_BUDGETS` and `CHARGE_LATE` are given, or NULL for none.
 
 `writing` is as in `budgets.LOCK`."""
 
-CHARGE_LATE = f"""
+CHARGE_LATE_IMPRESSIONS = f"""
 WITH late AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::text::json) AS l (
         request_key uuid, slot smallint, served_on date, campaign_id varchar, price numeric, currency varchar,
@@ -169,7 +172,7 @@ WITH late AS MATERIALIZED (
            min(allowed.impressions - t.impressions) AS ads
     FROM (SELECT DISTINCT campaign_id FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
     LEFT JOIN budget t USING (campaign_id, period)
-    {ALLOWED}
+    {ALLOWED_BY_BUDGET}
     GROUP BY b.campaign_id
 ), wanted AS (
     SELECT late.*, sum(price) OVER ordered AS running, row_number() OVER ordered AS nth
@@ -211,7 +214,7 @@ class Beacon(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class RecordedBeacons:
     """What became of a group of beacons."""
 
     first: int
@@ -222,11 +225,11 @@ class Counted:
     """Impressions that found no hold, of campaigns that charge late ones: positions in the group, from 0."""
 
 
-async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Counted:
+async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> RecordedBeacons:
     """Records the group, and settles and releases its holds, in one transaction."""
     async with connection.transaction():
         (row,) = await connection.fetch(
-            COUNT_BEACONS,
+            RECORD_BEACONS,
             [beacon.request_key for beacon in beacons],
             [beacon.slot for beacon in beacons],
             [beacon.served_on for beacon in beacons],
@@ -234,8 +237,8 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
             [beacon.event for beacon in beacons],
             [beacon.error_code for beacon in beacons],
         )
-        await _move(connection, row["money"])
-    return Counted(
+        await _move_held_to_spent(connection, row["money"])
+    return RecordedBeacons(
         first=row["first"],
         settled=row["settled"],
         released=row["released"],
@@ -243,7 +246,7 @@ async def count_beacons(connection: "Connection[Record]", beacons: Sequence[Beac
     )
 
 
-async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
+async def charge_late_impressions(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
     """Charges what may be charged of these late impressions, in one transaction; returns how many were.
 
     The same transaction opens the periods, because in the next one they may be over.
@@ -251,41 +254,41 @@ async def charge_late(connection: "Connection[Record]", beacons: Sequence[Beacon
     async with connection.transaction():
         await open_periods(connection, sorted({beacon.campaign_id for beacon in beacons}))
         late = await connection.fetchval(
-            LOCK_LATE,
+            LOCK_LATE_IMPRESSIONS,
             [beacon.request_key for beacon in beacons],
             [beacon.slot for beacon in beacons],
             [beacon.served_on for beacon in beacons],
         )
         if late is None:
             return 0
-        charged: int = await connection.fetchval(CHARGE_LATE, late, await _lock_budgets(connection, late))
+        charged: int = await connection.fetchval(CHARGE_LATE_IMPRESSIONS, late, await _lock_budgets(connection, late))
     return charged
 
 
-async def release_expired(connection: "Connection[Record]", limit: int, campaign_id: str | None = None) -> int:
+async def release_expired_holds(connection: "Connection[Record]", limit: int, campaign_id: str | None = None) -> int:
     """Releases at most `limit` expired holds, of this campaign or of all; returns how many.
 
     Raises CheckViolationError, with nothing released, if a budget holds less than what is to be released of it.
     """
     async with connection.transaction():
-        (row,) = await connection.fetch(RELEASE_EXPIRED, limit, campaign_id)
-        await _move(connection, row["money"])
+        (row,) = await connection.fetch(RELEASE_EXPIRED_HOLDS, limit, campaign_id)
+        await _move_held_to_spent(connection, row["money"])
     holds: int = row["holds"]
     return holds
 
 
-async def expired_campaigns(connection: "Connection[Record]") -> list[str]:
+async def find_campaigns_with_expired_holds(connection: "Connection[Record]") -> list[str]:
     """The campaigns that have expired holds."""
-    return [row["campaign_id"] for row in await connection.fetch(EXPIRED_CAMPAIGNS)]
+    return [row["campaign_id"] for row in await connection.fetch(FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS)]
 
 
-async def _move(connection: "Connection[Record]", money: str | None) -> None:
+async def _move_held_to_spent(connection: "Connection[Record]", money: str | None) -> None:
     """Has the budgets follow the holds that ended, if any did."""
     if money is None:
         return
-    await connection.execute(MOVE, money, await _lock_budgets(connection, money))
+    await connection.execute(MOVE_HELD_TO_SPENT, money, await _lock_budgets(connection, money))
 
 
 async def _lock_budgets(connection: "Connection[Record]", money: str) -> list[object]:
     """Where the rows lie that money goes to or comes from."""
-    return [row["place"] for row in await connection.fetch(LOCK_BUDGETS, money)]
+    return [row["place"] for row in await connection.fetch(LOCK_BUDGETS_FOR_SETTLEMENT, money)]

@@ -4,19 +4,13 @@ from dataclasses import dataclass
 
 from asyncpg import Connection, Record
 
-TAKE_TIME = """
-SELECT set_config('statement_timeout', '0', true), set_config('transaction_timeout', '0', true),
-       set_config('work_mem', '128MB', true)
-"""
-"""For this transaction: a proof over a big ledger takes minutes, and sorts much. It only reads."""
-
-BOOKS = """
+READ_RECONCILIATION = """
 SELECT campaign_id, subject, expected, actual, explanation FROM finance.reconciliation
 WHERE rule = $1 ORDER BY campaign_id, subject LIMIT $2
 """
 """The disagreements that finance sees too, for one rule."""
 
-CAPS = """
+FIND_WRONG_CAP_COUNTS = """
 WITH served AS (
     SELECT a.campaign_id, c.timezone, w."window",
            CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
@@ -57,7 +51,7 @@ ORDER BY 1, 2 LIMIT $1
 has counted only the serves since then, and of a long window retention may have dropped serves that were counted."""
 
 
-SLOTS = """
+FIND_SLOT_GAPS = """
 SELECT a.campaign_id, 'request ' || a.request_key AS subject, a.slot - 1 AS expected, 'none' AS actual,
        'a pod has a hole: a serve of the request is missing' AS explanation
 FROM ad_serves a
@@ -69,7 +63,7 @@ ORDER BY 1, 2 LIMIT $1
 """
 """I3: the Ads of an answer are numbered without holes, so each slot but the first has the one before it."""
 
-QUICK = """
+COUNT_WRONG_BUDGETS = """
 SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
 WHERE t.spent + t.held > t."limit" OR t.impressions > t.impressions_limit
     OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
@@ -101,16 +95,15 @@ RULES = {
 """What is checked, in this order; the numbers are those of the design's invariants."""
 
 
-async def take_time(connection: "Connection[Record]") -> None:
-    """Lets the transaction that is open run for as long as it takes."""
-    await connection.execute(TAKE_TIME)
-
-
-async def disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
+async def find_disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
     """At most `limit` disagreements with one of RULES."""
-    rows = await connection.fetch(CAPS, limit) if rule == "I5" else await connection.fetch(BOOKS, rule, limit)
+    rows = (
+        await connection.fetch(FIND_WRONG_CAP_COUNTS, limit)
+        if rule == "I5"
+        else await connection.fetch(READ_RECONCILIATION, rule, limit)
+    )
     if rule == "I3":
-        rows += await connection.fetch(SLOTS, limit - len(rows))
+        rows += await connection.fetch(FIND_SLOT_GAPS, limit - len(rows))
     return [
         Disagreement(
             rule, row["campaign_id"], row["subject"], str(row["expected"]), str(row["actual"]), row["explanation"]
@@ -119,7 +112,7 @@ async def disagreements(connection: "Connection[Record]", rule: str, limit: int)
     ]
 
 
-async def quick_disagreements(connection: "Connection[Record]") -> int:
+async def count_wrong_budgets(connection: "Connection[Record]") -> int:
     """How many budget periods are wrong as far as a quick look shows: for an alert, not for a proof."""
-    count: int = await connection.fetchval(QUICK)
+    count: int = await connection.fetchval(COUNT_WRONG_BUDGETS)
     return count

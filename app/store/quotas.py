@@ -4,10 +4,10 @@ from asyncpg import Connection, Record
 
 from app.store.connections import Store
 
-OPEN = "INSERT INTO quotas (name, tokens, refilled_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING"
+CREATE_QUOTA = "INSERT INTO quotas (name, tokens, refilled_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING"
 """Makes a bucket, full."""
 
-LEASE = """
+LEASE_TOKENS = """
 WITH filled AS MATERIALIZED (
     SELECT name, least($3, tokens + $2 * extract(epoch FROM greatest(now() - refilled_at, interval '0'))) - $5 AS tokens
     FROM quotas WHERE name = $1 FOR UPDATE
@@ -28,10 +28,10 @@ async def lease(
 ) -> tuple[int, float]:
     """Tokens granted, and what is left in the bucket; that is below 0 while more is owed than there was."""
     while True:
-        row = await connection.fetchrow(LEASE, name, rate_per_s, capacity, want, owed)
+        row = await connection.fetchrow(LEASE_TOKENS, name, rate_per_s, capacity, want, owed)
         if row is not None:
             return row["granted"], row["level"]
-        await connection.execute(OPEN, name, capacity)
+        await connection.execute(CREATE_QUOTA, name, capacity)
 
 
 class Quotas:

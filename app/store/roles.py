@@ -5,10 +5,10 @@ from asyncpg import Connection, Record
 APP = "adserver_app"
 FINANCE = "adserver_finance"
 
-LET_IN = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
+FORMAT_LOGIN_GRANT = "SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)"
 """The statement that lets a role log in, quoted by Postgres, because DDL takes no parameters."""
 
 
-async def let_in(connection: "Connection[Record]", role: str, password: str) -> None:
+async def grant_login(connection: "Connection[Record]", role: str, password: str) -> None:
     """Lets a role log in with a password."""
-    await connection.execute(await connection.fetchval(LET_IN, role, password))
+    await connection.execute(await connection.fetchval(FORMAT_LOGIN_GRANT, role, password))

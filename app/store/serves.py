@@ -7,6 +7,8 @@ from uuid import UUID
 
 from asyncpg import Connection, Record, UniqueViolationError
 
+from app.store.connections import rows_affected
+
 FIND_SERVES = """
 SELECT s.request_key, s.slot, s.served_at, s.campaign_id, s.creative_id, s.upstream_id, s.fingerprint, d.document
 FROM ad_serves s LEFT JOIN served_documents d USING (request_key, slot, served_on)
@@ -17,7 +19,7 @@ ORDER BY s.request_key, s.slot
 """
 """The serves of these requests in the last 24 hours: a request asked again gets its first answer."""
 
-KEEP_DOCUMENTS = """
+STORE_DOCUMENTS = """
 INSERT INTO served_documents (request_key, slot, served_on, document)
 SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, document
 FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS d (request_key, slot, document)
@@ -25,7 +27,7 @@ ORDER BY request_key, slot
 """
 """Keeps the upstreams' documents of requests that may be asked again."""
 
-CLAIM_MIDNIGHT = """
+CLAIM_MIDNIGHT_REQUESTS = """
 INSERT INTO midnight_requests (request_key, claimed_at)
 SELECT request_key, adserver_clock() FROM unnest($1::uuid[]) AS r (request_key) ORDER BY request_key
 ON CONFLICT (request_key) DO UPDATE SET claimed_at = excluded.claimed_at
@@ -34,6 +36,13 @@ RETURNING request_key
 """
 """Makes a request unique over both sides of midnight UTC, which the day partitions of ad_serves cannot; a claim lasts
 as long as an answer does, a day. Returns those that were claimed."""
+
+DELETE_MIDNIGHT_REQUESTS = """
+DELETE FROM midnight_requests WHERE request_key IN (
+    SELECT request_key FROM midnight_requests WHERE claimed_at < adserver_clock() - interval '2 days'
+    ORDER BY request_key LIMIT $1)
+"""
+"""Removes the claims of requests that can no longer be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +69,18 @@ async def find_serves(connection: "Connection[Record]", request_keys: Sequence[U
     return found
 
 
-async def keep_documents(connection: "Connection[Record]", documents: Sequence[tuple[UUID, int, bytes]]) -> None:
+async def store_documents(connection: "Connection[Record]", documents: Sequence[tuple[UUID, int, bytes]]) -> None:
     """Stores (request key, slot, document) for each."""
     keys, slots, bodies = zip(*documents, strict=True)
-    await connection.execute(KEEP_DOCUMENTS, keys, slots, bodies)
+    await connection.execute(STORE_DOCUMENTS, keys, slots, bodies)
 
 
-async def claim_midnight(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> None:
+async def claim_midnight_requests(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> None:
     """Claims these requests; raises asyncpg's UniqueViolationError if one was claimed on the other side."""
-    if len(await connection.fetch(CLAIM_MIDNIGHT, request_keys)) < len(request_keys):
+    if len(await connection.fetch(CLAIM_MIDNIGHT_REQUESTS, request_keys)) < len(request_keys):
         raise UniqueViolationError("a request was claimed on the other side of midnight")
+
+
+async def delete_midnight_requests(connection: "Connection[Record]", limit: int) -> int:
+    """Removes at most so many old claims; returns how many."""
+    return rows_affected(await connection.execute(DELETE_MIDNIGHT_REQUESTS, limit))

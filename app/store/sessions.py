@@ -7,7 +7,9 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-CREATE = """
+from app.store.connections import rows_affected
+
+CREATE_SESSION = """
 INSERT INTO sessions (id, user_key, publisher_id, correlator, created_at, expires_at)
 SELECT $1, $2, $3, $4, adserver_clock(), adserver_clock() + make_interval(secs => $5)
 WHERE pg_stat_get_live_tuples('sessions'::regclass) < $6
@@ -16,22 +18,22 @@ RETURNING *
 """Creates a session that lasts so many seconds, unless there are too many rows. Postgres' statistics know how many
 about a second later, and without counting them ("The Cumulative Statistics System" in its manual)."""
 
-FIND = "SELECT *, expires_at <= adserver_clock() AS expired FROM sessions WHERE id = $1"
+FIND_SESSION = "SELECT *, expires_at <= adserver_clock() AS expired FROM sessions WHERE id = $1"
 """One session, whether it runs or not."""
 
-END = """
+END_SESSION = """
 UPDATE sessions SET ended_at = adserver_clock()
 WHERE id = $1 AND ended_at IS NULL AND expires_at > adserver_clock() RETURNING *
 """
 """Ends a session that runs."""
 
-LOCK = """
+LOCK_SESSIONS = """
 SELECT *, ended_at IS NOT NULL OR expires_at <= adserver_clock() AS over
 FROM sessions WHERE id = ANY ($1) ORDER BY id FOR UPDATE
 """
 """Locks the sessions of a group, in id order: the first locks that a transaction takes."""
 
-MARK_PLAYED = """
+MARK_CREATIVES_PLAYED = """
 UPDATE sessions s SET played = s.played || ARRAY(
     SELECT creative_id FROM unnest(p.creative_ids) AS creative_id WHERE creative_id <> ALL (s.played))
 FROM (SELECT session_id, array_agg(creative_id) AS creative_ids
@@ -41,7 +43,7 @@ WHERE s.id = p.session_id AND NOT s.played @> p.creative_ids
 """Adds the creatives that were served to what their sessions have played, each once: a session that has seen them all
 is served them again all day."""
 
-SWEEP = """
+DELETE_EXPIRED_SESSIONS = """
 DELETE FROM sessions WHERE id IN (
     SELECT id FROM sessions WHERE expires_at < adserver_clock() - interval '1 hour'
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
@@ -86,35 +88,34 @@ async def create(
     sessions_max: int,
 ) -> SessionRow | None:
     """Creates the session and returns it; None if there are `sessions_max` already."""
-    row = await connection.fetchrow(CREATE, session_id, user_key, publisher_id, correlator, ttl_s, sessions_max)
+    row = await connection.fetchrow(CREATE_SESSION, session_id, user_key, publisher_id, correlator, ttl_s, sessions_max)
     return None if row is None else _session(row, over=False)
 
 
 async def find(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """The session, running or over; None if there is none."""
-    row = await connection.fetchrow(FIND, session_id)
+    row = await connection.fetchrow(FIND_SESSION, session_id)
     return None if row is None else _session(row, over=row["expired"] or row["ended_at"] is not None)
 
 
 async def end(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """Ends the session; None if none with this id was running."""
-    row = await connection.fetchrow(END, session_id)
+    row = await connection.fetchrow(END_SESSION, session_id)
     return None if row is None else _session(row, over=True)
 
 
 async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) -> dict[UUID, SessionRow]:
     """Locks these sessions until the transaction ends; ids that do not exist are left out."""
-    rows = await connection.fetch(LOCK, session_ids)
+    rows = await connection.fetch(LOCK_SESSIONS, session_ids)
     return {row["id"]: _session(row, over=row["over"]) for row in rows}
 
 
 async def mark_played(connection: "Connection[Record]", played: Sequence[tuple[UUID, str]]) -> None:
     """Remembers (session, creative) for each."""
     session_ids, creative_ids = zip(*played, strict=True)
-    await connection.execute(MARK_PLAYED, session_ids, creative_ids)
+    await connection.execute(MARK_CREATIVES_PLAYED, session_ids, creative_ids)
 
 
-async def sweep(connection: "Connection[Record]", limit: int) -> int:
+async def delete_expired(connection: "Connection[Record]", limit: int) -> int:
     """Removes at most `limit` old sessions; returns how many."""
-    status = await connection.execute(SWEEP, limit)
-    return int(status.rpartition(" ")[2])
+    return rows_affected(await connection.execute(DELETE_EXPIRED_SESSIONS, limit))

@@ -17,7 +17,7 @@ from app.campaign_file.fields import first_duplicate, parse_exact_number
 from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
 from app.errors import InvalidRequest
-from app.store.budgets import BudgetStatus
+from app.store.budget_periods import BudgetStatus
 from app.web.admin_token import AdminToken, Handler
 from app.web.bodies import read_body
 from app.web.ports import Figures

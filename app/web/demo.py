@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.errors import InvalidRequest, NotFound
 from app.serving import keys
-from app.store import demo, viewers
+from app.store import demo_content, viewer_history
 from app.store.connections import Store
 from app.web.pages import page
 from app.web.query import read_query
@@ -45,19 +45,19 @@ class Demo:
             user_key = keys.user_key(self._hash_key, user_id)
             request_key = keys.request_key(self._hash_key, request_id)
             body = {
-                "caps": await viewers.counts(connection, user_key, campaigns),
+                "caps": await viewer_history.read_cap_counts(connection, user_key, campaigns),
                 "serves": [
                     asdict(served) | {"price": str(served.price)}
-                    for served in await viewers.serves(connection, request_key, user_key, campaigns)
+                    for served in await viewer_history.read_serves(connection, request_key, user_key, campaigns)
                 ],
-                "beacons": await viewers.beacons(connection, request_key, user_key, campaigns),
+                "beacons": await viewer_history.read_beacons(connection, request_key, user_key, campaigns),
             }
         return Response(orjson.dumps(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def _campaigns(connection: "Connection[Record]") -> list[str]:
     """The demo campaigns. Raises NotFound if there are none."""
-    campaigns = await demo.demo_campaigns(connection)
+    campaigns = await demo_content.find_demo_campaigns(connection)
     if not campaigns:
         raise NotFound("no demo content is loaded")
     return campaigns

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.launch.databases import command_store
-from app.store import catalog
+from app.store import catalog_reader
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.faults.upstream_server import UpstreamServer, answer, inline
@@ -243,5 +243,5 @@ async def test_a_country_that_was_set_up_as_three_letters_before_is_still_met(
     await set_up(of_module.owner, own_campaign("another"))  # the catalog is read again with a new revision
     assert await reason(player, campaign_id="another") is None
     async with command_store(of_module.owner) as store, store.connection() as connection:
-        rows = await catalog.load(connection)
+        rows = await catalog_reader.load(connection)
     assert rows.campaigns["abroad"].targeting.countries == ("fr",)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from app.store.demo import PUBLISHER_ID
+from app.store.demo_content import PUBLISHER_ID
 from tests.acceptance.conftest import Databases
 from tests.campaigns import own_campaign, placement, publisher, set_up
 from tests.launched import Launched, adserver, free_port

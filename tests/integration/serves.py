@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from app.serving.keys import new_request_key
-from app.store import budgets
-from app.store.budgets import Payment
+from app.store import budget_periods, spending
 from app.store.connections import Store, Timeouts
+from app.store.spending import Payment
 
 CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
@@ -23,7 +23,7 @@ def open_store(url: str, *, serving_database: str = "", serving_connections: int
         url,
         serving_database=serving_database,
         serving_connections=serving_connections,
-        other_connections=2,
+        general_connections=2,
         timeouts=timeouts,
     )
 
@@ -34,11 +34,11 @@ async def add_campaigns(store: Store, ids: Sequence[str]) -> None:
         await connection.executemany(CAMPAIGN, [(campaign_id,) for campaign_id in ids])
         await connection.executemany(BUDGET, [(campaign_id,) for campaign_id in ids])
     async with store.connection() as connection:
-        await budgets.open_periods(connection, ids)
+        await budget_periods.open_periods(connection, ids)
 
 
 async def serve_ads(store: Store, campaign_id: str, count: int) -> list[Payment]:
     payments = [Payment(new_request_key(), 0, campaign_id, "creative", None, None, None, None, 0) for _ in range(count)]
     async with store.connection() as connection:
-        assert not (await budgets.spend(connection, payments)).refusals
+        assert not (await spending.spend(connection, payments)).refusals
     return payments

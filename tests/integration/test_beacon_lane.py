@@ -13,9 +13,9 @@ from app.beacons.lane import BeaconLane
 from app.beacons.settlement import Settlement, settle
 from app.domain import Event
 from app.observer import Observer
-from app.store.budgets import Payment
 from app.store.connections import Store
 from app.store.holds import Beacon
+from app.store.spending import Payment
 from tests.integration.serves import add_campaigns, open_store, serve_ads
 from tests.standby import set_standby
 

@@ -11,8 +11,8 @@ from app.beacons.lane import BeaconLane
 from app.domain import Event
 from app.observer import Observer
 from app.serving.tokens import TokenSigner
-from app.store.budgets import Payment
 from app.store.connections import Store
+from app.store.spending import Payment
 from app.web.beacons import GIF, Beacons
 from tests.integration.serves import add_campaigns, open_store, serve_ads
 from tests.web_server import no_client_limits, served

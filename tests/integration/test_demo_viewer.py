@@ -14,10 +14,10 @@ from app.campaign_file.parser import read_draft
 from app.errors import AdServerError
 from app.launch.demo import CAMPAIGN_FILE
 from app.serving.keys import hash_key, user_key
-from app.store import budgets
-from app.store.budgets import Payment
+from app.store import budget_periods
 from app.store.connections import Store
-from app.store.demo import PUBLISHER_ID
+from app.store.demo_content import PUBLISHER_ID
+from app.store.spending import Payment
 from app.web.demo import Demo
 from app.web.problems import on_error
 from tests.integration.accounting.world import beacon, campaign, payment, serve, set_up
@@ -50,7 +50,7 @@ async def watch(store: Store, user_id: str) -> Payment:
     """An ad that the viewer was served and has seen."""
     await set_up(store, campaign("spring", frequency_caps=[{"impressions": 3, "per": "day"}]), campaign("demo"))
     async with store.serving_connection() as connection:
-        await budgets.open_periods(connection, ["spring"])
+        await budget_periods.open_periods(connection, ["spring"])
         [paid] = await serve(connection, [payment("spring", user_key(HASH_KEY, user_id))])
         await settle(connection, [beacon(paid)])
     return paid

@@ -8,9 +8,10 @@ BOOKS = "migrations/versions/0005_the_books.py"
 CLOSING = "migrations/versions/0008_closing.py"
 PERIODS = "migrations/versions/0017_one_row_a_period.py"
 UNITS = "migrations/versions/0024_budgets_in_impressions.py"
-BUDGETS = "app/store/budgets.py"
+BUDGET_FRAGMENTS = "app/store/budget_fragments.py"
 CAPS = "app/store/caps.py"
 HOLDS = "app/store/holds.py"
+SPENDING = "app/store/spending.py"
 TRANSACTION = "app/serving/transaction.py"
 ARRIVALS = "app/serving/group_admission.py"
 TOKENS = "app/serving/tokens.py"
@@ -72,7 +73,7 @@ GUARDS = [
     Guard(
         "I1",
         "the UPDATE's own predicate",
-        BUDGETS,
+        SPENDING,
         """t.spent + t.held + g.units * g.price <= t."limit" AND""",
         "",
         f"{LIMITS_TEST}::test_the_update_refuses_what_was_granted_by_mistake",
@@ -80,7 +81,7 @@ GUARDS = [
     Guard(
         "I1",
         "the UPDATE's own predicate, for units",
-        BUDGETS,
+        SPENDING,
         """ AND t.impressions + g.units <= t.impressions_limit\n""",
         "\n",
         f"{LIMITS_TEST}::test_the_update_refuses_what_was_granted_by_mistake",
@@ -96,7 +97,7 @@ GUARDS = [
     Guard(
         "I1",
         "as many ads are granted as there are units",
-        BUDGETS,
+        BUDGET_FRAGMENTS,
         ", {impressions} - t.impressions)",
         ")",
         f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
@@ -113,7 +114,7 @@ GUARDS = [
     Guard(
         "I1",
         "as many ads are granted as there is room for",
-        BUDGETS,
+        SPENDING,
         "ELSE least(r.wanted, r.ads_by_now)",
         "ELSE r.wanted",
         f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
@@ -121,7 +122,7 @@ GUARDS = [
     Guard(
         "I1",
         "a limit that was lowered counts, whatever the period's row says",
-        BUDGETS,
+        BUDGET_FRAGMENTS,
         """SELECT least(t."limit", b."limit") AS "limit\"""",
         """SELECT t."limit\"""",
         "tests/integration/setup/test_running_campaigns.py"

@@ -29,7 +29,7 @@ async def store(database: str, request: pytest.FixtureRequest) -> AsyncIterator[
     """One of which the parameter's time-outs are short."""
     short = dict.fromkeys(getattr(request, "param", ()), SHORT_MS)
     timeouts = Timeouts(**{"lock_ms": LONG_MS, "statement_ms": LONG_MS, "idle_in_transaction_ms": LONG_MS} | short)
-    store = Store(database, serving_connections=1, other_connections=1, timeouts=timeouts)
+    store = Store(database, serving_connections=1, general_connections=1, timeouts=timeouts)
     yield store
     await store.close()
 

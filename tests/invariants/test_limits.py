@@ -11,8 +11,8 @@ import pytest
 
 from app.embedded import EmbeddedPostgres
 from app.serving.outcomes import NoFill, Served
-from app.store import budgets, caps
-from app.store.budgets import Payment
+from app.store import budget_periods, caps, spending
+from app.store.spending import Payment
 from tests.campaigns import own_campaign, set_up
 from tests.invariants.world import running, somebody_waits
 from tests.players import connected, disagreements
@@ -71,7 +71,7 @@ async def test_a_user_sees_as_many_ads_as_every_cap_allows(database: str) -> Non
 async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
     """The first campaign is full in one window and not in the other: neither count may move."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
-    count = caps.Count("capped", uuid4(), None)
+    count = caps.CapIncrement("capped", uuid4(), None)
     async with connected(database) as connection:
         await caps.take(connection, [count])
         await connection.execute("UPDATE frequency_caps SET count = cap WHERE \"window\" = 'day'")
@@ -84,7 +84,7 @@ async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
 async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted(database: str) -> None:
     """Of four ads wanted, one window counts three and the other four; two are paid for in the end."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
-    count = caps.Count("capped", uuid4(), None, ads=4)
+    count = caps.CapIncrement("capped", uuid4(), None, ads=4)
     async with connected(database) as connection:
         taken = await caps.take(connection, [count])
         assert taken.short == [(0, "day", 3)]
@@ -104,9 +104,9 @@ async def counts(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, 
 async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Spends more than there is, in one group."""
     payments = [Payment(uuid4(), 0, "tight", "tight-15s", None, None, None, None, 0) for _ in range(8)]
-    await budgets.open_periods(connection, ["tight"])
+    await budget_periods.open_periods(connection, ["tight"])
     async with connection.transaction():
-        await budgets.spend(connection, payments)
+        await spending.spend(connection, payments)
 
 
 @pytest.mark.parametrize("limits", [SEVEN, SEVEN_ADS], ids=["money", "units"])
@@ -114,9 +114,9 @@ async def test_the_update_refuses_what_was_granted_by_mistake(
     database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object]
 ) -> None:
     await set_up(database, own_campaign("tight", **limits))
-    monkeypatch.setattr(budgets, "SPEND", without(budgets.SPEND, GRANT, "r.wanted"))
+    monkeypatch.setattr(spending, "SPEND_BUDGETS", without(spending.SPEND_BUDGETS, GRANT, "r.wanted"))
     async with connected(database) as connection:
-        with pytest.raises(budgets.UnchargedError):
+        with pytest.raises(spending.UnchargedError):
             await paying(connection)
 
 
@@ -129,10 +129,10 @@ async def test_the_schema_refuses_what_the_statements_let_through(
     database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object], rule: str
 ) -> None:
     await set_up(database, own_campaign("tight", frequency_caps=CAPS, **limits))
-    spend = without(without(budgets.SPEND, GRANT, "r.wanted"), UPDATE_GUARD)
-    monkeypatch.setattr(budgets, "SPEND", spend)
-    monkeypatch.setattr(caps, "TAKE", without(caps.TAKE, COUNT_GUARD, "f.count + excluded.count"))
-    count = caps.Count("tight", uuid4(), None, ads=2)
+    spend = without(without(spending.SPEND_BUDGETS, GRANT, "r.wanted"), UPDATE_GUARD)
+    monkeypatch.setattr(spending, "SPEND_BUDGETS", spend)
+    monkeypatch.setattr(caps, "TAKE_CAPS", without(caps.TAKE_CAPS, COUNT_GUARD, "f.count + excluded.count"))
+    count = caps.CapIncrement("tight", uuid4(), None, ads=2)
     async with connected(database) as connection:
         with pytest.raises(asyncpg.CheckViolationError, match=rule):
             await paying(connection)

@@ -96,7 +96,7 @@ async def running(
     bounds = replace(LIMITS, **limits)  # type: ignore[arg-type]
     connections = bounds.serve_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
-    store = Store(as_server(url), serving_connections=connections, other_connections=4, timeouts=timeouts)
+    store = Store(as_server(url), serving_connections=connections, general_connections=4, timeouts=timeouts)
     documents = UpstreamDocuments("http://127.0.0.1")
     upstreams = Upstreams(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
     source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)

@@ -11,10 +11,10 @@ from asyncpg import Connection, LockNotAvailableError, Record
 from app.errors import AdServerError
 from app.maintenance import erasure
 from app.maintenance.erasure import ErasedCounts, erase_viewer
-from app.store import budgets, caps, sessions, upkeep
-from app.store.budgets import Payment
+from app.store import caps, partitions, sessions, spending
 from app.store.connections import Store
-from app.store.serves import keep_documents
+from app.store.serves import store_documents
+from app.store.spending import Payment
 from tests.integration.accounting.world import campaign, connected, disagreements, payment, serve, set_clock, set_up
 from tests.invariants.world import somebody_waits
 
@@ -43,13 +43,13 @@ class Viewer:
 
     async def takes(self, connection: "Connection[Record]", campaign_id: str) -> None:
         """Only the first half of being served an ad."""
-        taken = await caps.take(connection, [caps.Count(campaign_id, self.key, self.session_id)])
+        taken = await caps.take(connection, [caps.CapIncrement(campaign_id, self.key, self.session_id)])
         assert not taken.short
 
     async def pays(self, connection: "Connection[Record]", *campaign_ids: str) -> None:
         """The other half."""
         payments = [payment(campaign_id, self.key, self.session_id) for campaign_id in campaign_ids]
-        assert not (await budgets.spend(connection, payments)).refusals
+        assert not (await spending.spend(connection, payments)).refusals
 
     @asynccontextmanager
     async def being_forgotten(self) -> "AsyncIterator[asyncio.Task[ErasedCounts]]":
@@ -82,7 +82,7 @@ async def viewer(store: Store, database: str) -> Viewer:
 async def keep_echo(connection: "Connection[Record]", served: Payment, user_id: str) -> None:
     """Keeps what an upstream sent, with the viewer's id in it, as the server does."""
     document = f"<VAST><Ad id='{user_id}'/></VAST>".encode()
-    await keep_documents(connection, [(served.request_key, served.slot, document)])
+    await store_documents(connection, [(served.request_key, served.slot, document)])
 
 
 ECHOES = "SELECT string_agg(convert_from(document, 'UTF8'), ' ') FROM served_documents"
@@ -224,9 +224,9 @@ async def test_no_serve_moves_to_its_partition_meanwhile(store: Store, viewer: V
         await lock.start()
         await sessions.lock(locking, [viewer.session_id])
         async with viewer.being_forgotten():
-            assert await upkeep.has_misplaced_rows(other)
+            assert await partitions.has_misplaced_rows(other)
             with pytest.raises(LockNotAvailableError):
-                await upkeep.make_partitions(other, 7)
+                await partitions.make_partitions(other, 7)
             await lock.commit()
     assert await viewer.traces() == (0, 0, 0)
     assert await disagreements(viewer.database) == []

@@ -52,9 +52,9 @@ async def test_who_takes_any_advisory_lock_holds_up_no_maintenance(
         assert await app.fetchval("SELECT make_partitions(9)") > 0
         await app.execute("SELECT make_ledger_partition('2031-05-01')")
         async with app.transaction():
-            await closed_months.keep_open(app)
+            await closed_months.lock_closing_shared(app)
         async with owner.transaction():
-            await closed_months.close_alone(owner)
+            await closed_months.lock_closing_exclusive(owner)
 
 
 async def test_partitions_are_made_one_caller_after_the_other(app_database: str, database: str) -> None:
@@ -70,10 +70,10 @@ async def test_a_month_is_closed_while_nobody_corrects(app_database: str, databa
     async with connected(app_database) as app, connected(database) as owner:
         await owner.execute("SET lock_timeout = '100ms'")
         async with app.transaction():
-            await closed_months.keep_open(app)
+            await closed_months.lock_closing_shared(app)
             with pytest.raises(asyncpg.LockNotAvailableError):
                 async with owner.transaction():
-                    await closed_months.close_alone(owner)
+                    await closed_months.lock_closing_exclusive(owner)
 
 
 @pytest.mark.parametrize("ahead_days", ["-1", "367", "100000", "NULL"])

@@ -12,7 +12,7 @@ from app.beacons.settlement import settle, sweep
 from app.errors import StoreUnavailable
 from app.launch.migrate import patiently
 from app.maintenance.tasks import Maintenance
-from app.store import budgets, candidates, holds
+from app.store import candidates, holds, spending
 from app.store.connections import Store
 from tests.integration.accounting.world import (
     PRICE,
@@ -133,9 +133,9 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
 @pytest.mark.parametrize(
     ("statement", "arguments"),
     [
-        pytest.param(budgets.LOCK, [["hot"]], id="serving locks it"),
-        pytest.param(candidates.LOOK, [["hot"], [None], [None]], id="serving looks at it"),
-        pytest.param(holds.LOCK_BUDGETS, [MONEY], id="settling locks it"),
+        pytest.param(spending.LOCK_BUDGETS_FOR_SPEND, [["hot"]], id="serving locks it"),
+        pytest.param(candidates.CHECK_CANDIDATES, [["hot"], [None], [None]], id="serving looks at it"),
+        pytest.param(holds.LOCK_BUDGETS_FOR_SETTLEMENT, [MONEY], id="settling locks it"),
     ],
 )
 async def test_a_budget_is_found_without_reading_the_versions_that_finance_keeps(
@@ -157,7 +157,7 @@ async def test_a_budget_changes_without_reading_those_versions(
         store.serving_connection() as connection,
         connection.transaction(),
     ):
-        (place, another, *_) = await connection.fetch(budgets.LOCK, ["hot"])
+        (place, another, *_) = await connection.fetch(spending.LOCK_BUDGETS_FOR_SPEND, ["hot"])
         # The first change of a session reads the catalog too: the table's constraints and what they call.
         await connection.execute(change, another["place"])
         plan = await explained(connection, change, place["place"])
@@ -177,9 +177,9 @@ async def test_a_late_impression_is_charged_without_reading_those_versions(
         store.serving_connection() as connection,
         connection.transaction(),
     ):
-        money = await connection.fetchval(holds.LOCK_LATE, *asked)
-        places = [row["place"] for row in await connection.fetch(holds.LOCK_BUDGETS, money)]
-        plan = await explained(connection, holds.CHARGE_LATE, money, places)
+        money = await connection.fetchval(holds.LOCK_LATE_IMPRESSIONS, *asked)
+        places = [row["place"] for row in await connection.fetch(holds.LOCK_BUDGETS_FOR_SETTLEMENT, money)]
+        plan = await explained(connection, holds.CHARGE_LATE_IMPRESSIONS, money, places)
     scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "budget_tracking" and "Plans" not in node]
     assert len(scans) == 2
     assert sum(pages_of(scan) for scan in scans) < PAGES_MAX

@@ -15,7 +15,7 @@ from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
 from app.launch.databases import let_roles_in
 from app.launch.migrate import migrate
-from app.store.budgets import open_periods
+from app.store.budget_periods import open_periods
 from app.store.connections import Store
 from app.store.holds import Beacon
 from app.store.roles import APP

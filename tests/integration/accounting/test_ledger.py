@@ -12,7 +12,7 @@ from asyncpg import Connection, Record
 from app.accounting.corrections import Adjustment, BookedEntry, Reversal, adjust, parse_amount, reverse
 from app.errors import InvalidEntry
 from app.maintenance.tasks import Maintenance
-from app.store import ledger
+from app.store import finance_reports
 from app.store.connections import Store
 from tests.integration.accounting.world import (
     PRICE,
@@ -242,8 +242,8 @@ async def test_the_balance_of_any_past_moment_can_be_had(store: Store, database:
         moments[at] = 4 * PRICE * (len(moments) + 1)
     async with connected(app_database) as connection:
         for at, spent in moments.items():
-            assert [one.spent for one in await ledger.balances_as_of(connection, at)] == [spent]
-            before = await ledger.balances_as_of(connection, at - timedelta(microseconds=1))
+            assert [one.spent for one in await finance_reports.read_balances(connection, at)] == [spent]
+            before = await finance_reports.read_balances(connection, at - timedelta(microseconds=1))
             assert [one.spent for one in before] == [spent - 4 * PRICE]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.accounting.month_close import close
 from app.maintenance.tasks import AHEAD_DAYS, Maintenance
-from app.store import ledger_checks, upkeep
+from app.store import ledger_checks, maintenance, partitions
 from app.store.connections import Store
 from tests.integration.accounting.world import (
     PRICE,
@@ -46,7 +46,7 @@ async def test_partitions_are_made_ahead_once_however_many_servers_make_them(
             await one.close()
     assert sum(made) >= 4 * (AHEAD_DAYS + 1)
     async with store.connection() as connection:
-        assert await upkeep.partitions_ahead(connection) >= AHEAD_DAYS
+        assert await partitions.count_days_ahead(connection) >= AHEAD_DAYS
 
 
 async def test_a_missing_partition_fails_no_serve_and_its_rows_move_when_it_is_made(
@@ -56,12 +56,12 @@ async def test_a_missing_partition_fails_no_serve_and_its_rows_move_when_it_is_m
     await set_clock(database, "transaction_timestamp() + interval '40 days'")
     await serve_many(store, "late", 10)
     async with store.connection() as connection:
-        assert await upkeep.partitions_ahead(connection) == -1
-        assert await upkeep.has_misplaced_rows(connection)
+        assert await partitions.count_days_ahead(connection) == -1
+        assert await partitions.has_misplaced_rows(connection)
     await run(store, "partitions made")
     async with store.connection() as connection:
-        assert await upkeep.partitions_ahead(connection) >= AHEAD_DAYS
-        assert not await upkeep.has_misplaced_rows(connection)
+        assert await partitions.count_days_ahead(connection) >= AHEAD_DAYS
+        assert not await partitions.has_misplaced_rows(connection)
     assert await disagreements(database) == []
 
 
@@ -77,7 +77,7 @@ async def test_rows_of_days_that_are_over_for_long_move_too_and_their_month_can_
     await run(store, "holds released")
     await run(store, "partitions made")
     async with store.connection() as connection:
-        assert not await upkeep.has_misplaced_rows(connection)
+        assert not await partitions.has_misplaced_rows(connection)
     async with connected(database) as connection:
         assert (await close(connection, date(2027, 2, 1))).entries == 20
     assert await disagreements(database) == []
@@ -103,7 +103,7 @@ async def test_nothing_young_and_nothing_of_the_ledger_can_be_dropped(store: Sto
     days = 1 if parent == "served_documents" else 34 if parent != "spend_ledger" else 4000
     async with store.connection() as connection:
         with pytest.raises(asyncpg.InvalidParameterValueError):
-            await upkeep.drop_partition(connection, parent, days)
+            await partitions.drop_oldest_partition(connection, parent, days)
 
 
 async def test_counts_stay_until_no_transaction_can_still_need_them(store: Store, database: str) -> None:
@@ -132,16 +132,16 @@ async def test_rollups_and_the_ledgers_tail_are_exact_while_ads_are_served(store
         for hours in range(60, -1, -7):
             await set_clock(database, f"transaction_timestamp() - interval '{hours} hours'")
             async with store.connection() as opening:
-                await upkeep.make_partitions(opening, 1)
+                await partitions.make_partitions(opening, 1)
             await serve(connection, [payment("busy") for _ in range(10)])
             await run(store, "days rolled up")
             assert await disagreements(database) == []
     async with connected(database) as connection:
         assert await connection.fetchval("SELECT sum(amount) FROM spend_daily") == 80 * PRICE
         assert await connection.fetchval("SELECT sum(spent) FROM finance.campaign_spend_daily") == 90 * PRICE
-        assert await ledger_checks.quick_disagreements(connection) == 0
+        assert await ledger_checks.count_wrong_budgets(connection) == 0
         await connection.execute("UPDATE spend_daily SET amount = amount + 1")
-        assert await ledger_checks.quick_disagreements(connection) == 1
+        assert await ledger_checks.count_wrong_budgets(connection) == 1
     assert {one.rule for one in await disagreements(database)} == {"rollup"}
 
 
@@ -179,16 +179,16 @@ async def test_a_server_releases_holds_by_itself(store: Store, database: str) ->
 
 async def test_a_task_is_one_servers_until_its_time_comes_again(store: Store) -> None:
     async with store.connection() as connection:
-        claims = [await upkeep.claim(connection, "task", 60) for _ in range(3)]
+        claims = [await maintenance.claim_task(connection, "task", 60) for _ in range(3)]
         await connection.execute("UPDATE maintenance SET begun_at = $1", datetime.now(UTC) - timedelta(minutes=2))
-        assert [*claims, await upkeep.claim(connection, "task", 60)] == [True, False, False, True]
+        assert [*claims, await maintenance.claim_task(connection, "task", 60)] == [True, False, False, True]
 
 
 async def test_a_task_that_was_begun_while_the_clock_was_ahead_is_done_all_the_same(store: Store) -> None:
     async with store.connection() as connection:
-        assert await upkeep.claim(connection, "task", 60)
+        assert await maintenance.claim_task(connection, "task", 60)
         await connection.execute("UPDATE maintenance SET begun_at = begun_at + interval '30 days'")
-        assert [await upkeep.claim(connection, "task", 60) for _ in range(2)] == [True, False]
+        assert [await maintenance.claim_task(connection, "task", 60) for _ in range(2)] == [True, False]
 
 
 async def test_old_claims_of_midnight_are_removed(store: Store) -> None:

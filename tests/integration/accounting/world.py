@@ -14,11 +14,11 @@ from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
 from app.domain import Event
 from app.serving.keys import new_request_key
-from app.store import budgets, caps
-from app.store.budgets import Payment
+from app.store import budget_periods, caps, spending
 from app.store.connections import Store, Timeouts
 from app.store.holds import Beacon
 from app.store.ledger_checks import Disagreement
+from app.store.spending import Payment
 
 PRICE = Decimal("2.5")
 
@@ -27,7 +27,7 @@ CLOCK = "CREATE OR REPLACE FUNCTION adserver_clock() RETURNS timestamptz LANGUAG
 
 def open_store(url: str, *, serving: int = 4, others: int = 4) -> Store:
     timeouts = Timeouts(lock_ms=20_000, statement_ms=20_000, idle_in_transaction_ms=20_000)
-    return Store(url, serving_connections=serving, other_connections=others, timeouts=timeouts)
+    return Store(url, serving_connections=serving, general_connections=others, timeouts=timeouts)
 
 
 @asynccontextmanager
@@ -84,7 +84,7 @@ async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -
         taken = await caps.take(connection, [_count(one) for one in payments])
         refused = {payments[short.position].request_key for short in taken.short}
         asking = [one for one in payments if one.request_key not in refused]
-        refusals = (await budgets.spend(connection, asking)).refusals if asking else {}
+        refusals = (await spending.spend(connection, asking)).refusals if asking else {}
         assert "unopened" not in refusals.values()
         paid = [one for no, one in enumerate(asking) if no not in refusals]
         unpaid = [one for one in payments if one not in paid]
@@ -94,15 +94,15 @@ async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -
     return paid
 
 
-def _count(one: Payment) -> caps.Count:
-    return caps.Count(one.campaign_id, one.user_key, one.session_id)
+def _count(one: Payment) -> caps.CapIncrement:
+    return caps.CapIncrement(one.campaign_id, one.user_key, one.session_id)
 
 
 async def serve_many(store: Store, campaign_id: str, count: int, group: int = 128) -> list[Payment]:
     """Serves so many ads to as many users."""
     served: list[Payment] = []
     async with store.serving_connection() as connection:
-        await budgets.open_periods(connection, [campaign_id])
+        await budget_periods.open_periods(connection, [campaign_id])
         while len(served) < count:
             size = min(group, count - len(served))
             served += await serve(connection, [payment(campaign_id, uuid4()) for _ in range(size)])

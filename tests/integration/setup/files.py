@@ -6,7 +6,7 @@ from typing import Any
 from app.campaign_file.apply import ApplyResult, apply
 from app.campaign_file.parser import read_draft
 from app.domain import Catalog
-from app.store import catalog
+from app.store import catalog_reader
 from app.store.connections import Store
 
 Document = dict[str, Any]
@@ -40,4 +40,4 @@ async def apply_document(store: Store, document: Document) -> ApplyResult:
 async def loaded(store: Store, known: Catalog | None = None) -> Catalog:
     """What is set up, of which a copy may be known."""
     async with store.connection() as connection:
-        return await catalog.load(connection, known)
+        return await catalog_reader.load(connection, known)

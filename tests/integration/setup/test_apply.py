@@ -7,7 +7,7 @@ import pytest
 
 from app.domain import Budget, BudgetPeriod
 from app.errors import InvalidFile
-from app.store import budgets, catalog_writes
+from app.store import budget_periods, catalog_writer
 from app.store.connections import Store
 from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
 from tests.players import connected
@@ -165,7 +165,7 @@ async def test_two_who_create_the_same_thing_at_once_create_it_once(store: Store
 
 async def test_the_database_is_asked_which_timezones_it_knows(store: Store) -> None:
     async with store.connection() as connection:
-        unknown = await catalog_writes.unknown_timezones(connection, {"Europe/Berlin", "UTC", "Nowhere/Land"})
+        unknown = await catalog_writer.find_unknown_timezones(connection, {"Europe/Berlin", "UTC", "Nowhere/Land"})
     assert unknown == {"Nowhere/Land"}
 
 
@@ -179,14 +179,14 @@ async def test_periods_of_many_campaigns_are_opened_without_reading_all_of_them_
         await owner.execute("TRUNCATE budget_tracking, budget_periods; ANALYZE budget_tracking, budget_periods")
     # What a connection has not yet told of earlier transactions would be counted too.
     async with connected(database) as connection, connection.transaction():
-        await budgets.open_periods(connection, ids)
+        await budget_periods.open_periods(connection, ids)
         (read,) = await connection.fetch(READ_AS_A_WHOLE)
     assert (read["rows"], read["times"] <= 1) == (50, True)
 
 
 async def test_caps_are_removed_without_comparing_each_with_all_that_stay(store: Store) -> None:
     async with store.connection() as connection:
-        plan = await connection.fetch(f"EXPLAIN {catalog_writes.REMOVE_CAPS}", ["spring"], ["spring"], ["day"])
+        plan = await connection.fetch(f"EXPLAIN {catalog_writer.DELETE_REMOVED_CAPS}", ["spring"], ["spring"], ["day"])
     text = "\n".join(line for (line,) in plan)
     assert "Anti Join" in text
     assert "SubPlan" not in text

@@ -8,8 +8,9 @@ import pytest
 
 from app.beacons.settlement import settle, sweep
 from app.domain import Event
-from app.store.budgets import BudgetStatus, Payment, current_budgets
+from app.store.budget_periods import BudgetStatus, read_current_budgets
 from app.store.connections import Store
+from app.store.spending import Payment
 from tests.integration.accounting.world import balance, beacon, connected, disagreements, payment, serve, set_clock
 from tests.integration.setup.files import apply_document, owned
 
@@ -31,7 +32,7 @@ async def see(store: Store, served: Sequence[Payment], event: Event = Event.IMPR
 async def status(url: str) -> BudgetStatus:
     """The campaign's longest period as the API shows it."""
     async with connected(url) as connection:
-        return (await current_budgets(connection, "spring"))[0]
+        return (await read_current_budgets(connection, "spring"))[0]
 
 
 @pytest.mark.parametrize("billing", ["serve", "impression"])
@@ -197,7 +198,7 @@ async def test_finance_and_the_api_say_the_same_of_every_period(
     await see(store, (await serve_some(store, 3))[:1])
     await apply_document(store, owned(**HELD, budgets=limits))
     async with connected(app_database) as connection:
-        shown = {budget.period: budget for budget in await current_budgets(connection, "spring")}
+        shown = {budget.period: budget for budget in await read_current_budgets(connection, "spring")}
     async with connected(finance_database) as connection:
         rows = await connection.fetch("SELECT * FROM finance.budgets WHERE running")
     assert shown == {

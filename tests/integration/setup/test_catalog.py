@@ -6,7 +6,7 @@ import pytest
 
 from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
-from app.store import catalog_writes
+from app.store import catalog_writer
 from app.store.connections import Store
 from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
 from tests.players import connected
@@ -92,7 +92,7 @@ async def test_a_change_of_very_much_is_not_written_down_but_read(
 ) -> None:
     await apply_document(store, document())
     copy = await loaded(store)
-    monkeypatch.setattr(catalog_writes, "ITEMS_MAX", 1)
+    monkeypatch.setattr(catalog_writer, "ITEMS_MAX", 1)
     await apply_document(store, owned("summer"))
     after = await loaded(store, copy)
     assert after == await loaded(store)
@@ -102,13 +102,13 @@ async def test_a_change_of_very_much_is_not_written_down_but_read(
 async def test_nothing_is_kept_of_revisions_long_past_or_of_another_history(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_writes, "REVISIONS_KEPT", 2)
+    monkeypatch.setattr(catalog_writer, "REVISIONS_KEPT", 2)
     await apply_document(store, document())
     for change in CHANGES:
         await apply_document(store, change)
     assert await written_down(store) == [len(CHANGES), len(CHANGES) + 1]
     async with store.connection() as connection:
         await connection.execute("UPDATE catalog SET revision = revision - 2")
-    monkeypatch.setattr(catalog_writes, "ITEMS_MAX", 0)
+    monkeypatch.setattr(catalog_writer, "ITEMS_MAX", 0)
     await apply_document(store, owned("autumn"))
     assert await written_down(store) == []

@@ -15,7 +15,7 @@ from app.campaign_file.exporter import format_amount, to_toml
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
 from app.campaign_file.parser import Draft, read_draft
 from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog
-from app.store import catalog
+from app.store import catalog_reader
 from app.store.connections import Store
 from tests.integration.serves import open_store
 from tests.integration.setup.files import Document, apply_document, creative
@@ -119,7 +119,7 @@ async def owner_store(database: str) -> AsyncIterator[Store]:
 
 async def exported(store: Store) -> tuple[Catalog, Draft]:
     async with store.connection() as connection:
-        loaded = await catalog.load(connection)
+        loaded = await catalog_reader.load(connection)
     return loaded, read_draft("export", tomllib.loads(to_toml(loaded), parse_float=Decimal))
 
 

@@ -11,8 +11,8 @@ import pytest
 from app.beacons.settlement import settle, sweep
 from app.domain import Event
 from app.errors import InvalidFile
-from app.store.budgets import Payment
 from app.store.connections import Store
+from app.store.spending import Payment
 from tests.integration.accounting.world import (
     balance,
     beacon,

@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
     timeouts = Timeouts(
         settings.lock_timeout_ms, settings.statement_timeout_ms, settings.idle_in_transaction_timeout_ms
     )
-    Store("postgresql://localhost/adserver", serving_connections=1, other_connections=1, timeouts=timeouts)
+    Store("postgresql://localhost/adserver", serving_connections=1, general_connections=1, timeouts=timeouts)
     return made
 
 

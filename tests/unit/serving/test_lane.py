@@ -37,7 +37,7 @@ async def nobody_serves(*_: object) -> None:
 
 async def test_a_deadline_passes_behind_a_request_that_was_put_back_and_has_longer() -> None:
     timeouts = Timeouts(lock_ms=1000, statement_ms=1000, idle_in_transaction_ms=1000)
-    store = Store(NOWHERE, serving_connections=1, other_connections=1, timeouts=timeouts)
+    store = Store(NOWHERE, serving_connections=1, general_connections=1, timeouts=timeouts)
     bounds = {"connections": 0, "queue_max": 10, "group_max": 10, "held_up_s": 1, "linger_max_s": 0}
     lane = Lane("serve", store, nobody_serves, **bounds)  # type: ignore[arg-type]
     now = asyncio.get_running_loop().time()

@@ -2,15 +2,15 @@
 
 import pytest
 
-from app.store.urls import each_host, of_database, of_role, role_of, split_password, without_password
+from app.store.database_url import hide_password, role_in_url, split_hosts, split_password, with_database, with_role
 
 
 def test_each_host_has_a_url() -> None:
-    assert each_host("postgresql://u:p@h1:1,[::1]:2/db?a=b") == [
+    assert split_hosts("postgresql://u:p@h1:1,[::1]:2/db?a=b") == [
         "postgresql://u:p@h1:1/db?a=b",
         "postgresql://u:p@[::1]:2/db?a=b",
     ]
-    assert each_host("postgresql:///db?host=/run/pg") == ["postgresql:///db?host=/run/pg"]
+    assert split_hosts("postgresql:///db?host=/run/pg") == ["postgresql:///db?host=/run/pg"]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_each_host_has_a_url() -> None:
     ],
 )
 def test_nobody_sees_a_password_wherever_it_stands(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+    assert hide_password(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_nobody_sees_a_password_wherever_it_stands(url: str, shown: str) -> None
     ],
 )
 def test_the_url_of_another_role_leaves_its_password_to_whoever_has_it(url: str, finance: str) -> None:
-    assert of_role(url, "finance") == finance
+    assert with_role(url, "finance") == finance
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_url_of_another_role_leaves_its_password_to_whoever_has_it(url: str,
     ],
 )
 def test_another_database_is_on_the_same_hosts(url: str, other: str) -> None:
-    assert of_database(url, "my ads") == other
+    assert with_database(url, "my ads") == other
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_a_password_is_split_from_its_url(url: str, without: str, password: str 
     [("postgresql://a%40b:p@h/db", "a@b"), ("postgresql://h/db?user=u", "u"), ("postgresql://h/db", "")],
 )
 def test_a_url_names_its_role(url: str, role: str) -> None:
-    assert role_of(url) == role
+    assert role_in_url(url) == role

@@ -3,32 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Connection, Record
 
-NEWEST = """
-    WHERE t.campaign_id || '/' || t.period = due.campaign_id || '/' || due.period
-        AND greatest(t.period_start, to_timestamp(0)) = due.period_start
-    ORDER BY t.generation DESC LIMIT 1
-"""
-"""The row `t` of the budget period `due`, its newest generation first.
+from app.store.budget_fragments import ALLOWED_BY_BUDGET, LOCK_DUE_BUDGETS, ROOM_BY_PACING, ROOM_IN_BUDGET
 
-A long query of somebody else's keeps all versions of a row alive, and there may be thousands. Only the index
-budget_tracking_by_generation has these expressions, so that no plan goes by the primary key, which leads to all."""
-
-LOCK_NEWEST = f"""
-SELECT newest.place FROM due CROSS JOIN LATERAL (
-    SELECT t.ctid AS place FROM budget_tracking t
-    {NEWEST}
-    FOR UPDATE
-) AS newest
-"""
-"""Locks the rows of `due`, in its order, and says where they lie until this transaction changes them."""
-
-LOCK = f"""
+LOCK_BUDGETS_FOR_SPEND = f"""
 WITH due AS MATERIALIZED (
     SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
     FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
@@ -37,45 +19,14 @@ WITH due AS MATERIALIZED (
 ), writing AS (
     UPDATE budget_tracking SET spent = spent WHERE false
 )
-{LOCK_NEWEST}
+{LOCK_DUE_BUDGETS}
 """
 """Locks the running budgets of these campaigns in the order of campaign and period, and says where the rows lie.
 
 `writing` changes nothing; it takes the table's lock of those who write, so that no change of budgets comes between this
 statement and the next."""
 
-ALLOWED = """
-CROSS JOIN LATERAL (
-    SELECT least(t."limit", b."limit") AS "limit", least(t.impressions_limit, b.impressions_limit) AS impressions
-) AS allowed
-"""
-"""What a budget's row `t` and its definition `b` allow: a limit that was lowered is what was wanted, even where the
-row's own is higher for the sake of what it has used."""
-
-
-def pace(limit: str) -> str:
-    """SQL for how much of a limit of campaign `c` in the period of `t` may be used by now."""
-    return f"budget_pace({limit}, t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)"
-
-
-def _room(amount: str, impressions: str) -> str:
-    """How many more ads of campaign `c` fit where so much may be spent and that many served; NULL for no limit.
-
-    Free ads are reckoned at next to nothing, so that money limits them only where none is left.
-    """
-    return f"""least(div(({amount} - t.used) * 1000, greatest(c.cpm, 1e-12)), {impressions} - t.impressions)"""
-
-
-ROOM = _room('allowed."limit"', "allowed.impressions")
-"""How many more ads the budget `t`, `b` of campaign `c` has room for, where `t.used` is what it has spent and holds."""
-
-ROOM_BY_NOW = _room(
-    pace('allowed."limit"'),
-    f"CASE WHEN allowed.impressions IS NOT NULL THEN floor({pace('allowed.impressions')}) END",
-)
-"""How many of those may be served by now, by the campaign's pacing."""
-
-SPEND = f"""
+SPEND_BUDGETS = f"""
 -- How many ads are wanted of each campaign, what room its locked budgets have, and how many of them are granted.
 WITH budget AS MATERIALIZED (
     SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
@@ -91,13 +42,13 @@ WITH budget AS MATERIALIZED (
                WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'
            END AS refusal,
            count(b.period) AS periods, bool_or(b.period IS NOT NULL AND t.place IS NULL) AS unopened,
-           min({ROOM}) AS ads,
-           min({ROOM_BY_NOW}) AS ads_by_now
+           min({ROOM_IN_BUDGET}) AS ads,
+           min({ROOM_BY_PACING}) AS ads_by_now
     FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
     LEFT JOIN campaign_budgets b ON b.campaign_id = c.id
     LEFT JOIN budget t ON t.campaign_id = b.campaign_id AND t.period = b.period
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-    {ALLOWED}
+    {ALLOWED_BY_BUDGET}
     GROUP BY c.id
 ), granted AS MATERIALIZED (
     SELECT r.*, (CASE
@@ -170,48 +121,6 @@ Every transaction inserts its serves and holds in the order of request and slot,
 that serve one request wait for each other, and not both at once. Every part is read as seldom, and is as narrow, as
 may be: with few ads, most of the time goes into setting up the plan, and with many, into copying rows."""
 
-IN_FLIGHT = """
-SELECT id FROM campaigns
-WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() < ends_at ORDER BY id
-"""
-"""The campaigns that may serve now: the others need no rows of the periods that begin while they do not."""
-
-UNOPENED_PERIODS = f"""
-SELECT due.campaign_id, due.period, due.period_start, b."limit", b.impressions_limit
-FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
-CROSS JOIN LATERAL (
-    SELECT c.id AS campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-) AS due
-WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST})
-ORDER BY 1, 2
-"""
-"""The budget periods of these campaigns that have begun and have no row yet."""
-
-OPEN_PERIODS = """
-INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit)
-SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
-ON CONFLICT DO NOTHING
-"""
-"""Makes the rows of these budget periods. Who makes the same ones waits until this transaction ends.
-
-The looking is a statement of its own: in one, each look could read all that was inserted so far."""
-
-BUDGETS = """
-SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, coalesce(f.held, 0) AS held,
-       coalesce(f."limit", b."limit") AS "limit", coalesce(f.remaining, b."limit") AS remaining,
-       coalesce(f.percentage_spent, percentage_spent(0, b."limit")) AS percentage_spent, c.currency,
-       coalesce(f.impressions, 0) AS impressions,
-       coalesce(f.impressions_limit, b.impressions_limit) AS impressions_limit,
-       coalesce(f.impressions_remaining, b.impressions_limit) AS impressions_remaining
-FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id
-CROSS JOIN LATERAL (SELECT window_start(b.period, adserver_clock(), c.timezone) AS period_start) AS p
-LEFT JOIN finance.budgets f ON f.campaign_id = b.campaign_id AND f.period = b.period
-    AND f.period_start = p.period_start
-WHERE b.campaign_id = $1
-ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
-"""
-"""The current budget periods of one campaign as finance sees them, also those in which nothing was served yet."""
-
 
 class Payment(NamedTuple):
     """One ad to be paid for, and what its serve row says, in the order of the statement's parameters."""
@@ -230,7 +139,7 @@ class Payment(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class SpendResult:
     """What became of a group's payments: those that are not in `refusals`, by position from 0, are paid."""
 
     revision: int
@@ -242,49 +151,14 @@ class UnchargedError(Exception):
     """Ads were granted and a budget was not charged for them: the transaction must not commit."""
 
 
-async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> Spent:
+async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> SpendResult:
     """Pays for as many as the budgets allow, and says why not for the others.
 
     Raises UnchargedError if what was granted and the guard of the charge disagree, which would be a bug.
     """
-    locked = await connection.fetch(LOCK, list({payment.campaign_id for payment in payments}))
-    rows = await connection.fetch(SPEND, *zip(*payments, strict=True), [row["place"] for row in locked])
+    locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, list({payment.campaign_id for payment in payments}))
+    rows = await connection.fetch(SPEND_BUDGETS, *zip(*payments, strict=True), [row["place"] for row in locked])
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["no"] - 1: row["reason"] for row in rows if row["no"] is not None}
-    return Spent(rows[0]["revision"], rows[0]["at"], refusals)
-
-
-async def in_flight(connection: "Connection[Record]") -> list[str]:
-    """Ids of the active campaigns whose flight has begun and is not over."""
-    return [row["id"] for row in await connection.fetch(IN_FLIGHT)]
-
-
-async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
-    """Makes the rows of the campaigns' current budget periods."""
-    unopened = await connection.fetch(UNOPENED_PERIODS, campaign_ids)
-    if unopened:
-        await connection.execute(OPEN_PERIODS, *zip(*unopened, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatus:
-    """One budget period as finance sees it; amounts in `currency`, None where there is no such limit."""
-
-    campaign_id: str
-    period: str
-    period_start: datetime
-    spent: Decimal
-    held: Decimal
-    limit: Decimal | None
-    remaining: Decimal | None
-    percentage_spent: Decimal | None
-    currency: str
-    impressions: int
-    impressions_limit: int | None
-    impressions_remaining: int | None
-
-
-async def current_budgets(connection: "Connection[Record]", campaign_id: str) -> list[BudgetStatus]:
-    """The campaign's budget periods that are running now, the longest first."""
-    return [BudgetStatus(**row) for row in await connection.fetch(BUDGETS, campaign_id)]
+    return SpendResult(rows[0]["revision"], rows[0]["at"], refusals)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budgets import ALLOWED, pace
+from app.store.budget_fragments import ALLOWED_BY_BUDGET, pace
 
-CAP_COUNTS = """
+READ_CAP_STATUS = """
 SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
        coalesce(f.count, 0) AS count, window_end(w."window", k.window_start, c.timezone) AS ends_at
 FROM campaigns c JOIN campaign_caps w ON w.campaign_id = c.id
@@ -25,14 +25,14 @@ ORDER BY w.campaign_id, w."window"
 """
 """What each cap of the campaigns has counted for one user and session in its present window."""
 
-BUDGET_ROOM = f"""
+READ_BUDGET_ROOM = f"""
 SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
        {pace('allowed."limit"')} AS by_now, t.impressions, allowed.impressions AS impressions_limit,
        floor({pace("allowed.impressions")})::bigint AS impressions_by_now
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
     AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-{ALLOWED}
+{ALLOWED_BY_BUDGET}
 WHERE c.id = ANY ($1)
 ORDER BY b.campaign_id, b.period
 """
@@ -40,7 +40,7 @@ ORDER BY b.campaign_id, b.period
 
 
 @dataclass(frozen=True, slots=True)
-class CapCount:
+class CapStatus:
     """One cap for one user; `countable` when there is somebody to count, `ends_at` when its window never ends None."""
 
     campaign_id: str
@@ -68,13 +68,15 @@ class BudgetRoom:
     impressions_by_now: int | None
 
 
-async def cap_counts(
+async def read_cap_status(
     connection: "Connection[Record]", campaign_ids: Sequence[str], user_key: UUID | None, session_id: UUID | None
-) -> list[CapCount]:
+) -> list[CapStatus]:
     """Every cap of the campaigns."""
-    return [CapCount(**dict(row)) for row in await connection.fetch(CAP_COUNTS, campaign_ids, user_key, session_id)]
+    return [
+        CapStatus(**dict(row)) for row in await connection.fetch(READ_CAP_STATUS, campaign_ids, user_key, session_id)
+    ]
 
 
-async def budget_room(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[BudgetRoom]:
+async def read_budget_room(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[BudgetRoom]:
     """Every running budget period of the campaigns that has a row."""
-    return [BudgetRoom(**dict(row)) for row in await connection.fetch(BUDGET_ROOM, campaign_ids)]
+    return [BudgetRoom(**dict(row)) for row in await connection.fetch(READ_BUDGET_ROOM, campaign_ids)]

@@ -9,14 +9,14 @@ SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key",
 PASSWORDS = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*")
 
 
-def each_host(url: str) -> list[str]:
+def split_hosts(url: str) -> list[str]:
     """A URL for each host that is named before the database, in their order."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     return [_joined(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
 
 
-def without_password(url: str) -> str:
+def hide_password(url: str) -> str:
     """The URL as people may see it."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
@@ -40,14 +40,14 @@ def split_password(url: str) -> tuple[str, str | None]:
     return _joined(parts._replace(netloc=f"{user}{at}{hosts}", query=query)), unquote(found[0]) if found else None
 
 
-def role_of(url: str) -> str:
+def role_in_url(url: str) -> str:
     """The role that the URL logs in; empty if it names none."""
     parts = urlsplit(url)
     named = [word.partition("=")[2] for word in parts.query.split("&") if word.startswith("user=")]
     return unquote(named[0] if named else parts.netloc.rpartition("@")[0].partition(":")[0])
 
 
-def of_role(url: str, role: str) -> str:
+def with_role(url: str, role: str) -> str:
     """The same database for another role, whose password is not in it."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
@@ -55,7 +55,7 @@ def of_role(url: str, role: str) -> str:
     return _joined(parts._replace(netloc=f"{role}@{hosts}", query="&".join(options)))
 
 
-def of_database(url: str, database: str) -> str:
+def with_database(url: str, database: str) -> str:
     """Another database on the same server, for the same role."""
     return _joined(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
 

@@ -1,4 +1,4 @@
-"""Writing what ad operations set up; app/store/catalog.py reads it."""
+"""Writing what ad operations set up; app/store/catalog_reader.py reads it."""
 
 from collections.abc import Collection, Sequence
 
@@ -7,19 +7,19 @@ from asyncpg import Connection, Record
 
 from app.domain import Campaign, CatalogItem, Creative, Placement, Publisher, Upstream
 
-LOCK = "SELECT revision FROM catalog FOR UPDATE"
+LOCK_CATALOG = "SELECT revision FROM catalog FOR UPDATE"
 """Taken first, so that only one change of the catalog is under way; serving reads the row without a lock."""
 
-BUMP = "UPDATE catalog SET revision = revision + 1 RETURNING revision"
+BUMP_CATALOG_REVISION = "UPDATE catalog SET revision = revision + 1 RETURNING revision"
 """Tells every server that its copy of the catalog is old."""
 
-RECORD = """
+RECORD_CATALOG_CHANGE = """
 INSERT INTO catalog_changes (revision, publishers, upstreams, campaigns, creatives, placements)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
 """Writes down what a revision changed, so that servers read just that."""
 
-FORGET = "DELETE FROM catalog_changes WHERE revision <= $1 OR revision >= $2"
+DELETE_CATALOG_CHANGES = "DELETE FROM catalog_changes WHERE revision <= $1 OR revision >= $2"
 """Forgets what the revisions up to one changed: who is behind that far reads everything. Those from the other on are of
 another history, in which somebody has set the revision back."""
 
@@ -27,16 +27,16 @@ REVISIONS_KEPT = 1000
 ITEMS_MAX = 1000
 """Of a change of more than this nothing is written down: reading everything costs little more."""
 
-KNOWN_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
+FIND_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
 """Those of the zones that the database can reckon in."""
 
-PUT_PUBLISHER = """
+UPSERT_PUBLISHER = """
 INSERT INTO publishers (id, requests_per_s, burst) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET requests_per_s = excluded.requests_per_s, burst = excluded.burst
 """
 """Creates or replaces a publisher."""
 
-PUT_UPSTREAM = """
+UPSERT_UPSTREAM = """
 INSERT INTO upstreams (id, tag_url, timeout_ms, max_body_bytes, max_redirects, cache_ttl_s, stale_while_revalidate_s,
                        stale_if_error_s, max_qps, max_in_flight, breaker_failures, breaker_reset_s, hedge)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
@@ -49,7 +49,7 @@ ON CONFLICT (id) DO UPDATE SET
 """
 """Creates or replaces an upstream."""
 
-PUT_CAMPAIGN = """
+UPSERT_CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
                        without_user, late_impressions, hold_ttl_s, direct, targeting)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
@@ -62,34 +62,34 @@ ON CONFLICT (id) DO UPDATE SET
 """
 """Creates or replaces a campaign, without its budgets, caps and upstreams."""
 
-CLEAR_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
+DELETE_CAMPAIGN_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
 """Makes room for the budgets of these campaigns."""
 
-PUT_BUDGET = """
+INSERT_CAMPAIGN_BUDGET = """
 INSERT INTO campaign_budgets (campaign_id, period, "limit", impressions_limit) VALUES ($1, $2, $3, $4)
 """
 """One budget of a campaign."""
 
-REMOVE_CAPS = """
+DELETE_REMOVED_CAPS = """
 DELETE FROM campaign_caps c WHERE c.campaign_id = ANY ($1) AND NOT EXISTS (
     SELECT FROM unnest($2::varchar[], $3::text[]) AS stays (campaign_id, "window")
     WHERE stays.campaign_id = c.campaign_id AND stays."window" = c."window")
 """
 """Removes the caps of these campaigns but for those that stay. Their counts stay too, and go on if they come back."""
 
-PUT_CAP = """
+UPSERT_CAP = """
 INSERT INTO campaign_caps (campaign_id, "window", impressions) VALUES ($1, $2, $3)
 ON CONFLICT (campaign_id, "window") DO UPDATE SET impressions = excluded.impressions
 """
 """Creates or changes one cap of a campaign. A count above a lowered cap stays where it is until its window ends."""
 
-CLEAR_UPSTREAMS = "DELETE FROM campaign_upstreams WHERE campaign_id = ANY ($1)"
+DELETE_CAMPAIGN_UPSTREAMS = "DELETE FROM campaign_upstreams WHERE campaign_id = ANY ($1)"
 """Makes room for the upstreams of these campaigns."""
 
-PUT_CAMPAIGN_UPSTREAM = "INSERT INTO campaign_upstreams (campaign_id, position, upstream_id) VALUES ($1, $2, $3)"
+INSERT_CAMPAIGN_UPSTREAM = "INSERT INTO campaign_upstreams (campaign_id, position, upstream_id) VALUES ($1, $2, $3)"
 """One upstream of a campaign."""
 
-PUT_CREATIVE = """
+UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
                        universal_ad_id_registry, mezzanine_url, description)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -102,55 +102,55 @@ ON CONFLICT (id) DO UPDATE SET
 """
 """Creates or replaces a creative."""
 
-PUT_PLACEMENT = """
+UPSERT_PLACEMENT = """
 INSERT INTO placements (id, publisher_id, ad_breaks) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, ad_breaks = excluded.ad_breaks
 """
 """Creates or replaces a placement, without its campaigns."""
 
-CLEAR_PLACEMENT_CAMPAIGNS = "DELETE FROM placement_campaigns WHERE placement_id = ANY ($1)"
+DELETE_PLACEMENT_CAMPAIGNS = "DELETE FROM placement_campaigns WHERE placement_id = ANY ($1)"
 """Makes room for the campaigns of these placements."""
 
-PUT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, position, campaign_id) VALUES ($1, $2, $3)"
+INSERT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, position, campaign_id) VALUES ($1, $2, $3)"
 """One campaign of a placement."""
 
 
-async def lock(connection: "Connection[Record]") -> None:
+async def lock_catalog(connection: "Connection[Record]") -> None:
     """Waits until nobody else changes the catalog, and keeps it so until the transaction ends."""
-    await connection.execute(LOCK)
+    await connection.execute(LOCK_CATALOG)
 
 
-def ids_of(items: Sequence[CatalogItem]) -> list[list[str]]:
+def ids_by_kind(items: Sequence[CatalogItem]) -> list[list[str]]:
     """The ids of each kind, in the order of the columns of catalog_changes."""
     kinds = (Publisher, Upstream, Campaign, Creative, Placement)
     return [[item.id for item in items if isinstance(item, kind)] for kind in kinds]
 
 
-async def bump(connection: "Connection[Record]", changed: Sequence[CatalogItem]) -> int:
+async def bump_revision(connection: "Connection[Record]", changed: Sequence[CatalogItem]) -> int:
     """Gives the catalog its next revision, in which these items have changed, and returns it."""
-    revision: int = await connection.fetchval(BUMP)
-    await connection.execute(FORGET, revision - REVISIONS_KEPT, revision)
+    revision: int = await connection.fetchval(BUMP_CATALOG_REVISION)
+    await connection.execute(DELETE_CATALOG_CHANGES, revision - REVISIONS_KEPT, revision)
     if len(changed) <= ITEMS_MAX:
-        await connection.execute(RECORD, revision, *ids_of(changed))
+        await connection.execute(RECORD_CATALOG_CHANGE, revision, *ids_by_kind(changed))
     return revision
 
 
-async def unknown_timezones(connection: "Connection[Record]", timezones: Collection[str]) -> set[str]:
+async def find_unknown_timezones(connection: "Connection[Record]", timezones: Collection[str]) -> set[str]:
     """Those that the database does not know."""
-    return set(timezones) - {row["name"] for row in await connection.fetch(KNOWN_TIMEZONES, list(timezones))}
+    return set(timezones) - {row["name"] for row in await connection.fetch(FIND_TIMEZONES, list(timezones))}
 
 
-async def put(connection: "Connection[Record]", items: Sequence[CatalogItem]) -> None:
+async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem]) -> None:
     """Creates or replaces items as a whole; what they refer to must be among them or there already."""
     publishers = [item for item in items if isinstance(item, Publisher)]
     upstreams = [item for item in items if isinstance(item, Upstream)]
     campaigns = [item for item in items if isinstance(item, Campaign)]
     creatives = [item for item in items if isinstance(item, Creative)]
     placements = [item for item in items if isinstance(item, Placement)]
-    await connection.executemany(PUT_PUBLISHER, [(item.id, item.requests_per_s, item.burst) for item in publishers])
-    await connection.executemany(PUT_UPSTREAM, [_upstream(item) for item in upstreams])
+    await connection.executemany(UPSERT_PUBLISHER, [(item.id, item.requests_per_s, item.burst) for item in publishers])
+    await connection.executemany(UPSERT_UPSTREAM, [_upstream(item) for item in upstreams])
     await _put_campaigns(connection, campaigns)
-    await connection.executemany(PUT_CREATIVE, [_creative(item) for item in creatives])
+    await connection.executemany(UPSERT_CREATIVE, [_creative(item) for item in creatives])
     await _put_placements(connection, placements)
 
 
@@ -174,18 +174,18 @@ def _upstream(upstream: Upstream) -> tuple[object, ...]:
 
 async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
     ids = [campaign.id for campaign in campaigns]
-    await connection.executemany(PUT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
+    await connection.executemany(UPSERT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
     budgets = [
         (of.id, period, budget.amount, budget.impressions) for of in campaigns for period, budget in of.budgets.items()
     ]
     caps = [(of.id, cap.per, cap.impressions) for of in campaigns for cap in of.frequency_caps]
     chains = [(of.id, no, upstream_id) for of in campaigns for no, upstream_id in enumerate(of.upstreams)]
-    await connection.execute(CLEAR_BUDGETS, ids)
-    await connection.executemany(PUT_BUDGET, budgets)
-    await connection.execute(REMOVE_CAPS, ids, [cap[0] for cap in caps], [cap[1] for cap in caps])
-    await connection.executemany(PUT_CAP, caps)
-    await connection.execute(CLEAR_UPSTREAMS, ids)
-    await connection.executemany(PUT_CAMPAIGN_UPSTREAM, chains)
+    await connection.execute(DELETE_CAMPAIGN_BUDGETS, ids)
+    await connection.executemany(INSERT_CAMPAIGN_BUDGET, budgets)
+    await connection.execute(DELETE_REMOVED_CAPS, ids, [cap[0] for cap in caps], [cap[1] for cap in caps])
+    await connection.executemany(UPSERT_CAP, caps)
+    await connection.execute(DELETE_CAMPAIGN_UPSTREAMS, ids)
+    await connection.executemany(INSERT_CAMPAIGN_UPSTREAM, chains)
 
 
 def _campaign(campaign: Campaign) -> tuple[object, ...]:
@@ -226,7 +226,7 @@ def _creative(creative: Creative) -> tuple[object, ...]:
 
 async def _put_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
     rows = [(item.id, item.publisher_id, orjson.dumps(item.ad_breaks).decode()) for item in placements]
-    await connection.executemany(PUT_PLACEMENT, rows)
-    await connection.execute(CLEAR_PLACEMENT_CAMPAIGNS, [item.id for item in placements])
+    await connection.executemany(UPSERT_PLACEMENT, rows)
+    await connection.execute(DELETE_PLACEMENT_CAMPAIGNS, [item.id for item in placements])
     orders = [(item.id, no, campaign_id) for item in placements for no, campaign_id in enumerate(item.campaigns)]
-    await connection.executemany(PUT_PLACEMENT_CAMPAIGN, orders)
+    await connection.executemany(INSERT_PLACEMENT_CAMPAIGN, orders)

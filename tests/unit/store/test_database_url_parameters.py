@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.url_parameters import InvalidUrl, read_url
+from app.store.database_url_parameters import InvalidUrl, parse_url
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from app.store.url_parameters import InvalidUrl, read_url
     ],
 )  # fmt: skip
 def test_the_driver_gets_what_it_takes(given: str, driver: str) -> None:
-    assert read_url(given).driver_url == driver
+    assert parse_url(given).driver_url == driver
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_driver_gets_what_it_takes(given: str, driver: str) -> None:
     ],
 )
 def test_psql_gets_what_it_takes(given: str, psql: str) -> None:
-    assert read_url(given).psql_url == psql
+    assert parse_url(given).psql_url == psql
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_psql_gets_what_it_takes(given: str, psql: str) -> None:
     [("connect_timeout=10", 10), ("connect_timeout=0", None), ("connect_timeout=-1", None), ("sslmode=prefer", None)],
 )
 def test_how_long_to_wait_for_a_connection(query: str, timeout_s: float | None) -> None:
-    assert read_url(f"postgresql://h/db?{query}").connect_timeout_s == timeout_s
+    assert parse_url(f"postgresql://h/db?{query}").connect_timeout_s == timeout_s
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_how_long_to_wait_for_a_connection(query: str, timeout_s: float | None) 
     ],
 )
 def test_statements_are_cached_unless_connections_are_pooled(query: str, cached: bool) -> None:
-    assert read_url(f"postgresql://h/db?{query}").caches_statements == cached
+    assert parse_url(f"postgresql://h/db?{query}").caches_statements == cached
 
 
 def test_the_system_s_certificates_take_the_place_of_a_file(tmp_path: Path) -> None:
-    url = read_url("postgresql://h/db?sslrootcert=system")
+    url = parse_url("postgresql://h/db?sslrootcert=system")
     assert url.trusts_system
     assert url.driver_url == "postgresql://h/db?sslmode=verify-full"
     (tmp_path / "ca.pem").touch()
-    assert not read_url(f"postgresql://h/db?sslmode=verify-ca&sslrootcert={tmp_path}/ca.pem").trusts_system
+    assert not parse_url(f"postgresql://h/db?sslmode=verify-ca&sslrootcert={tmp_path}/ca.pem").trusts_system
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_the_system_s_certificates_take_the_place_of_a_file(tmp_path: Path) -> N
 )
 def test_a_complaint_repeats_nothing_of_the_url(url: str) -> None:
     with pytest.raises(InvalidUrl) as complaint:
-        read_url(url)
+        parse_url(url)
     assert "s3cret" not in str(complaint.value)

@@ -148,7 +148,7 @@ class DatabaseUrl:
 
 
 @lru_cache(maxsize=64)
-def read_url(url: str) -> DatabaseUrl:
+def parse_url(url: str) -> DatabaseUrl:
     """Raises InvalidUrl for a URL that cannot be read, and, naming it, for a parameter with a wrong value."""
     url = url.strip()
     if not SCHEME.match(url):

@@ -34,52 +34,52 @@ from app.domain import (
 ROWS_AT_ONCE = 500
 """However many rows there are, the event loop has other turns between so many."""
 
-REVISION = "SELECT revision FROM catalog"
+READ_CATALOG_REVISION = "SELECT revision FROM catalog"
 """The catalog's revision, to see whether it moved."""
 
-HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_changes USING (revision)"
+READ_CATALOG_HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_changes USING (revision)"
 """The catalog's revision, and when it came about, if that was written down."""
 
-CHANGES = """
+READ_CATALOG_CHANGES = """
 SELECT made_at, publishers, upstreams, campaigns, creatives, placements
 FROM catalog_changes WHERE revision BETWEEN $1 AND $2 ORDER BY revision
 """
 """What changed from one revision to another, beginning with what the first one changed."""
 
-CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+READ_CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """These campaigns, or for NULL, as in all that follow, every one."""
 
-CAMPAIGN_BUDGETS = """
+READ_CAMPAIGN_BUDGETS = """
 SELECT campaign_id, period, "limit", impressions_limit FROM campaign_budgets
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, period
 """
 """These campaigns' budgets."""
 
-CAMPAIGN_CAPS = """
+READ_CAMPAIGN_CAPS = """
 SELECT campaign_id, "window", impressions FROM campaign_caps
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, "window"
 """
 """These campaigns' frequency caps."""
 
-CAMPAIGN_UPSTREAMS = """
+READ_CAMPAIGN_UPSTREAMS = """
 SELECT campaign_id, upstream_id FROM campaign_upstreams
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, position
 """
 """These campaigns' upstreams, in the order in which they are tried."""
 
-CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """These creatives."""
 
-UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+READ_UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """These upstreams."""
 
-PUBLISHERS = "SELECT * FROM publishers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+READ_PUBLISHERS = "SELECT * FROM publishers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """These publishers."""
 
-PLACEMENTS = "SELECT * FROM placements WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+READ_PLACEMENTS = "SELECT * FROM placements WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """These placements."""
 
-PLACEMENT_CAMPAIGNS = """
+READ_PLACEMENT_CAMPAIGNS = """
 SELECT placement_id, campaign_id FROM placement_campaigns
 WHERE $1::varchar[] IS NULL OR placement_id = ANY ($1) ORDER BY placement_id, position
 """
@@ -104,9 +104,9 @@ NONE_OF_ANY_KIND: Sequence[Sequence[str]] = ((),) * len(_Change._fields)
 NOTHING = Catalog(-1, None, {}, {}, {}, {}, {})
 
 
-async def revision(connection: "Connection[Record]") -> int:
+async def read_revision(connection: "Connection[Record]") -> int:
     """The revision that the database is at."""
-    value: int = await connection.fetchval(REVISION)
+    value: int = await connection.fetchval(READ_CATALOG_REVISION)
     return value
 
 
@@ -124,16 +124,16 @@ async def read(
     What is `known` already is not read again, and stays the same object, unless it has changed since. What somebody
     has changed by SQL, without raising the revision, is seen of the ids in `anew` only, which are as in `_Change`.
     """
-    head = await connection.fetchrow(HEAD)
+    head = await connection.fetchrow(READ_CATALOG_HEAD)
     if head is None:
         raise LookupError("the catalog has no revision")
     change = None if known is None else await _change_since(connection, known, head["revision"], anew)
     base, change = (NOTHING, EVERYTHING) if known is None or change is None else (known, change)
     campaigns = await _campaigns(connection, change.campaigns)
-    creatives = [_creative(row) async for row in _rows(connection, CREATIVES, change.creatives)]
+    creatives = [_creative(row) async for row in _rows(connection, READ_CREATIVES, change.creatives)]
     placements = await _placements(connection, change.placements)
-    upstreams = [Upstream(**dict(row)) async for row in _rows(connection, UPSTREAMS, change.upstreams)]
-    publishers = [Publisher(**dict(row)) async for row in _rows(connection, PUBLISHERS, change.publishers)]
+    upstreams = [Upstream(**dict(row)) async for row in _rows(connection, READ_UPSTREAMS, change.upstreams)]
+    publishers = [Publisher(**dict(row)) async for row in _rows(connection, READ_PUBLISHERS, change.publishers)]
     return Catalog(
         revision=head["revision"],
         created_at=head["made_at"],
@@ -149,7 +149,7 @@ async def _change_since(
     connection: "Connection[Record]", known: Catalog, at: int, anew: Sequence[Sequence[str]]
 ) -> _Change | None:
     """What has changed since, and these; None if it was not written down, or if the database has become another one."""
-    rows = await connection.fetch(CHANGES, known.revision, at)
+    rows = await connection.fetch(READ_CATALOG_CHANGES, known.revision, at)
     if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.created_at:
         return None
     changed = ([thing_id for row in rows[1:] for thing_id in row[kind]] for kind in _Change._fields)
@@ -172,18 +172,18 @@ async def _grouped(connection: "Connection[Record]", query: str, ids: Ids) -> de
 
 
 async def _campaigns(connection: "Connection[Record]", ids: Ids) -> list[Campaign]:
-    budgets = await _grouped(connection, CAMPAIGN_BUDGETS, ids)
-    caps = await _grouped(connection, CAMPAIGN_CAPS, ids)
-    chains = await _grouped(connection, CAMPAIGN_UPSTREAMS, ids)
+    budgets = await _grouped(connection, READ_CAMPAIGN_BUDGETS, ids)
+    caps = await _grouped(connection, READ_CAMPAIGN_CAPS, ids)
+    chains = await _grouped(connection, READ_CAMPAIGN_UPSTREAMS, ids)
     return [
         _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
-        async for row in _rows(connection, CAMPAIGNS, ids)
+        async for row in _rows(connection, READ_CAMPAIGNS, ids)
     ]
 
 
 async def _placements(connection: "Connection[Record]", ids: Ids) -> list[Placement]:
-    orders = await _grouped(connection, PLACEMENT_CAMPAIGNS, ids)
-    return [_placement(row, orders[row["id"]]) async for row in _rows(connection, PLACEMENTS, ids)]
+    orders = await _grouped(connection, READ_PLACEMENT_CAMPAIGNS, ids)
+    return [_placement(row, orders[row["id"]]) async for row in _rows(connection, READ_PLACEMENTS, ids)]
 
 
 def _with_creatives(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-COUNTS = """
+READ_VIEWER_COUNTS = """
 SELECT f.campaign_id, f."window", f.count, w.impressions AS cap, f.expires_at
 FROM frequency_caps f JOIN campaign_caps w ON w.campaign_id = f.campaign_id AND w."window" = f."window"
 WHERE f.user_key = $1 AND f.campaign_id = ANY($2) AND (f.expires_at IS NULL OR f.expires_at > adserver_clock())
@@ -16,7 +16,7 @@ ORDER BY f.campaign_id, f.expires_at LIMIT 100
 """
 """The cap windows in which a user was counted, and which are not over."""
 
-SERVES = """
+READ_VIEWER_SERVES = """
 SELECT slot, campaign_id, creative_id, upstream_id, price, currency, billing FROM ad_serves
 WHERE request_key = $1 AND user_key = $2 AND campaign_id = ANY($3)
     AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
@@ -24,7 +24,7 @@ ORDER BY slot
 """
 """What a viewer's request of today or yesterday was served."""
 
-BEACONS = """
+READ_VIEWER_BEACONS = """
 SELECT slot, e.event, e.received_at, e.error_code
 FROM ad_events e JOIN ad_serves s USING (request_key, slot, served_on)
 WHERE request_key = $1 AND s.user_key = $2 AND s.campaign_id = ANY($3)
@@ -68,23 +68,23 @@ class CountedBeacon:
     error_code: int | None
 
 
-async def counts(connection: "Connection[Record]", user_key: UUID, campaigns: Sequence[str]) -> list[CapCount]:
+async def read_cap_counts(connection: "Connection[Record]", user_key: UUID, campaigns: Sequence[str]) -> list[CapCount]:
     """The viewer's running cap windows of these campaigns."""
-    rows = await connection.fetch(COUNTS, user_key, campaigns)
+    rows = await connection.fetch(READ_VIEWER_COUNTS, user_key, campaigns)
     return [CapCount(row["campaign_id"], row["window"], row["count"], row["cap"], row["expires_at"]) for row in rows]
 
 
-async def serves(
+async def read_serves(
     connection: "Connection[Record]", request_key: UUID, user_key: UUID, campaigns: Sequence[str]
 ) -> list[ServedSlot]:
     """These campaigns' ads of a request of that viewer, by slot; none if it was somebody else's."""
-    rows = await connection.fetch(SERVES, request_key, user_key, campaigns)
+    rows = await connection.fetch(READ_VIEWER_SERVES, request_key, user_key, campaigns)
     return [ServedSlot(**row) for row in rows]
 
 
-async def beacons(
+async def read_beacons(
     connection: "Connection[Record]", request_key: UUID, user_key: UUID, campaigns: Sequence[str]
 ) -> list[CountedBeacon]:
     """The beacons of such ads; none if the request was somebody else's."""
-    rows = await connection.fetch(BEACONS, request_key, user_key, campaigns)
+    rows = await connection.fetch(READ_VIEWER_BEACONS, request_key, user_key, campaigns)
     return [CountedBeacon(**row) for row in rows]
