@@ -14,8 +14,8 @@ from app.campaign_file.campaign_admin import CampaignAdminService
 from app.errors import AdServerError
 from app.fast_path import DirectEndpoint, HotPaths
 from app.maintenance.tasks import Maintenance
-from app.observability.gauges import Gauges
-from app.observability.ledger_health import BooksWatch
+from app.observability.gauges import GaugeSampler
+from app.observability.ledger_health import LedgerHealthSampler
 from app.observability.logs import LineWriter, RequestLog, configure
 from app.observability.metrics import Metrics
 from app.observability.readiness import Readiness
@@ -23,7 +23,7 @@ from app.observability.request_buffer import RequestBuffer
 from app.observability.request_counts import RequestCounts
 from app.observability.tracing import Tracing
 from app.observability.tracing import is_configured as tracing_is_configured
-from app.observability.upstream_health import UpstreamStatuses
+from app.observability.upstream_health import UpstreamMonitor
 from app.observability.upstream_refusals import SharedRefusals
 from app.observer import Observer, fan_out
 from app.privacy import identification_allowed
@@ -72,7 +72,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     worker = Worker(settings, tracing)
     ports = Ports(_router(worker.lifespan), worker.public_app, settings.admin_port)
     app = HotPaths(TrailingSlashes(ports), worker.hot_paths)
-    return app if tracing is None else tracing.around(app)
+    return app if tracing is None else tracing.wrap_app(app)
 
 
 class Worker:
@@ -120,7 +120,7 @@ class Worker:
             UpstreamDocuments(settings.beacon_base_url),
             observer,
             allowed_networks=settings.allowed_networks,
-            wrap=self._tracing.transport if self._tracing else as_it_is,
+            wrap=self._tracing.wrap_transport if self._tracing else as_it_is,
         )
         self._stack.push_async_callback(upstreams.aclose)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
@@ -145,11 +145,11 @@ class Worker:
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
         refusals = SharedRefusals(upstreams.refusals)
-        metrics.start(Gauges(metrics, requests, log, adserver, store, upstreams, refusals).sample)
-        watch = BooksWatch(store, metrics)
+        metrics.start(GaugeSampler(metrics, requests, log, adserver, store, upstreams, refusals).sample)
+        watch = LedgerHealthSampler(store, metrics)
         watch.start()
         self._stack.push_async_callback(watch.stop)
-        statuses = UpstreamStatuses(metrics, catalogs, refusals)
+        statuses = UpstreamMonitor(metrics, catalogs, refusals)
         statuses.start()
         self._stack.push_async_callback(statuses.stop)
         readiness = Readiness(store, lambda: upstreams.breaker_states)

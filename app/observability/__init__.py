@@ -1,1 +1,1 @@
-"""What the server says of itself: metrics, logs, traces. Nothing here may cost a request more than microseconds."""
+"""Metrics, logs, traces and health of the server. Nothing here may cost a request more than microseconds."""

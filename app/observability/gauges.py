@@ -1,4 +1,4 @@
-"""Gauges: what there is of everything that may run out, looked at before every flush of the metrics."""
+"""Gauges of everything that may run out, sampled before every flush of the metrics."""
 
 from app.observability.logs import LineWriter
 from app.observability.metrics import Metrics
@@ -9,8 +9,8 @@ from app.store.connections import Store
 from app.upstreams.service import Upstreams
 
 
-class Gauges:
-    """Looks at the parts of one worker."""
+class GaugeSampler:
+    """Samples the rooms of one worker."""
 
     def __init__(
         self,
@@ -31,14 +31,14 @@ class Gauges:
         self._refusals = refusals
 
     def sample(self) -> None:
-        """Sets every gauge, and has requests counted that were answered just now; costs about as much as one."""
+        """Set every gauge, and have buffered requests counted. It costs about as much as serving one request."""
         self._requests.flush()
         self._refusals.publish()
-        self._metrics.log_lines_dropped(self._log.take_dropped())
-        self._metrics.lanes(self._adserver.waiting)
-        for lane, (busy, connections) in self._adserver.connections.items():
-            self._metrics.pool(lane, busy, connections)
-        self._metrics.pool("other", *self._store.pool_in_use)
-        self._metrics.in_flight(self._upstreams.in_flight)
-        self._metrics.quotas(self._upstreams.rates.rates_per_s)
-        self._metrics.cached(len(self._upstreams.cache), self._upstreams.cache.size_bytes)
+        self._metrics.count_dropped_log_lines(self._log.take_dropped())
+        self._metrics.set_waiting(self._adserver.waiting)
+        for lane, (in_use, size) in self._adserver.connections.items():
+            self._metrics.set_pool(lane, in_use, size)
+        self._metrics.set_pool("other", *self._store.pool_in_use)
+        self._metrics.set_upstreams_in_flight(self._upstreams.in_flight)
+        self._metrics.set_quotas(self._upstreams.rates.rates_per_s)
+        self._metrics.set_upstream_cache(len(self._upstreams.cache), self._upstreams.cache.size_bytes)

@@ -1,4 +1,4 @@
-"""Things that one worker of a server does for all of them."""
+"""A lock by which one worker of a server does some work for all of them."""
 
 import fcntl
 import os
@@ -7,16 +7,16 @@ from pathlib import Path
 from app.observability.metrics import MULTIPROCESS_DIR
 
 
-class Turn:
-    """Whoever takes the turn has it until it ends or its process does; then the next who asks gets it."""
+class LeaderLock:
+    """A file lock; the worker that holds it keeps it until it releases it or its process ends."""
 
     def __init__(self, name: str) -> None:
         folder = os.environ.get(MULTIPROCESS_DIR)
         self._path = Path(folder) / f"{name}.lock" if folder else None
         self._file: int | None = None
 
-    def take(self) -> bool:
-        """Whether it is ours; a worker that is alone always has it."""
+    def try_acquire(self) -> bool:
+        """Return whether this worker holds the lock now; a single worker always does."""
         if self._path is None or self._file is not None:
             return True
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -28,8 +28,8 @@ class Turn:
         self._file = file
         return True
 
-    def end(self) -> None:
-        """Lets the next have it."""
+    def release(self) -> None:
+        """Let another worker acquire the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

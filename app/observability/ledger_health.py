@@ -1,4 +1,4 @@
-"""A look after the books from time to time, for the alerts: spend, disagreements, partitions."""
+"""Periodic samples of the ledger's health for alerts: spend, disagreements, partitions."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import asyncpg
 import structlog
 
 from app.errors import StoreUnavailable
-from app.observability.leader_lock import Turn
+from app.observability.leader_lock import LeaderLock
 from app.observability.metrics import Metrics
 from app.store import ledger_checks, partitions
 from app.store.connections import Store
@@ -17,45 +17,47 @@ log = structlog.get_logger()
 INTERVAL_S = 30.0
 
 CAMPAIGNS_MAX = 5000
-"""Campaigns whose spend is shown: each is a time series."""
+"""Maximum number of campaigns whose spend is exported; each is a time series."""
 
 
-class BooksWatch:
-    """One worker of a server watches; start it in the running event loop."""
+class LedgerHealthSampler:
+    """Samples in one worker of a server; start it in the running event loop."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
-        self._turn = Turn("books")
-        self._watching: asyncio.Task[None] | None = None
+        self._lock = LeaderLock("ledger-health")
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Watches from now on."""
-        self._watching = asyncio.create_task(self._watch(), name="books-watch")
+        """Start sampling every INTERVAL_S."""
+        self._task = asyncio.create_task(self._sample_forever(), name="ledger-health")
 
     async def stop(self) -> None:
-        """Watches no more."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        self._turn.end()
+        """Stop sampling."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._lock.release()
 
-    async def _watch(self) -> None:
+    async def _sample_forever(self) -> None:
         while True:
-            if self._turn.take():
+            if self._lock.try_acquire():
                 try:
-                    await self.look()
+                    await self.sample()
                 except (StoreUnavailable, asyncpg.PostgresError) as error:
-                    log.warning("books not watched", error=str(error))
+                    log.warning("ledger_check_failed", error=str(error))
             await asyncio.sleep(INTERVAL_S)
 
-    async def look(self) -> None:
-        """Sets the gauges once; raises StoreUnavailable."""
+    async def sample(self) -> None:
+        """Set the ledger's gauges; raises StoreUnavailable."""
         async with self._store.connection() as connection:
             spend = await read_campaign_spend(connection, CAMPAIGNS_MAX)
             disagreements = await ledger_checks.count_wrong_budgets(connection)
             ahead_days = await partitions.count_days_ahead(connection)
             misplaced = await partitions.has_misplaced_rows(connection)
         for campaign in spend:
-            self._metrics.spend(campaign.campaign_id, campaign.currency, float(campaign.spent), float(campaign.held))
-        self._metrics.books(disagreements, ahead_days, misplaced=misplaced)
+            self._metrics.set_campaign_spend(
+                campaign.campaign_id, campaign.currency, float(campaign.spent), float(campaign.held)
+            )
+        self._metrics.set_ledger_health(disagreements, ahead_days, misplaced=misplaced)

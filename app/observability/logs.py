@@ -1,7 +1,7 @@
-"""Logs: JSON, one line each, written by a thread of their own so that a reader who is slow holds up nobody.
+"""Logs as lines of JSON, written by a thread so that a slow reader of the log does not block the server.
 
-A request's line is put together by hand, because at thousands a second a logging library would show in the
-throughput; everything else goes through structlog, to the same writer.
+RequestLog builds its lines by hand, because at thousands of requests a second a logging library would reduce the
+throughput; everything else goes through structlog to the same writer.
 """
 
 import logging
@@ -21,22 +21,22 @@ from app.observer import FinishedRequest, Observer
 LEVELS = logging.getLevelNamesMapping()
 
 WRITE_INTERVAL_S = 0.25
-"""How long a line may wait; a killed process loses so much of its log."""
+"""Maximum time a line waits to be written; a killed process loses this much of its log."""
 
 LINES_MAX = 100_000
-"""Lines that wait for a reader; more are dropped, and counted."""
+"""Maximum number of lines that wait to be written; further lines are dropped and counted."""
 
 CLOSE_S = 2.0
-"""How long the last lines may take."""
+"""Maximum time to write the last lines."""
 
 STDERR = 2
 
 QUIET_LIBRARIES = ("httpx", "httpcore", "aiohttp", "asyncpg", "alembic", "opentelemetry")
-"""Libraries that would log URLs, and so viewers' ids, at the level `info`."""
+"""Libraries that log URLs, and so the ids of viewers, at the level `info`."""
 
 
 class LineWriter:
-    """Takes lines at once, and writes them from a thread. Close it, or the last lines are lost."""
+    """Queues lines without blocking, and writes them from a thread; close it, or the last lines are lost."""
 
     def __init__(self, descriptor: int = STDERR) -> None:
         self._descriptor = descriptor
@@ -47,40 +47,40 @@ class LineWriter:
         self._dropped = 0
 
     def write(self, line: bytes) -> None:
-        """Takes a line, its end included."""
+        """Queue a line, which ends with a line feed."""
         if len(self._lines) >= LINES_MAX:
             self._dropped += 1
             return
         self._lines.append(line)
         if self._closing.is_set():
-            self._write_waiting()
+            self._write_queued()
 
     def take_dropped(self) -> int:
-        """Lines that nobody took in time, since this was last asked."""
+        """Return the number of lines dropped since the last call."""
         dropped, self._dropped = self._dropped, 0
         return dropped
 
     def flush(self) -> None:
-        """Does nothing: lines are written in their own time."""
+        """Do nothing; the thread writes the lines. structlog needs this method."""
 
     def close(self) -> None:
-        """Writes what waits, unless nobody reads it; lines that come later are written at once."""
+        """Write the queued lines within CLOSE_S; lines that follow are written immediately."""
         self._closing.set()
         self._thread.join(CLOSE_S)
 
     def _write_forever(self) -> None:
         while not self._closing.wait(WRITE_INTERVAL_S):
-            self._write_waiting()
-        self._write_waiting()
+            self._write_queued()
+        self._write_queued()
 
-    def _write_waiting(self) -> None:
+    def _write_queued(self) -> None:
         lines = [self._lines.popleft() for _ in range(len(self._lines))]
         block = memoryview(b"".join(lines))
         while block:
             try:
                 block = block[os.write(self._descriptor, block) :]
             except OSError:
-                # The reader has gone, and there is nowhere else to say so.
+                # The reader has closed the descriptor, and there is no other place to report it.
                 self._dropped += len(lines)
                 return
 
@@ -109,54 +109,54 @@ class RequestLog(Observer):
             self._write(orjson.dumps(line, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
 
 
-class _LibraryLines(logging.Handler):
-    """Writes what libraries log through the standard library."""
+class _LibraryHandler(logging.Handler):
+    """Writes the records that libraries log through the standard library."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
         self._write = writer.write
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a record that was formatted."""
+        """Write the formatted record."""
         self._write(self.format(record).encode() + b"\n")
 
 
 def configure(level: str, writer: LineWriter) -> None:
-    """Has everything that is logged from `level` on written as JSON, by this program and by its libraries.
+    """Write everything that this program and its libraries log at `level` or above as JSON.
 
-    Tracebacks are text, without the values of variables: those may say who a viewer is.
+    Tracebacks are text without the values of variables, because those may identify a viewer.
     """
-    number = LEVELS[level.upper()]
-    steps: list[Processor] = [
+    level_number = LEVELS[level.upper()]
+    processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*steps, structlog.processors.JSONRenderer(serializer=_json)],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[*processors, structlog.processors.JSONRenderer(serializer=_json)],
+        wrapper_class=structlog.make_filtering_bound_logger(level_number),
         logger_factory=structlog.BytesLoggerFactory(file=cast(BinaryIO, writer)),
         cache_logger_on_first_use=False,
     )
-    handler = _LibraryLines(writer)
+    handler = _LibraryHandler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=steps,
+            foreign_pre_chain=processors,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=number, force=True)
-    # Where uvicorn was started with a logging of its own, its lines are JSON all the same.
+    logging.basicConfig(handlers=[handler], level=level_number, force=True)
+    # uvicorn may have configured its own handlers.
     uvicorn = logging.getLogger("uvicorn")
     uvicorn.handlers.clear()
     uvicorn.propagate = True
     for library in QUIET_LIBRARIES:
-        logging.getLogger(library).setLevel(max(number, logging.WARNING))
-    # It would log and count every retry by itself; what becomes of an attempt is counted once, where it ends.
+        logging.getLogger(library).setLevel(max(level_number, logging.WARNING))
+    # stamina would log and count every retry; here each attempt is counted once, when it ends.
     stamina.instrumentation.set_on_retry_hooks(())
 
 

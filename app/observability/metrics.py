@@ -1,4 +1,4 @@
-"""What this worker counts; app.observability.metric_snapshots makes sense of what all workers have counted."""
+"""The metrics of this worker; app.observability.metric_snapshots reads those of all workers."""
 
 import asyncio
 import os
@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.fast_path import BatchedCounter, BatchedHistogram
-from app.observability.metric_definitions import Families
+from app.observability.metric_definitions import MetricDefinitions
 from app.observer import FinishedRequest, Observer
 
 log = structlog.get_logger()
 
 FLUSH_INTERVAL_S = 1.0
-"""How old another worker's counts may be in an answer of /metrics."""
+"""Maximum age of another worker's counts in a response of /metrics."""
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client reads it when it is imported, so it is in the environment before a worker starts."""
@@ -30,29 +30,29 @@ BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics(Observer):
-    """Counts in plain numbers, and flushes them once a second; start it in the running event loop.
+    """Counts events in plain numbers and flushes them once a second; start it in the running event loop.
 
-    It is every part's observer. Labels come from the catalog and from fixed words, never from a player.
+    Labels come from the catalog and from fixed words, never from a player.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._families = Families(self._registry)
-        members = vars(self._families).values()
+        self._metrics = MetricDefinitions(self._registry)
+        members = vars(self._metrics).values()
         self._batched = [member for member in members if isinstance(member, BatchedCounter | BatchedHistogram)]
-        self._flushing: asyncio.Task[None] | None = None
-        self._sample: Callable[[], None] = lambda: None
+        self._flush_task: asyncio.Task[None] | None = None
+        self._set_gauges: Callable[[], None] = lambda: None
 
-    def start(self, sample: Callable[[], None]) -> None:
-        """Flushes from now on; `sample` is called before each flush, and sets the gauges."""
-        self._sample = sample
-        self._flushing = asyncio.create_task(self._flush_forever(), name="metrics")
+    def start(self, set_gauges: Callable[[], None]) -> None:
+        """Start flushing periodically; `set_gauges` is called before each flush."""
+        self._set_gauges = set_gauges
+        self._flush_task = asyncio.create_task(self._flush_forever(), name="metrics")
 
     async def stop(self) -> None:
-        """Flushes for the last time."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        """Flush for the last time."""
+        if self._flush_task is not None:
+            self._flush_task.cancel()
+            await asyncio.gather(self._flush_task, return_exceptions=True)
         self.flush()
 
     async def _flush_forever(self) -> None:
@@ -61,19 +61,19 @@ class Metrics(Observer):
             try:
                 self.flush()
             except Exception:
-                log.exception("metrics not flushed")
+                log.exception("metrics_flush_failed")
 
     def flush(self) -> None:
-        """Hands over what was counted since the last time, and has the gauges set."""
-        self._sample()
+        """Set the gauges, and hand the counts since the last flush to prometheus_client."""
+        self._set_gauges()
         for batched in self._batched:
             batched.flush()
 
     # Requests and groups
 
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
-        """Count these requests, and observe how long they took."""
-        count, observe = self._families.requests.add, self._families.request_seconds.observe
+        """Count the requests by outcome, and observe their durations."""
+        count, observe = self._metrics.requests.add, self._metrics.request_seconds.observe
         for _finished_at, _request_id, status, outcome, seconds in requests:
             if outcome in SERVED:
                 labels = (outcome, "")
@@ -84,112 +84,112 @@ class Metrics(Observer):
             count(labels)
             observe(labels[:1], seconds)
 
-    def group_finished(self, lane: str, size: int, seconds: float) -> None:
-        """Observe the size and duration of a group."""
-        self._families.group_size.observe((lane,), size)
-        self._families.group_seconds.observe((lane,), seconds)
-
     def group_started(self, lane: str, waits_s: Sequence[float]) -> None:
         """Observe how long each request of the group was queued."""
-        self._families.group_wait_seconds.observe((lane,), *waits_s)
+        self._metrics.group_wait_seconds.observe((lane,), *waits_s)
+
+    def group_finished(self, lane: str, size: int, seconds: float) -> None:
+        """Observe the size and the duration of the group."""
+        self._metrics.group_size.observe((lane,), size)
+        self._metrics.group_seconds.observe((lane,), seconds)
 
     # Upstreams
 
     def upstream_attempt_finished(self, upstream_id: str, outcome: str, seconds: float) -> None:
-        """An attempt at an upstream ended: `ad`, `lost` to a hedge, or a failure's kind."""
-        self._families.upstream_attempts.add((upstream_id, str(outcome)))
+        """Count the attempt, and observe its duration if a request was sent."""
+        self._metrics.upstream_attempts.add((upstream_id, str(outcome)))
         if outcome not in NOT_SENT:
-            self._families.upstream_seconds.observe((upstream_id,), seconds)
+            self._metrics.upstream_seconds.observe((upstream_id,), seconds)
 
     def upstream_cache_checked(self, upstream_id: str, outcome: str) -> None:
-        """A request found its body fresh (`hit`), found it `stale`, or did not find it (`miss`)."""
-        self._families.upstream_cache.add((upstream_id, outcome))
+        """Count the lookup."""
+        self._metrics.upstream_cache.add((upstream_id, outcome))
 
-    def breaker_changed(self, upstream_id: str, _old: str, new: str) -> None:
-        """A breaker went to `closed`, `open` or `half_open`."""
-        self._families.breaker_changes.add((upstream_id, new))
-        self._families.breaker_state.labels(upstream_id).set(BREAKER_STATES[new])
+    def breaker_changed(self, upstream_id: str, old: str, new: str) -> None:
+        """Count the change, and set the breaker's state."""
+        self._metrics.breaker_changes.add((upstream_id, new))
+        self._metrics.breaker_state.labels(upstream_id).set(BREAKER_STATES[new])
 
     def quota_checked(self, name: str, outcome: str) -> None:
-        """A rate limit `passed` or `refused` a request."""
-        self._families.quota_requests.add((name, outcome))
+        """Count the decision."""
+        self._metrics.quota_requests.add((name, outcome))
 
     # Clients
 
     def client_limited(self, kind: str) -> None:
-        """A request of this kind was above its client's limit."""
-        self._families.client_limited.add((kind,))
+        """Count the request."""
+        self._metrics.client_limited.add((kind,))
 
     def parameters_ignored(self, names: Sequence[str]) -> None:
-        """These parameters of an ad request have values that say nothing, such as a macro that was not replaced."""
+        """Count the parameters by name."""
         for name in names:
-            self._families.parameters_ignored.add((name,))
+            self._metrics.parameters_ignored.add((name,))
 
     def token_refused(self) -> None:
-        """A request carried a wrong token."""
-        self._families.tokens_refused.add(())
+        """Count the request."""
+        self._metrics.tokens_refused.add(())
 
-    # Beacons and logs
+    # Beacons
 
     def beacons_handled(self, outcome: str, count: int) -> None:
-        """So many beacons were `counted`, a `repeat`, `refused` or `dropped`."""
-        self._families.beacons.add((outcome,), count)
+        """Count the beacons."""
+        self._metrics.beacons.add((outcome,), count)
 
     def holds_settled(self, charged: int, released: int) -> None:
-        """So many holds were charged and released by a group of beacons."""
-        self._families.holds.add(("charged",), charged)
-        self._families.holds.add(("released",), released)
+        """Count the holds."""
+        self._metrics.holds.add(("charged",), charged)
+        self._metrics.holds.add(("released",), released)
 
-    def log_lines_dropped(self, count: int) -> None:
-        """So many log lines were thrown away, because nobody took them in time."""
-        self._families.log_lines_dropped.add((), count)
+    # Values sampled by GaugeSampler and LedgerHealthSampler
 
-    # Gauges, set by `sample` and by whoever watches the books
+    def count_dropped_log_lines(self, count: int) -> None:
+        """Count log lines that were dropped because the reader of the log was too slow."""
+        self._metrics.log_lines_dropped.add((), count)
 
-    def lanes(self, waiting: Mapping[str, int]) -> None:
-        """Requests waiting, by lane."""
+    def set_waiting(self, waiting: Mapping[str, int]) -> None:
+        """Set the number of waiting requests of each lane."""
         for lane, requests in waiting.items():
-            self._families.waiting.labels(lane).set(requests)
+            self._metrics.waiting.labels(lane).set(requests)
 
-    def pool(self, name: str, in_use: int, size: int) -> None:
-        """Database connections of a pool."""
-        self._families.pool_in_use.labels(name).set(in_use)
-        self._families.pool_size.labels(name).set(size)
+    def set_pool(self, name: str, in_use: int, size: int) -> None:
+        """Set how many database connections of a pool are in use, and its size."""
+        self._metrics.pool_in_use.labels(name).set(in_use)
+        self._metrics.pool_size.labels(name).set(size)
 
-    def in_flight(self, requests: Mapping[str, int]) -> None:
-        """Requests on their way, by upstream."""
+    def set_upstreams_in_flight(self, requests: Mapping[str, int]) -> None:
+        """Set the number of requests in flight to each upstream."""
         for upstream_id, count in requests.items():
-            self._families.upstream_in_flight.labels(upstream_id).set(count)
+            self._metrics.upstream_in_flight.labels(upstream_id).set(count)
 
-    def quotas(self, rates_per_s: Mapping[str, int]) -> None:
-        """What each rate limit passes."""
+    def set_quotas(self, rates_per_s: Mapping[str, int]) -> None:
+        """Set the rate of each rate limit, in requests a second."""
         for name, rate_per_s in rates_per_s.items():
-            self._families.quota_rate.labels(name).set(rate_per_s)
+            self._metrics.quota_rate.labels(name).set(rate_per_s)
 
-    def cached(self, entries: int, size_bytes: int) -> None:
-        """What the cache of upstream bodies holds."""
-        self._families.cache_entries.set(entries)
-        self._families.cache_bytes.set(size_bytes)
+    def set_upstream_cache(self, entries: int, size_bytes: int) -> None:
+        """Set the number of cached upstream bodies and their size."""
+        self._metrics.cache_entries.set(entries)
+        self._metrics.cache_bytes.set(size_bytes)
 
-    def spend(self, campaign_id: str, currency: str, spent: float, held: float) -> None:
-        """What a campaign has spent and held, rounded as a float is."""
-        self._families.campaign_spent.labels(campaign_id, currency).set(spent)
-        self._families.campaign_held.labels(campaign_id, currency).set(held)
+    def set_campaign_spend(self, campaign_id: str, currency: str, spent: float, held: float) -> None:
+        """Set the amounts that a campaign has spent and held, with the precision of a float."""
+        self._metrics.campaign_spent.labels(campaign_id, currency).set(spent)
+        self._metrics.campaign_held.labels(campaign_id, currency).set(held)
 
-    def books(self, disagreements: int, partitions_ahead_days: int, *, misplaced: bool) -> None:
-        """What a look after the books found."""
-        self._families.books_disagreements.set(disagreements)
-        self._families.partitions_ahead.set(partitions_ahead_days)
-        self._families.misplaced_rows.set(misplaced)
-        self._families.books_watched.set(time.time())
+    def set_ledger_health(self, disagreements: int, partitions_ahead_days: int, *, misplaced: bool) -> None:
+        """Set the results of a check of the ledger, and the time of the check to now."""
+        self._metrics.books_disagreements.set(disagreements)
+        self._metrics.partitions_ahead.set(partitions_ahead_days)
+        self._metrics.misplaced_rows.set(misplaced)
+        self._metrics.books_watched.set(time.time())
 
     async def collect(self) -> list[Metric]:
-        """The metrics of all workers; read in a thread, because it takes milliseconds."""
+        """Return the metrics of all workers. They are read in a thread, because that takes milliseconds."""
         self.flush()
         return await asyncio.to_thread(lambda: list(self._all_workers().collect()))
 
     async def exposition(self) -> bytes:
-        """The metrics of all workers in Prometheus' text format."""
+        """Return the metrics of all workers in Prometheus' text format."""
         self.flush()
         return await asyncio.to_thread(lambda: generate_latest(self._all_workers()))
 

@@ -1,4 +1,4 @@
-"""Whether this worker can serve: the database answers and takes writes, and this code can work with its schema."""
+"""Readiness of this worker: the database responds and accepts writes, and its schema suits this code."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -8,49 +8,52 @@ from app.errors import StoreUnavailable
 from app.store.connections import Store, is_read_only
 from app.store.revision import current_revision, needed_revision, revisions
 
-PATIENCE_S = 2.0
-"""A load balancer that asks wants to know soon."""
+TIMEOUT_S = 2.0
+"""Maximum time of a check; load balancers expect a quick response."""
+
+OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What `/readyz` shows."""
+class ReadinessReport:
+    """The response of `/readyz`."""
 
     ready: bool
     database: str
-    """`ok`, or what is wrong."""
+    """`ok`, or the reason why this worker cannot serve."""
     schema: str | None
     """The last migration that has run."""
     schema_needed: str
     breakers: Mapping[str, str]
-    """By upstream, of those that this worker has asked. An open one makes nobody unready: there are fallbacks."""
+    """State by upstream, of those that this worker has sent requests to. An open breaker does not make a worker
+    unready, because campaigns have fallbacks."""
 
 
 class Readiness:
-    """Looks each time it is asked."""
+    """Checks on demand."""
 
     def __init__(self, store: Store, breaker_states: Callable[[], Mapping[str, str]]) -> None:
         self._store = store
         self._breaker_states = breaker_states
 
-    async def look(self) -> Look:
-        """The state of now; never raises for what it is to find out."""
-        database, schema = "ok", None
+    async def check(self) -> ReadinessReport:
+        """Return the current state; never raises for a database that fails."""
+        database, schema = OK, None
         try:
-            async with asyncio.timeout(PATIENCE_S), self._store.connection() as connection:
+            async with asyncio.timeout(TIMEOUT_S), self._store.connection() as connection:
                 schema = await current_revision(connection)
-                database = _fault(schema)
+                database = _schema_fault(schema) or OK
                 if await is_read_only(connection):
-                    database = "can only be read"
+                    database = "is read-only"
                     # After a failover the next connection may lead to the primary.
                     await connection.close()
         except (StoreUnavailable, TimeoutError):
-            database = "does not answer"
-        return Look(database == "ok", database, schema, needed_revision(), self._breaker_states())
+            database = "does not respond"
+        return ReadinessReport(database == OK, database, schema, needed_revision(), self._breaker_states())
 
 
-def _fault(schema: str | None) -> str:
-    """A schema that this code has never heard of is newer: migrations run before the servers are exchanged."""
+def _schema_fault(schema: str | None) -> str | None:
+    """Return why this code cannot use the schema; an unknown revision is newer, because migrations run first."""
     if schema is None:
-        return "is not migrated"
-    return "needs a migration" if schema in revisions()[1:] else "ok"
+        return "has no schema"
+    return "needs a migration" if schema in revisions()[1:] else None

@@ -1,4 +1,4 @@
-"""How this worker's requests ended, for finance: counted in plain numbers, and written down every few seconds."""
+"""Outcomes of this worker's requests for finance, added to the database every few seconds."""
 
 import asyncio
 from collections import Counter
@@ -15,26 +15,26 @@ from app.store.connections import Store
 log = structlog.get_logger()
 
 INTERVAL_S = 10.0
-"""A worker that is killed loses what it counted in this time: it is a statistic, not a book."""
+"""A worker that is killed loses the counts of this time; they are statistics, not part of the ledger."""
 
 
 class RequestCounts(Observer):
-    """Start it in the running event loop, and stop it before its store is closed."""
+    """Counts requests by outcome; start it in the running event loop, and stop it before its store is closed."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._counts: Counter[str] = Counter()
-        self._writing: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Writes down from now on."""
-        self._writing = asyncio.create_task(self._write_forever(), name="request-counts")
+        """Start writing every INTERVAL_S."""
+        self._task = asyncio.create_task(self._write_forever(), name="request-counts")
 
     async def stop(self) -> None:
-        """Writes down for the last time."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+        """Write for the last time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         await self.write()
 
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
@@ -43,7 +43,7 @@ class RequestCounts(Observer):
             self._counts[outcome] += 1
 
     async def write(self) -> None:
-        """Adds what was counted to the day's numbers; while the database cannot take it, it is kept."""
+        """Add the counts to the totals of the day; if the database fails, keep them for the next call."""
         counts, self._counts = self._counts, Counter()
         if not counts:
             return
@@ -53,7 +53,7 @@ class RequestCounts(Observer):
                 await request_counts.add(connection, counts)
             written = True
         except (StoreUnavailable, asyncpg.PostgresError) as error:
-            log.warning("requests not written down yet", reason=str(error))
+            log.warning("request_counts_not_written", error=str(error))
         finally:
             if not written:
                 self._counts += counts

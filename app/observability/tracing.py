@@ -1,7 +1,7 @@
-"""Traces, if OTEL_EXPORTER_OTLP_ENDPOINT says where to; its other variables (OTEL_TRACES_SAMPLER, ...) count too.
+"""OpenTelemetry traces, enabled by OTEL_EXPORTER_OTLP_ENDPOINT and configured by OpenTelemetry's other variables.
 
-A group's transaction is a trace of its own, linked to the requests in it; each of these has the group's steps as
-spans in its own trace, linked to the group. No span says who a viewer is: no query, no address, no parameters.
+A group's transaction has its own trace, linked to the requests in it; each request's trace repeats the group's steps
+as spans, linked to the group. Spans do not identify viewers: they have no query, no address and no parameters.
 """
 
 import os
@@ -24,18 +24,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-SHOWN_HEADERS = frozenset({b"traceparent", b"tracestate", b"host"})
+EXPORTED_HEADERS = frozenset({b"traceparent", b"tracestate", b"host"})
 
-ORIGINAL = "adserver.scope"
+ORIGINAL_SCOPE = "adserver.scope"
 
 
 def is_configured() -> bool:
-    """Whether the environment says where traces go."""
+    """Return whether the environment names an endpoint for traces."""
     return any(os.environ.get(name) for name in ENDPOINTS)
 
 
 class Tracing:
-    """Traces this process from its making on; close it, or the last spans are lost. One for each process."""
+    """Traces this process; create one in each process, and close it, or the last spans are lost."""
 
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.name": _service_name()}))
@@ -44,36 +44,38 @@ class Tracing:
         self._statements = AsyncPGInstrumentor()  # type: ignore[no-untyped-call]
         self._statements.instrument(tracer_provider=self._provider)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with a span for each request."""
+    def wrap_app(self, app: ASGIApp) -> ASGIApp:
+        """Return the application with a span for each request."""
 
-        async def restored(scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope[ORIGINAL], receive, send)
+        async def with_original_scope(scope: Scope, receive: Receive, send: Send) -> None:
+            await app(scope[ORIGINAL_SCOPE], receive, send)
 
-        traced = OpenTelemetryMiddleware(restored, tracer_provider=self._provider, exclude_spans=["receive", "send"])
+        traced = OpenTelemetryMiddleware(
+            with_original_scope, tracer_provider=self._provider, exclude_spans=["receive", "send"]
+        )
 
-        async def shielded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_exported_scope(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
-            headers = [header for header in scope["headers"] if header[0] in SHOWN_HEADERS]
-            shown = {**scope, "headers": headers, "query_string": b"", "client": None, ORIGINAL: scope}
-            await traced(shown, receive, send)
+            headers = [header for header in scope["headers"] if header[0] in EXPORTED_HEADERS]
+            exported = {**scope, "headers": headers, "query_string": b"", "client": None, ORIGINAL_SCOPE: scope}
+            await traced(exported, receive, send)
 
-        return shielded
+        return with_exported_scope
 
-    def transport(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-        """The transport, with a span for each request."""
+    def wrap_transport(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+        """Return the transport with a span for each request."""
         return AsyncOpenTelemetryTransport(transport, tracer_provider=self._provider, request_hook=_hide_url)
 
     def request(self) -> SpanContext | None:
-        """What ties the request that is being handled to its trace; None if it is not sampled."""
+        """Return the span context of the current request; None if its trace is not sampled."""
         context = trace.get_current_span().get_span_context()
         return context if context.trace_flags.sampled else None
 
     @contextmanager
     def group(self, lane: str, requests: Sequence[object]) -> Iterator["GroupSpans"]:
-        """A span for a group's transaction; its steps become spans of the requests too."""
+        """Open a span for a group's transaction; `requests` are the results of `request` for its requests."""
         contexts = [context for context in requests if isinstance(context, SpanContext)]
         links = [Link(context) for context in contexts]
         with self._tracer.start_as_current_span("group", links=links) as span:
@@ -83,21 +85,21 @@ class Tracing:
 
     @contextmanager
     def fetch(self, request: object) -> Iterator[None]:
-        """A span for what is asked of upstreams for one request, in that request's trace."""
+        """Open a span for the fetches of one request, in that request's trace."""
         if not isinstance(request, SpanContext):
             yield
             return
-        with self._tracer.start_as_current_span("upstreams", _inside(request)):
+        with self._tracer.start_as_current_span("upstreams", _child_of(request)):
             yield
 
     def close(self) -> None:
-        """Exports what is left."""
+        """Export the remaining spans."""
         self._statements.uninstrument()
         self._provider.shutdown()
 
 
 class GroupSpans:
-    """The spans of one group."""
+    """The steps of one group."""
 
     def __init__(self, tracer: Tracer, group: Span, requests: Sequence[SpanContext]) -> None:
         self._tracer = tracer
@@ -106,19 +108,19 @@ class GroupSpans:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A span in the group's trace, and the same in each request's."""
+        """Open a span in the group's trace; its copy in each request's trace follows when it ends."""
         started_ns = time.time_ns()
         try:
             with self._tracer.start_as_current_span(name):
                 yield
         finally:
             for request in self._requests:
-                span = self._tracer.start_span(name, _inside(request), links=[self._link], start_time=started_ns)
+                span = self._tracer.start_span(name, _child_of(request), links=[self._link], start_time=started_ns)
                 span.end()
 
 
-def _inside(request: SpanContext) -> Context:
-    """The context in which a new span is a child of the request's."""
+def _child_of(request: SpanContext) -> Context:
+    """Return the context in which a new span is a child of the request's."""
     return trace.set_span_in_context(NonRecordingSpan(request))
 
 
@@ -127,7 +129,7 @@ def _service_name() -> str:
 
 
 async def _hide_url(span: Span, request: RequestInfo) -> None:
-    """A tag URL carries who watches; its host is enough to know the upstream by."""
+    """Replace the URL by its host: a tag URL identifies the viewer, and the host identifies the upstream."""
     host = httpx.URL(str(request.url)).host
     for name in ("http.url", "url.full"):
         span.set_attribute(name, host)

@@ -1,4 +1,4 @@
-"""What `GET /v1/upstreams/status` shows: the catalog's upstreams, and what all workers have seen of them."""
+"""Status of the catalog's upstreams, from the metrics of all workers, for `GET /v1/upstreams/status`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """One upstream, as this server has seen it."""
+    """One upstream from the point of view of this server."""
 
     id: str
     state: str
@@ -30,44 +30,44 @@ class UpstreamStatus:
     last_minutes: UpstreamHealth
     max_qps: int | None
     quota_used: float | None
-    """The part of `max_qps` that this server used, of 1; None where there is no limit."""
+    """Fraction of `max_qps` that this server used; None without a limit."""
     last_refusal: Refusal | None
-    """Why its last answer that was of no use was refused, since the server started."""
+    """Why its last unusable response was refused, since the server started."""
 
 
-class UpstreamStatuses:
-    """Keeps the last minutes in mind; start it in the running event loop."""
+class UpstreamMonitor:
+    """Keeps the counts of the last minutes; create and start it in the running event loop."""
 
     def __init__(self, metrics: Metrics, catalogs: CatalogHolder, refusals: SharedRefusals) -> None:
         self._metrics = metrics
         self._catalogs = catalogs
         self._refusals = refusals
         self._history = UpstreamHistory(asyncio.get_running_loop().time)
-        self._remembering: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Remembers from now on."""
-        self._remembering = asyncio.create_task(self._remember(), name="upstream-history")
+        """Start adding a snapshot every SNAPSHOT_INTERVAL_S."""
+        self._task = asyncio.create_task(self._add_snapshots(), name="upstream-history")
 
     async def stop(self) -> None:
-        """Remembers no more."""
-        if self._remembering is not None:
-            self._remembering.cancel()
-            await asyncio.gather(self._remembering, return_exceptions=True)
+        """Stop adding snapshots."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _remember(self) -> None:
+    async def _add_snapshots(self) -> None:
         while True:
             try:
-                self._history.keep(upstream_counts(await self._metrics.collect()))
+                self._history.add(upstream_counts(await self._metrics.collect()))
             except Exception:
-                log.exception("upstream history not kept")
+                log.exception("upstream_snapshot_failed")
             await asyncio.sleep(SNAPSHOT_INTERVAL_S)
 
-    async def look(self) -> list[UpstreamStatus]:
-        """Every upstream of the catalog, in the order of their ids."""
+    async def statuses(self) -> list[UpstreamStatus]:
+        """Return the status of every upstream of the catalog, sorted by id."""
         families = await self._metrics.collect()
         counts, states = upstream_counts(families), breaker_states(families)
-        refusals = await self._refusals.last()
+        refusals = await self._refusals.latest()
         statuses = []
         for upstream_id, upstream in sorted(self._catalogs.current.upstreams.items()):
             health = self._history.health(upstream_id, counts)

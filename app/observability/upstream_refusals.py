@@ -1,4 +1,4 @@
-"""The last refusal of each upstream, of all workers: each keeps a small file beside its metrics for the others."""
+"""The last refusal of each upstream in all workers; each worker publishes its own in a file beside its metrics."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ from app.upstreams.refusals import Refusal, Refusals
 log = structlog.get_logger()
 
 REFUSAL_FILES = "refusals_[0-9]*.json"
-"""Named after the process id; those of earlier processes go when the server starts."""
+"""Pattern of the files, whose names contain the process id; the server removes old ones when it starts."""
 
 
 class SharedRefusals:
-    """The refusals of this worker, and those that the other workers have published."""
+    """The refusals of this worker, and those published by the other workers."""
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
@@ -27,21 +27,21 @@ class SharedRefusals:
         self._published: Mapping[str, Refusal] = {}
 
     def publish(self) -> None:
-        """Writes this worker's file if there is anything new; to be called every second."""
+        """Write this worker's file if anything has changed; call it every second."""
         last = dict(self._refusals.last)
         if self._folder is None or last == self._published:
             return
         file = self._folder / f"refusals_{os.getpid()}.json"
-        written = file.with_suffix(".new")
+        temporary = file.with_suffix(".new")
         try:
-            written.write_bytes(orjson.dumps(last))
-            written.replace(file)
+            temporary.write_bytes(orjson.dumps(last))
+            temporary.replace(file)
         except OSError as error:
-            log.warning("refusals not published", error=str(error))
+            log.warning("refusals_not_published", error=str(error))
         self._published = last
 
-    async def last(self) -> Mapping[str, Refusal]:
-        """The latest of all workers, by upstream."""
+    async def latest(self) -> Mapping[str, Refusal]:
+        """Return the latest refusal of each upstream in all workers."""
         merged = dict(self._refusals.last)
         for upstream_id, refusal in await asyncio.to_thread(self._read_all):
             if upstream_id not in merged or merged[upstream_id].at < refusal.at:

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from app.observability.metric_snapshots import stats
 from app.observability.metrics import Metrics
 from app.observability.readiness import Readiness
-from app.observability.upstream_health import UpstreamStatuses
+from app.observability.upstream_health import UpstreamMonitor
 from app.web.ports import Figures
 
 DETAILS = ("schema", "schema_needed", "breakers")
@@ -22,7 +22,7 @@ DETAILS = ("schema", "schema_needed", "breakers")
 class Operations:
     """Nothing here says who a viewer or what a tag URL is; figures are for those who may read them."""
 
-    def __init__(self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamStatuses, figures: Figures) -> None:
+    def __init__(self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, figures: Figures) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._upstreams = upstreams
@@ -45,7 +45,7 @@ class Operations:
         return _json({"status": "ok"})
 
     async def _readyz(self, request: Request) -> Response:
-        look = asdict(await self._readiness.look())
+        look = asdict(await self._readiness.check())
         status = 200 if look["ready"] else 503
         if not self._figures.may_be_read(request):
             look = {name: value for name, value in look.items() if name not in DETAILS}
@@ -58,7 +58,7 @@ class Operations:
         return _json(asdict(stats(await self._metrics.collect())))
 
     async def _upstream_statuses(self, _request: Request) -> Response:
-        statuses = [asdict(status) for status in await self._upstreams.look()]
+        statuses = [asdict(status) for status in await self._upstreams.statuses()]
         return _json({"upstreams": statuses})
 
 

@@ -60,7 +60,7 @@ def problem_of(error: Exception) -> Response:
     if isinstance(error, errors.InvalidInput):
         return problem(status, error.reason, field=error.field)
     if isinstance(error, errors.StoreUnavailable):
-        return problem(status, "the database does not answer")
+        return problem(status, "the database does not respond")
     response = problem(status, str(error))
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

@@ -114,7 +114,7 @@ async def test_ready_means_a_schema_that_this_code_knows(server: Launched, datab
         look = await read(server, "/readyz")
         assert (look.status_code, look.json()["database"], look.json()["schema"]) == (status, word, version)
     await connection.execute("DELETE FROM alembic_version")
-    assert (await read(server, "/readyz")).json()["database"] == "is not migrated"
+    assert (await read(server, "/readyz")).json()["database"] == "has no schema"
     await connection.close()
 
 
@@ -125,7 +125,7 @@ async def test_a_server_whose_database_is_a_standby_is_not_ready_until_that_is_p
     with Launched("serve", DATABASE_URL=app_database, **SECRETS) as server:
         server.wait_for("Serving on")
         look = await read(server, "/readyz")
-        assert (look.status_code, look.json()["database"]) == (503, "can only be read")
+        assert (look.status_code, look.json()["database"]) == (503, "is read-only")
         await set_standby(database, standby=False)
         assert eventually(lambda: server.get("/readyz").status_code == 200)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from app.observability.metric_definitions import Families
+from app.observability.metric_definitions import MetricDefinitions
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -27,7 +27,7 @@ promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installe
 def series() -> set[str]:
     """The names under which Prometheus knows the metrics of app/observability/metric_definitions.py."""
     registry = CollectorRegistry()
-    Families(registry)
+    MetricDefinitions(registry)
     endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
     return {family.name + ending for family in registry.collect() for ending in endings[family.type]}
 

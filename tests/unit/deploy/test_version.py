@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.domain import VastVersion
-from app.observability.metric_definitions import Families
+from app.observability.metric_definitions import MetricDefinitions
 from app.vast.render import own_document
 from app.version import VERSION
 from app.web.description.document import document
@@ -44,5 +44,5 @@ def test_the_description_of_the_api_has_the_version() -> None:
 
 def test_a_metric_has_the_version() -> None:
     registry = CollectorRegistry()
-    Families(registry)
+    MetricDefinitions(registry)
     assert registry.get_sample_value("adserver_build_info", {"version": STATED}) == 1

@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 from prometheus_client import CollectorRegistry
 
-from app.observability.metric_definitions import Families
+from app.observability.metric_definitions import MetricDefinitions
 from app.observability.metric_snapshots import Stats, UpstreamHealth
-from app.observability.readiness import Look
+from app.observability.readiness import ReadinessReport
 from app.observability.upstream_health import UpstreamStatus
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +22,7 @@ REQUEST_LINE = {"timestamp", "level", "event", "request_id", "status", "outcome"
 
 def test_the_metrics_that_are_named_are_those_that_there_are() -> None:
     registry = CollectorRegistry()
-    Families(registry)
+    MetricDefinitions(registry)
     metrics = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
     assert set(re.findall(r"^\| `(adserver_\w+)` \|", PAGE, re.MULTILINE)) == metrics
 
@@ -45,7 +45,7 @@ def test_the_fields_of_the_log_that_are_named_are_those_that_are_logged() -> Non
 
 
 def test_the_fields_of_the_answers_are_named() -> None:
-    answers = (Look, Stats, UpstreamStatus, UpstreamHealth)
+    answers = (ReadinessReport, Stats, UpstreamStatus, UpstreamHealth)
     names = [field.name for answer in answers for field in fields(answer) if field.name != "ready"]
     assert [name for name in names if f"`{name}`" not in PAGE] == []
 

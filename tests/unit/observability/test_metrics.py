@@ -59,9 +59,9 @@ async def test_what_was_not_sent_to_an_upstream_took_no_time(metrics: Metrics) -
 
 
 async def test_dropped_log_lines_and_quotas_are_counted(metrics: Metrics) -> None:
-    metrics.log_lines_dropped(7)
+    metrics.count_dropped_log_lines(7)
     metrics.quota_checked("upstream:primary", "refused")
-    metrics.quotas({"upstream:primary": 100})
+    metrics.set_quotas({"upstream:primary": 100})
     assert await sample(metrics, "adserver_log_lines_dropped_total") == 7
     assert await sample(metrics, "adserver_quota_requests_total", quota="upstream:primary", outcome="refused") == 1
     assert await sample(metrics, "adserver_quota_limit_per_second", quota="upstream:primary") == 100
@@ -81,7 +81,7 @@ async def test_gauges_are_sampled_before_every_scrape(metrics: Metrics) -> None:
     def look() -> None:
         nonlocal waiting
         waiting += 1
-        metrics.lanes({"fetch": waiting})
+        metrics.set_waiting({"fetch": waiting})
 
     metrics.start(look)
     first = await sample(metrics, "adserver_waiting_requests", lane="fetch")
@@ -111,7 +111,7 @@ async def test_a_sample_that_fails_does_not_stop_the_flushing(metrics: Metrics, 
     metrics.start(fail)
     async with asyncio.timeout(10):
         await asked.wait()
-    metrics._sample = lambda: None
+    metrics._set_gauges = lambda: None
     await metrics.stop()
 
 
@@ -135,7 +135,7 @@ async def test_an_upstreams_health_is_that_of_the_last_minutes(metrics: Metrics)
     history = UpstreamHistory(lambda: now)
     for _ in range(50):
         metrics.upstream_attempt_finished("primary", "timeout", 0.3)
-    history.keep(upstream_counts(await metrics.collect()))
+    history.add(upstream_counts(await metrics.collect()))
     for outcome, times, seconds in (("ad", 60, 0.012), ("no_ad", 30, 0.012), ("timeout", 10, 0.3), ("lost", 5, 0.3)):
         for _ in range(times):
             metrics.upstream_attempt_finished("primary", outcome, seconds)
@@ -156,7 +156,7 @@ async def test_an_upstream_that_was_not_asked_lately_has_no_rates(metrics: Metri
     for _ in range(earlier):
         metrics.upstream_attempt_finished("primary", "ad", 0.01)
     counts = upstream_counts(await metrics.collect())
-    history.keep(counts)
+    history.add(counts)
     health = history.health("primary", counts)
     assert (health.requests, health.p50_ms, health.p95_ms, health.error_rate, health.fill_rate) == (0, *[None] * 4)
 
@@ -168,7 +168,7 @@ from app.observability.metrics import Metrics
 
 metrics = Metrics()
 metrics.requests_finished([(datetime.now(UTC), "", 200, "served", 0.01)] * int(sys.argv[1]))
-metrics.lanes({"fetch": 3})
+metrics.set_waiting({"fetch": 3})
 metrics.breaker_changed("primary", "closed", sys.argv[2])
 print(asyncio.run(metrics.exposition()).decode())
 """

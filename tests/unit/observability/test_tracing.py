@@ -14,7 +14,7 @@ LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "kind"),
+    ("behavior", "kind"),
     [
         (faults.raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "protocol"),
         (faults.raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"), "protocol"),
@@ -23,11 +23,11 @@ LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
         (faults.redirect("//:80/?uid=alice"), "url"),
     ],
 )
-async def test_spans_of_a_request_that_failed_do_not_name_the_viewer(behaviour: faults.Behaviour, kind: str) -> None:
+async def test_spans_of_a_request_that_failed_do_not_name_the_viewer(behavior: faults.Behaviour, kind: str) -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter)
-    client = UpstreamClient(wrap=tracing.transport)
-    async with UpstreamServer(behaviour) as upstream:
+    client = UpstreamClient(wrap=tracing.wrap_transport)
+    async with UpstreamServer(behavior) as upstream:
         with pytest.raises(UpstreamFailed, match=kind), tracing.group("fetch", []):
             await client.tag("primary", upstream.url + TAG, {}, LIMITS)
         await client.aclose()
