@@ -1,22 +1,26 @@
-# Two stages: the first installs, the second has the result and nothing to build with.
+# Three stages: build the wheel, install it beside its locked dependencies, and keep the result without build tools.
 
-FROM python:3.11.14-slim-bookworm AS installed
-WORKDIR /adserver
-COPY requirements-build.lock requirements.lock ./
-RUN python -m venv .venv \
-    && .venv/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: \
-       -r requirements-build.lock -r requirements.lock
-COPY pyproject.toml README.md ./
+FROM python:3.11.14-slim-bookworm AS wheel
+WORKDIR /source
+COPY requirements-build.lock ./
+RUN pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements-build.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations
-RUN .venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
-    && .venv/bin/python -m compileall -q app migrations \
-    && rm -rf .venv/lib/python3.11/site-packages/pip .venv/lib/python3.11/site-packages/setuptools
+RUN pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
+
+FROM python:3.11.14-slim-bookworm AS installed
+RUN python -m venv /opt/adserver
+COPY requirements.lock ./
+RUN /opt/adserver/bin/pip install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r requirements.lock
+COPY --from=wheel /wheel /wheel
+RUN /opt/adserver/bin/pip install --no-cache-dir --no-index --no-deps /wheel/*.whl \
+    && /opt/adserver/bin/pip uninstall --yes setuptools pip
 
 FROM python:3.11.14-slim-bookworm
 RUN useradd --system --create-home --home-dir /var/lib/adserver adserver
-COPY --from=installed /adserver /adserver
-ENV PATH=/adserver/.venv/bin:$PATH \
+COPY --from=installed /opt/adserver /opt/adserver
+ENV PATH=/opt/adserver/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ADSERVER_HOST=0.0.0.0 \
     ADSERVER_DATA_DIR=/var/lib/adserver

@@ -26,13 +26,21 @@ OUTPUT_ENDS = None
 class Launched:
     """One command in a process group of its own; what is left of it is killed at the end of the block."""
 
-    def __init__(self, *arguments: str, port: int | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        port: int | None = None,
+        program: Path = ADSERVER,
+        folder: Path | None = None,
+        **settings: str,
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [ADSERVER, *arguments],
+            [program, *arguments],
+            cwd=folder,
             env=environment(PORT=str(self.port), **settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
