@@ -44,22 +44,22 @@ from app.upstreams.client import as_it_is
 from app.upstreams.service import Upstreams
 from app.vast.compiled_document import UpstreamDocuments
 from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
-from app.web.admin import Admin
-from app.web.admin_token import AdminToken, TokenRefusals
-from app.web.beacons import Beacons
+from app.web.admin import CampaignAdminEndpoints
+from app.web.batch_ads import BatchAdsEndpoint
+from app.web.beacons import BeaconEndpoints
+from app.web.bearer_auth import BearerAuth, TokenFailures
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
-from app.web.demo import Demo
-from app.web.description import Description
-from app.web.operations import Operations
-from app.web.pages import Pages
+from app.web.demo import DemoEndpoints
+from app.web.openapi import OpenApiEndpoint
+from app.web.operations import OperationsEndpoints
+from app.web.pages import PageEndpoints
 from app.web.players import TAG_PATH, VastEndpoint
-from app.web.ports import Figures, Ports
+from app.web.ports import OperatorAccess, PortRouter
 from app.web.problems import on_error, on_http_error
-from app.web.sessions import Sessions
-from app.web.slashes import TrailingSlashes
-from app.web.stitchers import Stitchers
-from app.web.vmaps import Vmaps
+from app.web.sessions import SessionEndpoints
+from app.web.trailing_slashes import TrailingSlashMiddleware
+from app.web.vmap import VmapEndpoint
 
 GC_THRESHOLDS = (50_000, 20, 50)
 """Requests leave few cycles behind: looking for them after every 700 objects cost a third of the throughput."""
@@ -70,8 +70,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or Settings()
     tracing = Tracing() if tracing_is_configured() else None
     worker = Worker(settings, tracing)
-    ports = Ports(_router(worker.lifespan), worker.public_app, settings.admin_port)
-    app = HotPaths(TrailingSlashes(ports), worker.hot_paths)
+    ports = PortRouter(_router(worker.lifespan), worker.public_app, settings.admin_port)
+    app = HotPaths(TrailingSlashMiddleware(ports), worker.hot_paths)
     return app if tracing is None else tracing.wrap_app(app)
 
 
@@ -163,35 +163,39 @@ class Worker:
             unlimited=settings.unlimited_networks,
         )
         players = VastEndpoint(AdRequestHandler(adserver, identification_allowed), clients, client_limits, observer)
-        beacons = Beacons(signer, beacon_lane, client_limits, observer)
-        wrong_tokens = TokenRefusals(clients, client_limits, observer)
+        beacons = BeaconEndpoints(signer, beacon_lane, client_limits, observer)
+        wrong_tokens = TokenFailures(clients, client_limits, observer)
         admin_token = settings.admin_token.get_secret_value()
-        token = AdminToken(admin_token, refusals=wrong_tokens)
-        batch_token = AdminToken(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
+        token = BearerAuth(admin_token, refusals=wrong_tokens)
+        batch_token = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
         self.hot_paths |= {TAG_PATH: players.handle, **beacons.hot_paths()}
-        figures = Figures(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
-        operations = Operations(metrics, readiness, statuses, figures)
+        figures = OperatorAccess(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
+        operations = OperationsEndpoints(metrics, readiness, statuses, figures)
         return [
             *players.routes(),
             *beacons.routes(),
-            *Stitchers(
+            *BatchAdsEndpoint(
                 metered_handler,
                 clients,
                 batch_token,
                 max_body_bytes=settings.max_body_bytes,
                 batch_max=settings.batch_max,
             ).routes(),
-            *Vmaps(
+            *VmapEndpoint(
                 metered_handler, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
             ).routes(),
-            *Sessions(ViewingSessions(store, hash_key(secrets[0]), settings.sessions_max), client_limits).routes(),
+            *SessionEndpoints(
+                ViewingSessions(store, hash_key(secrets[0]), settings.sessions_max), client_limits
+            ).routes(),
             *operations.probes(),
         ], [
             *operations.routes(),
-            *Admin(CampaignAdminService(store, catalogs), token, figures, settings.max_body_bytes).routes(),
-            *Demo(store, hash_key(secrets[0])).routes(),
-            *Description().routes(),
-            *Pages().routes(),
+            *CampaignAdminEndpoints(
+                CampaignAdminService(store, catalogs), token, figures, settings.max_body_bytes
+            ).routes(),
+            *DemoEndpoints(store, hash_key(secrets[0])).routes(),
+            *OpenApiEndpoint().routes(),
+            *PageEndpoints().routes(),
         ]
 
     def _beacon_lane(self, store: Store, observer: Observer) -> BeaconLane:

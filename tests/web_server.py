@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.observability.metrics import Metrics
-from app.web.admin_token import AdminToken, TokenRefusals
+from app.web.bearer_auth import BearerAuth, TokenFailures
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
 
@@ -19,9 +19,9 @@ def no_client_limits() -> ClientLimits:
     return ClientLimits(ClientReader([]), Metrics(), requests_per_s=0, workers=1)
 
 
-def accepted_token(token: str) -> AdminToken:
+def accepted_token(token: str) -> BearerAuth:
     """A token of a server that limits nobody."""
-    return AdminToken(token, refusals=TokenRefusals(ClientReader([]), no_client_limits(), Metrics()))
+    return BearerAuth(token, refusals=TokenFailures(ClientReader([]), no_client_limits(), Metrics()))
 
 
 @asynccontextmanager

@@ -18,9 +18,9 @@ from app.campaign_file.models import TABLES
 from app.domain import CampaignStatus
 from app.errors import InvalidRequest
 from app.store.budget_periods import BudgetStatus
-from app.web.admin_token import AdminToken, Handler
+from app.web.bearer_auth import BearerAuth, Handler
 from app.web.bodies import read_body
-from app.web.ports import Figures
+from app.web.ports import OperatorAccess
 from app.web.problems import problem
 
 log = structlog.get_logger()
@@ -29,10 +29,12 @@ PAGE_DEFAULT = 100
 PAGE_MAX = 1000
 
 
-class Admin:
+class CampaignAdminEndpoints:
     """`/v1/campaigns`, `/v1/creatives`, `/v1/upstreams`, `/v1/placements` and `/v1/publishers`."""
 
-    def __init__(self, desk: CampaignAdminService, token: AdminToken, figures: Figures, max_body_bytes: int) -> None:
+    def __init__(
+        self, desk: CampaignAdminService, token: BearerAuth, figures: OperatorAccess, max_body_bytes: int
+    ) -> None:
         self._desk = desk
         self._token = token
         self._figures = figures
@@ -41,12 +43,12 @@ class Admin:
     def routes(self) -> list[BaseRoute]:
         """The budget first, which is a figure; the others ask for the token."""
         return [
-            Route("/v1/campaigns/{id}/budget", self._figures.guarded(self._budget)),
-            *(Route(f"/v1/{kind}", self._token.guarded(self._list(kind))) for kind in TABLES),
+            Route("/v1/campaigns/{id}/budget", self._figures.protect(self._budget)),
+            *(Route(f"/v1/{kind}", self._token.protect(self._list(kind))) for kind in TABLES),
             *(
                 Route(
                     f"/v1/{kind}/{{id}}",
-                    self._token.guarded(self._one(kind)),
+                    self._token.protect(self._one(kind)),
                     methods=["GET", "PUT", "PATCH"] if kind == "campaigns" else ["GET", "PUT"],
                 )
                 for kind in TABLES

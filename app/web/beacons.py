@@ -67,7 +67,7 @@ class BeaconCounter(Protocol):
         """Calls `counted` when the beacon is committed, or when its sender has waited long enough; never twice."""
 
 
-class Beacons:
+class BeaconEndpoints:
     """The beacon and the click URLs."""
 
     def __init__(

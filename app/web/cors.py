@@ -52,7 +52,7 @@ async def send_preflight(scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class CrossOrigin:
+class CorsMiddleware:
     """ASGI middleware for routes that pages of other origins use: answers OPTIONS, and adds the headers to the rest."""
 
     def __init__(self, app: ASGIApp) -> None:

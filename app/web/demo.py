@@ -19,7 +19,7 @@ VIEWER_PREFIX = "demo-"
 """The demo's viewers are called so; nobody is told anything of other viewers."""
 
 
-class Demo:
+class DemoEndpoints:
     """There only where demo content is loaded; it tells of demo campaigns alone."""
 
     def __init__(self, store: Store, hash_key: bytes) -> None:

@@ -13,16 +13,18 @@ from app.observability.metric_snapshots import stats
 from app.observability.metrics import Metrics
 from app.observability.readiness import Readiness
 from app.observability.upstream_health import UpstreamMonitor
-from app.web.ports import Figures
+from app.web.ports import OperatorAccess
 
 DETAILS = ("schema", "schema_needed", "breakers")
 """Fields of `/readyz` that name upstreams and versions: load balancers need none of them."""
 
 
-class Operations:
+class OperationsEndpoints:
     """Nothing here says who a viewer or what a tag URL is; figures are for those who may read them."""
 
-    def __init__(self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, figures: Figures) -> None:
+    def __init__(
+        self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, figures: OperatorAccess
+    ) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._upstreams = upstreams
@@ -35,9 +37,9 @@ class Operations:
     def routes(self) -> list[BaseRoute]:
         """`/metrics`, `/v1/stats`, `/v1/upstreams/status`."""
         return [
-            Route("/metrics", self._figures.guarded(self._exposition)),
-            Route("/v1/stats", self._figures.guarded(self._stats)),
-            Route("/v1/upstreams/status", self._figures.guarded(self._upstream_statuses)),
+            Route("/metrics", self._figures.protect(self._exposition)),
+            Route("/v1/stats", self._figures.protect(self._stats)),
+            Route("/v1/upstreams/status", self._figures.protect(self._upstream_statuses)),
         ]
 
     async def _healthz(self, _request: Request) -> Response:
@@ -47,7 +49,7 @@ class Operations:
     async def _readyz(self, request: Request) -> Response:
         look = asdict(await self._readiness.check())
         status = 200 if look["ready"] else 503
-        if not self._figures.may_be_read(request):
+        if not self._figures.is_allowed(request):
             look = {name: value for name, value in look.items() if name not in DETAILS}
         return _json(look, status)
 

@@ -1,4 +1,4 @@
-"""Pages for people: the demo, the console and the API's description. Static files; their data comes from the API."""
+"""Static pages for people: the demo, the console and the API reference; their data comes from the API."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,19 @@ from starlette.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parent / "static"
 
-NOTHING_ELSE = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-OURS_ONLY = f"default-src 'self'; {NOTHING_ELSE}"
+DENY_REST = "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+SELF_ONLY = f"default-src 'self'; {DENY_REST}"
 PLAYS_ADS = (
     "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; style-src 'self' 'unsafe-inline';"
-    f" {NOTHING_ELSE}"
+    f" {DENY_REST}"
 )
 """The demo's player goes where ads lead it: their tags, media and pixels."""
 
-POLICIES = {"demo": PLAYS_ADS, "console": OURS_ONLY, "docs": OURS_ONLY}
+POLICIES = {"demo": PLAYS_ADS, "console": SELF_ONLY, "docs": SELF_ONLY}
 """Each page, and what its Content-Security-Policy lets it do."""
 
 
-class Pages:
+class PageEndpoints:
     """`/console`, `/docs`, and `/static`, where their parts are."""
 
     def routes(self) -> list[BaseRoute]:
@@ -30,11 +30,11 @@ class Pages:
         return [
             Route("/console", _console),
             Route("/docs", _docs),
-            Mount("/static", Parts(directory=STATIC), name="static"),
+            Mount("/static", RevalidatedStaticFiles(directory=STATIC), name="static"),
         ]
 
 
-class Parts(StaticFiles):
+class RevalidatedStaticFiles(StaticFiles):
     """Static files that browsers ask for anew: those of an earlier version do not go with the pages of this one."""
 
     def file_response(self, *file: Any, **how: Any) -> Response:

@@ -14,7 +14,7 @@ from app.countries import to_alpha_2
 from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, VastVersion
 from app.errors import InvalidRequest
 from app.web.addresses import first_address
-from app.web.placeholders import names_nobody, says_nothing
+from app.web.placeholders import is_placeholder, is_shared_or_placeholder_id
 
 TEXT_LENGTH_MAX = 256
 USER_AGENT_LENGTH_MAX = 1024
@@ -49,23 +49,23 @@ def _is_clean(value: str, length_max: int) -> bool:
 
 
 def _text(length_max: int) -> Reader:
-    return lambda value: value if _is_clean(value, length_max) and not says_nothing(value) else None
+    return lambda value: value if _is_clean(value, length_max) and not is_placeholder(value) else None
 
 
 def _id(value: str) -> str | None:
-    return value if _is_clean(value, ID_LENGTH_MAX) and not names_nobody(value) else None
+    return value if _is_clean(value, ID_LENGTH_MAX) and not is_shared_or_placeholder_id(value) else None
 
 
 def _session_id(value: str) -> str | None:
     try:
-        return None if names_nobody(value) else str(UUID(value))
+        return None if is_shared_or_placeholder_id(value) else str(UUID(value))
     except ValueError:
         return None
 
 
 def _request_id(value: str) -> str | None:
     """Replaces an id with characters that cannot be echoed by its hash, so that a retry still finds its answer."""
-    if names_nobody(value):
+    if is_shared_or_placeholder_id(value):
         return None
     if REQUEST_ID.fullmatch(value):
         return value
@@ -74,14 +74,14 @@ def _request_id(value: str) -> str | None:
 
 def _user_agent(value: str) -> str | None:
     value = value[:USER_AGENT_LENGTH_MAX]
-    return value if _is_clean(value, USER_AGENT_LENGTH_MAX) and not says_nothing(value) else None
+    return value if _is_clean(value, USER_AGENT_LENGTH_MAX) and not is_placeholder(value) else None
 
 
 def _consent(length_max: int) -> Reader:
     def read(value: str) -> str | None:
         if not _is_clean(value, length_max):
             return UNREADABLE
-        return None if says_nothing(value) else value
+        return None if is_placeholder(value) else value
 
     return read
 
@@ -128,7 +128,7 @@ def _country(value: str) -> str | None:
 def _vast_version(value: str) -> str | None:
     """The latest version of those that are named (`3.0,4.2`), or the one before it that is known here."""
     named = [(int(major), int(minor or 9)) for major, minor in _VERSION.findall(value[:TEXT_LENGTH_MAX])]
-    if not named or says_nothing(value):
+    if not named or is_placeholder(value):
         return None
     known = [version for version in VastVersion if _parts(version) <= max(named)]
     return max(known, key=_parts, default=VastVersion.V2_0).value
@@ -142,7 +142,7 @@ def _parts(version: VastVersion) -> tuple[int, int]:
 _VARYING = frozenset({"user_id", "device_id", "session_id", "request_id", "ip", "ifa"})
 """Parameters whose values are those of one viewer or request."""
 
-NEEDED = ("campaign_id", "placement_id")
+REQUIRED_IDS = ("campaign_id", "placement_id")
 """What is asked for: one of them must be there, and right."""
 
 PARAMETERS: Mapping[str, Reader] = {
@@ -193,7 +193,7 @@ def _read(name: str, value: str) -> str | None:
     value = value.strip()
     if not value:
         return None
-    if name in NEEDED:
+    if name in REQUIRED_IDS:
         _check_needed(name, value)
     return PARAMETERS[name](value)
 

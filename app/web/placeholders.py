@@ -68,14 +68,14 @@ _HEXADECIMAL = re.compile(r"[0-9A-Fa-f-]{16,}")
 _BARE_MACRO = re.compile(r"ROKU_ADS_[A-Z_]+|(?:[A-Z]+_)+(?:ID|IFA|IDFA|GAID|UID|UUID|IDENTIFIER)(?:_[A-Z]+)*")
 
 
-def says_nothing(value: str) -> bool:
+def is_placeholder(value: str) -> bool:
     """Whether a value, not empty, means no value: -1, -2, null, nothing but punctuation, or a macro."""
     if value[0].isalnum():
         return value.lower() in NO_VALUE or value.startswith("ROKU_ADS_")
     return value in NO_VALUE or any(map(_is_nothing, _decodings(value)))
 
 
-def says_withheld(value: str) -> bool:
+def is_withheld(value: str) -> bool:
     """Whether a value that names nobody says that the viewer may not be told from others.
 
     That is -2, and the id of zeros that Android and iOS give where tracking is limited.
@@ -83,7 +83,7 @@ def says_withheld(value: str) -> bool:
     return value == WITHHELD or (len(value) >= ZEROS_LENGTH_MIN and not value.strip("0-"))
 
 
-def names_nobody(value: str) -> bool:
+def is_shared_or_placeholder_id(value: str) -> bool:
     """Whether an id, not empty, is nobody's: it says nothing, has a macro in it, or is shared by many viewers."""
     # Nearly every id is plain: then a few look-ups decide.
     if value.isalnum():

@@ -4,10 +4,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.web.admin_token import AdminToken, Handler
+from app.web.bearer_auth import BearerAuth, Handler
 
 
-class Ports:
+class PortRouter:
     """ASGI middleware that gives the public port an application of its own."""
 
     def __init__(self, everything: ASGIApp, public: ASGIApp, admin_port: int | None) -> None:
@@ -21,33 +21,33 @@ class Ports:
         await (self._public if is_public else self._everything)(scope, receive, send)
 
 
-class Figures:
+class OperatorAccess:
     """Who may read figures: budgets, metrics, statistics and the state of upstreams.
 
     On the admin port everybody who reaches it. On a port that players share: everybody if only this machine can
     connect to it, otherwise who sends the admin token.
     """
 
-    def __init__(self, token: AdminToken, admin_port: int | None, *, beyond_loopback: bool) -> None:
+    def __init__(self, token: BearerAuth, admin_port: int | None, *, beyond_loopback: bool) -> None:
         self._token = token
         self._admin_port = admin_port
         self._beyond_loopback = beyond_loopback
 
-    def may_be_read(self, request: Request) -> bool:
+    def is_allowed(self, request: Request) -> bool:
         """Whether the answer to this request may have figures in it."""
         if self._admin_port is not None:
             return self._admin_port == _port(request.scope)
         return not self._beyond_loopback or self._token.is_sent_with(request)
 
-    def guarded(self, handler: Handler) -> Handler:
+    def protect(self, handler: Handler) -> Handler:
         """The handler, which raises Unauthorized for requests that may not read figures."""
 
-        async def guarded(request: Request) -> Response:
-            if not self.may_be_read(request):
+        async def protect(request: Request) -> Response:
+            if not self.is_allowed(request):
                 self._token.authorize(request)
             return await handler(request)
 
-        return guarded
+        return protect
 
 
 def _port(scope: Scope) -> int | None:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from app.domain import AdRequest, VastVersion
 from app.errors import InvalidRequest
-from app.web.parameters import NEEDED, PARAMETERS, read_parameter
-from app.web.placeholders import says_nothing, says_withheld
+from app.web.parameters import PARAMETERS, REQUIRED_IDS, read_parameter
+from app.web.placeholders import is_placeholder, is_withheld
 
 QUERY_BYTES_MAX = 16_384
 
@@ -40,13 +40,13 @@ class ParameterReader:
         if value is None:
             if text:
                 self.ignored.append(name)
-            if name in _WATCHING and says_withheld(text):
+            if name in _WATCHING and is_withheld(text):
                 self._is_withheld = True
             return
         earlier = self.values.setdefault(name, value)
         if earlier == value:
             return
-        if name in NEEDED:
+        if name in REQUIRED_IDS:
             raise InvalidRequest(name, "must not be there twice with different values")
         if name in _OPT_OUTS:
             self.values[name] = "1"
@@ -137,9 +137,9 @@ def _needed(values: Mapping[str, str]) -> tuple[str | None, str | None]:
     if campaign_id is None and placement_id is None:
         raise InvalidRequest("campaign_id", "or placement_id must be there")
     if campaign_id is not None and placement_id is not None:
-        if says_nothing(campaign_id):
+        if is_placeholder(campaign_id):
             return None, placement_id
-        if not says_nothing(placement_id):
+        if not is_placeholder(placement_id):
             raise InvalidRequest("campaign_id", "and placement_id must not both be there")
         return campaign_id, None
     return campaign_id, placement_id

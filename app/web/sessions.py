@@ -18,7 +18,7 @@ from app.store.sessions import SessionRow
 from app.web.bodies import read_object
 from app.web.client_limits import SESSION_COST, ClientLimits
 from app.web.clients import opts_out
-from app.web.cors import CrossOrigin
+from app.web.cors import CorsMiddleware
 from app.web.parameters import read_parameter
 
 BODY_BYTES_MAX = 4096
@@ -28,7 +28,7 @@ TTL_MAX_S = 86_400
 VIEWER_KEYS = ("user_id", "device_id", "publisher_id")
 
 
-class Sessions:
+class SessionEndpoints:
     """The sessions' routes, for pages of every origin."""
 
     def __init__(self, viewing: ViewingSessions, client_limits: ClientLimits) -> None:
@@ -37,7 +37,7 @@ class Sessions:
 
     def routes(self) -> list[BaseRoute]:
         """`/v1/sessions` and `/v1/sessions/{id}`."""
-        across = [Middleware(CrossOrigin)]
+        across = [Middleware(CorsMiddleware)]
         return [
             Route("/v1/sessions", self._create, methods=["POST", "OPTIONS"], middleware=across),
             Route("/v1/sessions/{id}", self._one, methods=["GET", "DELETE", "OPTIONS"], middleware=across),

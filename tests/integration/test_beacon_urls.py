@@ -13,7 +13,7 @@ from app.observer import Observer
 from app.serving.tokens import TokenSigner
 from app.store.connections import Store
 from app.store.spending import Payment
-from app.web.beacons import GIF, Beacons
+from app.web.beacons import GIF, BeaconEndpoints
 from tests.integration.serves import add_campaigns, open_store, serve_ads
 from tests.web_server import no_client_limits, served
 
@@ -49,7 +49,7 @@ def observed() -> Observed:
 async def player(store: Store, observed: Observed) -> AsyncIterator[httpx.AsyncClient]:
     lane = BeaconLane(store, observed, connections=2, queue_max=100, group_max=10)
     lane.start()
-    app = Starlette(routes=Beacons(signer, lane, no_client_limits(), observed).routes())
+    app = Starlette(routes=BeaconEndpoints(signer, lane, no_client_limits(), observed).routes())
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client
     await lane.stop()

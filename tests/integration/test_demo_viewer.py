@@ -18,7 +18,7 @@ from app.store import budget_periods
 from app.store.connections import Store
 from app.store.demo_content import PUBLISHER_ID
 from app.store.spending import Payment
-from app.web.demo import Demo
+from app.web.demo import DemoEndpoints
 from app.web.problems import on_error
 from tests.integration.accounting.world import beacon, campaign, payment, serve, set_up
 from tests.integration.serves import open_store
@@ -36,7 +36,7 @@ async def store(app_database: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def page(store: Store) -> AsyncIterator[httpx.AsyncClient]:
-    app = Starlette(routes=Demo(store, HASH_KEY).routes(), exception_handlers={AdServerError: on_error})
+    app = Starlette(routes=DemoEndpoints(store, HASH_KEY).routes(), exception_handlers={AdServerError: on_error})
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client
 

@@ -11,7 +11,7 @@ from app.errors import AdServerError
 from app.serving.keys import hash_key, user_key
 from app.serving.viewing_sessions import ViewingSessions
 from app.web.problems import on_error
-from app.web.sessions import Sessions
+from app.web.sessions import SessionEndpoints
 from tests.integration.serves import open_store
 from tests.web_server import no_client_limits, served
 
@@ -22,7 +22,7 @@ HASH_KEY = hash_key("secret")
 async def page(app_database: str) -> AsyncIterator[httpx.AsyncClient]:
     store = open_store(app_database)
     app = Starlette(
-        routes=Sessions(ViewingSessions(store, HASH_KEY, 1000), no_client_limits()).routes(),
+        routes=SessionEndpoints(ViewingSessions(store, HASH_KEY, 1000), no_client_limits()).routes(),
         exception_handlers={AdServerError: on_error},
     )
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers={"Origin": "https://tv.example"}) as client:

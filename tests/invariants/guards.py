@@ -351,7 +351,7 @@ GUARDS = [
         "I5",
         "an id that many share is nobody",
         PARAMETERS,
-        "return value if _is_clean(value, ID_LENGTH_MAX) and not names_nobody(value) else None",
+        "return value if _is_clean(value, ID_LENGTH_MAX) and not is_shared_or_placeholder_id(value) else None",
         "return value",
         f"{PARAMETERS_TEST}::test_an_id_that_many_share_is_as_if_it_were_not_there",
     ),
@@ -359,7 +359,7 @@ GUARDS = [
         "I4",
         "a request id that many share names no request",
         PARAMETERS,
-        """    if names_nobody(value):
+        """    if is_shared_or_placeholder_id(value):
         return None
     if REQUEST_ID""",
         "    if REQUEST_ID",
@@ -515,7 +515,7 @@ GUARDS = [
     Guard(
         "A5",
         "a batch needs a token or a trusted network",
-        "app/web/stitchers.py",
+        "app/web/batch_ads.py",
         "        self._authorize(request)\n",
         "",
         "tests/acceptance/test_client_limits.py::test_a_batch_needs_a_token_or_a_trusted_network",

@@ -16,8 +16,8 @@ from app.campaign_file.campaign_admin import CampaignAdminService
 from app.errors import AdServerError
 from app.serving.catalogs import CatalogHolder
 from app.store.connections import Store
-from app.web.admin import Admin
-from app.web.ports import Figures
+from app.web.admin import CampaignAdminEndpoints
+from app.web.ports import OperatorAccess
 from app.web.problems import on_error
 from tests.integration.accounting.world import beacon, payment, serve
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
@@ -32,8 +32,8 @@ MAX_BODY_BYTES = 20_000
 async def served_api(store: Store, token: str) -> AsyncIterator[httpx.AsyncClient]:
     desk = CampaignAdminService(store, await CatalogHolder.open(store))
     admin_token = accepted_token(token)
-    figures = Figures(admin_token, None, beyond_loopback=False)
-    routes = Admin(desk, admin_token, figures, MAX_BODY_BYTES).routes()
+    figures = OperatorAccess(admin_token, None, beyond_loopback=False)
+    routes = CampaignAdminEndpoints(desk, admin_token, figures, MAX_BODY_BYTES).routes()
     app = Starlette(routes=routes, exception_handlers={AdServerError: on_error})
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         yield client

@@ -14,7 +14,7 @@ from app.domain import VastVersion
 from app.observability.metric_definitions import MetricDefinitions
 from app.vast.render import own_document
 from app.version import VERSION
-from app.web.description.document import document
+from app.web.openapi.document import document
 from tests.unit.vast.conftest import BASE_URL, VALUES
 from tests.unit.vast.creatives import CAMPAIGN, PLAIN
 

@@ -24,11 +24,11 @@ from app.serving.outcomes import Served
 from app.serving.tokens import TokenSigner
 from app.store.holds import Beacon
 from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
-from app.web.beacons import GIF, Beacons
+from app.web.batch_ads import BatchAdsEndpoint
+from app.web.beacons import GIF, BeaconEndpoints
 from app.web.clients import ClientReader
 from app.web.players import VastEndpoint
-from app.web.stitchers import Stitchers
-from app.web.vmaps import Vmaps
+from app.web.vmap import VmapEndpoint
 from tests.web_server import accepted_token, no_client_limits
 
 REQUEST = UUID("0198a3f0-0000-7000-8000-000000000001")
@@ -118,7 +118,7 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
 async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
     desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
-        routes=Vmaps(desk, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
+        routes=VmapEndpoint(desk, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
     )
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
@@ -133,7 +133,7 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
     observed: Observed,
 ) -> None:
     desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
-    stitchers = Stitchers(desk, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
+    stitchers = BatchAdsEndpoint(desk, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
     app = Starlette(routes=stitchers.routes())
     asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
     with structlog.testing.capture_logs() as lines:
@@ -149,7 +149,9 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
 async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
     desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
-        routes=Vmaps(desk, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05).routes()
+        routes=VmapEndpoint(
+            desk, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05
+        ).routes()
     )
     async with client_of(app) as client, asyncio.timeout(FAR_LONGER_S):
         with pytest.raises(StoreUnavailable):
@@ -159,7 +161,7 @@ async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits
 async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_there(observed: Observed) -> None:
     signer = TokenSigner(["secret"], 3600)
     token = signer.sign_all(REQUEST, 0, datetime.now(UTC), "a")[Event.START]
-    app = Starlette(routes=Beacons(signer, BrokenCounter(), no_client_limits(), observed).routes())
+    app = Starlette(routes=BeaconEndpoints(signer, BrokenCounter(), no_client_limits(), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get(f"/event/start?t={token}")

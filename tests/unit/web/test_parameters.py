@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidRequest
 from app.privacy import identification_allowed
-from app.web.parameters import NEEDED, PARAMETERS, read_flag, read_parameter
+from app.web.parameters import PARAMETERS, REQUIRED_IDS, read_flag, read_parameter
 from app.web.query import ParameterReader, ad_request, read_query
 from tests.unit.web.test_placeholders import IDS, MACROS, NO_VALUES, SHARED
 
-OPTIONAL = [name for name in PARAMETERS if name not in NEEDED]
+OPTIONAL = [name for name in PARAMETERS if name not in REQUIRED_IDS]
 FLAGS = ("lmt", "gdpr", "gpc", "coppa", "unwrap")
 SECONDS = ("min_duration_s", "max_duration_s", "pod_duration_s")
 IDENTIFYING = ("user_id", "device_id", "ifa", "session_id", "request_id")
@@ -149,7 +149,7 @@ def test_what_controls_a_terminal_or_the_direction_of_text_is_in_no_value(name: 
     assert read_parameter(name, f"a{character}b") is None
 
 
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", REQUIRED_IDS)
 @pytest.mark.parametrize("value", ["a\x00b", "a\u202eb", "x" * 129])
 def test_what_is_asked_for_is_named_rightly_or_refused(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest) as refused:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from app.web.placeholders import names_nobody, says_nothing
+from app.web.placeholders import is_placeholder, is_shared_or_placeholder_id
 
 ZERO = "00000000-0000-0000-0000-000000000000"
 
@@ -66,17 +66,17 @@ IDS = [
 
 @pytest.mark.parametrize("value", [*MACROS, *NO_VALUES, *SHARED])
 def test_an_id_that_many_share_is_nobodys(value: str) -> None:
-    assert names_nobody(value)
+    assert is_shared_or_placeholder_id(value)
 
 
 @pytest.mark.parametrize("value", IDS)
 def test_an_id_is_not_taken_for_a_placeholder(value: str) -> None:
-    assert not names_nobody(value)
+    assert not is_shared_or_placeholder_id(value)
 
 
 @pytest.mark.parametrize("value", [*MACROS, *NO_VALUES])
 def test_a_text_that_stands_in_for_none_says_nothing(value: str) -> None:
-    assert says_nothing(value)
+    assert is_placeholder(value)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_a_text_that_stands_in_for_none_says_nothing(value: str) -> None:
     ],
 )
 def test_a_text_that_says_something_is_kept_whole(value: str) -> None:
-    assert not says_nothing(value)
+    assert not is_placeholder(value)

@@ -9,14 +9,14 @@ from starlette.routing import BaseRoute, Route
 
 from app.campaign_file.models import TABLES
 from app.version import VERSION
-from app.web.description import operators, players
-from app.web.description.ad_requests import IN_JSON
-from app.web.description.schemas import PROBLEM
+from app.web.openapi import operators, players
+from app.web.openapi.ad_requests import IN_JSON
+from app.web.openapi.schemas import PROBLEM
 
 OPENAPI_VERSION = "3.1.0"
 
 
-class Description:
+class OpenApiEndpoint:
     """`/openapi.json`."""
 
     def __init__(self) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, NoFillReason, VastVersion
-from app.web.description.schemas import TEXT, Json, parameter
-from app.web.parameters import NEEDED
+from app.web.openapi.schemas import STRING, Json, parameter
+from app.web.parameters import REQUIRED_IDS
 
 _NEEDED_ID: Json = {"type": "string", "maxLength": ID_LENGTH_MAX}
 _SECONDS = f"in seconds, at most {DURATION_MAX_S}"
@@ -36,7 +36,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "min_duration_s": f"Shortest ad wanted, {_SECONDS}",
     "max_duration_s": f"Longest ad wanted, {_SECONDS}",
     "vast_version": f"VAST version of own creatives: {', '.join(VastVersion)}; 4.2 if not given",
-    "pod_size": f"Most ads in the answer, at most {POD_SIZE_MAX}; 1 if not given",
+    "pod_size": f"Most ads in the response, at most {POD_SIZE_MAX}; 1 if not given",
     "pod_duration_s": f"Longest the ads may last together, {_SECONDS}",
     "unwrap": "1 to follow wrappers on the server and get the InLine",
 }
@@ -44,7 +44,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 def schema_of(name: str) -> Json:
     """What a parameter's value may be: anything, where one that cannot be read is ignored."""
-    return _NEEDED_ID if name in NEEDED else TEXT
+    return _NEEDED_ID if name in REQUIRED_IDS else STRING
 
 
 QUERY = [parameter(name, description, schema_of(name)) for name, description in DESCRIPTIONS.items()]

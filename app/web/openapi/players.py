@@ -1,61 +1,61 @@
 """What players, stitchers and their pages ask for."""
 
 from app.domain import Event
-from app.web.description.ad_requests import NO_FILL, QUERY
-from app.web.description.schemas import (
-    FLAG,
-    MOMENT,
-    TEXT,
+from app.web.openapi.ad_requests import NO_FILL, QUERY
+from app.web.openapi.schemas import (
+    BOOLEAN,
+    DATE_TIME,
+    INTEGER,
+    STRING,
     UUID,
-    WHOLE,
     Json,
-    answer,
-    json_answer,
-    listed,
+    array_of,
+    json_response,
     nullable,
+    object_of,
     parameter,
-    problems,
+    problem_responses,
     ref,
-    thing,
+    response,
 )
 from app.web.sessions import TTL_DEFAULT_S, TTL_MAX_S
-from app.web.vmaps import OF_BREAKS
+from app.web.vmap import BREAK_PARAMETERS
 
 TOO_OFTEN = "Above the limit of its address; Retry-After says when to come again"
 _TOKEN = parameter("t", "Signed token from a document of this server")
 _SESSION_ID = parameter("id", "Session id", UUID, place="path", required=True)
 
-SESSION: Json = thing(
+SESSION: Json = object_of(
     id=UUID,
-    correlator=TEXT,
-    publisher_id=nullable(TEXT),
-    created_at=MOMENT,
-    expires_at=MOMENT,
-    played=listed(TEXT),
+    correlator=STRING,
+    publisher_id=nullable(STRING),
+    created_at=DATE_TIME,
+    expires_at=DATE_TIME,
+    played=array_of(STRING),
 )
 
 NEW_SESSION: Json = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        **dict.fromkeys(("user_id", "device_id", "publisher_id"), nullable(TEXT)),
-        "ttl_s": WHOLE | {"minimum": 1, "maximum": TTL_MAX_S, "default": TTL_DEFAULT_S},
+        **dict.fromkeys(("user_id", "device_id", "publisher_id"), nullable(STRING)),
+        "ttl_s": INTEGER | {"minimum": 1, "maximum": TTL_MAX_S, "default": TTL_DEFAULT_S},
     },
 }
 
 DECIDED: Json = {
     "type": "object",
-    "description": "A line of the answer, in the order in which requests are decided",
+    "description": "A line of the response, in the order in which requests are decided",
     "required": ["request_id", "index", "status"],
     "properties": {
-        "request_id": TEXT,
-        "index": WHOLE | {"description": "Position in what was asked, from 0"},
-        "status": WHOLE,
-        "filled": FLAG,
-        "no_fill_reason": nullable(TEXT),
-        "vast": TEXT,
-        "field": TEXT,
-        "reason": TEXT,
+        "request_id": STRING,
+        "index": INTEGER | {"description": "Position in what was asked, from 0"},
+        "status": INTEGER,
+        "filled": BOOLEAN,
+        "no_fill_reason": nullable(STRING),
+        "vast": STRING,
+        "field": STRING,
+        "reason": STRING,
     },
 }
 
@@ -66,8 +66,8 @@ PATHS: Json = {
             "tags": ["players"],
             "parameters": QUERY,
             "responses": {
-                "200": answer("VAST", "application/xml", X_No_Fill_Reason=NO_FILL, X_Request_Id="The request's id"),
-                **problems(
+                "200": response("VAST", "application/xml", X_No_Fill_Reason=NO_FILL, X_Request_Id="The request's id"),
+                **problem_responses(
                     _400="Malformed, or of an unknown campaign or placement",
                     _404="The session does not exist",
                     _409="The request_id was used with other parameters",
@@ -81,12 +81,14 @@ PATHS: Json = {
             "summary": "The ad breaks of a placement",
             "tags": ["players"],
             "parameters": [
-                *(described for described in QUERY if described["name"] not in OF_BREAKS),
+                *(described for described in QUERY if described["name"] not in BREAK_PARAMETERS),
                 parameter("embed", "1 to have the breaks' ads in the document, served now"),
             ],
             "responses": {
-                "200": answer("VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"),
-                **problems(_400="Malformed, of an unknown placement, or impossible for one of its breaks"),
+                "200": response(
+                    "VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"
+                ),
+                **problem_responses(_400="Malformed, of an unknown placement, or impossible for one of its breaks"),
             },
         }
     },
@@ -97,11 +99,11 @@ PATHS: Json = {
             "security": [{"adminToken": []}],
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": thing(requests=listed(ref("AdRequest")))}},
+                "content": {"application/json": {"schema": object_of(requests=array_of(ref("AdRequest")))}},
             },
             "responses": {
-                "200": answer("A line of JSON for each request", "application/x-ndjson", ref("Decided")),
-                **problems(
+                "200": response("A line of JSON for each request", "application/x-ndjson", ref("Decided")),
+                **problem_responses(
                     _400="Not such a list, or too long", _401="No token, or a wrong one", _429="Too many wrong tokens"
                 ),
             },
@@ -116,7 +118,7 @@ PATHS: Json = {
                 _TOKEN,
                 parameter("code", "VAST error code, for error"),
             ],
-            "responses": {"200": answer("A transparent pixel, whether it counted or not", "image/gif")},
+            "responses": {"200": response("A transparent pixel, whether it counted or not", "image/gif")},
         }
     },
     "/click": {
@@ -125,8 +127,8 @@ PATHS: Json = {
             "tags": ["players"],
             "parameters": [_TOKEN],
             "responses": {
-                "302": answer("To the destination that was signed", Location="The destination"),
-                **problems(_400="No token, an altered or an expired one"),
+                "302": response("To the destination that was signed", Location="The destination"),
+                **problem_responses(_400="No token, an altered or an expired one"),
             },
         }
     },
@@ -136,8 +138,8 @@ PATHS: Json = {
             "tags": ["sessions"],
             "requestBody": {"content": {"application/json": {"schema": ref("NewSession")}}},
             "responses": {
-                "201": json_answer("The session", ref("Session"), Location="Where it is"),
-                **problems(_400="A value that cannot be", _429=TOO_OFTEN),
+                "201": json_response("The session", ref("Session"), Location="Where it is"),
+                **problem_responses(_400="A value that cannot be", _429=TOO_OFTEN),
             },
         }
     },
@@ -147,8 +149,8 @@ PATHS: Json = {
             "tags": ["sessions"],
             "parameters": [_SESSION_ID],
             "responses": {
-                "200": json_answer("The session", ref("Session")),
-                **problems(_404="There never was one", _410="It has ended", _429=TOO_OFTEN),
+                "200": json_response("The session", ref("Session")),
+                **problem_responses(_404="There never was one", _410="It has ended", _429=TOO_OFTEN),
             },
         },
         "delete": {
@@ -156,8 +158,8 @@ PATHS: Json = {
             "tags": ["sessions"],
             "parameters": [_SESSION_ID],
             "responses": {
-                "204": answer("It has ended now"),
-                **problems(_404="There never was one", _410="It had ended before", _429=TOO_OFTEN),
+                "204": response("It has ended now"),
+                **problem_responses(_404="There never was one", _410="It had ended before", _429=TOO_OFTEN),
             },
         },
     },

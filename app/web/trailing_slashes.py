@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class TrailingSlashes:
+class TrailingSlashMiddleware:
     """ASGI middleware that drops them.
 
     A redirect would have to name a scheme and a host, which a server behind a proxy learns from nobody it can believe,

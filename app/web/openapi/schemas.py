@@ -4,13 +4,13 @@ from typing import Any
 
 Json = dict[str, Any]
 
-TEXT: Json = {"type": "string"}
-WHOLE: Json = {"type": "integer"}
+STRING: Json = {"type": "string"}
+INTEGER: Json = {"type": "integer"}
 NUMBER: Json = {"type": "number"}
-FLAG: Json = {"type": "boolean"}
+BOOLEAN: Json = {"type": "boolean"}
 UUID: Json = {"type": "string", "format": "uuid"}
-MOMENT: Json = {"type": "string", "format": "date-time"}
-MONEY: Json = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
+DATE_TIME: Json = {"type": "string", "format": "date-time"}
+DECIMAL: Json = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
 
 
 def nullable(schema: Json) -> Json:
@@ -18,12 +18,12 @@ def nullable(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def listed(schema: Json) -> Json:
+def array_of(schema: Json) -> Json:
     """A list of such things."""
     return {"type": "array", "items": schema}
 
 
-def thing(**properties: Json) -> Json:
+def object_of(**properties: Json) -> Json:
     """An object that has all of these."""
     return {"type": "object", "properties": dict(properties), "required": list(properties)}
 
@@ -34,33 +34,33 @@ def ref(name: str) -> Json:
 
 
 def parameter(
-    name: str, description: str, schema: Json = TEXT, *, place: str = "query", required: bool = False
+    name: str, description: str, schema: Json = STRING, *, place: str = "query", required: bool = False
 ) -> Json:
     """A parameter of an operation."""
     return {"name": name, "in": place, "description": description, "required": required, "schema": schema}
 
 
-def answer(description: str, media_type: str | None = None, schema: Json = TEXT, **headers: str) -> Json:
-    """What an operation may answer; `headers` with their descriptions, `_` for `-`."""
+def response(description: str, media_type: str | None = None, schema: Json = STRING, **headers: str) -> Json:
+    """What an operation may response; `headers` with their descriptions, `_` for `-`."""
     described: dict[str, Any] = {"description": description}
     if media_type is not None:
         described["content"] = {media_type: {"schema": schema}}
     if headers:
         described["headers"] = {
-            name.replace("_", "-"): {"description": text, "schema": TEXT} for name, text in headers.items()
+            name.replace("_", "-"): {"description": text, "schema": STRING} for name, text in headers.items()
         }
     return described
 
 
-def json_answer(description: str, schema: Json, **headers: str) -> Json:
-    """An answer in JSON."""
-    return answer(description, "application/json", schema, **headers)
+def json_response(description: str, schema: Json, **headers: str) -> Json:
+    """An response in JSON."""
+    return response(description, "application/json", schema, **headers)
 
 
-def problems(**statuses: str) -> Json:
+def problem_responses(**statuses: str) -> Json:
     """Problem documents (RFC 9457) by status, written `_400="why"`."""
     return {
-        status.lstrip("_"): answer(description, "application/problem+json", ref("Problem"))
+        status.lstrip("_"): response(description, "application/problem+json", ref("Problem"))
         for status, description in statuses.items()
     }
 
@@ -70,12 +70,12 @@ PROBLEM: Json = {
     "description": "RFC 9457; `field` and `reason` where one value was wrong, `faults` where several were",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": TEXT,
-        "title": TEXT,
-        "status": WHOLE,
-        "detail": TEXT,
-        "field": TEXT,
-        "reason": TEXT,
-        "faults": listed(thing(field=TEXT, reason=TEXT)),
+        "type": STRING,
+        "title": STRING,
+        "status": INTEGER,
+        "detail": STRING,
+        "field": STRING,
+        "reason": STRING,
+        "faults": array_of(object_of(field=STRING, reason=STRING)),
     },
 }

@@ -31,7 +31,7 @@ IPV4_PREFIX, IPV6_PREFIX = 24, 64
 """As much of an address as the log names."""
 
 
-class TokenRefusals:
+class TokenFailures:
     """Logs, counts and slows down wrong tokens; make one for each worker."""
 
     def __init__(self, clients: ClientReader, client_limits: ClientLimits, observer: Observer) -> None:
@@ -64,10 +64,10 @@ class TokenRefusals:
             self._unlogged, self._logged_at = 0, now
 
 
-class AdminToken:
+class BearerAuth:
     """The tokens that open something: the admin token, or others too. Empty ones open nothing."""
 
-    def __init__(self, *tokens: str, refusals: TokenRefusals) -> None:
+    def __init__(self, *tokens: str, refusals: TokenFailures) -> None:
         self._tokens = [token.encode() for token in tokens if token]
         self._refusals = refusals
 
@@ -91,14 +91,14 @@ class AdminToken:
         if not self.is_sent_with(request):
             raise Unauthorized("the admin token is missing or wrong")
 
-    def guarded(self, handler: Handler) -> Handler:
+    def protect(self, handler: Handler) -> Handler:
         """The handler, which only requests with a right token reach."""
 
-        async def guarded(request: Request) -> Response:
+        async def protect(request: Request) -> Response:
             self.authorize(request)
             return await handler(request)
 
-        return guarded
+        return protect
 
 
 def network_of(address: str | None) -> str | None:

@@ -15,10 +15,10 @@ from app.errors import AdServerError, InvalidRequest, Unauthorized
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.keys import new_request_key
 from app.web.ad_requests import AdRequestHandler, Answered
-from app.web.admin_token import AdminToken
+from app.web.bearer_auth import BearerAuth
 from app.web.bodies import read_json
 from app.web.clients import ClientReader, fill_from_headers
-from app.web.parameters import NEEDED, PARAMETERS, read_parameter
+from app.web.parameters import PARAMETERS, REQUIRED_IDS, read_parameter
 from app.web.problems import status_of
 from app.web.query import ParameterReader
 
@@ -43,11 +43,11 @@ class _BatchRequest(NamedTuple):
     error: InvalidRequest | None = None
 
 
-class Stitchers:
+class BatchAdsEndpoint:
     """`POST /v1/ads`."""
 
     def __init__(
-        self, desk: AdRequestHandler, clients: ClientReader, token: AdminToken, *, max_body_bytes: int, batch_max: int
+        self, desk: AdRequestHandler, clients: ClientReader, token: BearerAuth, *, max_body_bytes: int, batch_max: int
     ) -> None:
         self._desk = desk
         self._clients = clients
@@ -144,7 +144,7 @@ def _values(one: dict[str, Any]) -> dict[str, str]:
     for name, value in one.items():
         if name not in PARAMETERS:
             raise InvalidRequest(name, "is not a parameter of an ad request")
-        if name in NEEDED and not isinstance(value, str | int | None):
+        if name in REQUIRED_IDS and not isinstance(value, str | int | None):
             raise InvalidRequest(name, "must be text or a whole number")
         reader.add(name, _written(value))
     return reader.finish()

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.web.slashes import TrailingSlashes
+from app.web.trailing_slashes import TrailingSlashMiddleware
 
 
 async def path_of(request: Request) -> Response:
@@ -22,7 +22,7 @@ ROUTES = [Route(path, path_of) for path in ("/", "/vast", "/event/{event}")]
     [("/vast/", "/vast"), ("/vast//", "/vast"), ("/event/start/", "/event/start"), ("/", "/"), ("//", "/")],
 )
 async def test_it_is_answered_as_without(path: str, answered: str) -> None:
-    app = TrailingSlashes(Starlette(routes=ROUTES))
+    app = TrailingSlashMiddleware(Starlette(routes=ROUTES))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://adserver") as client:
         response = await client.get(f"{path}?a=b/")
     assert (response.status_code, response.text) == (200, answered)

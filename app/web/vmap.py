@@ -27,7 +27,7 @@ from app.web.clients import (
     read_cookies,
 )
 from app.web.compression import GZIPPED, VARIES, compressed
-from app.web.cors import CrossOrigin
+from app.web.cors import CorsMiddleware
 from app.web.parameters import REQUEST_ID, read_flag
 from app.web.players import NO_STORE, TIMING
 from app.web.query import ad_request, read_query
@@ -37,11 +37,11 @@ log = structlog.get_logger()
 VMAP_PATH = "/vmap"
 EMBED = "embed"
 
-OF_BREAKS = ("pod_size", "pod_duration_s")
+BREAK_PARAMETERS = ("pod_size", "pod_duration_s")
 """Parameters that each break has its own of: a player's would have more ads served than the break may show."""
 
 
-class Vmaps:
+class VmapEndpoint:
     """VMAP 1.0.1 documents."""
 
     def __init__(
@@ -62,7 +62,9 @@ class Vmaps:
 
     def routes(self) -> list[BaseRoute]:
         """`/vmap`."""
-        return [Route(VMAP_PATH, self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CrossOrigin)])]
+        return [
+            Route(VMAP_PATH, self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CorsMiddleware)])
+        ]
 
     async def _vmap(self, request: Request) -> Response:
         """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
@@ -144,7 +146,7 @@ def _no_breaks(version: VastVersion) -> Response:
 
 def _in_common(query: bytes) -> dict[str, str]:
     """The parameters that all breaks have in common."""
-    return {name: value for name, value in read_query(query).items() if name not in OF_BREAKS}
+    return {name: value for name, value in read_query(query).items() if name not in BREAK_PARAMETERS}
 
 
 def _of_breaks(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:

@@ -1,0 +1,5 @@
+"""The API's own description: `GET /openapi.json`, which `/docs` shows."""
+
+from app.web.openapi.document import OpenApiEndpoint
+
+__all__ = ["OpenApiEndpoint"]
