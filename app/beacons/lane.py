@@ -70,7 +70,11 @@ class BeaconLane:
         self._in_flight: set[_Batch] = set()
         self._waiting = 0
         self._scheduler = GroupScheduler(
-            lambda: self._waiting, group_max=group_max, held_up_s=HELD_UP_S, linger_max_s=LINGER_MAX_S
+            lambda: self._waiting,
+            asyncio.get_running_loop(),
+            group_max=group_max,
+            held_up_s=HELD_UP_S,
+            linger_max_s=LINGER_MAX_S,
         )
         self._stopping = False
         self._workers: list[asyncio.Task[None]] = []

@@ -1,4 +1,4 @@
-"""From a served outcome to the VAST document that the player gets."""
+"""Renders the VAST documents of served requests."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from app.vast.render import document, empty, own_ad, own_document
 from app.vast.template import Template
 
 TEMPLATES_MAX = 10_000
-"""Compiled creatives kept, over all versions."""
+"""Maximum number of cached templates."""
 
 TemplateKey = tuple[str, VastVersion, bool]
-"""Creative, version, and whether it stands in a pod."""
+"""The id of a creative, the VAST version, and whether the ad is part of a pod."""
 
 
 class _Compiled(NamedTuple):
-    """A template, and what it was made of."""
+    """A template, and the objects that it was compiled from."""
 
     creative: Creative
     campaign: Campaign
@@ -24,7 +24,7 @@ class _Compiled(NamedTuple):
 
 
 class Answers:
-    """Renders answers: a creative is compiled once for each VAST version, and then only its gaps are filled."""
+    """Compiles each creative once for each VAST version, and fills in the values of each serve."""
 
     def __init__(self, signer: TokenSigner, base_url: str) -> None:
         self._signer = signer
@@ -32,7 +32,7 @@ class Answers:
         self._compiled: dict[TemplateKey, _Compiled] = {}
 
     def vast(self, served: Served, version: VastVersion, catalog: Catalog) -> bytes:
-        """The whole document: an upstream's single ad in its own version, a pod in the latest of its ads."""
+        """Return the document: an upstream's single ad in its own version, a pod in the latest version of its ads."""
         if len(served.ads) > 1:
             return self._pod(served, version, catalog)
         ad = served.ads[0]
@@ -54,7 +54,7 @@ class Answers:
         return document(version, ads)
 
     def _in_pod(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> Template | None:
-        """None for an ad that is asked for again and is not known any more."""
+        """Return None for an ad of an earlier attempt that is not known any more."""
         if ad.fetched is not None:
             return ad.fetched.document.in_pod(ad.position, version)
         return self._own(ad.creative, version, catalog, in_pod=True) if ad.creative is not None else None
@@ -62,10 +62,10 @@ class Answers:
     def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> Template:
         campaign = catalog.campaigns[creative.campaign_id]
         key = (creative.id, version, in_pod)
-        known = self._compiled.get(key)
-        # What has not changed is the same object in the next revision of the catalog.
-        if known is not None and known.creative is creative and known.campaign is campaign:
-            return known.template
+        cached = self._compiled.get(key)
+        # An unchanged campaign or creative is the same object in the next catalog revision.
+        if cached is not None and cached.creative is creative and cached.campaign is campaign:
+            return cached.template
         if len(self._compiled) >= TEMPLATES_MAX:
             self._compiled.clear()
         compile_own = own_ad if in_pod else own_document
@@ -74,7 +74,7 @@ class Answers:
         return template
 
     def _values(self, served: Served, ad: ServedAd) -> dict[str, str]:
-        """What the gaps of the ad's template are filled with."""
+        """Return the values for the placeholders of the ad's template."""
         destination = None if ad.creative is None else ad.creative.click_through
         tokens = self._signer.sign_all(served.request_key, ad.slot, served.served_at, ad.campaign_id, destination)
         tokens["ad_serving_id"] = _ad_serving_id(served, ad)
@@ -82,5 +82,5 @@ class Answers:
 
 
 def _ad_serving_id(served: Served, ad: ServedAd) -> str:
-    """Differs for every ad that is served (VAST 4.2 section 3.4.3), and is the same when it is asked for again."""
+    """Return an id that is unique to the served ad (VAST 4.2 section 3.4.3), and the same in a repeat."""
     return f"{served.request_key}-{ad.slot}"

@@ -1,4 +1,4 @@
-"""CandidateResolver: what is decided of a request before it waits for its transaction."""
+"""Candidates: the campaigns that may serve a request, decided before the request waits for its transaction."""
 
 from typing import Protocol
 from uuid import UUID
@@ -9,45 +9,45 @@ from app.serving import keys
 from app.serving.chooser import targeting_refuses
 from app.serving.context import SessionContext
 from app.serving.outcomes import Completion
-from app.serving.pending import PendingRequest
+from app.serving.pending import PendingRequest, Progress
 from app.serving.spans import NO_TRACER, RequestTracer
 
 
 class PublisherLimits(Protocol):
-    """What publishers may ask, over all servers."""
+    """The rate limits of publishers, shared by all servers."""
 
     def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
-        """Whether one more request of `name` may pass."""
+        """Return whether one more request of `name` is within its limit."""
 
 
 class Catalogs(Protocol):
-    """Where the catalog of the moment comes from."""
+    """The source of the current catalog."""
 
     current: Catalog
 
     async def reload(self, seen: Catalog) -> None:
-        """Replaces the catalog that was seen, if there is a newer one."""
+        """Replace the catalog `seen` if there is a newer one."""
 
 
 class CandidateResolver:
-    """Finds a request's candidates and makes its pending, by the catalog of the moment."""
+    """Finds a request's candidates in the current catalog, and makes its pending request."""
 
     def __init__(
         self,
         catalogs: Catalogs,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
-        spans: RequestTracer = NO_TRACER,
+        tracer: RequestTracer = NO_TRACER,
     ) -> None:
         self._catalogs = catalogs
         self._publisher_limits = publisher_limits
         self._hash_key = hash_key
-        self._spans = spans
+        self._tracer = tracer
 
     def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
-        """The campaigns that may serve it, in their order; None if its campaign or placement is not known.
+        """Return the ids of the campaigns that may serve it, in order; None for an unknown campaign or placement.
 
-        A campaign that is not direct is answered like an unknown one, so that nobody can try which ids there are.
+        A campaign that is not direct counts as unknown, so that clients cannot find out which ids exist.
         """
         catalog = self._catalogs.current
         if request.campaign_id is not None:
@@ -56,19 +56,21 @@ class CandidateResolver:
         placement = catalog.placements.get(request.placement_id or "")
         return placement.campaigns if placement else None
 
-    async def new_candidates(self, request: AdRequest) -> tuple[str, ...]:
-        """As `candidates`, of an id that may have been set up a moment ago; raises InvalidRequest if it was not."""
+    async def reloaded_candidates(self, request: AdRequest) -> tuple[str, ...]:
+        """Reload the catalog, and return the candidates of an id that was unknown before.
+
+        Raise InvalidRequest if it is still unknown.
+        """
         await self._catalogs.reload(self._catalogs.current)
         found = self.candidates(request)
         if found is None:
-            field = "campaign_id" if request.campaign_id is not None else "placement_id"
-            raise InvalidRequest(field, "is not known")
+            raise unknown_id(request)
         return found
 
-    def allows(self, request: AdRequest) -> bool:
-        """Whether the placement's publisher may still ask.
+    def is_within_limit(self, request: AdRequest) -> bool:
+        """Count the request, and return whether the placement's publisher is within its rate limit.
 
-        The request's own `publisher_id` is a claim that anybody can make, and never uses up a publisher's limit.
+        The request's own `publisher_id` is a claim that any client can make, so it never uses up a publisher's limit.
         """
         catalog = self._catalogs.current
         placement = catalog.placements.get(request.placement_id or "")
@@ -77,7 +79,7 @@ class CandidateResolver:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
 
-    def pending(
+    def make_pending(
         self,
         request: AdRequest,
         context: SessionContext,
@@ -85,35 +87,34 @@ class CandidateResolver:
         deadline: float,
         on_done: Completion,
     ) -> PendingRequest:
-        """The request's way through the lanes; candidates that its targeting rules out are refused already."""
-        named = request.request_id is not None
+        """Return a pending request whose candidates outside their targeting are refused."""
+        is_named = request.request_id is not None
+        progress = Progress(
+            candidates,
+            self._catalogs.current.revision,
+            self._user_key(request),
+            context.correlator,
+            may_have_been_served=is_named,
+        )
         pending = PendingRequest(
-            request=request,
-            context=context,
-            request_key=keys.request_key(self._hash_key, context.request_id),
-            user_key=self._user_key(request),
-            fingerprint=keys.fingerprint(request.values) if named else 0,
-            correlator=context.correlator,
-            candidates=candidates,
-            revision=self._catalogs.current.revision,
-            deadline=deadline,
-            on_done=on_done,
-            may_have_been_served=named,
-            trace=self._spans.request(),
+            request,
+            context,
+            keys.request_key(self._hash_key, context.request_id),
+            keys.fingerprint(request.values) if is_named else 0,
+            deadline,
+            on_done,
+            self._tracer.request(),
+            progress,
         )
         self._refuse_by_targeting(pending)
         return pending
 
-    def decide_anew(self, pending: PendingRequest) -> None:
-        """Forgets what followed from a catalog that is no longer the current one."""
+    def rebase(self, pending: PendingRequest) -> None:
+        """Decide about a request again if the catalog has changed since it was decided about."""
         revision = self._catalogs.current.revision
-        if pending.revision == revision:
-            return
-        pending.revision = revision
-        pending.candidates = self.candidates(pending.request) or ()
-        pending.refusals = {}
-        pending.heard = False
-        self._refuse_by_targeting(pending)
+        if pending.progress.revision != revision:
+            pending.rebase_on(revision, self.candidates(pending.request) or ())
+            self._refuse_by_targeting(pending)
 
     def _user_key(self, request: AdRequest) -> UUID | None:
         if not request.identifiable:
@@ -126,6 +127,12 @@ class CandidateResolver:
 
     def _refuse_by_targeting(self, pending: PendingRequest) -> None:
         campaigns = self._catalogs.current.campaigns
-        for campaign_id in pending.candidates:
+        for campaign_id in pending.progress.candidates:
             if targeting_refuses(campaigns[campaign_id].targeting, pending.request.values):
-                pending.refusals[campaign_id] = NoFillReason.TARGETING
+                pending.refuse(campaign_id, NoFillReason.TARGETING)
+
+
+def unknown_id(request: AdRequest) -> InvalidRequest:
+    """Return the error for a request whose campaign or placement is unknown."""
+    field = "campaign_id" if request.campaign_id is not None else "placement_id"
+    return InvalidRequest(field, f"unknown {field}")

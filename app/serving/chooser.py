@@ -1,15 +1,16 @@
-"""The candidate decision: which campaign, and which of its creatives, for each slot. Pure."""
+"""The candidate decision: which campaigns of a request fill its slots, and with which creatives. Does no I/O."""
 
 from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
-from app.domain import Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
-from app.serving.outcomes import FetchedAd
-from app.serving.pending import Choice, PendingRequest
+from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
+from app.serving.choice import Choice
+from app.serving.pending import PendingRequest
+from app.upstreams.fetched import Fetched as FetchedAd
 
 
 def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
-    """Whether the request's country, device type or genre is none of those that were asked for."""
+    """Return whether the request's country, device type or genre is outside the targeting."""
     countries, device_types, genres = targeting.countries, targeting.device_types, targeting.content_genres
     return bool(
         (countries and values.get("country", "").lower() not in countries)
@@ -19,16 +20,16 @@ def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
 
 
 def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | None) -> bool:
-    """Whether there is somebody to count for every cap of the campaign."""
+    """Return whether the request has a user, or a session, for each cap of the campaign."""
     for cap in campaign.frequency_caps:
         if (session_id if cap.per is CapWindow.SESSION else user_key) is None:
             return False
     return True
 
 
-def fitting_creatives(pending: PendingRequest, creatives: Sequence[Creative], room_s: int | None) -> Sequence[Creative]:
-    """The creatives whose duration suits the request and the room that is left in the pod, in seconds."""
-    shortest, longest = pending.request.min_duration_s, pending.request.max_duration_s
+def fitting_creatives(request: AdRequest, creatives: Sequence[Creative], room_s: int | None) -> Sequence[Creative]:
+    """Return the creatives whose duration suits the request and the room left in the pod, in seconds."""
+    shortest, longest = request.min_duration_s, request.max_duration_s
     if room_s is not None and (longest is None or room_s < longest):
         longest = room_s
     if shortest is None and longest is None:
@@ -41,28 +42,30 @@ def fitting_creatives(pending: PendingRequest, creatives: Sequence[Creative], ro
 
 
 class Chooser:
-    """Chooses for one pending at a time; remembers what the group has chosen already."""
+    """Chooses for the requests of one group, one after the other."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._counted: set[tuple[UUID | None, str]] = set()
+        self._counted: set[tuple[UUID, str]] = set()
+        """Keys of users and sessions, each with a campaign whose caps count an ad for it in this group."""
         self._sessions: set[UUID] = set()
 
     def choose(self, pending: PendingRequest, played: Collection[str]) -> list[Choice] | None:
-        """The choices for the pending's slots, none if every candidate is refused.
+        """Return the choices for the request's slots; none if every candidate is refused.
 
-        None means that the pending waits for the next group, because this one already counts one of these campaigns for
-        the same user, and one statement cannot touch a row twice; or plays something in the same session.
+        `played` has the ids of creatives that the viewing session has seen. Return None if the request must wait for
+        the next group: the group already counts one of these campaigns for the same user, and one statement cannot
+        update a row twice; or it already plays something in the same session.
         """
-        choices = self._fill(pending, played)
-        if not choices and pending.repeats_allowed:
-            choices = self._fill(pending, ())
+        choices = self._fill_slots(pending, played)
+        if not choices and pending.progress.repeats_allowed:
+            choices = self._fill_slots(pending, ())
         session_id = pending.request.session_id
         keys = {
             (key, choice.campaign.id)
             for choice in choices
             if choice.counted
-            for key in (pending.user_key, session_id)
+            for key in (pending.progress.user_key, session_id)
             if key is not None
         }
         if not keys.isdisjoint(self._counted) or (choices and session_id in self._sessions):
@@ -72,45 +75,45 @@ class Chooser:
             self._sessions.add(session_id)
         return choices
 
-    def _fill(self, pending: PendingRequest, played: Collection[str]) -> list[Choice]:
+    def _fill_slots(self, pending: PendingRequest, played: Collection[str]) -> list[Choice]:
         choices: list[Choice] = []
         advertisers: set[str] = set()
-        room_s = pending.request.pod_duration_s
-        for campaign_id in pending.run:
-            if len(choices) == pending.request.pod_size:
+        request = pending.request
+        room_s = request.pod_duration_s
+        for campaign_id in pending.progress.lane_candidates:
+            if len(choices) == request.pod_size:
                 break
             campaign = self._catalog.campaigns[campaign_id]
-            if campaign_id in pending.refusals or campaign.advertiser in advertisers:
+            if campaign_id in pending.progress.refusals or campaign.advertiser in advertisers:
                 continue
-            choice = self._candidate(pending, campaign, room_s, played)
+            choice = self._choose_campaign(pending, campaign, room_s, played)
             if choice is None:
                 continue
             choices.append(choice)
-            if pending.request.pod_size > 1:
+            if request.pod_size > 1:
                 advertisers.add(campaign.advertiser)
             if room_s is not None and choice.creative is not None:
                 room_s -= choice.creative.duration_s
         return choices
 
-    def _candidate(
+    def _choose_campaign(
         self, pending: PendingRequest, campaign: Campaign, room_s: int | None, played: Collection[str]
     ) -> Choice | None:
-        counted = bool(campaign.frequency_caps)
-        countable = is_countable(campaign, pending.user_key, pending.request.session_id)
+        """Return the choice of a campaign, or None if it cannot fill this slot; refuse it if it can fill no slot."""
+        request, progress = pending.request, pending.progress
+        countable = is_countable(campaign, progress.user_key, request.session_id)
         if not countable and campaign.without_user is WithoutUser.SKIP:
-            withheld = not pending.request.identifiable
-            pending.refusals[campaign.id] = NoFillReason.CONSENT if withheld else NoFillReason.NO_USER
+            pending.refuse(campaign.id, NoFillReason.NO_USER if request.identifiable else NoFillReason.CONSENT)
             return None
+        counted = bool(campaign.frequency_caps)
         if campaign.upstreams:
-            fetched = pending.in_hand.get(campaign.id)
-            return Choice(pending, campaign, None, fetched, counted, _ads_max(pending.request.pod_size, fetched))
-        suitable = fitting_creatives(
-            pending, self._catalog.creatives.get(campaign.id, ()), pending.request.pod_duration_s
-        )
+            fetched = progress.ready_ads.get(campaign.id)
+            return Choice(pending, campaign, None, fetched, counted, _ads_max(request.pod_size, fetched))
+        suitable = fitting_creatives(request, self._catalog.creatives.get(campaign.id, ()), request.pod_duration_s)
         if not suitable:
-            pending.refusals[campaign.id] = NoFillReason.NO_CANDIDATE
+            pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
-        fitting = fitting_creatives(pending, suitable, room_s)
+        fitting = fitting_creatives(request, suitable, room_s)
         unplayed = [creative for creative in fitting if creative.id not in played] if played else fitting
         if not unplayed:
             return None
@@ -119,7 +122,7 @@ class Chooser:
 
 
 def _ads_max(pod_size: int, fetched: FetchedAd | None) -> int:
-    """How many slots an upstream's answer may fill: before it is here, all of them."""
+    """Return the number of slots that an upstream's answer may fill: all of them until it has arrived."""
     if pod_size == 1 or fetched is None:
         return pod_size
     return min(pod_size, max(1, sum(ad.sequence is not None for ad in fetched.document.ads)))

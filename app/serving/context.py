@@ -1,4 +1,4 @@
-"""SessionContext: what belongs to one request, from its first byte to its last."""
+"""SessionContext: the data and the cleanups of one request, from its first byte to its last."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ import structlog
 log = structlog.get_logger()
 
 COOKIES = ("uid", "device_id", "publisher_id")
-"""The cookies that say who is watching, where the query does not."""
+"""Cookies that identify the viewer or the publisher if the query does not."""
 
 
 class SessionContext(NamedTuple):
-    """Immutable, and closed when its request is over, whatever happened in it.
+    """An immutable context, which is closed when its request ends, successfully or not.
 
-    `correlator` is the same for all ads of a page view or viewing session, `cachebusting` 8 digits
-    (VAST 4.2 section 6.1), `request_id` what the answer's X-Request-Id says. `client_ip` and `client_ua` are the
-    viewer's, as far as whoever connected may be believed.
+    `request_id` is the X-Request-Id of the answer. `correlator` is the same for all ads of a page view or viewing
+    session, and `cachebusting` has 8 digits (VAST 4.2 section 6.1). `client_ip` and `client_ua` are the viewer's
+    address and user agent, if the connection's peer is trusted to report them.
     """
 
     request_id: str
@@ -30,10 +30,10 @@ class SessionContext(NamedTuple):
     client_ip: str | None
     client_ua: str | None
     cleanups: list[Callable[[], None]]
-    """What `on_close` was given, in that order."""
+    """The callables registered with `on_close`, in that order."""
 
     def on_close(self, cleanup: Callable[[], None]) -> None:
-        """Has `cleanup` called when the request is over; the last one registered is called first."""
+        """Call `cleanup` when the request ends; the last one registered is called first."""
         self.cleanups.append(cleanup)
 
     def __enter__(self) -> Self:
@@ -45,19 +45,19 @@ class SessionContext(NamedTuple):
         self.close()
 
     def close(self) -> None:
-        """Does what is to be done at the end, once."""
+        """Call every cleanup once, and log those that fail."""
         while self.cleanups:
             cleanup = self.cleanups.pop()
             try:
                 cleanup()
             except Exception:
-                log.exception("clean-up failed", request_id=self.request_id)
+                log.exception("cleanup_failed", request_id=self.request_id)
 
 
 def open_context(
     request_id: str, cookies: Mapping[str, str], client_ip: str | None = None, client_ua: str | None = None
 ) -> SessionContext:
-    """A context for the request that has just arrived."""
+    """Return a context for a request that has just arrived."""
     return SessionContext(
         request_id=request_id,
         timestamp=datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""Why a request got no ad, or which campaign it would get: the server's own rules, with their numbers, read only."""
+"""Explains, for each candidate of a request, whether it would serve now: the server's own rules, read only."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from math import inf
 from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
-from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, NoFillReason, WithoutUser
+from app.domain import AdRequest, Campaign, Catalog, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
-from app.serving.candidates import CandidateResolver
+from app.serving.candidates import CandidateResolver, unknown_id
 from app.serving.chooser import Chooser, fitting_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
@@ -24,7 +24,7 @@ TARGETED = (("country", "countries"), ("device_type", "device_types"), ("content
 
 @dataclass(frozen=True, slots=True)
 class CandidateVerdict:
-    """What becomes of one candidate: `reason` is None if it may serve; `facts` has what that rests on, line by line."""
+    """The verdict on one candidate: `reason` is None if it may serve; `facts` has one line for each rule."""
 
     campaign_id: str
     reason: NoFillReason | None
@@ -33,71 +33,70 @@ class CandidateVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The verdicts on all candidates in priority order, by the database's clock."""
+    """The verdicts on all candidates in priority order, and the time of the database's clock."""
 
     at: datetime
     verdicts: tuple[CandidateVerdict, ...]
 
 
 class _Snapshot:
-    """One state of the catalog, for the server's own admission, and no publisher's limit."""
+    """A catalog that does not change, and publishers without rate limits, for the server's candidate resolver."""
 
     def __init__(self, current: Catalog) -> None:
         self.current = current
 
     async def reload(self, seen: Catalog) -> None:
-        """Nothing: the transaction sees no newer one."""
+        """Do nothing: the transaction sees no newer catalog."""
 
     def allow(self, name: str, rate_per_s: int, burst: int | None = None) -> bool:
-        """Always: whether a publisher is above its limit only the servers know."""
+        """Return True: only the servers know whether a publisher is above its limit."""
         return True
 
 
 async def explain(connection: "Connection[Record]", request: AdRequest, hash_key: bytes) -> Explanation:
-    """Decides about a request as the server would at this moment, and changes nothing.
+    """Decide about a request as the server would at this moment; change nothing.
 
-    Raises InvalidRequest for a campaign or placement that is not known, NotFound or Gone for the viewing session.
+    Raise InvalidRequest for an unknown campaign or placement, and NotFound or Gone for the viewing session.
     """
     transaction = connection.transaction()
     await transaction.start()
     try:
         setup = await catalog_reader.read(connection)
-        pending = _ticket(setup, request, hash_key)
+        pending = _pending(setup, request, hash_key)
         played = await _join_session(connection, pending)
-        ids = list(pending.candidates)
-        viewer = (pending.user_key, request.session_id)
-        # The server begins budget periods as it meets them. Here they begin too, for as long as this looks at them.
+        ids = list(pending.progress.candidates)
+        viewer = (pending.progress.user_key, request.session_id)
+        # The server opens budget periods when it meets them. This transaction opens them too, until it is rolled back.
         await budget_periods.open_periods(connection, ids)
-        looked = await candidates.check_candidates(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
+        checked = await candidates.check_candidates(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
         counts = await limit_status.read_cap_status(connection, ids, *viewer)
         rooms = await limit_status.read_budget_room(connection, ids)
     finally:
         await transaction.rollback()
-    refusals = {ids[index]: NoFillReason(reason) for index, reason in looked.refusals.items()}
+    refusals = {ids[index]: NoFillReason(reason) for index, reason in checked.refusals.items()}
     reasons = _reasons(setup, pending, played, refusals)
     if None not in reasons.values():
         reasons = _reasons(setup, pending, (), refusals)
-    facts = _Facts(setup, pending, looked.at)
-    return Explanation(
-        looked.at, tuple(CandidateVerdict(of, reasons[of], facts.of(setup.campaigns[of], counts, rooms)) for of in ids)
-    )
+    facts = _Facts(setup, pending, checked.at)
+    verdicts = (CandidateVerdict(id_, reasons[id_], facts.of_campaign(id_, counts, rooms)) for id_ in ids)
+    return Explanation(checked.at, tuple(verdicts))
 
 
-def _ticket(setup: Catalog, request: AdRequest, hash_key: bytes) -> PendingRequest:
-    """The request as the server admits it."""
+def _pending(setup: Catalog, request: AdRequest, hash_key: bytes) -> PendingRequest:
+    """Return the pending request that the server would make."""
     snapshot = _Snapshot(setup)
-    admission = CandidateResolver(snapshot, snapshot, hash_key)
-    ids = admission.candidates(request)
+    resolver = CandidateResolver(snapshot, snapshot, hash_key)
+    ids = resolver.candidates(request)
     if ids is None and request.campaign_id in setup.campaigns:
         raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
     if ids is None:
-        raise InvalidRequest("placement_id" if request.campaign_id is None else "campaign_id", "is not known")
+        raise unknown_id(request)
     with open_context(request.request_id or str(new_request_key()), {}) as context:
-        return admission.pending(request, context, ids, inf, lambda _: None)
+        return resolver.make_pending(request, context, ids, inf, lambda _: None)
 
 
 async def _join_session(connection: "Connection[Record]", pending: PendingRequest) -> Collection[str]:
-    """Gives the pending the user of its viewing session; returns the creatives that were served in it."""
+    """Give the request the user of its viewing session; return the ids of the creatives that the session has played."""
     session_id = pending.request.session_id
     if session_id is None:
         return ()
@@ -106,85 +105,86 @@ async def _join_session(connection: "Connection[Record]", pending: PendingReques
         raise NotFound(f"session {session_id} does not exist")
     if session.over:
         raise Gone(f"session {session_id} has ended")
-    if pending.user_key is None and pending.request.identifiable:
-        pending.user_key = session.user_key
+    pending.join_session(session.user_key, session.correlator)
     return session.played
 
 
 def _reasons(
     setup: Catalog, pending: PendingRequest, played: Collection[str], refusals: Mapping[str, NoFillReason]
 ) -> dict[str, NoFillReason | None]:
-    """What speaks against each candidate: targeting, the choice of an ad, or the database, as the server finds them.
+    """Return each candidate's reason against it: its targeting, the choice of an ad, or the database's `refusals`.
 
-    The server looks into the database first, unless there is but one own candidate to try.
+    They have the server's precedence: the pre-check comes before the choice, unless there is only one own candidate.
     """
-    first = [*takewhile(lambda of: not setup.campaigns[of].upstreams, pending.remaining)]
-    looks_first = len(first) != 1 or (pending.request.pod_size > 1 and len(pending.remaining) > 1)
+    remaining = pending.remaining
+    ready = [*takewhile(lambda id_: not setup.campaigns[id_].upstreams, remaining)]
+    has_pre_check = len(ready) != 1 or (pending.request.pod_size > 1 and len(remaining) > 1)
     reasons: dict[str, NoFillReason | None] = {}
-    for campaign_id in pending.candidates:
-        targeted = pending.refusals.get(campaign_id)
+    for campaign_id in pending.progress.candidates:
+        by_targeting = pending.progress.refusals.get(campaign_id)
         by_database = refusals.get(campaign_id)
-        by_choice = targeted or _refused_by_choice(setup, pending, campaign_id, played)
-        looked = by_database if looks_first and targeted is None else None
-        reasons[campaign_id] = looked or by_choice or by_database
+        by_choice = by_targeting or _refused_by_choice(setup, pending, campaign_id, played)
+        by_pre_check = by_database if has_pre_check and by_targeting is None else None
+        reasons[campaign_id] = by_pre_check or by_choice or by_database
     return reasons
 
 
 def _refused_by_choice(
     setup: Catalog, pending: PendingRequest, campaign_id: str, played: Collection[str]
 ) -> NoFillReason | None:
-    alone = replace(pending, run=(campaign_id,), refusals={}, repeats_allowed=False)
-    if Chooser(setup).choose(alone, played):
+    """Return the reason for which the server's chooser refuses the campaign as the only candidate."""
+    progress = replace(pending.progress, lane_candidates=(campaign_id,), refusals={}, repeats_allowed=False)
+    if Chooser(setup).choose(replace(pending, progress=progress), played):
         return None
-    return alone.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
+    return progress.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
 
 
 class _Facts:
-    """What a verdict rests on, line by line."""
+    """The facts that the verdicts rest on, as lines of text."""
 
-    def __init__(self, setup: Catalog, pending: PendingRequest, at: datetime) -> None:
+    def __init__(self, setup: Catalog, pending: PendingRequest, now: datetime) -> None:
         self._setup = setup
-        self._ticket = pending
-        self._at = at
+        self._request = pending.request
+        self._now = now
 
-    def of(self, campaign: Campaign, counts: list[CapStatus], rooms: list[BudgetRoom]) -> tuple[str, ...]:
+    def of_campaign(self, campaign_id: str, counts: list[CapStatus], rooms: list[BudgetRoom]) -> tuple[str, ...]:
+        campaign = self._setup.campaigns[campaign_id]
         return (
             self._status(campaign),
             *self._targeting(campaign),
-            *(_cap(count, campaign) for count in counts if count.campaign_id == campaign.id),
-            *(fact for room in rooms if room.campaign_id == campaign.id for fact in _budget(room)),
+            *(_cap(count, campaign) for count in counts if count.campaign_id == campaign_id),
+            *(fact for room in rooms if room.campaign_id == campaign_id for fact in _budget(room)),
             self._ads(campaign),
         )
 
     def _status(self, campaign: Campaign) -> str:
-        if self._at < campaign.starts_at:
+        if self._now < campaign.starts_at:
             flight = f"its flight starts at {_clock(campaign.starts_at)}"
-        elif self._at >= campaign.ends_at:
+        elif self._now >= campaign.ends_at:
             flight = f"its flight ended at {_clock(campaign.ends_at)}"
         else:
             flight = f"its flight runs until {_clock(campaign.ends_at)}"
-        active = "is active" if campaign.status is CampaignStatus.ACTIVE else f"is {campaign.status}"
-        return f"status: {active}, {flight}"
+        return f"status: {campaign.status}, {flight}"
 
     def _targeting(self, campaign: Campaign) -> Iterator[str]:
         for parameter, key in TARGETED:
-            wanted: tuple[str, ...] = getattr(campaign.targeting, key)
-            if wanted:
-                said = self._ticket.request.values.get(parameter)
-                yield f"targeting: {parameter} must be one of {', '.join(wanted)}; the request says {said or 'nothing'}"
+            accepted: tuple[str, ...] = getattr(campaign.targeting, key)
+            if accepted:
+                value = self._request.values.get(parameter) or "none"
+                yield f"targeting: {parameter} must be one of {', '.join(accepted)}; the request has {value}"
 
     def _ads(self, campaign: Campaign) -> str:
         if campaign.upstreams:
-            return f"ads: from {', '.join(campaign.upstreams)}, asked when its turn comes"
-        owned = self._setup.creatives.get(campaign.id, ())
-        fitting = fitting_creatives(self._ticket, owned, self._ticket.request.pod_duration_s)
-        return f"ads: {len(fitting)} of its {len(owned)} creatives are as long as the request wants"
+            return f"ads: fetched from {', '.join(campaign.upstreams)}"
+        creatives = self._setup.creatives.get(campaign.id, ())
+        fitting = fitting_creatives(self._request, creatives, self._request.pod_duration_s)
+        return f"ads: {len(fitting)} of {len(creatives)} creatives have a duration that fits the request"
 
 
 def _cap(count: CapStatus, campaign: Campaign) -> str:
     if not count.countable:
-        nobody = "nobody is served" if campaign.without_user is WithoutUser.SKIP else "served without counting"
-        return f"cap per {count.window}: {count.cap}; there is nobody to count, so {nobody}"
+        consequence = "no ad is served" if campaign.without_user is WithoutUser.SKIP else "ads are not counted"
+        return f"cap per {count.window}: {count.cap}; the request has no user or session to count, so {consequence}"
     until = f", until {_clock(count.ends_at)}" if count.ends_at else ""
     return f"cap per {count.window}: {count.count} of {count.cap} counted{until}"
 

@@ -1,4 +1,4 @@
-"""How long groups wait for upstreams, and on how many connections at once for each of them."""
+"""Limits how long groups wait for upstreams, and on how many connections they wait for each upstream."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -6,23 +6,23 @@ from contextlib import contextmanager
 
 
 class FetchWaitLimiter:
-    """One object for each worker, shared by its groups.
+    """Shared by all groups of a worker.
 
-    So that an upstream that is slow never has every connection waiting for it, the groups on the last connection do
-    not wait for it at all: what they asked of it is late, as if their `seconds` were over.
+    A slow upstream must never keep every connection waiting. The groups on the last connection therefore do not wait
+    for it: the ads that they need from it are handled as if `max_wait_s` had passed.
     """
 
-    def __init__(self, seconds: float, connections: int) -> None:
-        self.seconds = seconds
-        self._connections_max = max(1, connections - 1)
-        self._waiting: Counter[str] = Counter()
+    def __init__(self, max_wait_s: float, connections: int) -> None:
+        self.max_wait_s = max_wait_s
+        self._waiters_max = max(1, connections - 1)
+        self._waiters: Counter[str] = Counter()
 
     @contextmanager
     def waiting(self, upstream_ids: Collection[str]) -> Iterator[Collection[str]]:
-        """Those of the upstreams that one more connection may wait for, while the block lasts."""
-        patient = {upstream_id for upstream_id in upstream_ids if self._waiting[upstream_id] < self._connections_max}
-        self._waiting.update(patient)
+        """Yield the upstreams that one more connection may wait for, and count it as a waiter inside the block."""
+        allowed = {upstream_id for upstream_id in upstream_ids if self._waiters[upstream_id] < self._waiters_max}
+        self._waiters.update(allowed)
         try:
-            yield patient
+            yield allowed
         finally:
-            self._waiting.subtract(patient)
+            self._waiters.subtract(allowed)

@@ -1,81 +1,98 @@
-"""What comes before the decision: requests that were answered before, and viewing sessions that are over."""
+"""Group admission: answers repeated requests, defers duplicates, and locks viewing sessions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from app.domain import Catalog
 from app.errors import Conflict, Gone, NotFound
-from app.serving.group import Group
+from app.serving.group_result import GroupResult
 from app.serving.outcomes import Served, ServedAd
 from app.serving.pending import PendingRequest
+from app.serving.upstream_ads import UpstreamAds
 from app.store import serves, sessions
 from app.store.serves import EarlierServe
 
-Recall = Callable[[PendingRequest, EarlierServe], ServedAd]
-"""Makes the ad of an earlier serve again."""
-
 
 class GroupAdmission:
-    """Admits the requests of one group, in its transaction."""
+    """Admits the requests of one group, inside its transaction."""
 
-    def __init__(self, connection: "Connection[Record]", group: Group, recall: Recall) -> None:
+    def __init__(
+        self, connection: "Connection[Record]", catalog: Catalog, ads: UpstreamAds, result: GroupResult
+    ) -> None:
         self._connection = connection
-        self._group = group
-        self._recall = recall
+        self._catalog = catalog
+        self._ads = ads
+        self._result = result
         self.played: dict[UUID | None, tuple[str, ...]] = {}
-        """Creatives that were served in the viewing sessions of the group."""
+        """Ids of the creatives that were served in each viewing session of the group."""
 
-    async def admit(self, requests: Sequence[PendingRequest]) -> list[PendingRequest]:
-        """The requests that are to be decided; what became of the others stands in the group."""
-        return await self._lock_sessions(await self.answer_repeats(self._drop_duplicates(requests)))
+    async def admit(self, group: Sequence[PendingRequest]) -> list[PendingRequest]:
+        """Return the requests that the group decides; the result has the others."""
+        return await self._lock_sessions(await self.answer_repeats(self._drop_duplicates(group)))
 
-    def _drop_duplicates(self, requests: Sequence[PendingRequest]) -> list[PendingRequest]:
-        """The requests without those whose request is in the group already; these find its answer in the next group."""
+    def _drop_duplicates(self, group: Sequence[PendingRequest]) -> list[PendingRequest]:
+        """Defer requests whose id the group already has: the next group answers them as repeats."""
         first: dict[UUID, PendingRequest] = {}
-        for pending in requests:
+        for pending in group:
             if first.setdefault(pending.request_key, pending) is not pending:
-                self._group.again.append(pending)
+                self._result.deferred.append(pending)
         return list(first.values())
 
     async def answer_repeats(self, requests: Sequence[PendingRequest]) -> list[PendingRequest]:
-        """Gives requests that were served before their first answer; returns the others."""
-        keys = [pending.request_key for pending in requests if pending.may_have_been_served]
+        """Answer the requests that an earlier attempt has served; return the others."""
+        keys = [pending.request_key for pending in requests if pending.progress.may_have_been_served]
         if not keys:
             return list(requests)
         earlier = await serves.find_serves(self._connection, keys)
         for pending in requests:
             if found := earlier.get(pending.request_key):
-                self._answer_again(pending, found)
+                self._answer_repeat(pending, found)
         return [pending for pending in requests if pending.request_key not in earlier]
 
-    def _answer_again(self, pending: PendingRequest, found: list[EarlierServe]) -> None:
+    def _answer_repeat(self, pending: PendingRequest, found: list[EarlierServe]) -> None:
         if found[0].fingerprint != pending.fingerprint:
-            self._group.failed.append((pending, Conflict("request_id was used before with other parameters")))
+            error = Conflict("request_id was already used with different parameters")
+            self._result.failed.append((pending, error))
             return
-        ads = tuple(self._recall(pending, serve) for serve in found)
-        self._group.served.append((pending, Served(pending.request_key, found[0].served_at, ads, repeat=True)))
+        ads = tuple(self._rebuild_ad(pending, serve) for serve in found)
+        self._result.served.append((pending, Served(pending.request_key, found[0].served_at, ads, repeat=True)))
+
+    def _rebuild_ad(self, pending: PendingRequest, serve: EarlierServe) -> ServedAd:
+        """Return the ad of an earlier serve.
+
+        Upstream documents are stored for named requests only; an unnamed one still has the ads of its last attempt.
+        """
+        if serve.upstream_id is None:
+            creatives = self._catalog.creatives.get(serve.campaign_id, ())
+            creative = next((creative for creative in creatives if creative.id == serve.creative_id), None)
+            return ServedAd(serve.slot, serve.campaign_id, creative, None)
+        if serve.document is not None:
+            fetched = self._ads.from_stored_document(serve.upstream_id, serve.document)
+            return ServedAd(serve.slot, serve.campaign_id, None, fetched)
+        paid_ads = pending.progress.paid_ads
+        attempted = (ad for ad in paid_ads if (ad.slot, ad.campaign_id) == (serve.slot, serve.campaign_id))
+        return next(attempted, ServedAd(serve.slot, serve.campaign_id, None, None))
 
     async def _lock_sessions(self, requests: list[PendingRequest]) -> list[PendingRequest]:
-        """Locks the viewing sessions of the group; returns the requests whose session, if any, runs."""
-        wanted = {pending.request.session_id for pending in requests if pending.request.session_id is not None}
-        if not wanted:
+        """Lock the viewing sessions of the group; return the requests with a running session or none."""
+        session_ids = {pending.request.session_id for pending in requests if pending.request.session_id is not None}
+        if not session_ids:
             return requests
-        rows = await sessions.lock(self._connection, list(wanted))
-        running: list[PendingRequest] = []
+        rows = await sessions.lock(self._connection, list(session_ids))
+        admitted: list[PendingRequest] = []
         for pending in requests:
             session_id = pending.request.session_id
             row = None if session_id is None else rows.get(session_id)
             if session_id is None:
-                running.append(pending)
+                admitted.append(pending)
             elif row is None:
-                self._group.failed.append((pending, NotFound(f"session {session_id} does not exist")))
+                self._result.failed.append((pending, NotFound(f"session {session_id} does not exist")))
             elif row.over:
-                self._group.failed.append((pending, Gone(f"session {session_id} has ended")))
+                self._result.failed.append((pending, Gone(f"session {session_id} has ended")))
             else:
-                if pending.request.identifiable:
-                    pending.user_key = pending.user_key or row.user_key
-                pending.correlator = row.correlator
+                pending.join_session(row.user_key, row.correlator)
                 self.played[session_id] = row.played
-                running.append(pending)
-        return running
+                admitted.append(pending)
+        return admitted

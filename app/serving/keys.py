@@ -21,22 +21,22 @@ _RANDOM_BITS = 12 + 62
 
 
 def hash_key(secret: str) -> bytes:
-    """The key for every hash below, from the configured secret of any length."""
+    """Return the key for the hashes below, from a secret of any length."""
     return blake2b(secret.encode(), digest_size=KEY_BYTES_MAX).digest()
 
 
 def user_key(key: bytes, user_id: str) -> UUID:
-    """128 bits that stand for a user."""
+    """Return 128 bits that identify a user."""
     return DriverUUID(blake2b(user_id.encode(), digest_size=16, key=key, person=b"user").digest())
 
 
 def device_key(key: bytes, device_id: str) -> UUID:
-    """128 bits that stand for a device, where the user is not known."""
+    """Return 128 bits that identify a device, for requests without a user."""
     return DriverUUID(blake2b(device_id.encode(), digest_size=16, key=key, person=b"device").digest())
 
 
 def request_key(key: bytes, request_id: str) -> UUID:
-    """The request's own id if it is a UUID, else 128 bits that stand for it."""
+    """Return the request's own id if it is a UUID, or else 128 bits that identify it."""
     try:
         return DriverUUID(request_id)
     except ValueError:
@@ -44,15 +44,15 @@ def request_key(key: bytes, request_id: str) -> UUID:
 
 
 def fingerprint(values: Mapping[str, str]) -> int:
-    """64 signed bits over the parameters of a request, but for its id, in any order."""
+    """Return 64 signed bits over the parameters of a request except its id, independent of their order."""
     text = "\x00".join(f"{name}={values[name]}" for name in sorted(values) if name != "request_id")
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def new_request_key() -> UUID:
-    """A UUID of version 7 (RFC 9562 section 5.7): keys made one after another lie together in an index.
+    """Return a UUID of version 7 (RFC 9562 section 5.7): keys made in sequence are adjacent in an index.
 
-    Nothing depends on nobody guessing it: what a beacon counts for is signed.
+    It need not be hard to guess, because beacons are signed.
     """
     milliseconds = time.time_ns() // 1_000_000
     noise = random.getrandbits(_RANDOM_BITS)

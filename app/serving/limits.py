@@ -1,11 +1,11 @@
-"""The bounds of serving."""
+"""The limits of serving."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ServingLimits:
-    """The bounds of serving, from the settings."""
+    """Limits of one worker, from the settings."""
 
     request_deadline_s: float
     upstream_deadline_s: float

@@ -1,82 +1,21 @@
-"""How an ad request ends: with ads that were paid for, or with the reason why there is none."""
+"""The outcomes of an ad request: ads that were paid for, or the reason for serving no ad."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from uuid import UUID
 
-from app.domain import Creative, NoFillReason, VastVersion
-from app.vast.template import Template
-
-
-class UpstreamAd(Protocol):
-    """The facts of one Ad of an upstream's document."""
-
-    @property
-    def position(self) -> int:
-        """Its place among the document's Ads."""
-
-    @property
-    def sequence(self) -> int | None:
-        """Its place in the document's pod; None for a stand-alone Ad."""
-
-    @property
-    def is_wrapper(self) -> bool:
-        """Whether it leads to an ad elsewhere."""
-
-    @property
-    def duration_s(self) -> float | None:
-        """How long it plays, in seconds; None where the document does not say."""
-
-    @property
-    def advertiser(self) -> str | None:
-        """Who advertises in it, where the document says."""
-
-    @property
-    def creative_ids(self) -> frozenset[str]:
-        """What tells its creatives from others."""
-
-
-class UpstreamDocument(Protocol):
-    """An upstream's document, each of its Ads with our trackers."""
-
-    @property
-    def version(self) -> VastVersion:
-        """The version that it is in."""
-
-    @property
-    def fits_pods(self) -> bool:
-        """Whether its Ads can stand beside others."""
-
-    @property
-    def ads(self) -> Sequence[UpstreamAd]:
-        """Its Ads that have something to show, in document order; there is at least one."""
-
-    def alone(self, position: int) -> Template:
-        """The document with that Ad and no other."""
-
-    def in_pod(self, position: int, version: VastVersion) -> Template:
-        """That Ad for a pod of that version, which is not earlier than the document's own."""
-
-    def body_with(self, position: int) -> bytes:
-        """A body of which that Ad is the only one, from which the same answer can be made again."""
-
-
-class FetchedAd(Protocol):
-    """An upstream's answer, ready to be served."""
-
-    @property
-    def upstream_id(self) -> str:
-        """Where it came from."""
-
-    @property
-    def document(self) -> UpstreamDocument:
-        """What players get an Ad of."""
+from app.domain import Creative, NoFillReason
+from app.upstreams.fetched import Fetched as FetchedAd
 
 
 class ServedAd(NamedTuple):
-    """One Ad of an answer: an own creative, or the Ad at `position` in an upstream's document."""
+    """One Ad of an answer: an own creative, or the Ad at `position` in an upstream's document.
+
+    Both `creative` and `fetched` are None for an ad of an earlier attempt that is not known any more.
+    """
 
     slot: int
     campaign_id: str
@@ -87,7 +26,7 @@ class ServedAd(NamedTuple):
 
 @dataclass(slots=True)
 class Served:
-    """The request was paid for; `repeat` when that happened the first time it was asked."""
+    """Ads that were paid for; with `repeat`, by an earlier attempt of the same request."""
 
     request_key: UUID
     served_at: datetime
@@ -95,12 +34,12 @@ class Served:
     repeat: bool = False
     vast: bytes = b""
     """The document for the player."""
-    fault: Exception | None = None
-    """Why there is no document, if it could not be rendered."""
+    render_error: Exception | None = None
+    """The reason for the lack of a document, if it could not be rendered."""
 
 
 class NoFill(NamedTuple):
-    """Nothing was served and nothing was spent; `reason` is that of the candidate with the highest priority."""
+    """No ad was served and nothing was spent; `reason` is that of the candidate with the highest priority."""
 
     reason: NoFillReason
 
@@ -108,4 +47,20 @@ class NoFill(NamedTuple):
 Outcome = Served | NoFill
 
 Completion = Callable[[Outcome | Exception], None]
-"""Takes a request's outcome, or the error that it ended with."""
+"""Receives a request's outcome, or the error that it ended with."""
+
+
+async def wait_for_outcome(submit: Callable[[Completion], None]) -> Outcome:
+    """Call `submit` with a completion, and return the outcome that the completion receives, or raise its error."""
+    outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def on_done(result: Outcome | Exception) -> None:
+        if outcome.done():
+            return
+        if isinstance(result, Exception):
+            outcome.set_exception(result)
+        else:
+            outcome.set_result(result)
+
+    submit(on_done)
+    return await outcome

@@ -1,137 +1,181 @@
-"""A pending is one ad request on its way through the lanes; an outcome is how it ends.
+"""A pending request: an ad request on its way through the lanes, and the progress that it has made."""
 
-    queued          in the lane of its next candidates, which are its `run`
-    in a group      whose transaction is under way, and after which it is
-      served        and told of its ad
-      refused       by its whole run: queued again with what is `remaining`, or told why there is nothing
-      late          its ad is still being fetched: queued again when it is `serve`
-      put off       because the group has somebody it cannot be with: queued again as it was
-      put back      because the group failed: queued again, maybe to be `alone`, after so many `attempts` told `busy`
-    over            answered, past its deadline or abandoned: whoever finds it somewhere passes over it
-
-`lanes` has them queued and put back, `transaction` decides groups, and `adserver` leads from one to the other.
-"""
-
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, Creative, NoFillReason
+from app.domain import AdRequest, NoFillReason
 from app.serving.context import SessionContext
-from app.serving.outcomes import Completion, FetchedAd, NoFill, Outcome, ServedAd
+from app.serving.lifecycle import FINAL_STATES, State, Trigger, advance
+from app.serving.outcomes import Completion, NoFill, Served, ServedAd
+from app.upstreams.fetched import Fetched as FetchedAd
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """Everything about a request that changes. Only the methods of PendingRequest change it.
+
+    The mappings are replaced and never changed in place, so that an attempt is rolled back by restoring a reference.
+    """
+
+    candidates: tuple[str, ...]
+    """Campaign ids in priority order."""
+    revision: int
+    """The catalog revision that `candidates` and `refusals` are based on."""
+    user_key: UUID | None
+    correlator: str
+    may_have_been_served: bool
+    """Whether to look for an earlier serve: the client named the request, or the result of a COMMIT was lost."""
+    state: State = State.NEW
+    refusals: Mapping[str, NoFillReason] = field(default_factory=dict)
+    """Reasons of the candidates that cannot serve, by campaign id."""
+    refusals_before_attempt: Mapping[str, NoFillReason] = field(default_factory=dict)
+    revision_confirmed: bool = False
+    """Whether a statement has run on this catalog revision. Until then a refusal may be stale and is not final."""
+    ready_ads: Mapping[str, FetchedAd] = field(default_factory=dict)
+    """Upstream ads that have arrived, by campaign id."""
+    paid_ads: tuple[ServedAd, ...] = ()
+    """The ads of the last attempt that was paid for, whether or not it was committed."""
+    lane_candidates: tuple[str, ...] = ()
+    """The candidates that the present lane may try."""
+    repeats_allowed: bool = False
+    """Whether to serve a creative that the viewing session has seen, if there is no other."""
+    queued_at: float = 0.0
+    """When the request last joined a queue, in seconds of the event loop's clock."""
+    attempts: int = 0
+    """Attempts whose group failed."""
+    isolate: bool = False
+    """Whether to serve it in a group of its own, because its last group failed."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One request, its candidates in priority order, and what was learned of them so far."""
+    """One ad request. Its fields are fixed, which the type checker enforces: a frozen dataclass is slower to make."""
 
-    request: AdRequest
-    context: SessionContext
-    request_key: UUID
-    user_key: UUID | None
-    fingerprint: int
-    correlator: str
-    candidates: tuple[str, ...]
-    revision: int
-    """Of the catalog that its candidates, and what was refused of them, are by."""
-    deadline: float
-    """When the answer is due, by the event loop's clock, in seconds."""
-    on_done: Completion
-    """Called once, with how the request ends; it must not raise."""
-    may_have_been_served: bool
-    """Whether to look for an earlier serve: the player named the request, or a COMMIT's answer was lost."""
-    refusals: dict[str, NoFillReason] = field(default_factory=dict)
-    in_hand: dict[str, FetchedAd] = field(default_factory=dict)
-    """Upstream ads that are already here, by campaign."""
-    attempted: tuple[ServedAd, ...] = ()
-    """What the last transaction that paid for it served: it counts if that turns out to be committed."""
-    trace: object = None
-    """What ties it to its trace, if somebody traces."""
-    run: tuple[str, ...] = ()
-    """The candidates that the present lane may try."""
-    repeats_allowed: bool = False
-    """Whether a creative that its session has seen may be served again, nothing else being left."""
-    queued_at: float = 0.0
-    """When it last began to wait, by the event loop's clock, in seconds."""
-    heard: bool = False
-    """Whether the database has said by which catalog it was decided: only then is a refusal final."""
-    attempts: int = 0
-    alone: bool = False
-    """Whether it is to be served in a group of its own, because its group failed."""
-    over: bool = False
-    """Whether it was answered, or nobody waits for the answer any more."""
+    request: Final[AdRequest]
+    context: Final[SessionContext]
+    request_key: Final[UUID]
+    fingerprint: Final[int]
+    """Tells a retry from another request with the same id."""
+    deadline: Final[float]
+    """When the answer is due, in seconds of the event loop's clock."""
+    on_done: Final[Completion]
+    """Called once, when the request is served, refused or failed. It must not raise."""
+    trace: Final[object]
+    """The request's trace, if tracing is on."""
+    progress: Final[Progress]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the request has an answer, or its client has left."""
+        return self.progress.state in FINAL_STATES
 
     @property
     def remaining(self) -> tuple[str, ...]:
-        """Candidates that were not refused yet."""
-        if not self.refusals:
-            return self.candidates
-        return tuple(campaign_id for campaign_id in self.candidates if campaign_id not in self.refusals)
+        """The candidates that were not refused yet."""
+        progress = self.progress
+        if not progress.refusals:
+            return progress.candidates
+        return tuple(campaign_id for campaign_id in progress.candidates if campaign_id not in progress.refusals)
 
-    def settle(self, outcome: Outcome) -> None:
-        """Answers the player, unless the deadline has."""
-        self._end(outcome)
+    def enter_queue(self, trigger: Trigger, now: float) -> None:
+        """Record that the request joined a queue."""
+        advance(self.progress, trigger)
+        self.progress.queued_at = now
+
+    def plan_attempt(self, candidates: tuple[str, ...], *, repeats_allowed: bool) -> None:
+        """Set the candidates that the next attempt may try."""
+        self.progress.lane_candidates = candidates
+        self.progress.repeats_allowed = repeats_allowed
+
+    def begin_attempt(self) -> None:
+        """Record that a connection took the request into its group."""
+        advance(self.progress, Trigger.TAKEN)
+        self.progress.refusals_before_attempt = self.progress.refusals
+
+    def roll_back_attempt(self) -> None:
+        """Forget the refusals of an attempt that was not committed."""
+        self.progress.refusals = self.progress.refusals_before_attempt
+
+    def record_failure(self, *, may_have_been_served: bool, isolate: bool) -> None:
+        """Count an attempt whose group failed; `isolate` says how to make the next one."""
+        progress = self.progress
+        progress.attempts += 1
+        progress.may_have_been_served = progress.may_have_been_served or may_have_been_served
+        progress.isolate = isolate
+
+    def rebase_on(self, revision: int, candidates: tuple[str, ...]) -> None:
+        """Forget every decision that rests on another catalog revision."""
+        progress = self.progress
+        progress.revision = revision
+        progress.candidates = candidates
+        progress.refusals = {}
+        progress.revision_confirmed = False
+
+    def confirm_revision(self) -> None:
+        """Record that the database decided by the request's catalog revision."""
+        self.progress.revision_confirmed = True
+
+    def refuse(self, campaign_id: str, reason: NoFillReason) -> None:
+        """Take a campaign out of the candidates that remain."""
+        self.progress.refusals = {**self.progress.refusals, campaign_id: reason}
+
+    def try_other_candidates_first(self) -> None:
+        """Move the candidates of the present lane behind the others, if it refused none and there are others.
+
+        Such an attempt found that the viewing session has seen all creatives of these candidates.
+        """
+        progress = self.progress
+        tried = progress.lane_candidates
+        if tried != self.remaining and progress.refusals.keys().isdisjoint(tried):
+            others = (campaign_id for campaign_id in progress.candidates if campaign_id not in tried)
+            progress.candidates = (*others, *tried)
+
+    def join_session(self, user_key: UUID | None, correlator: str) -> None:
+        """Adopt the correlator of the viewing session, and its user unless the request names one itself."""
+        if self.request.identifiable:
+            self.progress.user_key = self.progress.user_key or user_key
+        self.progress.correlator = correlator
+
+    def keep_ready_ad(self, campaign_id: str, fetched: FetchedAd) -> None:
+        """Keep a campaign's upstream ad for this attempt and the next."""
+        self.progress.ready_ads = {**self.progress.ready_ads, campaign_id: fetched}
+
+    def keep_paid_ads(self, ads: tuple[ServedAd, ...]) -> None:
+        """Keep the ads that were paid for, in case the result of their COMMIT is lost."""
+        self.progress.paid_ads = ads
+
+    def await_fetch(self) -> None:
+        """Record that the group committed before the request's upstream ad arrived."""
+        if not self.is_done:
+            advance(self.progress, Trigger.FETCH_PENDING)
+
+    def serve(self, served: Served) -> None:
+        """End the request with its ads, unless it is done."""
+        if not self.is_done:
+            advance(self.progress, Trigger.SERVED)
+            self.on_done(served)
+
+    def decline(self, reason: NoFillReason) -> None:
+        """End the request without an ad, unless it is done."""
+        if not self.is_done:
+            advance(self.progress, Trigger.REFUSED)
+            self.on_done(NoFill(reason))
+
+    def decline_for_lack_of_candidates(self) -> None:
+        """End the request with the reason of the candidate with the highest priority."""
+        refusals = self.progress.refusals
+        reasons = (refusals[campaign_id] for campaign_id in self.progress.candidates if campaign_id in refusals)
+        self.decline(next(reasons, NoFillReason.NO_CANDIDATE))
 
     def fail(self, error: Exception) -> None:
-        """Ends the request with an error that belongs to the player's request itself."""
-        self._end(error)
+        """End the request with an error, unless it is done."""
+        if not self.is_done:
+            advance(self.progress, Trigger.FAILED)
+            self.on_done(error)
 
     def abandon(self) -> None:
-        """Nobody waits for the answer any more: what was not paid for by now is not."""
-        self.over = True
-
-    def _end(self, how: Outcome | Exception) -> None:
-        if not self.over:
-            self.over = True
-            self.on_done(how)
-
-    def give_up(self) -> None:
-        """Ends the request with the reason of the first candidate, or `no_candidate`."""
-        reasons = [self.refusals[campaign_id] for campaign_id in self.candidates if campaign_id in self.refusals]
-        self.settle(NoFill(reasons[0] if reasons else NoFillReason.NO_CANDIDATE))
-
-
-@dataclass(slots=True, eq=False)
-class Choice:
-    """A candidate chosen for a request: an own creative, which is one Ad, or what its upstreams answer."""
-
-    pending: PendingRequest
-    campaign: Campaign
-    creative: Creative | None
-    fetched: FetchedAd | None
-    counted: bool
-    """Whether frequency caps count its ads."""
-    ads_max: int = 1
-    """How many Ads of the answer it may be, which is what the caps count before the answer is known."""
-    short_windows: dict[str, int] = field(default_factory=dict)
-    """Cap windows with too little room, and how many ads each of them counted."""
-    ads_paid: int = 0
-
-    def refuse(self, reason: NoFillReason) -> None:
-        """Takes the campaign out of what its request may still try."""
-        self.pending.refusals[self.campaign.id] = reason
-
-    @property
-    def has_ad(self) -> bool:
-        """Whether there is an ad to serve."""
-        return self.creative is not None or self.fetched is not None
-
-    @property
-    def ads_allowed(self) -> int:
-        """How many Ads of it the caps have room for."""
-        return min(self.short_windows.values()) if self.short_windows else self.ads_max
-
-
-@dataclass(slots=True, eq=False)
-class Selection:
-    """One Ad of a choice, to be paid for and served; `position` is its place in an upstream's document."""
-
-    choice: Choice
-    slot: int
-    position: int = 0
-    paid: bool = False
-
-    @property
-    def served_ad(self) -> ServedAd:
-        """What the player gets."""
-        choice = self.choice
-        return ServedAd(self.slot, choice.campaign.id, choice.creative, choice.fetched, self.position)
+        """End the request because its client has left, unless it is done; ads not paid for yet are not paid for."""
+        if not self.is_done:
+            advance(self.progress, Trigger.ABANDONED)

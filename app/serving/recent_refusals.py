@@ -1,6 +1,7 @@
-"""What the database refused a moment ago: worth a look before anything is counted.
+"""A worker's memory of refusals.
 
-Without a doubt a group counts its ads at once, and finds out by that whether there was room.
+If the database refused nothing recently, a group skips the pre-check: the statement that counts its ads reports whether
+there was room.
 """
 
 from collections.abc import Callable, Hashable
@@ -8,34 +9,37 @@ from collections.abc import Callable, Hashable
 REFUSALS_MAX = 100_000
 
 CAMPAIGN_TTL_S = 1.0
-"""How long a refusal of a campaign, which goes for everybody, is remembered."""
+"""Seconds for which the refusal of a campaign, which applies to every user, is remembered."""
 
 USER_TTL_S = 60.0
-"""How long it is remembered that a user is capped."""
+"""Seconds for which a user's reached cap is remembered."""
 
 
 class RecentRefusals:
-    """A worker's memory of refusals. It decides what is asked first, never what is served."""
+    """Campaigns, and pairs of user and campaign, that were refused recently.
+
+    They decide whether a group runs the pre-check, and never whether an ad is served.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until: dict[Hashable, float] = {}
+        self._expiry: dict[Hashable, float] = {}
 
-    def add(self, what: Hashable, seconds: float) -> None:
-        """What was refused: a campaign's id, or a user's key with one."""
-        if len(self._until) >= REFUSALS_MAX:
-            del self._until[next(iter(self._until))]
-        self._until[what] = self._clock() + seconds
+    def add(self, key: Hashable, ttl_s: float) -> None:
+        """Remember a refusal for `ttl_s` seconds; at the limit, forget the oldest one."""
+        if len(self._expiry) >= REFUSALS_MAX:
+            del self._expiry[next(iter(self._expiry))]
+        self._expiry[key] = self._clock() + ttl_s
 
-    def contains(self, *whats: Hashable) -> bool:
-        """Whether to look first, because one of these was refused."""
-        return bool(self._until) and any(self._is_remembered(what) for what in whats)
+    def contains(self, *keys: Hashable) -> bool:
+        """Return whether any of the keys was refused recently."""
+        return bool(self._expiry) and any(self._is_remembered(key) for key in keys)
 
-    def _is_remembered(self, what: Hashable) -> bool:
-        until = self._until.get(what)
-        if until is None:
+    def _is_remembered(self, key: Hashable) -> bool:
+        expires_at = self._expiry.get(key)
+        if expires_at is None:
             return False
-        if until < self._clock():
-            del self._until[what]
+        if expires_at < self._clock():
+            del self._expiry[key]
             return False
         return True

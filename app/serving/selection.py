@@ -1,21 +1,21 @@
-"""Which Ads of a request's choices are served, once its upstreams have answered. Pure."""
+"""Selects the Ads to serve from the documents of a request's choices. Does no I/O."""
 
 from collections.abc import Sequence
 
 from app.domain import AdRequest, NoFillReason
-from app.serving.outcomes import UpstreamAd
-from app.serving.pending import Choice, Selection
+from app.serving.choice import Choice, Selection
+from app.vast.compiled_document import AdFacts
 
 
 def select(choices: Sequence[Choice]) -> list[Selection]:
-    """The Ads to be paid for, in playing order: as many as were asked for, as fit, and as the caps have counted.
+    """Return the Ads to pay for, in playing order, within the request's pod size, its durations and the caps' room.
 
     `choices` are those of one request that have an ad, in priority order. An own creative is one Ad. An upstream's pod
-    fills slots in the order of its `sequence`; a stand-alone Ad takes the place of one that does not suit. Where no pod
-    was asked for, or the upstream has none, one Ad is selected: the first stand-alone Ad that suits, or else the first
-    of the pod (VAST 4.2 section 3.3.1).
+    fills slots in the order of its `sequence`; a stand-alone Ad replaces one that does not suit. If the request is not
+    for a pod, or the upstream has none, one Ad is selected: the first stand-alone Ad that suits, or else the first of
+    the pod (VAST 4.2 section 3.3.1).
 
-    Refuses a choice when none of its Ads suits the request and nothing was selected before it.
+    Refuse a choice if none of its Ads suits the request and nothing was selected before it.
     """
     if len(choices) == 1 and choices[0].creative is not None:
         return [Selection(choices[0], 0)]
@@ -26,14 +26,14 @@ def select(choices: Sequence[Choice]) -> list[Selection]:
         if choice.creative is not None:
             pod.add_creative(choice, choice.creative.duration_s)
         elif choice.fetched is not None:
-            pod.add_answer(choice, choice.fetched.document.ads)
+            pod.add_document(choice, choice.fetched.document.ads)
         if not pod.selected:
             choice.refuse(NoFillReason.NO_CANDIDATE)
     return pod.selected
 
 
 class _Pod:
-    """What is selected for one request so far, and what it leaves room for."""
+    """The selection for one request so far, and the room that it leaves."""
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         self._request = choices[0].pending.request
@@ -44,34 +44,34 @@ class _Pod:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many Ads are selected as were asked for."""
+        """Whether every slot is filled."""
         return len(self.selected) >= self._request.pod_size
 
     def add_creative(self, choice: Choice, duration_s: float) -> None:
-        """Selects an own creative, unless Ads before it have taken its room."""
+        """Select an own creative, unless the Ads before it have taken its room."""
         if self._room_s is None or duration_s <= self._room_s:
             self._select(choice, 0, duration_s)
 
-    def add_answer(self, choice: Choice, ads: Sequence[UpstreamAd]) -> None:
-        """Selects Ads of an upstream's document."""
+    def add_document(self, choice: Choice, ads: Sequence[AdFacts]) -> None:
+        """Select Ads of an upstream's document."""
         if self._request.pod_size > 1 and choice.fetched is not None and not choice.fetched.document.fits_pods:
             return
         stand_alone = [ad for ad in ads if ad.sequence is None]
         pod = sorted((ad for ad in ads if ad.sequence is not None), key=lambda ad: ad.sequence or 0)
         if self._request.pod_size > 1 and pod:
-            selected = self._fill(choice, pod, stand_alone)
+            selected = self._fill_slots(choice, pod, stand_alone)
         else:
-            selected = self._first(choice, [*stand_alone, *pod])
-        # Ads of one document may be alike, because its upstream put them together.
+            selected = self._select_first(choice, [*stand_alone, *pod])
+        # Ads of one document may have the same advertiser, because their upstream combined them.
         self._advertisers |= {choice.campaign.advertiser, *(ad.advertiser for ad in selected if ad.advertiser)}
         self._creative_ids |= {creative_id for ad in selected for creative_id in ad.creative_ids}
 
-    def _first(self, choice: Choice, ads: Sequence[UpstreamAd]) -> list[UpstreamAd]:
+    def _select_first(self, choice: Choice, ads: Sequence[AdFacts]) -> list[AdFacts]:
         suitable = next((ad for ad in ads if self._suits(ad)), None)
         return [] if suitable is None else [self._select_ad(choice, suitable)]
 
-    def _fill(self, choice: Choice, pod: Sequence[UpstreamAd], substitutes: list[UpstreamAd]) -> list[UpstreamAd]:
-        selected: list[UpstreamAd] = []
+    def _fill_slots(self, choice: Choice, pod: Sequence[AdFacts], substitutes: list[AdFacts]) -> list[AdFacts]:
+        selected: list[AdFacts] = []
         for ad in pod:
             if self.is_full or len(selected) == choice.ads_allowed:
                 break
@@ -83,15 +83,15 @@ class _Pod:
             selected.append(self._select_ad(choice, suitable))
         return selected
 
-    def _suits(self, ad: UpstreamAd) -> bool:
-        if not _lasts_as_asked(self._request, ad, self._room_s):
+    def _suits(self, ad: AdFacts) -> bool:
+        if not _has_suitable_duration(self._request, ad, self._room_s):
             return False
-        # Alone, an ad repeats nothing.
+        # A single ad repeats nothing.
         return self._request.pod_size == 1 or (
             ad.advertiser not in self._advertisers and ad.creative_ids.isdisjoint(self._creative_ids)
         )
 
-    def _select_ad(self, choice: Choice, ad: UpstreamAd) -> UpstreamAd:
+    def _select_ad(self, choice: Choice, ad: AdFacts) -> AdFacts:
         self._select(choice, ad.position, ad.duration_s)
         return ad
 
@@ -101,8 +101,11 @@ class _Pod:
             self._room_s -= duration_s or 0
 
 
-def _lasts_as_asked(request: AdRequest, ad: UpstreamAd, room_s: float | None) -> bool:
-    """A Wrapper cannot say how long its ad is, and passes; an InLine that does not say passes no limit."""
+def _has_suitable_duration(request: AdRequest, ad: AdFacts, room_s: float | None) -> bool:
+    """Return whether the Ad is neither too short nor too long.
+
+    A Wrapper has no duration, and suits. An InLine without one suits only if the request has no limits.
+    """
     shortest, limits = request.min_duration_s, [s for s in (request.max_duration_s, room_s) if s is not None]
     if ad.duration_s is None:
         return ad.is_wrapper or not (shortest or limits)

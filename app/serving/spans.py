@@ -1,4 +1,4 @@
-"""What tracing sees of requests and groups: nothing, unless somebody listens."""
+"""The interface of tracing, and the tracer that is used while tracing is off."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -6,42 +6,42 @@ from typing import Protocol
 
 
 class GroupSpan(Protocol):
-    """The parts of one group's transaction."""
+    """The span of one group's transaction."""
 
     def step(self, name: str) -> AbstractContextManager[object]:
-        """To be entered for the `cap check`, the `fetch` and the `spend`."""
+        """Return a span for a part of the transaction: `cap check`, `fetch` or `spend`."""
 
 
 class RequestTracer(Protocol):
-    """Who traces."""
+    """Makes the spans of requests and groups."""
 
     def request(self) -> object:
-        """What ties the request that is being handled to its trace; its pending keeps it."""
+        """Return the trace of the current HTTP request, for its pending request to keep."""
 
     def group(self, lane: str, requests: Sequence[object]) -> AbstractContextManager[GroupSpan]:
-        """To be entered for a group's transaction, with what `request` gave for each of its requests."""
+        """Return a span for a group's transaction; `requests` has the traces of its requests."""
 
     def fetch(self, request: object) -> AbstractContextManager[object]:
-        """To be entered for what is asked of upstreams for a request, with what `request` gave for it."""
+        """Return a span for the fetch of an upstream ad, in the trace of its request."""
 
 
 class _NoTracer:
-    """Nobody listens."""
+    """Makes spans that record nothing."""
 
     def request(self) -> object:
-        """Nothing to keep."""
+        """Return None."""
         return None
 
     def group(self, _lane: str, _requests: Sequence[object]) -> AbstractContextManager[GroupSpan]:
-        """Nothing to enter."""
+        """Return a span that does nothing."""
         return nullcontext(self)
 
     def fetch(self, _request: object) -> AbstractContextManager[object]:
-        """Nothing to enter."""
+        """Return a span that does nothing."""
         return nullcontext()
 
     def step(self, _name: str) -> AbstractContextManager[object]:
-        """Nothing to enter."""
+        """Return a span that does nothing."""
         return nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""Ads from upstreams, as serving asks for them: a pending's values go into the tag URL, the chain does the rest."""
+"""Fetches upstream ads for pending requests."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,26 @@ from sys import getsizeof
 from app.domain import Upstream
 from app.errors import UnusableVast, UpstreamFailed
 from app.serving.limits import ServingLimits
-from app.serving.outcomes import FetchedAd
 from app.serving.pending import PendingRequest
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
-from app.upstreams.fetched import Fetched
+from app.upstreams.fetched import Fetched as FetchedAd
 from app.upstreams.wrapper_resolver import Unwrapper
 from app.vast.macro_sources import MacroContext
 from app.vast.macros import cache_key, expand, expand_stranger
 
-ANSWERING_S = 0.05
-"""What is left of a request's deadline for paying and answering once its ad is here."""
+ANSWER_RESERVE_S = 0.05
+"""Part of a request's deadline that is reserved for paying and answering after its ad has arrived."""
 
-LATE = 0.5
-"""A request with less than this part of the usual time for its upstreams has waited for too long with us."""
+LATE_FRACTION = 0.5
+"""A request with less than this fraction of the usual time for its upstreams has been delayed by this server."""
 
 VALUES_BYTES = 1000
-"""What the values of a request take beside their text."""
+"""The memory that the values of a request take in addition to their text."""
 
 
 class RequestMacroValues:
-    """What a pending's request knows, as tag URLs and headers need it; the pending itself is not kept."""
+    """The values of a request for the macros of URLs, and for headers. Keeps no reference to the pending request."""
 
     def __init__(self, pending: PendingRequest) -> None:
         context = pending.context
@@ -38,34 +37,34 @@ class RequestMacroValues:
             values=values,
             timestamp=context.timestamp,
             cachebusting=context.cachebusting,
-            correlator=pending.correlator,
+            correlator=pending.progress.correlator,
             request_id=context.request_id,
             withhold_identity=not pending.request.identifiable,
         )
 
     @property
     def size_bytes(self) -> int:
-        """The memory that it takes."""
+        """The memory that the values take, in bytes."""
         return VALUES_BYTES + sum(map(getsizeof, self._macros.values.values()))
 
     def tag_url(self, template: str, remaining_ms: int) -> str:
-        """The URL to ask, its macros replaced."""
+        """Return the tag URL with its macros replaced."""
         return expand(template, self._macros, {"tmax": str(remaining_ms)})
 
     def stranger_url(self, template: str, remaining_ms: int) -> str:
-        """The URL that a Wrapper points to, its macros replaced; raises UnusableVast for one that is too long."""
+        """Return a Wrapper's target URL with its macros replaced; raise UnusableVast if it is too long."""
         return expand_stranger(template, self._macros, {"tmax": str(remaining_ms)})
 
     def error_url(self, template: str, code: int) -> str:
-        """The Error URL of a Wrapper, its macros replaced; raises UnusableVast for one that is too long."""
+        """Return a Wrapper's Error URL with its macros replaced; raise UnusableVast if it is too long."""
         return expand_stranger(template, self._macros, {"ERRORCODE": str(code)})
 
     def cache_key(self, template: str) -> str:
-        """The URL without what changes with every request."""
+        """Return the URL without the values that change with every request."""
         return cache_key(template, self._macros)
 
     def headers(self) -> Mapping[str, str]:
-        """Who watches, as a server says it for its client (VAST 4.2 section 1.2.4)."""
+        """Return the headers that identify the viewer (VAST 4.2 section 1.2.4)."""
         values = self._macros.values
         headers = {"X-Device-User-Agent": values.get("ua"), "X-Device-IP": values.get("ip")}
         if self._macros.withhold_identity:
@@ -76,38 +75,44 @@ class RequestMacroValues:
 
 
 class UpstreamAds:
-    """Serving's source of the ads that are not its own."""
+    """Fetches ads from upstreams, finds them in the cache, and restores them from stored documents."""
 
     def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, limits: ServingLimits) -> None:
         self._chain = chain
         self._unwrapper = unwrapper
-        self._usual_s = min(limits.upstream_deadline_s, limits.request_deadline_s - ANSWERING_S)
+        self._usual_s = min(limits.upstream_deadline_s, limits.request_deadline_s - ANSWER_RESERVE_S)
 
     async def fetch(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd:
-        """The first ad that an upstream of the list has in time, and that suits the request; raises UpstreamFailed."""
+        """Return the first ad that an upstream of the list has in time and that suits the request.
+
+        Raise UpstreamFailed if there is no such ad.
+        """
         values = RequestMacroValues(pending)
         now = asyncio.get_running_loop().time()
-        deadline = min(pending.deadline - ANSWERING_S, now + self._usual_s)
-        late = deadline - now < LATE * self._usual_s
-        left = list(upstreams)
+        deadline = min(pending.deadline - ANSWER_RESERVE_S, now + self._usual_s)
+        late = deadline - now < LATE_FRACTION * self._usual_s
+        remaining = list(upstreams)
         while True:
-            fetched = await self._chain.fetch(left, values, deadline, late=late)
-            while (upstream := left.pop(0)).id != fetched.upstream_id:
+            fetched = await self._chain.fetch(remaining, values, deadline, late=late)
+            while (upstream := remaining.pop(0)).id != fetched.upstream_id:
                 pass
             if _suits(fetched, pending):
                 return fetched
             try:
-                return await self._made_to_suit(fetched, upstream, values, _share(deadline, len(left)))
+                return await self._unwrapped(fetched, upstream, values, _share(deadline, len(remaining)))
             except UpstreamFailed:
-                if not left:
+                if not remaining:
                     raise
 
-    async def _made_to_suit(
-        self, fetched: Fetched, upstream: Upstream, values: RequestMacroValues, deadline: float
+    async def _unwrapped(
+        self, fetched: FetchedAd, upstream: Upstream, values: RequestMacroValues, deadline: float
     ) -> FetchedAd:
-        """The same ad unwrapped; the chain is followed for a cached body too, because it leads elsewhere every time."""
+        """Return the same ad without its Wrappers.
+
+        They are followed for a cached body too, because they can lead to another ad every time.
+        """
         if not fetched.document.fits_pods:
-            raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, "VAST 1 has no place in a later document")
+            raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, "VAST 1 cannot be merged into a later document")
         body = await self._unwrapper.unwrap(upstream, fetched.body, values, deadline)
         try:
             document = self._chain.restore(upstream.id, body).document
@@ -115,20 +120,20 @@ class UpstreamAds:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
         return replace(fetched, body=body, document=document)
 
-    def in_hand(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd | None:
-        """The ad, if it is in the cache and need not be unwrapped."""
+    def cached(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd | None:
+        """Return the ad if it is cached and suits the request without being unwrapped."""
         if not any(upstream.cache_ttl_s for upstream in upstreams):
             return None
         fetched = self._chain.in_hand(upstreams, RequestMacroValues(pending))
         return fetched if fetched is not None and _suits(fetched, pending) else None
 
-    def restore(self, upstream_id: str, document: bytes) -> FetchedAd:
-        """The ad of a document that was served before."""
+    def from_stored_document(self, upstream_id: str, document: bytes) -> FetchedAd:
+        """Return the ad of a document that was served and stored."""
         return self._chain.restore(upstream_id, document)
 
 
-def _suits(fetched: Fetched, pending: PendingRequest) -> bool:
-    """Whether the document can be handed out as it is."""
+def _suits(fetched: FetchedAd, pending: PendingRequest) -> bool:
+    """Return whether the document can be served as it is."""
     document = fetched.document
     if document.has_wrapper and pending.request.values.get("unwrap") == "1":
         return False
@@ -136,6 +141,6 @@ def _suits(fetched: Fetched, pending: PendingRequest) -> bool:
 
 
 def _share(deadline: float, others: int) -> float:
-    """Until when one upstream's chain may be followed, so that it leaves time for the upstreams after it."""
+    """Return the deadline for following one upstream's Wrappers, which leaves time for the upstreams after it."""
     now = asyncio.get_running_loop().time()
     return now + (deadline - now) / (others + 1)

@@ -1,4 +1,4 @@
-"""Viewing sessions from outside: made before the first ad, and ended after the last."""
+"""Viewing sessions as clients manage them: created before the first ad, and ended after the last."""
 
 import random
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from app.store import sessions
 from app.store.connections import Store
 from app.store.sessions import SessionRow
 
-SWEPT_EVERY_S = 60
-"""Maintenance removes sessions that are over as often."""
+SWEEP_INTERVAL_S = 60
+"""The interval at which maintenance removes ended sessions, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ViewerIds:
-    """Who watches, and where; the user counts before the device, as on an ad request."""
+    """The ids of a viewer and a publisher; a user takes precedence over a device, as in an ad request."""
 
     user_id: str | None = None
     device_id: str | None = None
@@ -32,8 +32,8 @@ class ViewingSessions:
         self._sessions_max = sessions_max
 
     async def create(self, viewer: ViewerIds, ttl_s: int) -> SessionRow:
-        """A session that ends by itself after `ttl_s` seconds; raises RateLimited while there are too many of all."""
-        # An id that nobody can guess: whoever knows it can end the session.
+        """Create a session that expires after `ttl_s` seconds; raise RateLimited if `sessions_max` of them exist."""
+        # It must be hard to guess, because any client that knows the id can end the session.
         session_id = uuid4()
         correlator = str(random.getrandbits(53))
         async with self._store.connection() as connection:
@@ -47,7 +47,7 @@ class ViewingSessions:
                 self._sessions_max,
             )
         if session is None:
-            raise RateLimited("there are too many viewing sessions", SWEPT_EVERY_S)
+            raise RateLimited("too many viewing sessions", SWEEP_INTERVAL_S)
         return session
 
     def _user_key(self, viewer: ViewerIds) -> UUID | None:
@@ -58,12 +58,12 @@ class ViewingSessions:
         return None
 
     async def get(self, session_id: UUID) -> SessionRow:
-        """The session while it runs; raises Gone when it is over and NotFound if there never was one."""
+        """Return a running session; raise Gone if it has ended, and NotFound if it does not exist."""
         async with self._store.connection() as connection:
             return _running(session_id, await sessions.find(connection, session_id))
 
     async def end(self, session_id: UUID) -> None:
-        """Ends the session; raises Gone when it is over already and NotFound if there never was one."""
+        """End a running session; raise Gone if it has ended already, and NotFound if it does not exist."""
         async with self._store.connection() as connection:
             if await sessions.end(connection, session_id) is None:
                 _running(session_id, await sessions.find(connection, session_id))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.upstreams.failures import FailedAttempt
+from app.vast.compiled_document import CompiledDocument
 
 
 class RequestValues(Protocol):
@@ -41,7 +42,7 @@ class Fetched:
     upstream_id: str
     body: bytes
     """The document as it came."""
-    document: Any
+    document: CompiledDocument
     """The document with our trackers, compiled."""
     attempts: tuple[FailedAttempt, ...] = ()
     """Upstreams of the chain that were tried before, in vain."""

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from app.errors import AdServerError, InvalidRequest, Unauthorized
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.keys import new_request_key
-from app.web.ad_requests import AdRequestHandler, Answered
+from app.web.ad_requests import AdRequestHandler, Answer
 from app.web.bearer_auth import BearerAuth
 from app.web.bodies import read_json
 from app.web.clients import ClientReader, fill_from_headers
@@ -47,9 +47,15 @@ class BatchAdsEndpoint:
     """`POST /v1/ads`."""
 
     def __init__(
-        self, desk: AdRequestHandler, clients: ClientReader, token: BearerAuth, *, max_body_bytes: int, batch_max: int
+        self,
+        handler: AdRequestHandler,
+        clients: ClientReader,
+        token: BearerAuth,
+        *,
+        max_body_bytes: int,
+        batch_max: int,
     ) -> None:
-        self._desk = desk
+        self._handler = handler
         self._clients = clients
         self._token = token
         self._max_body_bytes = max_body_bytes
@@ -109,11 +115,11 @@ class BatchAdsEndpoint:
         if one.error is not None:
             return _problem(one.error)
         try:
-            return _ad(await self._desk.answer(one.values, request_id, client, stitched=True))
+            return _ad(await self._handler.answer(one.values, request_id, client, stitched=True))
         except AdServerError as error:
             return _problem(error)
         except Exception:
-            log.exception("request failed", path=BATCH_PATH)
+            log.exception("request_failed", path=BATCH_PATH)
             return {"status": 500, "reason": "something went wrong here"}
 
 
@@ -155,12 +161,12 @@ def _written(value: object) -> str:
     return str(int(value) if isinstance(value, bool) else value) if isinstance(value, str | int | float) else ""
 
 
-def _ad(answered: Answered) -> dict[str, object]:
+def _ad(answer: Answer) -> dict[str, object]:
     return {
         "status": 200,
-        "filled": answered.reason is None,
-        "no_fill_reason": answered.reason,
-        "vast": answered.body.decode(),
+        "filled": answer.reason is None,
+        "no_fill_reason": answer.reason,
+        "vast": answer.body.decode(),
     }
 
 

@@ -128,7 +128,7 @@ class _EventUrl:
                 return
             self._observer.beacons_handled("refused", 1)
         except Exception:
-            log.exception("request failed", path=asked.path)
+            log.exception("request_failed", path=asked.path)
         respond(pixel)
 
     def _beacon(self, name: str, query: bytes) -> Beacon | None:

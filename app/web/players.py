@@ -1,4 +1,4 @@
-"""What players ask for: `GET /vast`. The hot path: read once, answered from prepared parts."""
+"""The tag URL of players: `GET /vast`, the hot path of the server."""
 
 import time
 
@@ -12,7 +12,7 @@ from app.errors import AdServerError
 from app.fast_path import DirectAnswer, DirectRequest, Headers, Respond, run_as_asgi, send_answer
 from app.observer import Observer
 from app.serving.keys import new_request_key
-from app.web.ad_requests import AdRequestHandler, Answered, no_ad
+from app.web.ad_requests import AdRequestHandler, Answer, no_ad
 from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader, fill_from_cookies, fill_from_headers, read_cookies
 from app.web.compression import GZIPPED, VARIES, compressed
@@ -26,92 +26,91 @@ TAG_PATH = "/vast"
 
 XML: Header = (b"content-type", b"application/xml; charset=utf-8")
 NO_STORE: Header = (b"cache-control", b"no-store")
-# A page may measure how long its ads take (Resource Timing section 4.5.1).
+# Allows pages to measure how long their ads take to load (Resource Timing section 4.5.1).
 TIMING: Header = (b"timing-allow-origin", b"*")
 
 
 class VastEndpoint:
-    """The tag URL: `handle` takes GET, and the whole is an ASGI application."""
+    """`GET /vast`, called directly on the hot path; as an ASGI application it also answers HEAD and OPTIONS."""
 
     def __init__(
         self,
-        desk: AdRequestHandler,
+        handler: AdRequestHandler,
         clients: ClientReader,
         client_limits: ClientLimits,
         observer: Observer,
     ) -> None:
-        self._desk = desk
+        self._handler = handler
         self._clients = clients
         self._client_limits = client_limits
         self._observer = observer
 
     def routes(self) -> list[BaseRoute]:
-        """The tag URL."""
+        """Return the route of the tag URL."""
         return [Route(TAG_PATH, self)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers GET with VAST, HEAD with what GET would say of it, OPTIONS for CORS; only GET serves an ad."""
+        """Answer GET with VAST, HEAD with the headers of an answer, OPTIONS for CORS; only GET serves an ad."""
         if scope["method"] == "GET":
             await run_as_asgi(self.handle, scope, send)
         else:
-            await _tell(scope, receive, send)
+            await _answer_without_ad(scope, receive, send)
 
-    def handle(self, asked: DirectRequest, respond: Respond) -> None:
-        """Serves an ad."""
+    def handle(self, request: DirectRequest, respond: Respond) -> None:
+        """Serve an ad; call `respond` once with the answer, even if something fails."""
         started = time.perf_counter()
         request_id = ""
 
-        def tell(how: Answered | Exception) -> None:
-            status, outcome, headers, body = _parts(how, asked)
+        def on_done(result: Answer | Exception) -> None:
+            status, outcome, headers, body = _response_parts(result, request)
             headers += (
                 TIMING,
                 (b"x-request-id", request_id.encode()),
                 (b"content-length", str(len(body)).encode()),
-                *cors_headers(asked.headers.get(b"origin")),
+                *cors_headers(request.headers.get(b"origin")),
             )
             respond(DirectAnswer(status, tuple(headers), body))
             self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started)
 
         try:
-            allowed = self._client_limits.allows("ad_request", asked.peer, asked.headers)
-            reader = parameters_of(asked.query)
+            is_allowed = self._client_limits.allows("ad_request", request.peer, request.headers)
+            reader = parameters_of(request.query)
             if reader.ignored:
                 self._observer.parameters_ignored(reader.ignored)
             values = reader.values
             request_id = values.get("request_id") or str(new_request_key())
-            fill_from_headers(values, asked.headers)
-            cookies = read_cookies(asked.headers)
+            fill_from_headers(values, request.headers)
+            cookies = read_cookies(request.headers)
             if cookies:
                 fill_from_cookies(values, cookies)
-            if not allowed:
-                tell(no_ad(values, NoFillReason.RATE_LIMIT))
+            if not is_allowed:
+                on_done(no_ad(values, NoFillReason.RATE_LIMIT))
                 return
-            client = self._clients.read(asked.peer, asked.headers)
-            self._desk.ask(values, request_id, client, cookies, tell)
-        except Exception as error:  # noqa: BLE001 - a fault is logged, and answered as elsewhere
+            client = self._clients.read(request.peer, request.headers)
+            self._handler.handle(values, request_id, client, cookies, on_done)
+        except Exception as error:  # noqa: BLE001 - logged, and answered like errors that come later
             request_id = request_id or str(new_request_key())
-            tell(error)
+            on_done(error)
 
 
-def _parts(how: Answered | Exception, asked: DirectRequest) -> tuple[int, str, list[Header], bytes]:
-    """Status, outcome in a word, the answer's own headers, and its body as it is sent."""
-    if not isinstance(how, Exception):
-        return 200, how.outcome, *_packed(how, asked.headers)
-    response = _problem_of(how, asked.path)
+def _response_parts(result: Answer | Exception, request: DirectRequest) -> tuple[int, str, list[Header], bytes]:
+    """Return the status, the outcome for metrics and logs, the headers of this result, and the encoded body."""
+    if not isinstance(result, Exception):
+        return 200, result.outcome, *_encode_body(result, request.headers)
+    response = _problem_response(result, request.path)
     headers = [header for header in response.raw_headers if header[0] != b"content-length"]
     return response.status_code, "error", headers, bytes(response.body)
 
 
-def _problem_of(error: Exception, path: str) -> Response:
-    """What became of a request that was wrong, or of a fault of ours."""
+def _problem_response(error: Exception, path: str) -> Response:
+    """Return the problem document for an error, and log it if the server is at fault."""
     if isinstance(error, AdServerError):
         return problem_of(error)
-    log.error("request failed", path=path, exc_info=error)
+    log.error("request_failed", path=path, exc_info=error)
     return problem(500, "something went wrong here")
 
 
-async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers a request that asks for no ad."""
+async def _answer_without_ad(scope: Scope, receive: Receive, send: Send) -> None:
     match scope["method"]:
         case "HEAD":
             request_id = (b"x-request-id", str(new_request_key()).encode())
@@ -123,8 +122,8 @@ async def _tell(scope: Scope, receive: Receive, send: Send) -> None:
             await not_allowed("GET", "HEAD", "OPTIONS")(scope, receive, send)
 
 
-def _packed(answer: Answered, headers: Headers) -> tuple[list[Header], bytes]:
-    """An answer's own headers, and its body as it is sent."""
+def _encode_body(answer: Answer, headers: Headers) -> tuple[list[Header], bytes]:
+    """Return the headers of an answer, and its body, compressed if the client accepts that."""
     if answer.reason is not None:
         return [XML, NO_STORE, (b"x-no-fill-reason", answer.reason.encode())], answer.body
     packed = compressed(answer.body, headers)

@@ -46,14 +46,14 @@ class VmapEndpoint:
 
     def __init__(
         self,
-        desk: AdRequestHandler,
+        handler: AdRequestHandler,
         catalogs: CatalogHolder,
         clients: ClientReader,
         client_limits: ClientLimits,
         base_url: str,
         deadline_s: float,
     ) -> None:
-        self._desk = desk
+        self._handler = handler
         self._catalogs = catalogs
         self._clients = clients
         self._client_limits = client_limits
@@ -128,11 +128,11 @@ class VmapEndpoint:
         """A break's document; an empty one if it fails, because the other breaks' ads are paid for and must arrive."""
         request_id = asked.get("request_id") or str(new_request_key())
         try:
-            answered = await self._desk.answer(asked, request_id, client, cookies)
+            answered = await self._handler.answer(asked, request_id, client, cookies)
         except AdServerError:
             return empty(version)
         except Exception:
-            log.exception("request failed", path=VMAP_PATH)
+            log.exception("request_failed", path=VMAP_PATH)
             return empty(version)
         return answered.body
 

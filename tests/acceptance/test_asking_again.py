@@ -108,7 +108,7 @@ async def test_with_other_parameters_it_is_a_conflict(workers: list[httpx.AsyncC
     conflict = await second.get("/vast", params=asked | other)
     assert conflict.status_code == 409
     assert conflict.headers["content-type"] == "application/problem+json"
-    assert conflict.json()["detail"] == "request_id was used before with other parameters"
+    assert conflict.json()["detail"] == "request_id was already used with different parameters"
 
 
 async def test_a_request_that_got_no_ad_may_be_asked_again_and_get_one(

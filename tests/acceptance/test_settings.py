@@ -251,4 +251,4 @@ async def test_a_patient_server_waits_believes_its_proxy_forgets_and_does_not_ch
     assert ["x-no-fill-reason" in answered.result().headers for answered in (theirs, held)] == [False, False]
     assert [request.headers["x-device-ip"] for request in network.requests] == ["198.51.100.7"]
     events = {json.loads(line)["event"] for line in server.output if line.startswith("{")}
-    assert events.isdisjoint({"request", "serving connection lost", "row held too long"})
+    assert events.isdisjoint({"request", "serving_connection_lost", "row_lock_timeout"})

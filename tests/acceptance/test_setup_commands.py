@@ -84,9 +84,7 @@ def test_explain_says_what_the_server_does(server: Launched, set_up_database: st
 def test_explain_shows_the_numbers_behind_every_candidate(server: Launched, set_up_database: str) -> None:
     server.get("/vast", campaign_id="capped", user_id="u1")
     told = explained(set_up_database, placement_id="preroll", user_id="u1", country="de")
-    assert re.search(
-        r"1\. paused: no, paused\n   status: is paused, its flight runs until 2100-01-01T00:00:00Z\n", told
-    )
+    assert re.search(r"1\. paused: no, paused\n   status: paused, its flight runs until 2100-01-01T00:00:00Z\n", told)
     assert re.search(r"2\. capped: no, frequency_cap\n", told)
     assert re.search(r"   cap per day: 1 of 1 counted, until \d{4}-\d\d-\d\dT00:00:00Z\n", told)
     assert "   hour budget: 1.00 spent and 0.00 held of 100.00 USD; an ad costs 1.00\n" in told
@@ -94,7 +92,7 @@ def test_explain_shows_the_numbers_behind_every_candidate(server: Launched, set_
     paced = explained(set_up_database, campaign_id="paced")
     assert re.search(r"0\.00 held of 0\.90 USD, of which 0\.\d\d may be spent by now; an ad costs 1\.00\n", paced)
     german = explained(set_up_database, campaign_id="german", country="fr")
-    assert "   targeting: country must be one of de; the request says fr\n" in german
+    assert "   targeting: country must be one of de; the request has fr\n" in german
 
 
 def test_explain_counts_the_user_of_a_viewing_session(server: Launched, set_up_database: str) -> None:
@@ -127,12 +125,12 @@ def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(
     ("asked", "line"),
     [
         ("user_id=u1", "adserver: campaign_id: or placement_id must be there"),
-        ("campaign_id=nowhere", "adserver: campaign_id: is not known"),
+        ("campaign_id=nowhere", "adserver: campaign_id: unknown campaign_id"),
         (
             "campaign_id=sold",
             "adserver: campaign_id: names a campaign without direct = true, which only placements sell",
         ),
-        ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: is not known"),
+        ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: unknown placement_id"),
         ("campaign_id=plain&campaign_id=x", "adserver: campaign_id: must not be there twice with different values"),
     ],
 )

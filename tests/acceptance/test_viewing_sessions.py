@@ -197,7 +197,7 @@ async def test_there_are_no_more_sessions_than_the_database_is_to_bear(database:
         await becomes(is_refused)
         refused = await player.post("/v1/sessions")
         assert (refused.json()["detail"], refused.headers["retry-after"]) == (
-            "there are too many viewing sessions",
+            "too many viewing sessions",
             "60",
         )
         assert (await player.get("/vast", params={"campaign_id": "none"})).status_code == 400

@@ -13,11 +13,13 @@ CAPS = "app/store/caps.py"
 HOLDS = "app/store/holds.py"
 SPENDING = "app/store/spending.py"
 TRANSACTION = "app/serving/transaction.py"
-ARRIVALS = "app/serving/group_admission.py"
+GROUP_ADMISSION = "app/serving/group_admission.py"
 TOKENS = "app/serving/tokens.py"
-LANES = "app/serving/lane.py"
+LANE = "app/serving/lane.py"
+GROUP_RUNNER = "app/serving/group_runner.py"
+SERVE_RECORDS = "app/serving/serve_records.py"
 CONNECTIONS = "app/store/connections.py"
-ADMISSION = "app/serving/candidates.py"
+CANDIDATES = "app/serving/candidates.py"
 WEB_BEACONS = "app/web/beacons.py"
 PARAMETERS = "app/web/parameters.py"
 
@@ -246,15 +248,15 @@ GUARDS = [
     Guard(
         "I4",
         "a request that may have been served is looked for",
-        ARRIVALS,
-        "keys = [pending.request_key for pending in requests if pending.may_have_been_served]",
+        GROUP_ADMISSION,
+        "keys = [pending.request_key for pending in requests if pending.progress.may_have_been_served]",
         "keys = []",
         f"{ONCE_TEST}::test_when_the_answer_of_commit_is_lost_the_ad_is_found_again",
     ),
     Guard(
         "I4",
         "with other parameters it is a conflict",
-        ARRIVALS,
+        GROUP_ADMISSION,
         "if found[0].fingerprint != pending.fingerprint:",
         "if False:",
         f"{ONCE_TEST}::test_asked_again_it_is_the_same_ad_and_with_other_parameters_a_conflict",
@@ -263,15 +265,15 @@ GUARDS = [
         "I4",
         "a request that got no ad is looked for once more",
         TRANSACTION,
-        "settled.update(await self._group_admission.answer_repeats(refused))",
-        "settled.update(refused)",
+        "resolved.update(await self._admission.answer_repeats(refused))",
+        "resolved.update(refused)",
         f"{ONCE_TEST}::test_asked_again_while_the_first_attempt_takes_the_last_room_it_is_the_same_ad",
     ),
     Guard(
         "I4",
         "a request is claimed on both sides of midnight",
-        TRANSACTION,
-        "if paid and _near_midnight(self._at):",
+        SERVE_RECORDS,
+        "if _is_near_midnight(now):",
         "if False:",
         f"{ONCE_TEST}::test_two_workers_that_decide_one_request_at_once_pay_for_it_once",
     ),
@@ -319,15 +321,15 @@ GUARDS = [
         "I6",
         "a token's tag",
         TOKENS,
-        'if compare_digest(token, f"{spelled}.{_tag(key.tag_key, payload, event).hex()}"):',
-        "if spelled:",
+        'if compare_digest(token, f"{canonical}.{_tag(key.tag_key, payload, event).hex()}"):',
+        "if canonical:",
         f"{BEACONS_TEST}::test_a_forged_altered_or_expired_beacon_gets_its_pixel_and_never_counts",
     ),
     Guard(
         "I6",
         "a tag is of one event",
         TOKENS,
-        "return digest[at * TAG_BYTES : (at + 1) * TAG_BYTES]",
+        "return digest[place * TAG_BYTES : (place + 1) * TAG_BYTES]",
         "return digest[:TAG_BYTES]",
         f"{TOKENS_TEST}::test_every_event_has_a_token_that_says_which_serve_it_is_of",
     ),
@@ -386,14 +388,14 @@ GUARDS = [
         "I7",
         "who has left, or was answered, does not pay",
         TRANSACTION,
-        "[selection for selection in selections if not selection.choice.pending.over]",
+        "[selection for selection in selections if not selection.choice.pending.is_done]",
         "selections",
         f"{ONCE_TEST}::test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it",
     ),
     Guard(
         "I7",
         "a connection that has ended takes no request",
-        LANES,
+        GROUP_RUNNER,
         "if connection.is_closed():",
         "if False:",
         f"{CONNECTIONS_TEST}::test_a_request_is_served_although_every_idle_connection_was_ended",
@@ -401,17 +403,17 @@ GUARDS = [
     Guard(
         "I8",
         "a request whose group is under way has a deadline",
-        LANES,
-        "chain(self._queue, self._in_flight)",
+        LANE,
+        "chain(self._queue, self._in_groups)",
         "self._queue",
         f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer",
     ),
     Guard(
         "I8",
         "a request that waits has a deadline",
-        LANES,
-        "chain(self._queue, self._in_flight)",
-        "self._in_flight",
+        LANE,
+        "chain(self._queue, self._in_groups)",
+        "self._in_groups",
         f"{DEADLINES_TEST}::test_a_request_that_waits_behind_others_is_answered_by_its_deadline",
     ),
     Guard(
@@ -425,7 +427,7 @@ GUARDS = [
     Guard(
         "I8",
         "the queue has a bound",
-        LANES,
+        LANE,
         "if len(self._queue) >= self._queue_max or self._stopping:",
         "if self._stopping:",
         f"{DEADLINES_TEST}::test_past_the_bound_of_the_queue_the_answer_comes_at_once",
@@ -483,7 +485,7 @@ GUARDS = [
     Guard(
         "A1",
         "only placements sell a campaign that is not direct",
-        ADMISSION,
+        CANDIDATES,
         "return (campaign.id,) if campaign is not None and campaign.direct else None",
         "return (campaign.id,) if campaign is not None else None",
         f"{ABUSE_TEST}::test_a_campaign_that_is_not_direct_is_sold_by_its_placements_alone",
@@ -491,7 +493,7 @@ GUARDS = [
     Guard(
         "A2",
         "a claimed publisher_id uses up no limit",
-        ADMISSION,
+        CANDIDATES,
         "publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)",
         "publisher = catalog.publishers.get(placement.publisher_id if placement else request.publisher_id or '')",
         f"{ABUSE_TEST}::test_a_claimed_publisher_id_uses_up_nobodys_limit",

@@ -27,7 +27,7 @@ async def test_a_campaign_that_is_not_direct_is_sold_by_its_placements_alone(dat
     async with running(database) as server:
         assert await server.campaign(placement_id="preroll") == "plain"
         refused = await refusal(server, campaign_id="plain")
-        assert refused == await refusal(server, campaign_id="nowhere") == "campaign_id: is not known"
+        assert refused == await refusal(server, campaign_id="nowhere") == "campaign_id: unknown campaign_id"
 
 
 async def test_direct_goes_for_the_next_request_whether_it_is_turned_on_or_off(database: str) -> None:

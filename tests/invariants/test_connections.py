@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import AdaptedConnection, event
 
 from app.domain import NoFillReason
-from app.serving import lane
-from app.serving.lane import ATTEMPTS_MAX
+from app.serving import group_runner
+from app.serving.group_runner import ATTEMPTS_MAX
 from app.store.connections import Store, Timeouts
 from tests.campaigns import own_campaign, set_up
 from tests.invariants.world import running
@@ -89,7 +89,7 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
 ) -> None:
     """There are more of them than a request has attempts, and none is replaced before it could have used these up."""
     for bound in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):
-        monkeypatch.setattr(lane, bound, RECONNECT_S)
+        monkeypatch.setattr(group_runner, bound, RECONNECT_S)
     await set_up(database, own_campaign("own"))
     limits = {"serve_connections": 2 * ATTEMPTS_MAX, "fetch_connections": 1}
     opened: list[asyncpg.Connection[asyncpg.Record]] = []

@@ -167,7 +167,7 @@ async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
             asking = asyncio.create_task(server.served(placement_id="preroll", pod_size="2"))
             await one.asked(1)
             await two.asked(1)
-            await server.patience_is_over()
+            await server.fetch_wait_is_over()
             gates[0].opened.set()
             await server.has_answer_of("one")
             gates[1].opened.set()

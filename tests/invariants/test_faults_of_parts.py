@@ -8,8 +8,8 @@ from sqlalchemy.engine import make_url
 from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
-from app.serving.outcomes import FetchedAd
 from app.serving.pending import PendingRequest
+from app.upstreams.fetched import Fetched as FetchedAd
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running
@@ -21,17 +21,16 @@ async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypa
         gate = network.behaviour = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("a", upstreams=["network"]))
         async with running(database, group_fetch_wait_s=0.01) as server:
-            source = server.adserver._source
-            fetch = source.fetch
+            fetch = server.ads.fetch
 
             async def break_after_fetching(pending: PendingRequest, upstreams: list) -> FetchedAd:  # type: ignore[type-arg]
                 await fetch(pending, upstreams)
                 raise ZeroDivisionError
 
-            monkeypatch.setattr(source, "fetch", break_after_fetching)
+            monkeypatch.setattr(server.ads, "fetch", break_after_fetching)
             asked = asyncio.create_task(server.reason(campaign_id="a"))
             await network.asked(1)
-            await server.patience_is_over()
+            await server.fetch_wait_is_over()
             gate.opened.set()
             async with asyncio.timeout(10):
                 assert await asked in (NoFillReason.UPSTREAM, NoFillReason.BUSY)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
 
 from app.domain import NoFillReason
@@ -14,7 +15,7 @@ from app.serving.catalogs import CatalogHolder
 from app.serving.context import open_context
 from app.serving.keys import hash_key, new_request_key
 from app.serving.limits import ServingLimits
-from app.serving.outcomes import NoFill, Served
+from app.serving.outcomes import NoFill, Outcome, Served, wait_for_outcome
 from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
 from app.store.connections import Store, Timeouts
@@ -42,16 +43,17 @@ LIMITS = ServingLimits(
 class Server:
     """One worker's ad server; `served` and `reason` ask it as a player would."""
 
-    def __init__(self, adserver: AdServer, store: Store, upstreams: Upstreams) -> None:
+    def __init__(self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: Upstreams) -> None:
         self.adserver = adserver
+        self.ads = ads
         self.store = store
         self.upstreams = upstreams
 
-    async def ask(self, **values: str) -> Served | NoFill:
+    async def ask(self, **values: str) -> Outcome:
         """The outcome of one request; `values` are the tag URL's parameters."""
         request = ad_request({name: text for name, value in values.items() if (text := read_parameter(name, value))})
         with open_context(values.get("request_id") or str(new_request_key()), {}) as context:
-            return await self.adserver.serve(request, context)
+            return await wait_for_outcome(partial(self.adserver.submit, request, context))
 
     async def served(self, **values: str) -> Served:
         """The ads; fails if there are none."""
@@ -64,12 +66,12 @@ class Server:
         (ad,) = (await self.served(**values)).ads
         return ad.campaign_id
 
-    async def patience_is_over(self) -> None:
+    async def fetch_wait_is_over(self) -> None:
         """Returns when no group waits for its upstreams any more."""
 
         async def none_waits() -> bool:
-            under_way, _ = self.adserver.connections["fetch"]
-            return under_way == 0
+            busy, _ = self.adserver.connections["fetch"]
+            return busy == 0
 
         await becomes(none_waits)
 
@@ -99,20 +101,20 @@ async def running(
     store = Store(as_server(url), serving_connections=connections, general_connections=4, timeouts=timeouts)
     documents = UpstreamDocuments("http://127.0.0.1")
     upstreams = Upstreams(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
-    source = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)
+    ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)
     catalogs = await CatalogHolder.open(store)
     adserver = AdServer(
         store,
         catalogs,
         CandidateResolver(catalogs, upstreams.rates, hash_key(SECRET)),
-        source,
+        ads,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),
         bounds,
     )
     adserver.start()
     try:
-        yield Server(adserver, store, upstreams)
+        yield Server(adserver, ads, store, upstreams)
     finally:
         await adserver.stop()
         await upstreams.aclose()

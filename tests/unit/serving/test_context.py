@@ -35,4 +35,4 @@ def test_it_is_closed_whatever_happens_and_a_failing_clean_up_is_logged_and_not_
     with structlog.testing.capture_logs() as lines, pytest.raises(ValueError, match="no answer"):
         answer()
     assert closed == ["first", "second", "third"]
-    assert [(line["event"], line["request_id"]) for line in lines] == [("clean-up failed", "a")]
+    assert [(line["event"], line["request_id"]) for line in lines] == [("cleanup_failed", "a")]

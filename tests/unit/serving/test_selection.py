@@ -1,18 +1,17 @@
 """Which Ads of upstreams' documents are served, by the rules of VAST 4.2 section 3.3.1."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from types import SimpleNamespace
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import AdRequest, Campaign, CampaignStatus, Creative, NoFillReason
-from app.serving.pending import Choice, PendingRequest, Selection
+from app.domain import Creative, NoFillReason
+from app.serving.choice import Choice, Selection
+from app.serving.pending import PendingRequest
 from app.serving.selection import select
+from tests.unit.serving.pending_requests import campaign, pending_request
 
 
 @dataclass(frozen=True)
@@ -25,19 +24,6 @@ class Ad:
     is_wrapper: bool = False
     advertiser: str | None = None
     creative_ids: frozenset[str] = frozenset()
-
-
-def pending(**asked: int) -> PendingRequest:
-    request = AdRequest(placement_id="p", **asked)
-    context = SimpleNamespace()
-    return PendingRequest(
-        request, context, UUID(int=1), None, 0, "", (), 1, 0.0, lambda _: None, may_have_been_served=False
-    )
-
-
-def campaign(name: str, advertiser: str | None = None) -> Campaign:
-    flight = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
-    return Campaign(name, advertiser or name, CampaignStatus.ACTIVE, "USD", "UTC", *flight, Decimal(0))
 
 
 def own(of: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
@@ -77,9 +63,9 @@ BUFFET = (Ad(0), Ad(1), Ad(2))
     ],
 )
 def test_who_asks_for_no_pod_gets_one_ad(ads, expected):
-    asked = pending(max_duration_s=30)
+    asked = pending_request(max_duration_s=30)
     assert positions(select([fetched(asked, *ads)])) == expected
-    assert asked.refusals == ({} if expected else {"up": NoFillReason.NO_CANDIDATE})
+    assert asked.progress.refusals == ({} if expected else {"up": NoFillReason.NO_CANDIDATE})
 
 
 @pytest.mark.parametrize(
@@ -96,37 +82,37 @@ def test_who_asks_for_no_pod_gets_one_ad(ads, expected):
     ],
 )
 def test_a_pod_fills_slots_in_its_order_and_stand_alone_ads_are_substitutes(ads, pod_size, expected):
-    selected = select([fetched(pending(pod_size=pod_size, max_duration_s=30), *ads)])
+    selected = select([fetched(pending_request(pod_size=pod_size, max_duration_s=30), *ads)])
     assert positions(selected) == expected
     assert [selection.slot for selection in selected] == list(range(len(expected)))
 
 
 def test_own_creatives_and_pods_fill_the_slots_in_priority_order():
-    asked = pending(pod_size=3)
+    asked = pending_request(pod_size=3)
     selected = select([own(asked, "first"), fetched(asked, *POD), own(asked, "last")])
     assert [selection.choice.campaign.id for selection in selected] == ["first", "up", "up"]
-    assert asked.refusals == {}
+    assert asked.progress.refusals == {}
 
 
 @pytest.mark.parametrize(("pod_duration_s", "expected"), [(30, [1, 0]), (29, [1]), (14, [])])
 def test_a_pod_is_no_longer_than_asked_for(pod_duration_s, expected):
-    assert positions(select([fetched(pending(pod_size=9, pod_duration_s=pod_duration_s), *POD)])) == expected
+    assert positions(select([fetched(pending_request(pod_size=9, pod_duration_s=pod_duration_s), *POD)])) == expected
 
 
 def test_an_own_creative_stays_out_where_an_upstream_has_taken_its_room():
-    asked = pending(pod_size=2, pod_duration_s=40)
+    asked = pending_request(pod_size=2, pod_duration_s=40)
     selected = select([fetched(asked, Ad(0, duration_s=30)), own(asked)])
     assert positions(selected) == [0]
     assert positions(selected, "own") == []
-    assert asked.refusals == {}
+    assert asked.progress.refusals == {}
 
 
 def test_no_more_ads_than_the_caps_have_counted():
-    assert positions(select([fetched(pending(pod_size=9), *POD, allowed=2)])) == [1, 0]
+    assert positions(select([fetched(pending_request(pod_size=9), *POD, allowed=2)])) == [1, 0]
 
 
 def test_an_ad_of_an_advertiser_or_creative_that_another_slot_has_stays_out_of_a_pod():
-    asked = pending(pod_size=9)
+    asked = pending_request(pod_size=9)
     alike = Ad(0, 1, advertiser="own"), Ad(1, 2, creative_ids=frozenset("x")), Ad(2, 3, creative_ids=frozenset("x"))
     selected = select(
         [own(asked), fetched(asked, *alike), fetched(asked, Ad(7, creative_ids=frozenset("x")), name="b")]
@@ -136,9 +122,9 @@ def test_an_ad_of_an_advertiser_or_creative_that_another_slot_has_stays_out_of_a
 
 
 def test_an_ad_that_cannot_be_converted_stays_out_of_a_pod():
-    asked = pending(pod_size=2)
+    asked = pending_request(pod_size=2)
     assert select([fetched(asked, Ad(0), fits_pods=False)]) == []
-    assert asked.refusals == {"up": NoFillReason.NO_CANDIDATE}
+    assert asked.progress.refusals == {"up": NoFillReason.NO_CANDIDATE}
 
 
 LENGTHS = st.sampled_from([None, 5.0, 15.0, 30.0])
@@ -154,7 +140,7 @@ ADS = st.lists(
     st.integers(1, 4),
 )
 def test_whatever_upstreams_answer_no_limit_is_passed(answers, pod_size, pod_duration_s, allowed):
-    asked = pending(pod_size=pod_size, **({} if pod_duration_s is None else {"pod_duration_s": pod_duration_s}))
+    asked = pending_request(pod_size=pod_size, **({} if pod_duration_s is None else {"pod_duration_s": pod_duration_s}))
     room_s = pod_duration_s or 40
     choices = [
         own(asked, f"c{no}", min(answer, room_s))
@@ -176,4 +162,4 @@ def test_whatever_upstreams_answer_no_limit_is_passed(answers, pod_size, pod_dur
         assert length_s <= pod_duration_s
     for choice in choices:
         assert len(positions(selected, choice.campaign.id)) <= choice.ads_allowed
-    assert selected or asked.refusals, "what got nothing must not be asked for again"
+    assert selected or asked.progress.refusals, "what got nothing must not be asked for again"

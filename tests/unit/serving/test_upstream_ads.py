@@ -1,4 +1,4 @@
-"""Ads from upstreams over real HTTP, as a pending gets them."""
+"""Ads from upstreams over real HTTP, as a pending request gets them."""
 
 import asyncio
 import tracemalloc
@@ -10,10 +10,9 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from app.domain import URL_BYTES_MAX, AdRequest, Upstream
+from app.domain import URL_BYTES_MAX, Upstream
 from app.errors import UpstreamFailed
 from app.observer import Observer
-from app.serving.context import open_context
 from app.serving.outcomes import FetchedAd
 from app.serving.pending import PendingRequest
 from app.serving.upstream_ads import RequestMacroValues, UpstreamAds
@@ -23,6 +22,7 @@ from app.vast.compiled_document import UpstreamDocuments
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
 from tests.invariants import world
+from tests.unit.serving.pending_requests import pending_request
 from tests.unit.vast.conftest import BASE_URL, VALUES, texts
 
 ID = UUID("0199f3a0-0000-7000-8000-000000000001")
@@ -67,20 +67,8 @@ class Rig:
     def pending(
         self, *, identifiable: bool = True, pod_size: int = 1, within_s: float = 2.0, **values: str
     ) -> PendingRequest:
-        loop = asyncio.get_running_loop()
-        return PendingRequest(
-            request=AdRequest(campaign_id="c", pod_size=pod_size, values=values, identifiable=identifiable),
-            context=open_context(str(ID), {}, "203.0.113.9", "TV/1.0"),
-            request_key=ID,
-            user_key=None,
-            fingerprint=0,
-            correlator="42",
-            candidates=("c",),
-            revision=0,
-            deadline=loop.time() + within_s,
-            on_done=lambda _: None,
-            may_have_been_served=False,
-        )
+        deadline = asyncio.get_running_loop().time() + within_s
+        return pending_request("c", deadline=deadline, pod_size=pod_size, values=values, identifiable=identifiable)
 
     async def fetch(self, **values: str) -> FetchedAd:
         return await self.ads.fetch(self.pending(**values), self.upstreams)
@@ -111,7 +99,7 @@ async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_
         pending = rig.pending(
             user_id=f"user {no}", page_url=f"https://page.example/{no:02000}", content_genre=f"世{no:0100}"
         )
-        pending.in_hand["c"] = bytearray(10_000)  # type: ignore[assignment]
+        pending.keep_ready_ad("c", bytearray(10_000))  # type: ignore[arg-type]
         kept.append(RequestMacroValues(pending))
         kept[-1].tag_url("https://ads.example/?u={user_id}", 300)
     del pending
@@ -135,7 +123,7 @@ async def test_with_unwrap_the_player_gets_the_ad_and_everybody_hears_of_its_imp
         *("http://127.0.0.1:9/imp", "http://127.0.0.1:9/imp?of=wrapper"),
         f"{BASE_URL}/event/impression?t={VALUES['impression']}",
     ]
-    again = rig.ads.restore("primary", fetched.body)
+    again = rig.ads.from_stored_document("primary", fetched.body)
     assert handed_out(again) == answer
 
 
@@ -191,8 +179,8 @@ async def test_when_no_chain_leads_to_an_ad_there_is_none(rig: Rig):
 async def test_a_cached_wrapper_is_followed_anew_for_every_request(rig: Rig):
     rig.cache_ttl_s = 60
     await rig.fetch()
-    assert rig.ads.in_hand(rig.pending(), rig.upstreams) is not None
-    assert rig.ads.in_hand(rig.pending(unwrap="1"), rig.upstreams) is None
+    assert rig.ads.cached(rig.pending(), rig.upstreams) is not None
+    assert rig.ads.cached(rig.pending(unwrap="1"), rig.upstreams) is None
     for _ in range(2):
         assert texts(handed_out(await rig.fetch(unwrap="1")), "AdTitle") == ["wrapped"]
     assert (len(rig.primary.requests), len(rig.target.requests)) == (1, 2)
@@ -204,7 +192,7 @@ async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Ri
     rig.primary.behaviour = faults.answer(VAST_1)
     assert b"VideoAdServingTemplate" in handed_out(await rig.fetch(unwrap="1"))
     in_pod = rig.pending(pod_size=2)
-    assert rig.ads.in_hand(in_pod, rig.upstreams) is None
+    assert rig.ads.cached(in_pod, rig.upstreams) is None
     assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
 
 

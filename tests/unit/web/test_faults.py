@@ -20,7 +20,7 @@ from app.observer import Observer
 from app.serving.adserver import AdServer
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import SessionContext
-from app.serving.outcomes import Served
+from app.serving.outcomes import Completion, Served
 from app.serving.tokens import TokenSigner
 from app.store.holds import Beacon
 from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
@@ -39,7 +39,7 @@ class BrokenHandler(AdRequestHandler):
     def __init__(self) -> None:
         """It has nothing to serve with."""
 
-    def ask(self, *_: object) -> None:
+    def handle(self, *_: object) -> None:
         raise RuntimeError("a fault")
 
 
@@ -47,18 +47,19 @@ class FailingHandler(AdRequestHandler):
     def __init__(self) -> None:
         """It takes every request, and ends each with a fault."""
 
-    def ask(self, *how: Any) -> None:
-        how[-1](RuntimeError("a fault"))
+    def handle(self, *arguments: Any) -> None:
+        arguments[-1](RuntimeError("a fault"))
 
 
 class OneBreak(AdServer):
     def __init__(self) -> None:
         """It serves single ads, and has a fault with pods."""
 
-    async def serve(self, request: AdRequest, _context: SessionContext) -> Served:
+    def submit(self, request: AdRequest, _context: SessionContext, on_done: Completion) -> None:
         if request.pod_size > 1:
-            raise RuntimeError("a fault")
-        return Served(REQUEST, datetime.now(UTC), (), vast=b"<VAST version='4.2'><Ad/></VAST>")
+            on_done(RuntimeError("a fault"))
+        else:
+            on_done(Served(REQUEST, datetime.now(UTC), (), vast=b"<VAST version='4.2'><Ad/></VAST>"))
 
 
 class TwoBreaks(CatalogHolder):
@@ -98,11 +99,11 @@ def client_of(app: Starlette) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://adserver")
 
 
-@pytest.mark.parametrize("desk", [BrokenHandler(), FailingHandler()])
+@pytest.mark.parametrize("handler", [BrokenHandler(), FailingHandler()])
 async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_counted(
-    observed: Observed, desk: AdRequestHandler
+    observed: Observed, handler: AdRequestHandler
 ) -> None:
-    app = Starlette(routes=VastEndpoint(desk, ClientReader([]), no_client_limits(), observed).routes())
+    app = Starlette(routes=VastEndpoint(handler, ClientReader([]), no_client_limits(), observed).routes())
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vast?campaign_id=a&request_id=r-1")
@@ -110,30 +111,30 @@ async def test_a_fault_while_an_ad_is_decided_is_a_problem_that_is_logged_and_co
     assert response.headers["x-request-id"] == "r-1"
     assert "a fault" not in response.text
     assert [(line["event"], line["path"], str(line["exc_info"])) for line in lines] == [
-        ("request failed", "/vast", "a fault")
+        ("request_failed", "/vast", "a fault")
     ]
     assert observed.requests == [(500, "error")]
 
 
 async def test_a_fault_with_one_break_is_logged_and_counted_and_the_others_are_delivered(observed: Observed) -> None:
-    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
+    handler = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
-        routes=VmapEndpoint(desk, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
+        routes=VmapEndpoint(handler, TwoBreaks(), ClientReader([]), no_client_limits(), "http://adserver", 1).routes()
     )
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
             response = await client.get("/vmap?placement_id=movie&embed=1")
     assert response.status_code == 200
     assert [len(list(found.iter("{*}Ad"))) for found in etree.fromstring(response.content)] == [0, 1]
-    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/vmap")]
+    assert [(line["event"], line["path"]) for line in lines] == [("request_failed", "/vmap")]
     assert observed.requests == [(500, "error"), (200, "served")]
 
 
 async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the_others_are_delivered(
     observed: Observed,
 ) -> None:
-    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
-    stitchers = BatchAdsEndpoint(desk, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
+    handler = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
+    stitchers = BatchAdsEndpoint(handler, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
     app = Starlette(routes=stitchers.routes())
     asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
     with structlog.testing.capture_logs() as lines:
@@ -142,15 +143,15 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
     answers = sorted(map(orjson.loads, response.text.splitlines()), key=itemgetter("index"))
     assert [answer["status"] for answer in answers] == [200, 500, 200]
     assert "a fault" not in response.text
-    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/v1/ads")]
+    assert [(line["event"], line["path"]) for line in lines] == [("request_failed", "/v1/ads")]
     assert sorted(observed.requests) == [(200, "served"), (200, "served"), (500, "error")]
 
 
 async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits(observed: Observed) -> None:
-    desk = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
+    handler = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
         routes=VmapEndpoint(
-            desk, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05
+            handler, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05
         ).routes()
     )
     async with client_of(app) as client, asyncio.timeout(FAR_LONGER_S):
@@ -166,4 +167,4 @@ async def test_a_fault_while_a_beacon_is_counted_is_logged_and_the_pixel_is_ther
         async with client_of(app) as client:
             response = await client.get(f"/event/start?t={token}")
     assert (response.status_code, response.content) == (200, GIF)
-    assert [(line["event"], line["path"]) for line in lines] == [("request failed", "/event/start")]
+    assert [(line["event"], line["path"]) for line in lines] == [("request_failed", "/event/start")]

@@ -1,0 +1,59 @@
+"""A choice is a candidate chosen for a request; a selection is one Ad of it."""
+
+from dataclasses import dataclass, field
+
+from app.domain import Campaign, Creative, NoFillReason
+from app.serving.outcomes import ServedAd
+from app.serving.pending import PendingRequest
+from app.upstreams.fetched import Fetched as FetchedAd
+
+
+@dataclass(slots=True, eq=False)
+class Choice:
+    """A candidate chosen for a request: an own creative, which is one Ad, or the answer of its upstreams."""
+
+    pending: PendingRequest
+    campaign: Campaign
+    creative: Creative | None
+    fetched: FetchedAd | None
+    counted: bool
+    """Whether frequency caps count its ads."""
+    ads_max: int = 1
+    """The number of Ads that the caps count before the upstream's answer is known."""
+    short_windows: dict[str, int] = field(default_factory=dict)
+    """Cap windows with too little room, and the number of ads that each of them counted."""
+    ads_paid: int = 0
+
+    def refuse(self, reason: NoFillReason) -> None:
+        """Take the campaign out of the candidates that remain for the request."""
+        self.pending.refuse(self.campaign.id, reason)
+
+    def receive(self, fetched: FetchedAd) -> None:
+        """Take the ad that an upstream answered with."""
+        self.fetched = fetched
+        self.pending.keep_ready_ad(self.campaign.id, fetched)
+
+    @property
+    def has_ad(self) -> bool:
+        """Whether there is an ad to serve."""
+        return self.creative is not None or self.fetched is not None
+
+    @property
+    def ads_allowed(self) -> int:
+        """The number of its Ads that the caps have room for."""
+        return min(self.short_windows.values()) if self.short_windows else self.ads_max
+
+
+@dataclass(slots=True, eq=False)
+class Selection:
+    """One Ad of a choice, to be paid for and served; `position` is its place in an upstream's document."""
+
+    choice: Choice
+    slot: int
+    position: int = 0
+
+    @property
+    def served_ad(self) -> ServedAd:
+        """The Ad for the player."""
+        choice = self.choice
+        return ServedAd(self.slot, choice.campaign.id, choice.creative, choice.fetched, self.position)
