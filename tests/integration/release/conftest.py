@@ -27,7 +27,7 @@ class Installation:
     folder: Path
 
     def run(self, program: str, *arguments: str, **settings: str) -> str:
-        """What a command that ends by itself prints on standard output."""
+        """Run a command that ends by itself; return its standard output."""
         ran = subprocess.run(
             [self.programs / program, *arguments],
             cwd=self.folder,

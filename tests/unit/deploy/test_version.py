@@ -1,4 +1,4 @@
-"""One version, in pyproject.toml, wherever the server states it."""
+"""The server states the version of pyproject.toml in every place."""
 
 import tomllib
 from importlib.metadata import version

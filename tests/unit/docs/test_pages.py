@@ -1,4 +1,4 @@
-"""README and docs say what is there."""
+"""README, docs and the other pages name only files, settings, commands and targets that exist."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ from app.cli import app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 SETTING = re.compile(r"\bADSERVER_[A-Z_]+\b(?!\*)")
-COMMAND = re.compile(r"(?:\.venv/bin/|`|^)adserver ([a-z]+)\b", re.MULTILINE)
-TARGET = re.compile(r"(?:`|^)make ([a-z-]+)\b", re.MULTILINE)
+COMMAND = re.compile(r"(?:\.venv/bin/|`|^|^\$ )adserver ([a-z]+)\b", re.MULTILINE)
+TARGET = re.compile(r"(?:`|^|^\$ )make ([a-z-]+)\b", re.MULTILINE)
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
