@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.store.roles import FINANCE
 from docs.finance_demo import make_books
@@ -43,7 +43,7 @@ def _write() -> str:
         Path(folder).chmod(0o755)
         with EmbeddedPostgres(Path(folder)) as server:
             migrate(server.dsn)
-            asyncio.run(let_roles_in(server))
+            asyncio.run(set_role_passwords(server))
             asyncio.run(make_books(server.dsn))
             return renewed(PAGE.read_text(encoding="utf-8"), server.programs / "psql", server.url(role=FINANCE))
 

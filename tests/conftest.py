@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.store.roles import APP, FINANCE
 from tests.postgres import TEMPLATE, cloned_database, create_template, sweep_killed_sessions, temporary_postgres
@@ -29,7 +29,7 @@ def migrated_template(postgres: EmbeddedPostgres) -> str:
     """The name of a database that is migrated once, and then only copied."""
     create_template(postgres)
     migrate(postgres.url(TEMPLATE))
-    asyncio.run(let_roles_in(postgres))
+    asyncio.run(set_role_passwords(postgres))
     return TEMPLATE
 
 

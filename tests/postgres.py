@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.embedded.processes import hold_lock, stop_leftovers
+from app.embedded.processes import acquire_lock, stop_orphans
 from app.embedded.state import State
 from app.errors import MisconfiguredServer
 from app.store.roles import APP
@@ -92,6 +92,6 @@ def sweep_killed_sessions() -> None:
         folder = lock_file.parent
         if time.time() - lock_file.stat().st_mtime < SWEEP_AFTER_S:
             continue
-        with suppress(MisconfiguredServer, PermissionError), hold_lock(folder):
-            stop_leftovers(folder / "postgres")
+        with suppress(MisconfiguredServer, PermissionError), acquire_lock(folder):
+            stop_orphans(folder / "postgres")
             shutil.rmtree(folder)

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.errors import AdServerError
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
-from app.launch.keys import kept_secret_key, servers_secret_key
 from app.launch.migrate import require_schema
+from app.launch.secret_key import load_or_create_secret_key, load_secret_key
 from app.store.connections import connect
 
 
@@ -41,7 +41,7 @@ def secrets_in_use() -> list[str]:
     For a database elsewhere none is made: nobody would be known by it. Raises MisconfiguredServer.
     """
     settings = settings_from_environment()
-    kept = servers_secret_key if settings.database_url else kept_secret_key
+    kept = load_secret_key if settings.database_url else load_or_create_secret_key
     present = settings.secret_key.get_secret_value() or kept(settings.data_dir)
     return [present, *(key.get_secret_value() for key in settings.retired_secret_keys)]
 

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def run() -> None:
     """Start all of it: a database unless one is configured, its migrations, demo content, and the server."""
     settings = _settings_to_serve_with()
-    server.run(settings, typer.echo, lambda database: typer.echo(_welcome(settings, database)))
+    server.run(settings, typer.echo, lambda database: typer.echo(_startup_banner(settings, database)))
 
 
 def serve() -> None:
@@ -58,7 +58,7 @@ def _settings_to_serve_with() -> Settings:
     return reachable
 
 
-def _welcome(settings: Settings, database: Database) -> str:
+def _startup_banner(settings: Settings, database: Database) -> str:
     adserver = Path(sys.argv[0])
     lines = {
         "Ad tag": f"{settings.beacon_base_url}/vast?placement_id=preroll&user_id=you",

@@ -1,4 +1,4 @@
-"""A database cluster on disk: made once, configured at each start, with one database in it."""
+"""A database cluster on disk: created once, configured at each start, holding one database."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.embedded.configuration import configuration_file
-from app.embedded.home import Home
+from app.embedded.paths import PostgresPaths
 from app.embedded.processes import kill_all
 from app.embedded.state import DATABASE, SUPERUSER, State
 from app.errors import MisconfiguredServer, StoreUnavailable
@@ -18,7 +18,7 @@ from app.parent_death import bound_command
 PROGRAM_TIMEOUT_S = 120
 UNFINISHED = "postgres.new-"
 
-# The same collation on every machine, whatever locales it has; checksums are on by default since 18.
+# The same collation on every machine, independent of its locales; checksums are on by default since 18.
 INITDB_OPTIONS = (
     "--encoding=UTF8",
     "--locale=C",
@@ -28,7 +28,7 @@ INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
 )
 
-# Makes the server's database unless it is there; PostgreSQL has no CREATE DATABASE IF NOT EXISTS.
+# Create the database unless it exists; PostgreSQL has no CREATE DATABASE IF NOT EXISTS.
 CREATE_DATABASE = """
 SELECT format('CREATE DATABASE %I', :'name')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name')
@@ -36,28 +36,28 @@ SELECT format('CREATE DATABASE %I', :'name')
 """
 
 
-def initialise(home: Home, password: str) -> None:
-    """Runs initdb unless there is a cluster; it gets its name when it is complete, so one without a name is removed.
+def initialize(paths: PostgresPaths, password: str) -> None:
+    """Run initdb unless the cluster exists. The cluster is renamed when it is complete, so remove incomplete ones.
 
     Raises StoreUnavailable with initdb's reason if it fails, and MisconfiguredServer for a folder with other files.
     """
-    if (home.data / "PG_VERSION").exists():
+    if (paths.data / "PG_VERSION").exists():
         return
-    if home.data.exists():
-        _remove_empty(home.data)
-    for abandoned in home.root.glob(f"{UNFINISHED}*"):
+    if paths.data.exists():
+        _remove_empty(paths.data)
+    for abandoned in paths.root.glob(f"{UNFINISHED}*"):
         kill_all(abandoned)
         shutil.rmtree(abandoned, ignore_errors=True)
-    # Its own name, so that what an abandoned initdb still writes is not written here.
-    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=home.root))
-    os.chown(unfinished, home.uid, home.gid)
-    password_file = home.root / "initdb.password"
+    # A unique name, so that an abandoned initdb that is still writing does not write here.
+    unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=paths.root))
+    os.chown(unfinished, paths.uid, paths.gid)
+    password_file = paths.root / "initdb.password"
     try:
-        _write_for(home, password_file, password)
-        _run(home, "initdb", [*INITDB_OPTIONS, f"--pgdata={unfinished}", f"--pwfile={password_file}"], unfinished)
+        _write_owned_file(paths, password_file, password)
+        _run(paths, "initdb", [*INITDB_OPTIONS, f"--pgdata={unfinished}", f"--pwfile={password_file}"], unfinished)
     finally:
         password_file.unlink(missing_ok=True)
-    unfinished.rename(home.data)
+    unfinished.rename(paths.data)
 
 
 def _remove_empty(data: Path) -> None:
@@ -65,32 +65,32 @@ def _remove_empty(data: Path) -> None:
         data.rmdir()
     except OSError:
         raise MisconfiguredServer(
-            f"ADSERVER_DATA_DIR: {data} is no Postgres cluster: it has files, but no PG_VERSION; move it away"
+            f"ADSERVER_DATA_DIR: {data} is not a Postgres cluster: it has files but no PG_VERSION; move it away"
         ) from None
 
 
-def configure(home: Home, settings: Mapping[str, str]) -> None:
-    """Writes postgresql.conf, which lies outside the cluster because its owner differs from ours."""
-    file = home.root / "postgresql.conf"
+def write_configuration(paths: PostgresPaths, settings: Mapping[str, str]) -> None:
+    """Write postgresql.conf; it is outside the cluster because the cluster belongs to another user."""
+    file = paths.root / "postgresql.conf"
     file.write_text(configuration_file(settings))
     file.chmod(0o644)
 
 
-def create_database(home: Home, state: State) -> None:
-    """Makes the database unless it is there. Raises StoreUnavailable with psql's reason."""
+def create_database(paths: PostgresPaths, state: State) -> None:
+    """Create the database unless it exists. Raises StoreUnavailable with psql's reason."""
     server = ["--host=127.0.0.1", f"--port={state.port}", f"--username={SUPERUSER}", "--dbname=postgres"]
     options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=name={DATABASE}"]
-    _run(home, "psql", [*server, *options], home.data, script=CREATE_DATABASE, password=state.password)
+    _run(paths, "psql", [*server, *options], paths.data, script=CREATE_DATABASE, password=state.password)
 
 
 def _run(
-    home: Home, program: str, arguments: Sequence[str], folder: Path, *, script: str = "", password: str = ""
+    paths: PostgresPaths, program: str, arguments: Sequence[str], folder: Path, *, script: str = "", password: str = ""
 ) -> None:
-    """Runs it in the folder that it works on, by which it is found should it outlive us."""
-    command = [str(home.programs / program), *arguments]
+    """Run a program in the folder that it works on, so that `find_processes` finds it if it outlives this process."""
+    command = [str(paths.programs / program), *arguments]
     try:
         done = subprocess.run(
-            bound_command(command, signal.SIGKILL, **home.user),
+            bound_command(command, signal.SIGKILL, **paths.user),
             input=script,
             capture_output=True,
             text=True,
@@ -100,18 +100,18 @@ def _run(
             timeout=PROGRAM_TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
-        raise StoreUnavailable(f"{program} does not end within {PROGRAM_TIMEOUT_S} s") from None
+        raise StoreUnavailable(f"{program} did not finish within {PROGRAM_TIMEOUT_S} s") from None
     if done.returncode < 0:
-        raise StoreUnavailable(f"{program} was ended by signal {-done.returncode}")
+        raise StoreUnavailable(f"{program} was killed by signal {-done.returncode}")
     if done.returncode != 0:
         lines = done.stderr.splitlines()
-        complaints = [line for line in lines if "error:" in line.lower()] or lines or ["it says nothing"]
-        raise StoreUnavailable(f"{program} fails: {complaints[0]}")
+        complaints = [line for line in lines if "error:" in line.lower()] or lines or ["no error message"]
+        raise StoreUnavailable(f"{program} failed: {complaints[0]}")
 
 
-def _write_for(home: Home, file: Path, text: str) -> None:
+def _write_owned_file(paths: PostgresPaths, file: Path, text: str) -> None:
     file.unlink(missing_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    os.fchown(descriptor, home.uid, home.gid)
+    os.fchown(descriptor, paths.uid, paths.gid)
     with os.fdopen(descriptor, "w") as out:
         out.write(text)

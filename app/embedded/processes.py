@@ -1,7 +1,7 @@
-"""Processes of a Postgres on a data directory that nobody manages any more.
+"""Orphaned processes of a Postgres on a data directory, and the lock that keeps two launchers apart.
 
-A launcher that was killed leaves its postmaster running; a postmaster that was killed leaves its backends, for a
-moment, and its postmaster.pid. Postgres refuses to start over either.
+A killed launcher leaves its postmaster running. A killed postmaster leaves its backends for a moment, and its
+postmaster.pid. Postgres refuses to start while either exists.
 """
 
 import fcntl
@@ -21,33 +21,34 @@ FAST_SHUTDOWN = signal.SIGINT
 SHUTDOWN_S = 30
 DEATH_S = 10
 # A launcher stops its workers before its Postgres.
-STOPPING_S = 90
+STOP_WAIT_S = 90
 STOPPING = "stopping"
-# Between locking the file and writing into it.
-UNKNOWN_S = 2
+# Time between locking the file and writing the owner into it.
+UNKNOWN_OWNER_S = 2
 POLL_S = 0.05
 PROGRAMS = ("postgres", "initdb", "psql")
 
 Report = Callable[[str], None]
 
 
-def ignore(_: str) -> None:
-    """Reports to nobody."""
+def discard(_: str) -> None:
+    """Drop a report."""
 
 
-def hold_lock(root: Path, report: Report = ignore) -> IO[str]:
-    """Held as long as the file is open, so that a killed launcher never keeps it.
+def acquire_lock(root: Path, report: Report = discard) -> IO[str]:
+    """Return the locked lock file. The lock lasts while the file is open, so a killed launcher releases it.
 
-    Waits for a launcher that is stopping, and reports that. Raises MisconfiguredServer if another launcher holds it.
+    Waits for a launcher that is stopping, and reports the wait. Raises MisconfiguredServer if another launcher holds
+    the lock.
     """
     lock = (root / "lock").open("a+")
     began = time.monotonic()
     reported = False
-    while not _locked(lock):
+    while not _try_lock(lock):
         lock.seek(0)
         owner, _, state = lock.read().partition(" ")
-        is_passing = state == STOPPING if owner else time.monotonic() - began < UNKNOWN_S
-        if not is_passing or time.monotonic() - began > STOPPING_S:
+        is_temporary = state == STOPPING if owner else time.monotonic() - began < UNKNOWN_OWNER_S
+        if not is_temporary or time.monotonic() - began > STOP_WAIT_S:
             lock.close()
             raise MisconfiguredServer(
                 f"ADSERVER_DATA_DIR: process {owner or 'unknown'} already runs Postgres in {root}"
@@ -63,14 +64,14 @@ def hold_lock(root: Path, report: Report = ignore) -> IO[str]:
 
 
 def announce_stop(lock: IO[str]) -> None:
-    """Tells those who want the lock that it is worth waiting for."""
+    """Let other launchers wait for the lock instead of refusing to start."""
     lock.seek(0)
     if not lock.closed and STOPPING not in lock.read():
         lock.write(f" {STOPPING}")
         lock.flush()
 
 
-def _locked(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -78,28 +79,28 @@ def _locked(lock: IO[str]) -> bool:
     return True
 
 
-def stop_leftovers(data: Path, report: Report = ignore) -> None:
-    """Leaves no process and none of their lock files; the launcher's lock says that there is no other launcher.
+def stop_orphans(data: Path, report: Report = discard) -> None:
+    """Stop all processes on the data directory and remove their lock files. The caller must hold the launcher's lock.
 
-    Raises StoreUnavailable if a process will not end.
+    Raises StoreUnavailable if a process does not end.
     """
     postmaster = postmaster_pid(data)
-    left = processes_of(data)
-    for process in left:
+    orphans = find_processes(data)
+    for process in orphans:
         if process.pid == postmaster:
             report(f"Waiting for Postgres of an earlier start, process {postmaster}, to shut down.")
             _send(process, FAST_SHUTDOWN)
-            wake(data)
-            psutil.wait_procs(left, timeout=SHUTDOWN_S)
+            resume(data)
+            psutil.wait_procs(orphans, timeout=SHUTDOWN_S)
     kill_all(data)
-    # A killed process whose parent does not ask after it keeps its number, and Postgres takes that for a life sign.
+    # An unreaped zombie keeps its process id, and Postgres would mistake it for a live postmaster.
     for lock in (data / "postmaster.pid", *data.glob(".s.PGSQL.*.lock")):
         lock.unlink(missing_ok=True)
 
 
 def kill_all(folder: Path) -> None:
-    """Kills everything that works in this folder. Raises StoreUnavailable if a process will not end."""
-    left = processes_of(folder)
+    """Kill all processes that work in this folder. Raises StoreUnavailable if a process does not end."""
+    left = find_processes(folder)
     for process in left:
         _send(process, signal.SIGKILL)
     _, alive = psutil.wait_procs(left, timeout=DEATH_S)
@@ -107,14 +108,14 @@ def kill_all(folder: Path) -> None:
         raise StoreUnavailable(f"process {alive[0].pid} of an earlier Postgres on {folder} does not end")
 
 
-def wake(folder: Path) -> None:
-    """Continues what was stopped by SIGSTOP, so that it hears other signals."""
-    for process in processes_of(folder):
+def resume(folder: Path) -> None:
+    """Continue processes that were stopped by SIGSTOP, so that they handle other signals."""
+    for process in find_processes(folder):
         _send(process, signal.SIGCONT)
 
 
 def frozen_processes(root: Path) -> set[psutil.Process]:
-    """What works below this folder and is stopped, as by SIGSTOP."""
+    """Return the processes that work below this folder and are stopped, for example by SIGSTOP."""
     frozen = set()
     for process in _programs():
         with suppress(psutil.Error):
@@ -124,13 +125,13 @@ def frozen_processes(root: Path) -> set[psutil.Process]:
 
 
 def is_running(data: Path) -> bool:
-    """Whether the postmaster of this data directory runs, whoever started it."""
+    """Return whether a postmaster runs on this data directory."""
     postmaster = postmaster_pid(data)
-    return any(process.pid == postmaster for process in processes_of(data))
+    return any(process.pid == postmaster for process in find_processes(data))
 
 
-def processes_of(data: Path) -> list[psutil.Process]:
-    """Postmaster and backends, or initdb and its own, known by their working directory; a zombie has none."""
+def find_processes(data: Path) -> list[psutil.Process]:
+    """Return the Postgres processes whose working directory this is; a zombie has none."""
     found = []
     for process in _programs():
         with suppress(psutil.Error):
@@ -144,15 +145,15 @@ def _programs() -> Iterator[psutil.Process]:
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """The first line of postmaster.pid, None without the file or when it was not written to the end."""
+    """Return the first line of postmaster.pid, or None if the file is missing or incomplete."""
     lines = postmaster_file(data)
     return int(lines[0]) if lines and lines[0].isdecimal() else None
 
 
 def postmaster_file(data: Path) -> list[str]:
-    """Lines of postmaster.pid: pid, data directory, start time, port, socket directory, address, shared memory, status.
+    """Return postmaster.pid: pid, data directory, start time, port, socket directory, address, shared memory, status.
 
-    See "miscadmin.h" of Postgres, whose LOCK_FILE_LINE_* are these.
+    The lines are LOCK_FILE_LINE_* in Postgres' "miscadmin.h".
     """
     try:
         return [line.strip() for line in (data / "postmaster.pid").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""What one connection may take of a worker, in bytes and in time.
+"""Limits of one connection and of one worker, in bytes and in time.
 
 These limits protect the worker; they are not for speed. docs/operations.md explains them to operators.
 """
@@ -43,7 +43,7 @@ WRITE_BYTES_MIN = 16_384
 """A client that reads fewer bytes of its response in this many seconds loses its connection."""
 
 LINGER_S = 5
-"""How long a client may go on sending after its request was refused."""
+"""Time for which a client may go on sending after its request was refused."""
 
 
 @dataclass

@@ -6,7 +6,8 @@
 3. A connection has limits in bytes and in time (app.fast_path.connection_limits). These are for security, not speed.
 
 A request is parsed after the previous request on its connection has been answered. Until then its bytes wait in one
-block and nothing more is read, so neither requests nor responses accumulate, whatever a client sends or fails to read.
+block and nothing more is read, so neither requests nor responses accumulate, even if a client sends much or reads
+nothing.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""What the commands start: migrations, workers, demo content. Below the commands, above the server itself."""
+"""Start-up: databases, migrations, workers, demo content. Used by the commands; uses the server."""

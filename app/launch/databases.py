@@ -1,6 +1,6 @@
-"""The database that a command works on: the configured one, or the embedded one, which is started when it is not up.
+"""The database of a command: the configured one, or the embedded one, which is started if it is not running.
 
-Only `adserver run` and `adserver migrate` make an embedded one; any other command finds it made.
+Only `adserver run` and `adserver migrate` create an embedded one; all other commands need an existing one.
 """
 
 import asyncio
@@ -13,18 +13,17 @@ from typing import TypeVar
 
 from app.embedded import EmbeddedPostgres, has_cluster, running_dsn
 from app.errors import MisconfiguredServer, StoreUnavailable
-from app.launch.env_settings import warn_of_ignored
-from app.launch.shutdown_signal import Interruption
+from app.launch.env_settings import warn_about_ignored
+from app.launch.shutdown_signal import ShutdownSignal
 from app.settings import Settings
 from app.store.connections import UNAVAILABLE, Store, Timeouts, connect
 from app.store.database_url import role_in_url, with_role
 from app.store.roles import APP, FINANCE, grant_login
 
-PATIENT = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
+COMMAND_TIMEOUTS = Timeouts(lock_ms=5000, statement_ms=30_000, idle_in_transaction_ms=10_000)
 
-PEOPLE_CONNECTIONS = 100
-"""What the embedded Postgres has room for beside the server: commands, reports, the DBA, and what Postgres reserves."""
-
+OTHER_CONNECTIONS = 100
+"""Connections of the embedded Postgres besides the server's: commands, reports, the DBA, and Postgres' reserve."""
 
 STEP_ATTEMPTS = 6
 STEP_RETRY_FIRST_S = 0.5
@@ -35,37 +34,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database, as those who work with it connect to it."""
+    """A database and its connection URLs."""
 
     url: str
-    """Of its owner, who migrates it; of whom the setting names, if it is the configured one."""
+    """The URL of its owner, or ADSERVER_DATABASE_URL for the configured database."""
     server: EmbeddedPostgres | None
-    """None if it is the configured one."""
+    """None for the configured database."""
 
     def app_url(self) -> str:
-        """What the server connects with. The schema is to be migrated before."""
+        """Return the URL that workers connect with. The schema must be migrated first."""
         if self.server is None:
             return self.url
-        asyncio.run(let_roles_in(self.server))
+        asyncio.run(set_role_passwords(self.server))
         return self.server.url(role=APP)
 
     def announce_stop(self) -> None:
-        """Lets the next start on the data directory wait for the end of this one."""
+        """Let the next start on the data directory wait for this one to end."""
         if self.server is not None:
             self.server.announce_stop()
 
-    def persistently(self, step: Callable[[], T], report: Report) -> T:
-        """The result of one step of a start, which can be done again.
+    def retry_step(self, step: Callable[[], T], report: Report) -> T:
+        """Run one repeatable step of a start, and return its result.
 
-        The embedded Postgres comes again by itself when one of its processes has crashed, so with that the step is
-        tried again. Raises StoreUnavailable if it fails as often as it may.
+        The embedded Postgres restarts by itself when one of its processes has crashed, so retry the step there.
+        Raises StoreUnavailable if all attempts fail.
         """
         pause_s = STEP_RETRY_FIRST_S
         for _ in range(STEP_ATTEMPTS - 1 if self.server else 0):
             try:
                 return step()
             except (StoreUnavailable, *UNAVAILABLE) as error:
-                report(f"{_reason(error)}; trying again.")
+                report(f"{_reason(error)}; retrying.")
             time.sleep(pause_s)
             pause_s *= 2
             if self.server:
@@ -81,42 +80,42 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def opened_database(settings: Settings, report: Report = lambda _: None) -> Iterator[Database]:
-    """The configured database, or the embedded one, which runs until the end of the block.
+def open_database(settings: Settings, report: Report = lambda _: None) -> Iterator[Database]:
+    """Open the configured database, or start the embedded one, which runs until the end of the block.
 
-    `report` takes a sentence that says what a start waits for.
+    `report` receives a sentence when the start has to wait.
 
-    Raises MisconfiguredServer if the data directory is of no use or another launcher uses it, and StoreUnavailable
-    if Postgres does not start.
+    Raises MisconfiguredServer if the data directory is unusable or in use, and StoreUnavailable if Postgres does not
+    start.
     """
     if settings.database_url:
         yield Database(settings.database_url, None)
         return
-    room = {"max_connections": str(settings.connections_max + PEOPLE_CONNECTIONS)}
-    with EmbeddedPostgres(settings.data_dir, room, report) as server:
+    options = {"max_connections": str(settings.connections_max + OTHER_CONNECTIONS)}
+    with EmbeddedPostgres(settings.data_dir, options, report) as server:
         yield Database(server.dsn, server)
 
 
 @contextmanager
 def database_in_use(settings: Settings, *, make: bool = False) -> Iterator[str]:
-    """The owner's connection URL, also while a server runs on it; an embedded one that is down runs for the block.
+    """Return the owner's connection URL; start an embedded database that is not running, for the block.
 
-    Then a signal ends the block, and the database too. Raises what `opened_database` raises, and MisconfiguredServer
-    if there is no embedded one and it is not to be made.
+    In that case a signal ends the block and the database. Raises the errors of `open_database`, and
+    MisconfiguredServer if there is no embedded database, unless `make` is true.
     """
     url = configured_or_running(settings, make=make)
     if url is not None:
         yield url
         return
-    Interruption()
-    with opened_database(settings, _report_to_people) as database:
+    ShutdownSignal()
+    with open_database(settings, _report_on_stderr) as database:
         yield database.url
 
 
 @asynccontextmanager
 async def command_store(database_url: str) -> AsyncIterator[Store]:
-    """A database for one command: few connections, and the patience of people."""
-    store = Store(database_url, serving_connections=1, general_connections=1, timeouts=PATIENT)
+    """Open a database for one command: few connections, and longer time-outs than a server's."""
+    store = Store(database_url, serving_connections=1, general_connections=1, timeouts=COMMAND_TIMEOUTS)
     try:
         yield store
     finally:
@@ -124,11 +123,11 @@ async def command_store(database_url: str) -> AsyncIterator[Store]:
 
 
 def configured_or_running(settings: Settings, *, make: bool = False) -> str | None:
-    """The owner's connection URL; None if the database is the embedded one and that does not run.
+    """Return the owner's connection URL, or None if the database is the embedded one and is not running.
 
-    Raises MisconfiguredServer if there is no embedded one, unless the caller is about to make it.
+    Raises MisconfiguredServer if there is no embedded database, unless `make` is true.
     """
-    warn_of_ignored(settings)
+    warn_about_ignored(settings)
     if settings.database_url:
         return settings.database_url
     if not make:
@@ -137,9 +136,10 @@ def configured_or_running(settings: Settings, *, make: bool = False) -> str | No
 
 
 def role_url(settings: Settings, role: str) -> str | None:
-    """Another role's connection URL; otherwise as above.
+    """Return another role's connection URL, or None if the database is the embedded one and is not running.
 
-    It has no password if ADSERVER_DATABASE_URL names another role.
+    The URL has no password if ADSERVER_DATABASE_URL names another role. Raises MisconfiguredServer if there is no
+    embedded database.
     """
     if settings.database_url:
         url = settings.database_url
@@ -148,21 +148,21 @@ def role_url(settings: Settings, role: str) -> str | None:
     return running_dsn(settings.data_dir, role)
 
 
-def _report_to_people(line: str) -> None:
-    """Standard output is what the command prints."""
+def _report_on_stderr(line: str) -> None:
+    """Print progress on standard error: standard output is the result of the command."""
     sys.stderr.write(f"adserver: {line}\n")
 
 
 def _require_cluster(settings: Settings) -> None:
     if not has_cluster(settings.data_dir):
         raise MisconfiguredServer(
-            f"ADSERVER_DATA_DIR: there is no database in {settings.data_dir.absolute()}; set it to the data directory"
-            " of a server, or set ADSERVER_DATABASE_URL, or make a database with `adserver run` or `adserver migrate`"
+            f"ADSERVER_DATA_DIR: there is no database in {settings.data_dir.absolute()}; set it to a server's data"
+            " directory, set ADSERVER_DATABASE_URL, or create a database with `adserver run` or `adserver migrate`"
         )
 
 
-async def let_roles_in(server: EmbeddedPostgres) -> None:
-    """Gives the roles that migrations create the passwords that are in their URLs."""
+async def set_role_passwords(server: EmbeddedPostgres) -> None:
+    """Give the roles that migrations create the passwords in their URLs."""
     async with connect(server.dsn) as connection:
         for role in (APP, FINANCE):
             await grant_login(connection, role, server.password_of(role))

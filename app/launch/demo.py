@@ -1,4 +1,4 @@
-"""Demo content for an empty database, and the upstream that its campaigns ask."""
+"""Demo content for an empty database, and the upstream of its campaigns."""
 
 import asyncio
 import tomllib
@@ -12,7 +12,7 @@ from app.campaign_file.parser import read_draft
 from app.errors import MisconfiguredServer
 from app.launch.databases import command_store
 from app.launch.sockets import free_port, require_free
-from app.launch.supervisor import KeptProcess
+from app.launch.supervisor import SupervisedProcess
 from app.settings import Settings
 from app.store import demo_content
 from app.store.connections import connect
@@ -23,21 +23,21 @@ UPSTREAM_HOST = "127.0.0.1"
 
 
 def load_demo(settings: Settings, database_url: str) -> bool:
-    """Applies the demo's campaign file unless the database has campaigns; whether it did."""
+    """Apply the demo's campaign file unless the database has campaigns; return whether it was applied."""
     return asyncio.run(_load(settings, database_url))
 
 
-def demo_upstream(database_url: str, report: Callable[[str], None]) -> list[KeptProcess]:
-    """The demo's upstream, where the database's tag URL leads, not yet started; none if nobody would ask it."""
+def demo_upstream_processes(database_url: str, report: Callable[[str], None]) -> list[SupervisedProcess]:
+    """Return the demo's upstream for the stored tag URL, not yet started; an empty list if no campaign uses it."""
     address = urlsplit(asyncio.run(_tag_url(database_url)) or "")
     if address.hostname != UPSTREAM_HOST or address.port is None:
         return []
     try:
         require_free(address.hostname, address.port)
     except MisconfiguredServer as error:
-        report(f"Without the demo's upstream: {error}.")
+        report(f"The demo upstream is not started: {error}.")
         return []
-    return [KeptProcess("demo upstream", "app.launch.demo_upstream", [address.hostname, str(address.port)], {})]
+    return [SupervisedProcess("demo upstream", "app.launch.demo_upstream", [address.hostname, str(address.port)], {})]
 
 
 async def _load(settings: Settings, database_url: str) -> bool:

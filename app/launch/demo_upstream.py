@@ -1,6 +1,6 @@
-"""An upstream for the demo, in a process of its own: `python -P -m app.launch.demo_upstream HOST PORT [URL]`.
+"""The demo's upstream, in a process of its own: `python -P -m app.launch.demo_upstream HOST PORT [URL]`.
 
-URL is what players reach it by, where that is not its address.
+URL is the base URL that players use, if it differs from the address.
 """
 
 import signal
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.launch.child_server import LaunchedServer
+from app.launch.child_server import ChildServer
 from app.launch.sockets import shared_socket
 
 VIDEO = files("app.web") / "static" / "ad.mp4"
@@ -48,14 +48,14 @@ VAST = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 def application(base: str) -> Starlette:
-    """Answers every request with the same ad; its media and beacons are here too."""
+    """Return an application that answers every request with the same ad, and serves its media and beacons."""
     document = VAST.replace("{base}", base)
 
     async def vast(_request: Request) -> Response:
         return Response(document, media_type="application/xml")
 
     async def video(_request: Request) -> Response:
-        # Some players fetch the file by script before they show it.
+        # Some players fetch the file by script before they play it.
         return Response(VIDEO.read_bytes(), media_type="video/mp4", headers={"Access-Control-Allow-Origin": "*"})
 
     async def beacon(_request: Request) -> Response:
@@ -65,7 +65,7 @@ def application(base: str) -> Starlette:
 
 
 def main(host: str, port: int, base: str) -> None:
-    """Serves until SIGTERM or until the launcher is gone."""
+    """Serve until SIGTERM or until the launcher has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = uvicorn.Config(
         application(base),
@@ -74,9 +74,9 @@ def main(host: str, port: int, base: str) -> None:
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    LaunchedServer(config).run(sockets=[shared_socket(host, port)])
+    ChildServer(config).run(sockets=[shared_socket(host, port)])
 
 
 if __name__ == "__main__":
-    address, number, *public = sys.argv[1:]
-    main(address, int(number), public[0] if public else f"http://{address}:{number}")
+    host, port, *base = sys.argv[1:]
+    main(host, int(port), base[0] if base else f"http://{host}:{port}")

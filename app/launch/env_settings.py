@@ -1,4 +1,4 @@
-"""The settings of this process, and one clear line for a setting that cannot work."""
+"""Settings from the environment, with one line for each invalid setting."""
 
 import os
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def settings_from_environment() -> Settings:
-    """What the environment says. Raises MisconfiguredServer with every faulty variable, a line each."""
+    """Return the settings. Raises MisconfiguredServer with a line for each invalid variable."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -26,16 +26,16 @@ def settings_from_environment() -> Settings:
     return settings
 
 
-def warn_of_ignored(settings: Settings) -> None:
-    """Logs variables that are no settings, with the setting whose name is nearest, and ignored parts of the URL."""
+def warn_about_ignored(settings: Settings) -> None:
+    """Log ADSERVER_ variables that are not settings, with the nearest name, and ignored parameters of the URL."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             nearest = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
-            log.warning("unknown setting ignored", setting=name, nearest=nearest[0])
+            log.warning("unknown_setting_ignored", setting=name, nearest=nearest[0])
     ignored = parse_url(settings.database_url).ignored if settings.database_url else ()
     if ignored:
-        log.warning("parameters of ADSERVER_DATABASE_URL ignored", parameters=", ".join(ignored))
+        log.warning("database_url_parameters_ignored", parameters=", ".join(ignored))
 
 
 def _require_database_url(url: str) -> None:
@@ -46,6 +46,6 @@ def _require_database_url(url: str) -> None:
 
 
 def _line(path: tuple[int | str, ...], message: str) -> str:
-    """A fault of one variable names it; one of several together names them itself."""
+    """Return the line for a fault, beginning with the setting; a fault of several settings names them itself."""
     reason = message.removeprefix("Value error, ")
     return f"ADSERVER_{str(path[0]).upper()}: {reason}" if path else reason

@@ -1,4 +1,4 @@
-"""What a server needs before machines other than this one can reach it: strong secrets, and an address for beacons."""
+"""Requirements of a server that other machines can reach: strong secrets, and an address for beacons."""
 
 import re
 import socket
@@ -9,17 +9,17 @@ from app.settings import Settings, http_url
 
 SECRET_LENGTH_MIN = 16
 
-PUBLISHED = ("changeme", "fortryingitoutonly", "onlyfortests", "secretfortests", "tokenfortests")
-"""Parts of secrets from documentation, compose files and tests; in lower case, letters and digits only."""
+PUBLISHED_SECRETS = ("changeme", "fortryingitoutonly", "onlyfortests", "secretfortests", "tokenfortests")
+"""Parts of secrets in documentation, compose files and tests: only their letters and digits, in lower case."""
 
-ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-"""Addresses of no machine (RFC 5737, RFC 3849), to which the default route leads."""
+UNUSED_ADDRESSES = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Documentation addresses (RFC 5737, RFC 3849): no machine has them, and the default route leads to them."""
 
 
 def require_strong_secrets(settings: Settings, *, makes_missing_key: bool = False) -> None:
-    """Raises MisconfiguredServer, a line for each setting, if other machines can reach a server with weak secrets.
+    """Raise MisconfiguredServer, with a line for each setting, if other machines can reach a server with weak secrets.
 
-    `makes_missing_key` says that the server makes a secret key of its own if it is given none.
+    With `makes_missing_key` the secret key may be unset, because the server creates one.
     """
     if settings.exposed_host is None:
         return
@@ -40,7 +40,7 @@ def require_strong_secrets(settings: Settings, *, makes_missing_key: bool = Fals
 
 
 def with_reachable_public_url(settings: Settings) -> Settings:
-    """The settings, with this machine's address as public URL if beacons would lead to a wildcard address."""
+    """Return the settings, with this machine's address as public URL if beacons would have a wildcard address."""
     if settings.public_url or not settings.listens_on_all_addresses:
         return settings
     return settings.model_copy(update={"public_url": http_url(_own_address(), settings.port)})
@@ -52,18 +52,18 @@ def _faults(secrets: list[str]) -> Iterator[str]:
             yield "must be set"
         elif len(secret.strip()) < SECRET_LENGTH_MIN:
             yield f"has fewer than {SECRET_LENGTH_MIN} characters"
-        elif any(part in re.sub(r"[\W_]", "", secret).lower() for part in PUBLISHED):
+        elif any(part in re.sub(r"[\W_]", "", secret).lower() for part in PUBLISHED_SECRETS):
             yield "is known from documentation or tests"
 
 
 def _own_address() -> str:
-    """The address from which this machine connects to others; its name if it has no network."""
-    for family, elsewhere in ELSEWHERE:
+    """Return the address from which this machine connects to others, or its name if it has no network."""
+    for family, address in UNUSED_ADDRESSES:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect((elsewhere, 9))  # A datagram socket sends nothing when it connects: see udp(7).
+                probe.connect((address, 9))  # Connecting a datagram socket sends nothing; see udp(7).
             except OSError:
                 continue
-            address: str = probe.getsockname()[0]
-            return address
+            own_address: str = probe.getsockname()[0]
+            return own_address
     return socket.gethostname()

@@ -1,4 +1,4 @@
-"""Files in which workers keep their metrics, so that each can answer for all of them."""
+"""The metrics files of the workers. Each worker reads all of them to report the metrics of all."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ from app.observability.upstream_refusals import REFUSAL_FILES
 from app.settings import Settings
 
 METRICS_FILES = "*_[0-9]*.db"
-"""As prometheus_client names them, with the process id at the end: a database of somebody else's stays."""
+"""prometheus_client's names, which end with the process id. Other files in the folder are left alone."""
 
 
-def cleared_metrics_dir(settings: Settings) -> Path:
-    """A folder without the files of earlier processes. Raises MisconfiguredServer if it cannot be used."""
+def clear_metrics_dir(settings: Settings) -> Path:
+    """Remove the files of earlier processes and return the folder. Raises MisconfiguredServer if it is unusable."""
     folder = (settings.metrics_dir or settings.data_dir / f"metrics-{settings.port}").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,10 +25,11 @@ def cleared_metrics_dir(settings: Settings) -> Path:
     return folder
 
 
-def forgetting(folder: Path) -> Callable[[int], None]:
-    """What to call with the id of a process that has ended: its gauges go, its counters stay.
+def process_forgetter(folder: Path) -> Callable[[int], None]:
+    """Return a function that removes the gauges of an ended process, given its id, and keeps its counters.
 
-    A file that the process was killed before writing to goes too: nobody could read any metrics beside it.
+    It also removes an empty file, left by a process that was killed before its first write: reading any metrics would
+    fail because of it.
     """
 
     def forget(process_id: int) -> None:

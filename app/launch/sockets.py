@@ -1,4 +1,4 @@
-"""Sockets to listen on: every worker has its own on one port, and the kernel deals connections out among them."""
+"""Listening sockets: each worker has its own on a shared port, and the kernel distributes connections among them."""
 
 import errno
 import socket
@@ -9,15 +9,15 @@ from contextlib import ExitStack, contextmanager
 
 from app.errors import MisconfiguredServer
 
-# Workers have a grace for their last requests, and Postgres writes a checkpoint.
-STOPPING_S = 90
-# Workers are killed with their launcher; to close a port takes the kernel a moment.
+# A stopping server finishes its last requests and writes a checkpoint.
+STOP_WAIT_S = 90
+# Workers are killed with their launcher; the kernel needs a moment to close their port.
 ORPHANS_S = 2.0
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 def shared_socket(host: str, port: int) -> socket.socket:
-    """A worker's own socket on the port that all workers share. Raises OSError."""
+    """Return a worker's own socket on the port that all workers share. Raises OSError."""
     listener = _socket(host, port)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
@@ -25,9 +25,9 @@ def shared_socket(host: str, port: int) -> socket.socket:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raises MisconfiguredServer if the address is not ours or the port is taken.
+    """Raise MisconfiguredServer if this machine does not have the address, or the port is taken.
 
-    SO_REUSEPORT alone would let a second server of the same user take half of the connections, unnoticed.
+    SO_REUSEPORT alone would silently give a second server of the same user half of the connections.
     """
     try:
         with _socket(host, port) as probe:
@@ -36,10 +36,10 @@ def require_free(host: str, port: int) -> None:
         raise MisconfiguredServer(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
-class Claim:
-    """A launcher's claim to an address, by kinds of names that Linux alone has: see "abstract" in unix(7).
+class AddressClaim:
+    """A launcher's claim to an address, by names in Linux' abstract socket namespace (unix(7)).
 
-    They have no file and go with the process, so a killed launcher never keeps them.
+    The names have no file and vanish with the process, so a killed launcher does not keep them.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -47,8 +47,8 @@ class Claim:
         self._name = f"\0adserver:{address}"
         self._stack = ExitStack()
 
-    def take(self) -> bool:
-        """Whether no other launcher has it."""
+    def try_acquire(self) -> bool:
+        """Acquire the claim; return False if another launcher has it."""
         claim = self._stack.enter_context(socket.socket(socket.AF_UNIX))
         try:
             claim.bind(self._name)
@@ -57,62 +57,62 @@ class Claim:
         return True
 
     def announce_stop(self) -> None:
-        """Lets the next launcher wait for the end of this one, rather than refuse to start."""
+        """Let the next launcher wait for this one to end, instead of refusing to start."""
         if sys.platform == "linux":
-            sign = self._stack.enter_context(socket.socket(socket.AF_UNIX))
-            sign.bind(f"{self._name}:stopping")
-            sign.listen()
+            marker = self._stack.enter_context(socket.socket(socket.AF_UNIX))
+            marker.bind(f"{self._name}:stopping")
+            marker.listen()
 
-    def is_ending(self) -> bool:
-        """Whether the launcher that has it is stopping."""
+    def is_owner_stopping(self) -> bool:
+        """Return whether the launcher that has the claim is stopping."""
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(LOOK_S)
+            probe.settimeout(POLL_S)
             return probe.connect_ex(f"{self._name}:stopping") != errno.ECONNREFUSED
 
     def close(self) -> None:
-        """Gives it up."""
+        """Release the claim."""
         self._stack.close()
 
 
 @contextmanager
-def sole_use(host: str, port: int, report: Callable[[str], None] = lambda _: None) -> Iterator[Claim]:
-    """Keeps every other server of this machine off the address until the end of the block.
+def exclusive_port(host: str, port: int, report: Callable[[str], None] = lambda _: None) -> Iterator[AddressClaim]:
+    """Reserve the address for this launcher until the end of the block.
 
-    A server that starts does not listen yet, so the port alone tells two that start together nothing of each other.
-    Waits for a server that is stopping, and reports that, and a moment for the workers of a launcher that was killed.
-    Raises MisconfiguredServer as `require_free` does.
+    The port alone does not suffice: a server that is starting does not listen yet. Waits for a server that is stopping,
+    and reports the wait; waits a moment for the workers of a killed launcher. Raises MisconfiguredServer as
+    `require_free` does.
     """
     claim = _address_claim(host, port)
     try:
         if sys.platform == "linux":
-            _take(claim, host, port, report)
+            _acquire(claim, host, port, report)
         _await_free(host, port)
         yield claim
     finally:
         claim.close()
 
 
-def _address_claim(host: str, port: int) -> Claim:
+def _address_claim(host: str, port: int) -> AddressClaim:
     try:
-        return Claim(host, port)
+        return AddressClaim(host, port)
     except OSError as error:
         raise MisconfiguredServer(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
 
 
-def _take(claim: Claim, host: str, port: int, report: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + STOPPING_S
+def _acquire(claim: AddressClaim, host: str, port: int, report: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + STOP_WAIT_S
     reported = False
-    while not claim.take():
-        if not claim.is_ending() or time.monotonic() > deadline:
-            # It may have ended between the two looks.
-            if claim.take():
+    while not claim.try_acquire():
+        if not claim.is_owner_stopping() or time.monotonic() > deadline:
+            # It may have ended between the two checks.
+            if claim.try_acquire():
                 return
             require_free(host, port)
-            raise MisconfiguredServer(f"cannot listen on {host}:{port}: another server starts there")
+            raise MisconfiguredServer(f"cannot listen on {host}:{port}: another server is starting there")
         if not reported:
             report(f"Waiting for the server on {host}:{port}, which is stopping.")
             reported = True
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _await_free(host: str, port: int) -> None:
@@ -124,13 +124,13 @@ def _await_free(host: str, port: int) -> None:
             taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
             if not taken or time.monotonic() > deadline:
                 raise
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         else:
             return
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on now."""
+    """Return a port on which no program listens."""
     with _socket(host, 0) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -7,7 +7,7 @@ import sys
 import uvicorn
 
 from app.fast_path import CONNECTIONS_MAX, FILES_RESERVED, KEEP_ALIVE_S, uvicorn_protocol
-from app.launch.child_server import LaunchedServer
+from app.launch.child_server import ChildServer
 from app.launch.sockets import shared_socket
 from app.settings import Settings
 
@@ -17,7 +17,7 @@ GRACE_S = 5
 
 
 def configuration(factory: str = APPLICATION) -> uvicorn.Config:
-    """How a worker serves; without its name in every answer and the log line for each request, which nobody reads."""
+    """Return a worker's uvicorn options, without a Server header and an access log, which have no readers."""
     return uvicorn.Config(
         factory,
         factory=True,
@@ -37,12 +37,12 @@ def configuration(factory: str = APPLICATION) -> uvicorn.Config:
 
 
 def main() -> None:
-    """Serves until SIGTERM or until the launcher is gone."""
-    # Ctrl-C in a terminal reaches the launcher too, which then stops its workers.
+    """Serve until SIGTERM or until the launcher has ended."""
+    # Ctrl-C in a terminal also reaches the launcher, which then stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _allow_connections()
+    _raise_file_limit()
     settings = Settings()
-    server = LaunchedServer(configuration(*sys.argv[1:2]))
+    server = ChildServer(configuration(*sys.argv[1:2]))
     server.run(sockets=[shared_socket(*address) for address in settings.addresses])
 
 
@@ -51,8 +51,8 @@ def _connections_max() -> int:
     return min(CONNECTIONS_MAX, files - FILES_RESERVED)
 
 
-def _allow_connections() -> None:
-    """A connection is an open file, of which a shell often allows 1,024 until it is asked for more."""
+def _raise_file_limit() -> None:
+    """Raise the soft limit of open files, often 1,024, to the hard limit: each connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

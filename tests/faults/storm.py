@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from app.embedded.home import home_root
-from app.embedded.processes import processes_of
+from app.embedded.paths import postgres_root
+from app.embedded.processes import find_processes
 from tests.launched import Launched, eventually
 
 PAUSE_S = (0.05, 0.5)
@@ -85,8 +85,8 @@ def is_alive(process: psutil.Process) -> bool:
 
 def left_behind(folder: Path) -> list[str]:
     """Processes and files that a stopped server should not leave."""
-    root = home_root(folder)
-    processes = [str(process) for process in processes_of(root / "postgres")]
+    root = postgres_root(folder)
+    processes = [str(process) for process in find_processes(root / "postgres")]
     return [*processes, *(str(file) for pattern in LEFTOVERS for file in root.glob(pattern))]
 
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.serving.keys import hash_key, request_key
 from app.store.roles import APP
@@ -133,7 +133,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A server that may be killed without hurting other tests, migrated."""
     with temporary_postgres() as server:
         migrate(server.dsn)
-        asyncio.run(let_roles_in(server))
+        asyncio.run(set_role_passwords(server))
         yield server
 
 

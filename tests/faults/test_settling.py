@@ -13,7 +13,7 @@ import pytest
 from app.beacons.settlement import sweep
 from app.domain import Event
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.serving.tokens import TokenSigner
 from app.store.roles import APP
@@ -77,7 +77,7 @@ async def crash_now_and_then(crowd: Crowd, server: Launched, postgres: EmbeddedP
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     with temporary_postgres() as server:
         migrate(server.dsn)
-        asyncio.run(let_roles_in(server))
+        asyncio.run(set_role_passwords(server))
         yield server
 
 

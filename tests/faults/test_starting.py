@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.embedded.home import home_root, is_open_to_all
-from app.embedded.processes import processes_of
+from app.embedded.paths import is_open_to_all, postgres_root
+from app.embedded.processes import find_processes
 from tests.faults.storm import Storm, is_alive, launched, left_behind, unattached_segments
 from tests.launched import Launched, adserver, environment, eventually, free_port, is_worker
 from tests.postgres import temporary_folder
@@ -172,7 +172,7 @@ def test_a_killed_launcher_takes_all_with_it_also_what_is_frozen(made: Path) -> 
 def test_a_frozen_postgres_of_a_killed_launcher_makes_way_for_the_next(made: Path) -> None:
     with launched(made) as server:
         server.wait_for(SERVING, SERVING_S)
-        for process in processes_of(home_root(made) / "postgres"):
+        for process in find_processes(postgres_root(made) / "postgres"):
             process.suspend()
         server.process.kill()
         server.process.wait()
@@ -199,11 +199,11 @@ def test_a_half_made_cluster_is_made_again_and_other_files_stay(folder: Path) ->
     with launched(folder) as server:
         first(server, is_named("initdb"))
         server.process.kill()
-    unfinished = list(home_root(folder).glob("postgres.new-*"))
+    unfinished = list(postgres_root(folder).glob("postgres.new-*"))
     assert unfinished
     assert adserver("migrate", DATA_DIR=str(folder)).returncode == 0
     assert left_behind(folder) == []
-    cluster = home_root(folder) / "postgres"
+    cluster = postgres_root(folder) / "postgres"
     (cluster / "PG_VERSION").rename(cluster / "PG_VERSION.lost")
     refused = adserver("run", DATA_DIR=str(folder), PORT=str(free_port()))
     assert refused.returncode == 2

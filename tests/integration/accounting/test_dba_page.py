@@ -12,7 +12,7 @@ from asyncpg import Connection, Record
 from sqlalchemy.engine import make_url
 
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
@@ -95,7 +95,7 @@ def temporary_folder() -> Iterator[Path]:
 @asynccontextmanager
 async def served_from(server: EmbeddedPostgres) -> AsyncIterator[Store]:
     await asyncio.to_thread(migrate, server.dsn)
-    await let_roles_in(server)
+    await set_role_passwords(server)
     store = open_store(server.url(role=APP))
     await set_up(store, campaign("held"), campaign("charged", billing="serve"))
     yield store
@@ -172,7 +172,7 @@ async def test_the_embedded_database_moves_to_a_server(postgres: EmbeddedPostgre
         await asyncio.to_thread(run, server, block, **urls)
         assert await disagreements(server.dsn) == []
         await asyncio.to_thread(migrate, server.dsn)
-        await let_roles_in(server)
+        await set_role_passwords(server)
         moved = open_store(server.url(role=APP))
         assert len(await serve_many(moved, "charged", 10)) == 10
         await moved.close()

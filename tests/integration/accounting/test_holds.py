@@ -13,7 +13,7 @@ from app.beacons.settlement import settle, sweep
 from app.domain import Event
 from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
-from app.launch.databases import let_roles_in
+from app.launch.databases import set_role_passwords
 from app.launch.migrate import migrate
 from app.store.budget_periods import open_periods
 from app.store.connections import Store
@@ -230,7 +230,7 @@ async def test_what_is_held_is_not_there_to_be_spent_and_what_is_released_is(sto
 async def test_postgres_may_crash_while_holds_are_settled() -> None:
     with temporary_postgres() as server:
         await asyncio.to_thread(migrate, server.dsn)
-        await let_roles_in(server)
+        await set_role_passwords(server)
         store = open_store(server.url(role=APP))
         try:
             await crash_and_settle(server, store)

@@ -12,9 +12,9 @@ import asyncpg
 import psutil
 import pytest
 
-from app.embedded import EmbeddedPostgres, home, running_dsn
+from app.embedded import EmbeddedPostgres, paths, running_dsn
 from app.embedded import server as server_module
-from app.embedded.processes import announce_stop, hold_lock, processes_of
+from app.embedded.processes import acquire_lock, announce_stop, find_processes
 from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
 from tests.players import becomes
@@ -47,7 +47,7 @@ def test_a_stopped_server_leaves_no_process_and_is_not_found(tmp_path: Path) -> 
     with temporary_postgres() as server:
         root = server.root
         assert running_dsn(root) == server.tcp_dsn
-    assert processes_of(root / "postgres") == []
+    assert find_processes(root / "postgres") == []
     assert running_dsn(root) is None
 
 
@@ -68,7 +68,7 @@ async def test_a_log_that_grows_long_makes_way_for_a_new_one_while_postgres_runs
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server_module, "LOG_MAX_BYTES", 10_000)
-    monkeypatch.setattr(server_module, "LOG_LOOK_S", 0.01)
+    monkeypatch.setattr(server_module, "LOG_CHECK_S", 0.01)
     with temporary_postgres() as server:
         before = server.log_path.with_suffix(".log.1")
         async with connect(server.dsn) as connection, asyncio.timeout(20):
@@ -83,7 +83,7 @@ async def test_a_log_that_grows_long_makes_way_for_a_new_one_while_postgres_runs
 def test_data_that_nobody_knows_the_password_of_are_refused(folder: Path) -> None:
     (folder / "postgres").mkdir()
     if os.geteuid() == 0:
-        shutil.chown(folder / "postgres", home.UNPRIVILEGED)
+        shutil.chown(folder / "postgres", paths.UNPRIVILEGED)
     with pytest.raises(MisconfiguredServer, match=r"has data, but .*postgres\.json is missing"):
         EmbeddedPostgres(folder).start()
 
@@ -110,7 +110,7 @@ def test_what_the_system_refuses_on_a_data_directory_is_told_with_the_file(folde
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's Postgres runs as somebody else")
 def test_programs_that_the_unprivileged_user_cannot_reach_run_from_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(home, "is_open_to_all", lambda path: home.PACKAGE.replace("-", "_") not in str(path))
+    monkeypatch.setattr(paths, "is_open_to_all", lambda path: paths.PACKAGE.replace("-", "_") not in str(path))
     with temporary_postgres() as server:
         assert server.programs.is_relative_to(server.root)
         # Without the package's folder: a copy that leans on it would fail where that is closed.
@@ -124,33 +124,33 @@ def test_programs_that_the_unprivileged_user_cannot_reach_run_from_a_copy(monkey
 
 def test_a_data_directory_below_a_closed_folder_lives_elsewhere_for_root(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    place = home.home_root(tmp_path / "var")
-    assert place.is_relative_to(home.ELSEWHERE if os.geteuid() == 0 else tmp_path)
+    place = paths.postgres_root(tmp_path / "var")
+    assert place.is_relative_to(paths.FALLBACK_ROOT if os.geteuid() == 0 else tmp_path)
 
 
 def test_a_start_waits_for_the_launcher_that_is_stopping(folder: Path) -> None:
     reported: list[str] = []
-    with hold_lock(folder) as lock:
+    with acquire_lock(folder) as lock:
         announce_stop(lock)
 
         def end(line: str) -> None:
             reported.append(line)
             lock.close()
 
-        hold_lock(folder, end).close()
+        acquire_lock(folder, end).close()
     assert reported == [f"Waiting for process {os.getpid()}, which is stopping Postgres in {folder}."]
 
 
 def test_a_frozen_postgres_stops_too() -> None:
     with temporary_postgres() as server:
-        for process in processes_of(server.root / "postgres"):
+        for process in find_processes(server.root / "postgres"):
             process.suspend()
         root = server.root
-    assert processes_of(root / "postgres") == []
+    assert find_processes(root / "postgres") == []
 
 
 async def test_a_frozen_backend_is_killed_and_the_others_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "FROZEN_LOOK_S", 0.5)
+    monkeypatch.setattr(server_module, "FROZEN_CHECK_S", 0.5)
     with temporary_postgres() as server:
         async with connect(server.dsn) as connection:
             psutil.Process(connection.get_server_pid()).suspend()

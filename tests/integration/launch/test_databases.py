@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.launch.databases import opened_database, role_url
+from app.launch.databases import open_database, role_url
 from app.settings import Settings
 from app.store.connections import connect
 from app.store.roles import APP, FINANCE
@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 
 async def test_the_embedded_postgres_has_room_for_every_worker_and_for_people(folder: Path) -> None:
     settings = Settings(data_dir=folder, workers=64, serve_connections=32, pool_connections=64)
-    with opened_database(settings) as database:
+    with open_database(settings) as database:
         async with connect(database.url) as connection:
             assert await connection.fetchval(ROOM) > 64 * (32 + 8 + 2 + 64)
 

@@ -9,7 +9,7 @@ import typer
 
 from app.cli import app
 from app.embedded import running_dsn
-from app.embedded.home import home_root
+from app.embedded.paths import postgres_root
 from tests.launched import adserver
 from tests.postgres import temporary_folder
 
@@ -59,7 +59,7 @@ def test_a_command_in_the_wrong_folder_makes_no_database(command: str, tmp_path:
     if command != "serve":
         assert done.stderr.startswith(f"adserver: ADSERVER_DATA_DIR: there is no database in {folder};")
     assert not folder.exists()
-    assert not home_root(folder).exists()
+    assert not postgres_root(folder).exists()
 
 
 def test_migrate_makes_one() -> None:

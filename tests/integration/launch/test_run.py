@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from app.embedded import running_dsn
-from app.embedded.home import home_root
-from app.embedded.processes import processes_of
-from app.launch.keys import KEY_FILE
+from app.embedded.paths import postgres_root
+from app.embedded.processes import find_processes
+from app.launch.secret_key import KEY_FILE
 from app.store.roles import APP, FINANCE
 from tests.launched import Launched, adserver, environment, eventually, free_port
 from tests.postgres import temporary_folder
@@ -119,7 +119,7 @@ def test_data_and_key_outlive_a_stop_and_kill_9_of_everything(folder: Path) -> N
             if end == "stop":
                 assert server.stop() == 0
             else:
-                for process in processes_of(home_root(folder) / "postgres"):
+                for process in find_processes(postgres_root(folder) / "postgres"):
                     process.kill()
                 server.kill_group()
     assert AD in answers[0]
@@ -149,7 +149,7 @@ def test_psql_says_that_the_embedded_postgres_does_not_run(folder: Path) -> None
 
 def test_a_signal_ends_a_start_too(folder: Path) -> None:
     with launched(folder) as server:
-        assert eventually(lambda: processes_of(home_root(folder) / "postgres"))
+        assert eventually(lambda: find_processes(postgres_root(folder) / "postgres"))
         assert server.stop() in (0, 128 + signal.SIGTERM)
     assert running_dsn(folder) is None
 
@@ -169,12 +169,12 @@ def test_root_in_a_folder_that_nobody_else_can_enter_is_told_where_the_data_are(
     try:
         with launched(folder) as server:
             server.wait_for(SERVING)
-            assert not home_root(folder).is_relative_to(tmp_path)
-            assert printed(server, "Database").endswith(str(home_root(folder)))
+            assert not postgres_root(folder).is_relative_to(tmp_path)
+            assert printed(server, "Database").endswith(str(postgres_root(folder)))
             assert AD in server.get("/vast", placement_id="preroll").text
             assert server.stop() == 0
     finally:
-        shutil.rmtree(home_root(folder))
+        shutil.rmtree(postgres_root(folder))
 
 
 def alive(process: psutil.Process) -> bool:

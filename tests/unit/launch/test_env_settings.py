@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.errors import MisconfiguredServer
-from app.launch.env_settings import settings_from_environment, warn_of_ignored
+from app.launch.env_settings import settings_from_environment, warn_about_ignored
 from app.settings import Settings
 
 REASON = "must be an http or https URL with a host, without spaces, query and fragment"
@@ -187,9 +187,9 @@ def test_a_variable_that_is_no_setting_is_named_with_the_setting_next_to_it(
     monkeypatch.setenv(name, "x")
     monkeypatch.setenv("ADSERVER_PORT", "8081")
     with capture_logs() as lines:
-        warn_of_ignored(settings_from_environment())
+        warn_about_ignored(settings_from_environment())
     assert lines == [
-        {"event": "unknown setting ignored", "setting": name, "nearest": nearest, "log_level": "warning"},
+        {"event": "unknown_setting_ignored", "setting": name, "nearest": nearest, "log_level": "warning"},
     ]
 
 
@@ -199,5 +199,5 @@ def test_parameters_of_the_url_that_change_nothing_are_named_in_one_line(monkeyp
         "postgres://u:p@h/db?sslmode=require&channel_binding=require&connect_timeout=9&connection_limit=5&schema=x",
     )
     with capture_logs() as lines:
-        warn_of_ignored(settings_from_environment())
+        warn_about_ignored(settings_from_environment())
     assert [line["parameters"] for line in lines] == ["channel_binding, connection_limit, schema"]

