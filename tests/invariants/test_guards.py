@@ -1,4 +1,4 @@
-"""The list of guards keeps up with the code; `make guards` shows what each of them is good for."""
+"""The lists of guards match the code and the page; `make guards` proves that each guard is needed."""
 
 import re
 
@@ -17,13 +17,13 @@ def test_every_invariant_has_a_guard_and_no_guard_is_listed_twice() -> None:
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=NAMES)
-def test_a_guard_stands_where_the_list_says_and_has_its_test(guard: Guard) -> None:
+def test_a_guard_is_where_the_list_says_and_has_its_test(guard: Guard) -> None:
     assert is_in_place(ROOT, guard)
     file, _, name = guard.test.partition("::")
     assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
 
 
-def test_the_page_has_what_was_seen_of_each_guard() -> None:
+def test_the_page_shows_the_result_of_each_guard() -> None:
     seen = re.findall(r"^([IA]\d)  (.+?) +red: ", PAGE, re.MULTILINE)
     assert [f"{rule} {name}" for rule, name in seen] == NAMES
 

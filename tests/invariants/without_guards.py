@@ -1,4 +1,4 @@
-"""`make guards`: in a copy of the tree, takes out one guard after the other, and demands that its test fails there."""
+"""`make guards`: remove each guard in turn from a copy of the tree, and check that its test fails there."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.invariants.guards import GUARDS, Guard
 ROOT = Path(__file__).parents[2]
 COPIED = ("app", "migrations", "tests", "pyproject.toml", "alembic.ini")
 TESTS_FAILED = 1
-"""pytest's exit status, where others mean that it could not run them."""
+"""pytest's exit status for failed tests; others mean that it could not run them."""
 NO_PROOF = (
     "PostgresSyntaxError",
     "IndentationError",
@@ -25,12 +25,12 @@ NO_PROOF = (
     "ImportError",
     "AttributeError",
 )
-"""What makes a test red because the patch is wrong, and not because a guard is missing."""
+"""Errors that show that the removal broke the code, and prove nothing about the guard."""
 
 
 @contextmanager
 def copied_tree() -> Iterator[Path]:
-    """A copy of what the tests need, so that nothing is ever changed here."""
+    """Yield a copy of the files that the tests need, so that the tree itself is never changed."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         tree = Path(folder)
         for name in COPIED:
@@ -42,24 +42,24 @@ def copied_tree() -> Iterator[Path]:
 
 
 def is_in_place(tree: Path, guard: Guard) -> bool:
-    """Whether its text stands where the list says, exactly once."""
+    """Return whether the guard's text occurs in its file exactly once."""
     return (tree / guard.file).read_text().count(guard.text) == 1
 
 
 @contextmanager
 def taken_out(tree: Path, guard: Guard) -> Iterator[None]:
-    """The tree is without that guard while the block lasts."""
+    """Remove the guard from the tree inside the block."""
     file = tree / guard.file
-    whole = file.read_text()
-    file.write_text(whole.replace(guard.text, guard.instead))
+    original = file.read_text()
+    file.write_text(original.replace(guard.text, guard.instead))
     try:
         yield
     finally:
-        file.write_text(whole)
+        file.write_text(original)
 
 
 def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
-    """pytest's exit status and output for these tests of the tree."""
+    """Return pytest's exit status and output for these tests of the tree."""
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "--tb=short", "-p", "no:cacheprovider", *tests],
         cwd=tree,
@@ -73,7 +73,7 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
 
 
 def complaint(status: int, output: str) -> str | None:
-    """Why a run without a guard proves nothing about it; None if its test is red as it should be."""
+    """Return the reason why a run without a guard proves nothing; None if its test is red as expected."""
     if status == 0:
         return "green without it"
     if status != TESTS_FAILED:
@@ -82,17 +82,17 @@ def complaint(status: int, output: str) -> str | None:
 
 
 def first_error(output: str) -> str:
-    """The first line by which pytest says what went wrong."""
+    """Return the first line of pytest's report on the failure."""
     found = re.search(r"^E\s+(.+)$", output, re.MULTILINE)
     return found[1] if found else ""
 
 
 def main() -> int:
-    """Prints a line for each guard; the exit status says whether every test was red without its guard."""
+    """Print a line for each guard; return 0 if every test was red without its guard."""
     unguarded = 0
     with copied_tree() as tree:
         if missing := [guard.name for guard in GUARDS if not is_in_place(tree, guard)]:
-            sys.stdout.write(f"the code has moved on from the list: {missing}\n")
+            sys.stdout.write(f"these guards are not in the code: {missing}\n")
             return 1
         status, output = run_tests(tree, sorted({guard.test for guard in GUARDS}))
         if status:

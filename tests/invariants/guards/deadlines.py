@@ -1,0 +1,91 @@
+"""I8: each answer is valid VAST or a clean HTTP error, within the deadline and within bounded memory."""
+
+from tests.invariants.guards.guard import CONNECTIONS, Guard
+
+LANE = "app/serving/lane.py"
+DEADLINES_TEST = "tests/invariants/test_deadlines.py"
+
+DEADLINES_GUARDS = [
+    Guard(
+        "I8",
+        "a request in a running group has a deadline",
+        LANE,
+        "chain(self._queue, self._in_groups)",
+        "self._queue",
+        f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer",
+    ),
+    Guard(
+        "I8",
+        "a queued request has a deadline",
+        LANE,
+        "chain(self._queue, self._in_groups)",
+        "self._in_groups",
+        f"{DEADLINES_TEST}::test_a_request_that_waits_behind_others_is_answered_by_its_deadline",
+    ),
+    Guard(
+        "I8",
+        "lock_timeout",
+        CONNECTIONS,
+        '"lock_timeout": f"{timeouts.lock_ms}ms",',
+        "",
+        f"{DEADLINES_TEST}::test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may_take",
+    ),
+    Guard(
+        "I8",
+        "the queue has a bound",
+        LANE,
+        "if len(self._queue) >= self._queue_max or self._stopping:",
+        "if self._stopping:",
+        f"{DEADLINES_TEST}::test_past_the_bound_of_the_queue_the_answer_comes_at_once",
+    ),
+    Guard(
+        "I8",
+        "an upstream's body has a limit",
+        "app/upstreams/body.py",
+        """if received > max_bytes:
+            raise TooLargeError""",
+        """if received > max_bytes:
+            pass""",
+        "tests/unit/upstreams/test_body.py::test_a_body_that_unpacks_to_nothing_has_a_limit_too",
+    ),
+    Guard(
+        "I8",
+        "an unpacked body has a limit",
+        "app/upstreams/unpacking.py",
+        "if self._left < 0:",
+        "if False:",
+        "tests/unit/upstreams/test_body.py::test_what_unpacks_to_too_much_is_held_in_small_parts",
+    ),
+    Guard(
+        "I8",
+        "a document with a DOCTYPE is not parsed",
+        "app/vast/limits.py",
+        'raise UnusableVast("has a DOCTYPE")',
+        "pass",
+        "tests/unit/vast/test_limits.py::test_too_much_of_anything_is_refused_in_a_moment",
+    ),
+    Guard(
+        "I8",
+        "a document that was parsed has no DOCTYPE",
+        "app/vast/parse.py",
+        "if tree.docinfo.internalDTD is not None:",
+        "if False:",
+        "tests/unit/vast/test_parse.py::test_a_doctype_is_found_after_parsing_too",
+    ),
+    Guard(
+        "I8",
+        "a merged document has a default namespace and no prefixes",
+        "app/vast/namespaces.py",
+        "declared[None] = namespace",
+        'declared["ns0"] = namespace',
+        "tests/unit/vast/test_namespaces.py::test_an_unwrapped_document_has_one_default_namespace_and_no_prefixes",
+    ),
+    Guard(
+        "I8",
+        "a CDATA section does not end early",
+        "app/vast/markup.py",
+        ".replace(']]>', ']]]]><![CDATA[>')",
+        "",
+        "tests/unit/vast/test_render.py::test_a_hostile_creative_comes_out_saying_the_same",
+    ),
+]

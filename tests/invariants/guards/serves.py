@@ -1,0 +1,47 @@
+"""I3: each Ad that a player receives has one serve row and is paid for once."""
+
+from tests.invariants.guards.guard import EVERY_AD_TEST, HOLDS, HOLDS_TEST, ONCE_TEST, TABLES, Guard
+
+SERVES_GUARDS = [
+    Guard(
+        "I3",
+        "the key of ad_serves",
+        TABLES,
+        'sa.PrimaryKeyConstraint("request_key", "slot", "served_on", name=op.f("ad_serves_pkey")),',
+        "",
+        f"{ONCE_TEST}::test_two_workers_that_wait_for_one_budget_pay_for_a_request_once",
+    ),
+    Guard(
+        "I3",
+        "the statement that ends a hold deletes it",
+        HOLDS,
+        """DELETE FROM holds h USING ending e WHERE h.ctid = e.place
+    RETURNING h.*, e.settles, e.cause""",
+        "SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e ON h.ctid = e.place",
+        f"{HOLDS_TEST}::test_of_an_impression_and_an_error_the_first_decides",
+    ),
+    Guard(
+        "I3",
+        "a serve delivers one Ad",
+        "app/vast/trackers.py",
+        "    for other in others:\n        root.remove(other)\n",
+        "",
+        f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",
+    ),
+    Guard(
+        "I3",
+        "a Wrapper leads to one Ad",
+        "app/vast/trackers.py",
+        'wrapper.set("allowMultipleAds", "false")',
+        "pass",
+        f"{EVERY_AD_TEST}::test_a_wrapper_that_is_passed_on_may_lead_to_one_ad",
+    ),
+    Guard(
+        "I3",
+        "an Ad without media is not sold",
+        "app/vast/compiled_document.py",
+        " for position, ad in enumerate(parsed.ads) if ad.is_playable)",
+        " for position, ad in enumerate(parsed.ads))",
+        f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",
+    ),
+]
