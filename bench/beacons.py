@@ -29,7 +29,7 @@ async def held_impressions(database_url: str, secret: str, wanted: int) -> list[
             if spent.refusals:
                 raise RuntimeError("an ad that was to be held has no room in its budget")
             for payment in payments:
-                tokens = signer.sign_all(payment.request_key, payment.slot, spent.at, payment.campaign_id)
+                tokens = signer.sign_all(payment.request_key, payment.slot, spent.database_time, payment.campaign_id)
                 paths.append(f"/event/{Event.IMPRESSION}?t={tokens[Event.IMPRESSION]}")
     return paths
 

@@ -79,7 +79,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
             raise InvalidEntry("currency", f"{adjustment.campaign_id} is in {campaign.currency}")
         if before is not None:
             # What is given no day carries the moment at which it is recorded.
-            dated = campaign.day_began or before["recorded_at"]
+            dated = campaign.day_start or before["recorded_at"]
             wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, dated)
             return _repeated(before, adjustment.key, wanted)
         entry = ManualEntry(
@@ -89,7 +89,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
             amount=adjustment.amount,
             currency=campaign.currency,
             reason=adjustment.reason,
-            booked_at=campaign.day_began or campaign.now,
+            booked_at=campaign.day_start or campaign.now,
             hour_start=NO_PERIOD,
             day_start=NO_PERIOD,
         )
@@ -146,7 +146,7 @@ async def _campaign(connection: "Connection[Record]", campaign_id: str, day: dat
     campaign = await ledger_corrections.lock_campaign(connection, campaign_id, day)
     if campaign is None:
         raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
-    if campaign.day_began is not None and campaign.day_began > campaign.now:
+    if campaign.day_start is not None and campaign.day_start > campaign.now:
         raise InvalidEntry("date", f"{day} has not begun")
     return campaign
 

@@ -67,7 +67,7 @@ async def _close(connection: "Connection[Record]", month: date, progress: Progre
 
 def _check(month: date, obstacles: MonthStatus) -> None:
     name = f"{month:%Y-%m}"
-    if not obstacles.over:
+    if not obstacles.is_over:
         raise InvalidEntry("month", f"{name} is not over")
     if obstacles.last_closed is not None and month < obstacles.last_closed:
         raise InvalidEntry("month", f"{name} is before {obstacles.last_closed:%Y-%m}, which is closed")

@@ -36,9 +36,11 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
     """
     counted = await holds.record_beacons(connection, beacons)
     settled = counted.settled
-    if counted.may_be_late:
-        settled += await holds.charge_late_impressions(connection, [beacons[no] for no in counted.may_be_late])
-    return Settlement(counted.first, settled, counted.released)
+    if counted.possibly_late:
+        settled += await holds.charge_late_impressions(
+            connection, [beacons[position] for position in counted.possibly_late]
+        )
+    return Settlement(counted.new_events, settled, counted.released)
 
 
 async def sweep(store: Store, limit: int = SWEEP_LIMIT) -> int:

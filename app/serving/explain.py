@@ -16,7 +16,7 @@ from app.serving.chooser import Chooser, fitting_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pending import PendingRequest
-from app.store import budget_periods, candidates, catalog_reader, limit_status, sessions
+from app.store import budget_periods, candidate_checks, catalog_reader, limit_status, sessions
 from app.store.limit_status import BudgetRoom, CapStatus
 
 TARGETED = (("country", "countries"), ("device_type", "device_types"), ("content_genre", "content_genres"))
@@ -68,7 +68,9 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
         viewer = (pending.progress.user_key, request.session_id)
         # The server opens budget periods when it meets them. This transaction opens them too, until it is rolled back.
         await budget_periods.open_periods(connection, ids)
-        checked = await candidates.check_candidates(connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids))
+        checked = await candidate_checks.check_candidates(
+            connection, ids, [viewer[0]] * len(ids), [viewer[1]] * len(ids)
+        )
         counts = await limit_status.read_cap_status(connection, ids, *viewer)
         rooms = await limit_status.read_budget_room(connection, ids)
     finally:
@@ -77,9 +79,9 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     reasons = _reasons(setup, pending, played, refusals)
     if None not in reasons.values():
         reasons = _reasons(setup, pending, (), refusals)
-    facts = _Facts(setup, pending, checked.at)
+    facts = _Facts(setup, pending, checked.database_time)
     verdicts = (CandidateVerdict(id_, reasons[id_], facts.of_campaign(id_, counts, rooms)) for id_ in ids)
-    return Explanation(checked.at, tuple(verdicts))
+    return Explanation(checked.database_time, tuple(verdicts))
 
 
 def _pending(setup: Catalog, request: AdRequest, hash_key: bytes) -> PendingRequest:
@@ -190,14 +192,14 @@ def _cap(count: CapStatus, campaign: Campaign) -> str:
 
 
 def _budget(room: BudgetRoom) -> Iterator[str]:
-    if room.limit is not None and room.by_now is not None:
-        pace = "" if room.by_now >= room.limit else f", of which {room.by_now:.2f} may be spent by now"
+    if room.limit is not None and room.allowed_by_now is not None:
+        pace = "" if room.allowed_by_now >= room.limit else f", of which {room.allowed_by_now:.2f} may be spent by now"
         yield (
             f"{room.period} budget: {format_amount(room.spent)} spent and {format_amount(room.held)} held"
             f" of {format_amount(room.limit)} {room.currency}{pace}; an ad costs {format_amount(room.price)}"
         )
-    if room.impressions_limit is not None and room.impressions_by_now is not None:
-        by_now = room.impressions_by_now
+    if room.impressions_limit is not None and room.impressions_allowed_by_now is not None:
+        by_now = room.impressions_allowed_by_now
         pace = "" if by_now >= room.impressions_limit else f", of which {by_now} may be served by now"
         yield f"{room.period} budget: {room.impressions} of {room.impressions_limit} impressions served{pace}"
 

@@ -37,9 +37,9 @@ from app.serving.selection import select
 from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
 from app.serving.upstream_ads import UpstreamAds
-from app.store import candidates, caps, spending
+from app.store import candidate_checks, caps, spending
 
-UNOPENED = "unopened"
+MISSING_PERIOD = "missing_period"
 """The database's refusal of a campaign that has no row for its current budget period."""
 
 
@@ -122,13 +122,13 @@ class GroupTransaction:
         if not requests:
             return
         asked = [(pending, campaign_id) for pending in requests for campaign_id in pending.progress.lane_candidates]
-        seen = await candidates.check_candidates(
+        seen = await candidate_checks.check_candidates(
             self._connection,
             [campaign_id for _, campaign_id in asked],
             [pending.progress.user_key for pending, _ in asked],
             [pending.request.session_id for pending, _ in asked],
         )
-        self._check_revision(seen.revision, seen.at)
+        self._check_revision(seen.revision, seen.database_time)
         for index, reason in seen.refusals.items():
             self._refuse(*asked[index], reason)
 
@@ -140,7 +140,7 @@ class GroupTransaction:
         self._is_revision_confirmed = True
 
     def _refuse(self, pending: PendingRequest, campaign_id: str, reason: str) -> None:
-        if reason == UNOPENED:
+        if reason == MISSING_PERIOD:
             raise PeriodsUnopenedError
         pending.refuse(campaign_id, NoFillReason(reason))
         if reason == NoFillReason.FREQUENCY_CAP:
@@ -168,8 +168,8 @@ class GroupTransaction:
         if not counted:
             return
         taken = await caps.take(self._connection, [_cap_count(choice) for choice in counted])
-        self._check_revision(taken.revision, taken.at)
-        for position, window, ads in taken.short:
+        self._check_revision(taken.revision, taken.database_time)
+        for position, window, ads in taken.shortfalls:
             choice = counted[position]
             choice.short_windows[window] = ads
             if not ads:
@@ -186,7 +186,7 @@ class GroupTransaction:
         if not payable:
             return []
         spent = await spending.spend(self._connection, [_payment(selection) for selection in payable])
-        self._check_revision(spent.revision, spent.at)
+        self._check_revision(spent.revision, spent.database_time)
         paid: list[Selection] = []
         for index, selection in enumerate(payable):
             choice = selection.choice
@@ -197,7 +197,7 @@ class GroupTransaction:
                 paid.append(selection)
         if paid:
             _number_slots(paid)
-            await write_serve_records(self._connection, paid, spent.at)
+            await write_serve_records(self._connection, paid, spent.database_time)
         return paid
 
     async def _uncount(self, choices: list[Choice]) -> None:
@@ -319,5 +319,5 @@ def _payment(selection: Selection) -> spending.Payment:
         user_key=pending.progress.user_key,
         session_id=request.session_id,
         fingerprint=pending.fingerprint,
-        waits_long=request.stitched or request.pod_size > 1,
+        long_hold=request.stitched or request.pod_size > 1,
     )

@@ -1,4 +1,4 @@
-"""budget_tracking under a change of budgets."""
+"""budget_tracking under a change of campaign budgets: apply the new limits and rebuild the counters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from asyncpg import Connection, Record
 from app.domain import Budget, BudgetPeriod
 
 LOCK_OUT_SPENDING = "LOCK TABLE budget_tracking IN SHARE MODE"
-"""Waits for the serving transactions under way, and has new ones wait until this transaction ends.
+"""Wait for the running serving transactions, and block new ones until this transaction ends.
 
-A statement takes its table locks before its snapshot, so whatever is spent afterwards goes by the new definitions."""
+A statement takes its table locks before its snapshot, so all later spending uses the new definitions."""
 
 FIND_SERVED_CAMPAIGNS = """
 SELECT c.id FROM unnest($1::varchar[]) AS c (id)
@@ -19,7 +19,7 @@ WHERE EXISTS (SELECT FROM spend_ledger l WHERE l.campaign_id = c.id)
     OR EXISTS (SELECT FROM holds h WHERE h.campaign_id = c.id)
     OR EXISTS (SELECT FROM hold_releases r WHERE r.campaign_id = c.id)
 """
-"""The campaigns that have ever served an ad or been booked on. Reads whole tables for those that have not."""
+"""Find the campaigns with any serve or ledger entry; reads whole tables for a campaign without one."""
 
 APPLY_NEW_LIMITS = """
 WITH running AS MATERIALIZED (
@@ -38,7 +38,7 @@ FROM running r
 WHERE t.campaign_id = r.campaign_id AND t.period = r.period AND t.period_start = r.period_start
 RETURNING t.campaign_id, t.period, r.amount, r.impressions, t."limit", t.impressions_limit
 """
-"""Gives the running periods their new limits, none below what is used already."""
+"""Give the running periods their new limits, but none below the amount already used."""
 
 SUM_CAMPAIGN_SPEND = """
 SELECT (SELECT coalesce(sum(d.amount), 0) FROM spend_daily d WHERE d.campaign_id = $1)
@@ -46,16 +46,16 @@ SELECT (SELECT coalesce(sum(d.amount), 0) FROM spend_daily d WHERE d.campaign_id
         WHERE l.campaign_id = $1 AND l.booked_at >= s.rolled_up_to) AS spent,
        (SELECT coalesce(sum(h.price), 0) FROM holds h WHERE h.campaign_id = $1) AS held
 """
-"""All that a campaign has spent and holds, from the daily sums and what the ledger has since; for want of a counter."""
+"""Sum the amounts that a campaign without counters has spent and holds, from daily sums and newer ledger entries."""
 
 REBUILD_COUNTERS = "SELECT recount_budgets($1)"
-"""Makes the running periods' rows that are missing, from the ledger and the open holds, and removes those of budgets
-that are gone. It waits for the transactions that are booking, and holds up the next ones meanwhile."""
+"""Create the missing rows of running periods from the ledger and the open holds, and delete the rows of removed
+budgets. It waits for transactions that are booking, and blocks new ones until this transaction ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignTotal:
-    """What a campaign has ever spent, and what it holds now."""
+    """The amount that a campaign has ever spent, and the amount it holds now."""
 
     spent: Decimal
     held: Decimal
@@ -63,7 +63,7 @@ class CampaignTotal:
 
 @dataclass(frozen=True, slots=True)
 class OverspentLimit:
-    """A running budget period with a new limit below what is used of it; a kind of limit that is not is None."""
+    """A running budget period that has used more than its new limit; a kind of limit that is not exceeded is None."""
 
     campaign_id: str
     period: BudgetPeriod
@@ -72,17 +72,17 @@ class OverspentLimit:
 
 
 async def lock_out_spending(connection: "Connection[Record]") -> None:
-    """From here to the end of the transaction nothing is spent, and everything that was spent can be seen."""
+    """Block all spending until the transaction ends; earlier spending is then visible to it."""
     await connection.execute(LOCK_OUT_SPENDING)
 
 
 async def find_served_campaigns(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> set[str]:
-    """Those of the campaigns that the books know."""
+    """Return the campaigns that have any serve or ledger entry."""
     return {row["id"] for row in await connection.fetch(FIND_SERVED_CAMPAIGNS, campaign_ids)}
 
 
 async def apply_new_limits(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[OverspentLimit]:
-    """Has the running periods follow the campaigns' budgets; returns those that cannot go as low as wanted."""
+    """Apply the campaigns' budgets to their running periods; return the periods of which more is already used."""
     return [
         OverspentLimit(campaign_id, BudgetPeriod(period), Budget(amount, impressions), Budget(limit, impressions_limit))
         for campaign_id, period, amount, impressions, limit, impressions_limit in await connection.fetch(
@@ -93,16 +93,17 @@ async def apply_new_limits(connection: "Connection[Record]", campaign_ids: Seque
 
 
 async def read_campaign_total(connection: "Connection[Record]", campaign_id: str) -> CampaignTotal:
-    """What a campaign without budgets has spent; reads every entry of the ledger that is not summed up yet."""
+    """Return the total of a campaign without budgets; reads all its ledger entries that are not rolled up yet."""
     row = await connection.fetchrow(SUM_CAMPAIGN_SPEND, campaign_id)
     if row is None:
-        raise AssertionError("a SELECT of aggregates has a row")
+        raise AssertionError("an aggregate returns one row")
     return CampaignTotal(row["spent"], row["held"])
 
 
 async def rebuild_counters(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
-    """To be called when campaign_budgets is written, and before this transaction locks any row of budget_tracking.
+    """Make the counters match the campaigns' set of budgets.
 
-    A period's row begins with what was spent and held in it before, and with a limit that is not below that.
+    Call it after writing campaign_budgets and before this transaction locks a row of budget_tracking. A new row begins
+    with the amounts already spent and held in its period, and with a limit that is not below their sum.
     """
     await connection.execute(REBUILD_COUNTERS, campaign_ids)

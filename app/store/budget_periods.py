@@ -1,4 +1,4 @@
-"""budget_tracking: open the budget periods that have begun, and read their status."""
+"""budget_tracking: create the rows of budget periods that have begun, and read the status of current periods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,33 +7,34 @@ from decimal import Decimal
 
 from asyncpg import Connection, Record
 
-from app.store.budget_fragments import NEWEST_BUDGET_ROW
+from app.store.sql_fragments import NEWEST_BUDGET_ROW
 
 FIND_CAMPAIGNS_IN_FLIGHT = """
 SELECT id FROM campaigns
 WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() < ends_at ORDER BY id
 """
-"""The campaigns that may serve now: the others need no rows of the periods that begin while they do not."""
+"""Find the campaigns that may serve now; the others need no budget rows."""
 
 FIND_MISSING_PERIODS = f"""
-SELECT due.campaign_id, due.period, due.period_start, b."limit", b.impressions_limit
+SELECT budget_period.campaign_id, budget_period.period, budget_period.period_start, b."limit", b.impressions_limit
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 CROSS JOIN LATERAL (
     SELECT c.id AS campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-) AS due
+) AS budget_period
 WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST_BUDGET_ROW})
 ORDER BY 1, 2
 """
-"""The budget periods of these campaigns that have begun and have no row yet."""
+"""Find the budget periods of these campaigns that have begun and have no row yet."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit)
 SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
 ON CONFLICT DO NOTHING
 """
-"""Makes the rows of these budget periods. Who makes the same ones waits until this transaction ends.
+"""Create the rows of these budget periods; another transaction that opens the same periods waits for this one.
 
-The looking is a statement of its own: in one, each look could read all that was inserted so far."""
+It is a separate statement, because a statement that both searches and inserts would read the rows it has inserted so
+far at every step of its search."""
 
 READ_CURRENT_BUDGETS = """
 SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, coalesce(f.held, 0) AS held,
@@ -49,24 +50,24 @@ LEFT JOIN finance.budgets f ON f.campaign_id = b.campaign_id AND f.period = b.pe
 WHERE b.campaign_id = $1
 ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
 """
-"""The current budget periods of one campaign as finance sees them, also those in which nothing was served yet."""
+"""Read the current budget periods of one campaign from the finance view, including those without any serve."""
 
 
 async def find_campaigns_in_flight(connection: "Connection[Record]") -> list[str]:
-    """Ids of the active campaigns whose flight has begun and is not over."""
+    """Return the ids of the active campaigns whose flight has begun and has not ended."""
     return [row["id"] for row in await connection.fetch(FIND_CAMPAIGNS_IN_FLIGHT)]
 
 
 async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
-    """Makes the rows of the campaigns' current budget periods."""
-    unopened = await connection.fetch(FIND_MISSING_PERIODS, campaign_ids)
-    if unopened:
-        await connection.execute(OPEN_PERIODS, *zip(*unopened, strict=True))
+    """Create the missing rows of the campaigns' current budget periods."""
+    missing = await connection.fetch(FIND_MISSING_PERIODS, campaign_ids)
+    if missing:
+        await connection.execute(OPEN_PERIODS, *zip(*missing, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """One budget period as finance sees it; amounts in `currency`, None where there is no such limit."""
+    """One budget period as the finance view shows it: amounts in `currency`, None for a limit that is not set."""
 
     campaign_id: str
     period: str
@@ -83,5 +84,5 @@ class BudgetStatus:
 
 
 async def read_current_budgets(connection: "Connection[Record]", campaign_id: str) -> list[BudgetStatus]:
-    """The campaign's budget periods that are running now, the longest first."""
+    """Return the campaign's current budget periods, the longest first."""
     return [BudgetStatus(**row) for row in await connection.fetch(READ_CURRENT_BUDGETS, campaign_id)]

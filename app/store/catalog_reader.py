@@ -1,4 +1,4 @@
-"""Reading the catalog, everything that ad operations set up, as of one revision: all of it, or what has changed."""
+"""Read the catalog as of one revision: all of it, or the items that have changed since a known revision."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -31,66 +31,66 @@ from app.domain import (
     WithoutUser,
 )
 
-ROWS_AT_ONCE = 500
-"""However many rows there are, the event loop has other turns between so many."""
+ROWS_PER_FETCH = 500
+"""Rows per fetch, so that loading a large catalog does not block the event loop."""
 
 READ_CATALOG_REVISION = "SELECT revision FROM catalog"
-"""The catalog's revision, to see whether it moved."""
+"""Read the catalog's revision."""
 
 READ_CATALOG_HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_changes USING (revision)"
-"""The catalog's revision, and when it came about, if that was written down."""
+"""Read the catalog's revision, and the time of its change if that is recorded."""
 
 READ_CATALOG_CHANGES = """
 SELECT made_at, publishers, upstreams, campaigns, creatives, placements
 FROM catalog_changes WHERE revision BETWEEN $1 AND $2 ORDER BY revision
 """
-"""What changed from one revision to another, beginning with what the first one changed."""
+"""Read the recorded changes of a range of revisions, including both ends."""
 
 READ_CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""These campaigns, or for NULL, as in all that follow, every one."""
+"""Read these campaigns; like the statements below, it reads all rows for NULL."""
 
 READ_CAMPAIGN_BUDGETS = """
 SELECT campaign_id, period, "limit", impressions_limit FROM campaign_budgets
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, period
 """
-"""These campaigns' budgets."""
+"""Read the budgets of these campaigns."""
 
 READ_CAMPAIGN_CAPS = """
 SELECT campaign_id, "window", impressions FROM campaign_caps
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, "window"
 """
-"""These campaigns' frequency caps."""
+"""Read the frequency caps of these campaigns."""
 
 READ_CAMPAIGN_UPSTREAMS = """
 SELECT campaign_id, upstream_id FROM campaign_upstreams
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, position
 """
-"""These campaigns' upstreams, in the order in which they are tried."""
+"""Read the upstreams of these campaigns, in the order in which they are tried."""
 
 READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""These creatives."""
+"""Read these creatives."""
 
 READ_UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""These upstreams."""
+"""Read these upstreams."""
 
 READ_PUBLISHERS = "SELECT * FROM publishers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""These publishers."""
+"""Read these publishers."""
 
 READ_PLACEMENTS = "SELECT * FROM placements WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""These placements."""
+"""Read these placements."""
 
 READ_PLACEMENT_CAMPAIGNS = """
 SELECT placement_id, campaign_id FROM placement_campaigns
 WHERE $1::varchar[] IS NULL OR placement_id = ANY ($1) ORDER BY placement_id, position
 """
-"""These placements' campaigns, in priority order."""
+"""Read the campaigns of these placements, in the order of priority."""
 
 Ids = list[str] | None
-"""Which of a kind; None for all of them."""
+"""Ids of one kind of item; None means all items."""
 
 
 class _Change(NamedTuple):
-    """What is to be read, in the order of the columns of catalog_changes."""
+    """The items to read, in the order of the columns of catalog_changes."""
 
     publishers: Ids = None
     upstreams: Ids = None
@@ -100,35 +100,35 @@ class _Change(NamedTuple):
 
 
 EVERYTHING = _Change()
-NONE_OF_ANY_KIND: Sequence[Sequence[str]] = ((),) * len(_Change._fields)
-NOTHING = Catalog(-1, None, {}, {}, {}, {}, {})
+NO_IDS: Sequence[Sequence[str]] = ((),) * len(_Change._fields)
+EMPTY_CATALOG = Catalog(-1, None, {}, {}, {}, {}, {})
 
 
 async def read_revision(connection: "Connection[Record]") -> int:
-    """The revision that the database is at."""
+    """Return the catalog's revision in the database."""
     value: int = await connection.fetchval(READ_CATALOG_REVISION)
     return value
 
 
 async def load(connection: "Connection[Record]", known: Catalog | None = None) -> Catalog:
-    """As `read`, in one snapshot."""
+    """Return the whole catalog as `read` does, in a snapshot of its own."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return await read(connection, known)
 
 
 async def read(
-    connection: "Connection[Record]", known: Catalog | None = None, anew: Sequence[Sequence[str]] = NONE_OF_ANY_KIND
+    connection: "Connection[Record]", known: Catalog | None = None, reread_ids: Sequence[Sequence[str]] = NO_IDS
 ) -> Catalog:
-    """The whole catalog, in a transaction in which it cannot change.
+    """Return the whole catalog; call it in a transaction in which the catalog cannot change.
 
-    What is `known` already is not read again, and stays the same object, unless it has changed since. What somebody
-    has changed by SQL, without raising the revision, is seen of the ids in `anew` only, which are as in `_Change`.
+    Items of `known` that have not changed since are not read again and stay the same objects. Changes by SQL that did
+    not raise the revision are only noticed for `reread_ids`, which has the ids of each kind like `_Change`.
     """
     head = await connection.fetchrow(READ_CATALOG_HEAD)
     if head is None:
         raise LookupError("the catalog has no revision")
-    change = None if known is None else await _change_since(connection, known, head["revision"], anew)
-    base, change = (NOTHING, EVERYTHING) if known is None or change is None else (known, change)
+    change = None if known is None else await _change_since(connection, known, head["revision"], reread_ids)
+    base, change = (EMPTY_CATALOG, EVERYTHING) if known is None or change is None else (known, change)
     campaigns = await _campaigns(connection, change.campaigns)
     creatives = [_creative(row) async for row in _rows(connection, READ_CREATIVES, change.creatives)]
     placements = await _placements(connection, change.placements)
@@ -146,24 +146,27 @@ async def read(
 
 
 async def _change_since(
-    connection: "Connection[Record]", known: Catalog, at: int, anew: Sequence[Sequence[str]]
+    connection: "Connection[Record]", known: Catalog, current_revision: int, reread_ids: Sequence[Sequence[str]]
 ) -> _Change | None:
-    """What has changed since, and these; None if it was not written down, or if the database has become another one."""
-    rows = await connection.fetch(READ_CATALOG_CHANGES, known.revision, at)
-    if not rows or len(rows) != at - known.revision + 1 or rows[0]["made_at"] != known.created_at:
+    """Return the items that changed since `known`, and these ids.
+
+    Return None if a change is not recorded, or if the database is not the one from which `known` was read.
+    """
+    rows = await connection.fetch(READ_CATALOG_CHANGES, known.revision, current_revision)
+    if not rows or len(rows) != current_revision - known.revision + 1 or rows[0]["made_at"] != known.created_at:
         return None
-    changed = ([thing_id for row in rows[1:] for thing_id in row[kind]] for kind in _Change._fields)
-    return _Change(*(sorted({*ids, *these}) for ids, these in zip(changed, anew, strict=True)))
+    changed = ([item_id for row in rows[1:] for item_id in row[kind]] for kind in _Change._fields)
+    return _Change(*(sorted({*ids, *reread}) for ids, reread in zip(changed, reread_ids, strict=True)))
 
 
 async def _rows(connection: "Connection[Record]", query: str, ids: Ids) -> AsyncIterator[Record]:
     if ids is None or ids:
-        async for row in connection.cursor(query, ids, prefetch=ROWS_AT_ONCE):
+        async for row in connection.cursor(query, ids, prefetch=ROWS_PER_FETCH):
             yield row
 
 
 async def _grouped(connection: "Connection[Record]", query: str, ids: Ids) -> defaultdict[str, list[tuple[Any, ...]]]:
-    """The query's rows by their first column."""
+    """Return the rows of the query by their first column."""
     rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     async for row in _rows(connection, query, ids):
         owner, *rest = row.values()
@@ -189,14 +192,17 @@ async def _placements(connection: "Connection[Record]", ids: Ids) -> list[Placem
 def _with_creatives(
     before: Mapping[str, tuple[Creative, ...]], creatives: Sequence[Creative]
 ) -> Mapping[str, tuple[Creative, ...]]:
-    """The creatives by campaign, in id order, when these are new or have changed; none ever changes its campaign."""
+    """Return the creatives by campaign in the order of their ids, after these were added or changed.
+
+    A creative never changes its campaign.
+    """
     changed: defaultdict[str, dict[str, Creative]] = defaultdict(dict)
     for creative in creatives:
         changed[creative.campaign_id][creative.id] = creative
     after: dict[str, tuple[Creative, ...]] = {}
     for campaign_id, new in changed.items():
-        all_of_it = {creative.id: creative for creative in before.get(campaign_id, ())} | new
-        after[campaign_id] = tuple(sorted(all_of_it.values(), key=attrgetter("id")))
+        merged = {creative.id: creative for creative in before.get(campaign_id, ())} | new
+        after[campaign_id] = tuple(sorted(merged.values(), key=attrgetter("id")))
     return {**before, **after}
 
 
@@ -229,7 +235,7 @@ def _campaign(
 
 
 def _targeting(lists: Mapping[str, list[str]]) -> Targeting:
-    """The targeting; countries may be set up as alpha-3 codes, and requests are read as alpha-2."""
+    """Return the targeting with countries as alpha-2 codes, as in requests; the catalog may have alpha-3 codes."""
     values = {key: tuple(words) for key, words in lists.items()}
     countries = dict.fromkeys(to_alpha_2(code).lower() for code in values.get("countries", ()))
     return Targeting(**values | {"countries": tuple(countries)})

@@ -1,4 +1,4 @@
-"""closed_months: what a month's entries were, and that none can be added."""
+"""closed_months: close months of the ledger, so that no entry can be added, and keep a hash of their entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from datetime import date, datetime
 from asyncpg import Connection, Record
 
 LOCK_CLOSING_EXCLUSIVE = "LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE"
-"""Waits until no correction or closing is under way, and makes the next ones wait for this transaction.
+"""Take the closing lock exclusively: wait for running corrections and closings, and block new ones until commit.
 
-Not an advisory lock, which everybody who may read could take and keep."""
+It is not an advisory lock, because any role that may read could take and keep one."""
 
 LOCK_CLOSING_SHARED = "LOCK TABLE ledger_corrections IN ROW EXCLUSIVE MODE"
-"""Waits for a month that is being closed; no other is before this transaction ends."""
+"""Take the closing lock in shared mode: wait for a running closing, and block new ones until commit."""
 
 READ_MONTH_STATUS = """
-SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends, adserver_clock() >= ends + interval '2 minutes' AS over,
+SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends,
+       adserver_clock() >= ends + interval '2 minutes' AS is_over,
        (SELECT count(*) FROM holds WHERE served_on < ends AT TIME ZONE 'UTC') AS open_holds,
        (SELECT max(month) FROM closed_months) AS last_closed,
        (SELECT min(booked_at) FROM spend_ledger WHERE booked_at < $1::date::timestamp AT TIME ZONE 'UTC'
@@ -23,15 +24,17 @@ SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends, adserver_clock() 
                 AT TIME ZONE 'UTC') AS earlier_entry
 FROM (SELECT ($1::date + interval '1 month') AT TIME ZONE 'UTC' AS ends) AS month
 """
-"""What stands against closing a month. It is over when no transaction can still carry its date, see maintenance."""
+"""Read the facts that decide whether a month may be closed.
+
+A month is over two minutes after its end, when no running transaction can still book an entry in it."""
 
 READ_CLOSED_MONTHS = (
     "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM closed_months ORDER BY month"
 )
-"""Every closed month."""
+"""Read all closed months in order."""
 
 MAKE_PARTITION_FOR_MONTH = "SELECT make_ledger_partition($1)"
-"""Makes the month's partition if it had no entry."""
+"""Create the month's partition of the ledger if it is missing."""
 
 FIND_OPEN_PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -40,13 +43,13 @@ WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
     AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'month_is_closed')
 ORDER BY c.relname
 """
-"""The month's partition, and those of months before it that had no entry and were not closed themselves."""
+"""Find the partitions of the month and of the earlier months that have no trigger against new entries."""
 
 REFUSE_ENTRIES = """
 CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON {partition}
 FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('closed')
 """
-"""Waits for whoever is booking in the month, and lets nobody else, from then on; readers go on."""
+"""Refuse all further changes of a partition; it waits for transactions that are booking, and does not block readers."""
 
 HASH_CHUNK = """
 SELECT count(*) AS entries, max(entry_id) AS last_entry, sha256(convert_to(coalesce(string_agg(jsonb_build_array(
@@ -55,36 +58,36 @@ SELECT count(*) AS entries, max(entry_id) AS last_entry, sha256(convert_to(coale
     'UTF8')) AS digest
 FROM (
     SELECT * FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2 AND entry_id > $3 ORDER BY entry_id LIMIT $4
-) AS block
+) AS chunk
 """
-"""The hash of the next so many entries of a month, in the order of their ids, each as a JSON array of its columns."""
+"""Hash the next entries of a month, at most $4, in the order of their ids; each is a JSON array of its columns."""
 
 COUNT_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2"
-"""How many entries a month has: what progress is measured by."""
+"""Count the entries of a month, to show the progress of hashing."""
 
 CLOSE_MONTH = """
 INSERT INTO closed_months (month, closed_at, closed_by, entries, previous_hash, hash)
 VALUES ($1, adserver_clock(), session_user, $2, $3, $4)
 """
-"""Keeps what the month was."""
+"""Store the hash of a month and its number of entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthStatus:
-    """What stands against closing a month."""
+    """The facts that decide whether a month may be closed; `begins` and `ends` are its bounds in UTC."""
 
     begins: datetime
     ends: datetime
-    over: bool
+    is_over: bool
     open_holds: int
     last_closed: date | None
     earlier_entry: datetime | None
-    """The first entry before the month that is in none that is closed."""
+    """Time of the first entry in an earlier month that is not closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedMonth:
-    """A month that takes no entry any more."""
+    """A month that accepts no further entries, with the hash of its entries."""
 
     month: date
     closed_at: datetime
@@ -96,7 +99,7 @@ class ClosedMonth:
 
 @dataclass(frozen=True, slots=True)
 class HashedChunk:
-    """Some entries of a month, and their hash."""
+    """Consecutive entries of a month, with their hash."""
 
     entries: int
     last_entry: int | None
@@ -104,17 +107,17 @@ class HashedChunk:
 
 
 async def lock_closing_exclusive(connection: "Connection[Record]") -> None:
-    """From here to the end of the transaction nobody else closes a month, or corrects the ledger at whatever date."""
+    """Block all other closings and all corrections of the ledger until the transaction ends."""
     await connection.execute(LOCK_CLOSING_EXCLUSIVE)
 
 
 async def lock_closing_shared(connection: "Connection[Record]") -> None:
-    """From here to the end of the transaction no month is closed."""
+    """Block the closing of months until the transaction ends."""
     await connection.execute(LOCK_CLOSING_SHARED)
 
 
 async def read_month_status(connection: "Connection[Record]", month: date) -> MonthStatus:
-    """What the database says about closing this month."""
+    """Return the facts that decide whether this month may be closed."""
     row = await connection.fetchrow(READ_MONTH_STATUS, month)
     if row is None:
         raise AssertionError("the query returns one row")
@@ -122,19 +125,19 @@ async def read_month_status(connection: "Connection[Record]", month: date) -> Mo
 
 
 async def read_closed_months(connection: "Connection[Record]") -> Sequence[ClosedMonth]:
-    """Every closed month, the first one first."""
+    """Return all closed months in order."""
     return [ClosedMonth(**row) for row in await connection.fetch(READ_CLOSED_MONTHS)]
 
 
 async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
-    """Lets no entry into the month, nor before it, once this transaction is committed. Only the owner may."""
+    """Refuse entries in this month and all earlier ones after commit; needs the owner of the tables."""
     await connection.execute(MAKE_PARTITION_FOR_MONTH, month)
     for row in await connection.fetch(FIND_OPEN_PARTITIONS, month):
         await connection.execute(REFUSE_ENTRIES.format(partition=row["relname"]))
 
 
 async def count_entries(connection: "Connection[Record]", begins: datetime, ends: datetime) -> int:
-    """The number of entries between."""
+    """Return the number of entries in this span of time."""
     entries: int = await connection.fetchval(COUNT_ENTRIES, begins, ends)
     return entries
 
@@ -142,7 +145,7 @@ async def count_entries(connection: "Connection[Record]", begins: datetime, ends
 async def hash_chunk(
     connection: "Connection[Record]", begins: datetime, ends: datetime, after_entry: int, limit: int
 ) -> HashedChunk:
-    """The next entries after that one."""
+    """Hash at most `limit` entries after this one."""
     row = await connection.fetchrow(HASH_CHUNK, begins, ends, after_entry, limit)
     if row is None:
         raise AssertionError("an aggregate returns one row")
@@ -152,5 +155,5 @@ async def hash_chunk(
 async def close_month(
     connection: "Connection[Record]", month: date, entries: int, previous_hash: bytes, month_hash: bytes
 ) -> None:
-    """Keeps the month's hash."""
+    """Store the month as closed, with the hash of its entries."""
     await connection.execute(CLOSE_MONTH, month, entries, previous_hash, month_hash)

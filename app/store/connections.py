@@ -1,8 +1,8 @@
 """Connections to Postgres: two pools, and the translation of driver errors in one place.
 
-Serving connections belong to the lanes and carry the short time-outs of the serving path. The others do
-everything else. No statement of either waits for a Postgres that vanished without a word. SQLAlchemy keeps both; the
-statements run on the driver's own connection, because a group is sent as arrays.
+The lanes use the serving pool, with the short timeouts of the serving path. Everything else uses the general pool. No
+statement waits for a Postgres that vanished silently. SQLAlchemy manages both pools; statements run on the driver's own
+connection, because a group is sent as arrays.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ UNAVAILABLE = (
     PoolTimeoutError,
     DBAPIError,
     asyncpg.InterfaceError,
-    # What asyncpg says of a connection that Postgres ended between two statements.
+    # asyncpg raises it for a connection that Postgres ended between two statements.
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.CannotConnectNowError,
-    # What a standby says, and after a failover a connection may have led to one: the next leads to the primary.
+    # A standby raises it. After a failover, a connection may lead to one, and the next connection to the primary.
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""What the driver raises when the connection, or Postgres itself, is gone."""
+"""The driver's errors for a lost connection or an unavailable Postgres."""
 
 TIMED_OUT = (
     asyncpg.LockNotAvailableError,
@@ -45,70 +45,70 @@ TIMED_OUT = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
 )
-"""What Postgres raises when a lock, a statement or a transaction took too long."""
+"""The driver's errors for a lock, statement or transaction that took too long."""
 
 DIALECT = "postgresql+asyncpg://"
-"""All that SQLAlchemy gets of the address: `open_connection` and the driver read the URL."""
+"""The URL for SQLAlchemy, which has no address: `open_connection` and the driver read the real URL."""
 
 CONNECT_TIMEOUT_S = 5
+"""Time limit for connecting to one host, unless the URL sets another one."""
 
 CONNECT_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    # What asyncpg says of a standby, where the URL asks for a primary.
+    # asyncpg raises it for a standby if the URL requires a primary.
     asyncpg.InternalClientError,
 )
-"""What the driver raises when it cannot connect."""
+"""The driver's errors for a failed attempt to connect."""
 
 SILENCE_S = 1.0
-"""Postgres ends a statement when its time is over; if it has not said so this much later, it is gone."""
+"""If Postgres has not reported the timeout of a statement this long after it, Postgres is considered gone."""
 
 CLOSE_TIMEOUT_S = 3.0
-"""How long saying goodbye may take."""
+"""Time limit for closing all connections."""
 
-OTHERS_STATEMENT_S = 30
-"""How long a statement of the other connections may take, unless it is given more time."""
+GENERAL_STATEMENT_TIMEOUT_S = 30
+"""Time limit for a statement of the general pool, unless the caller sets another one."""
 
 KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-"""By which Postgres finds out within a minute that a server is gone; Linux would take two hours."""
-
+"""Settings with which Postgres notices within a minute that a server is gone; Linux' defaults take two hours."""
 
 CHECK_READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean"
-"""Whether the other end is a standby, or is told to be like one."""
+"""Check whether the server is a standby, or is configured as read-only."""
 
 DISABLE_TIMEOUTS = """
 SELECT set_config('statement_timeout', '0', true), set_config('transaction_timeout', '0', true),
        set_config('work_mem', '128MB', true)
 """
-"""For this transaction: a proof over a big ledger takes minutes, and sorts much. It only reads."""
+"""Disable the timeouts of this transaction and raise its work_mem: checking a large ledger takes minutes."""
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether the connection is of no more use; asyncpg's complaint about a value is an InterfaceError too."""
+    """Return whether the connection cannot be used again; asyncpg raises an InterfaceError for a bad value too."""
     return isinstance(error, (*UNAVAILABLE, StoreUnavailable)) and not isinstance(error, ValueError)
 
 
 async def is_read_only(connection: "Connection[Record]") -> bool:
-    """Whether nothing can be written there."""
+    """Return whether nothing can be written on this connection."""
     read_only: bool = await connection.fetchval(CHECK_READ_ONLY)
     return read_only
 
 
 async def disable_timeouts(connection: "Connection[Record]") -> None:
-    """Lets the transaction that is open run for as long as it takes."""
+    """Disable the timeouts of the open transaction."""
     await connection.execute(DISABLE_TIMEOUTS)
 
 
 def rows_affected(status: str) -> int:
-    """The number of rows in the driver's word for what a statement did: `DELETE 5`."""
+    """Return the number of rows in a command tag of Postgres, for example 5 for `DELETE 5`."""
     return int(status.rpartition(" ")[2])
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Of serving connections, in milliseconds; see "Client Connection Defaults" in the Postgres manual."""
+    """Timeouts of serving connections in milliseconds; see "Client Connection Defaults" in the Postgres manual."""
 
     lock_ms: int
     statement_ms: int
@@ -116,7 +116,7 @@ class Timeouts:
 
 
 def serving_url(url: str, serving_database: str) -> str:
-    """The URL of serving connections: the one of the others, unless a pooler has a database's name for them alone."""
+    """Return the URL of serving connections, with their own database name if a pooler has one for them."""
     if not serving_database:
         return url
     return with_database(url, serving_database)
@@ -139,7 +139,7 @@ def _engine(url: str, connections: int, server_settings: Mapping[str, str], stat
 
 
 async def _driver(pooled: AsyncConnection) -> "Connection[Record]":
-    """The driver's connection; those that Postgres ended while they lay in the pool are passed over."""
+    """Return the driver's connection, skipping connections that Postgres ended while they were in the pool."""
     while True:
         driver = (await pooled.get_raw_connection()).driver_connection
         if not isinstance(driver, Connection):
@@ -150,28 +150,28 @@ async def _driver(pooled: AsyncConnection) -> "Connection[Record]":
 
 
 async def open_connection(dsn: str, **arguments: Any) -> "Connection[Record]":
-    """Asks one host after the other, each for so long.
+    """Connect to the first host that accepts, with the full timeout for each host.
 
-    The driver would give all of them that time together, and a host that does not answer would leave the others none.
-    Raises InvalidUrl for a URL that says what cannot be obeyed.
+    The driver has one timeout for all hosts, so a host that does not respond would leave no time for the next ones.
+    Raises InvalidUrl for an invalid URL, and the error of the last host if no host accepts.
     """
     url = parse_url(dsn)
     arguments = {"timeout": CONNECT_TIMEOUT_S, **arguments, **_driver_arguments(url)}
     if url.application_name is not None:
-        # The driver prefers its arguments to what the URL says.
+        # The driver's arguments take precedence over the URL.
         arguments["server_settings"] = {
             **arguments.get("server_settings", {}),
             "application_name": url.application_name,
         }
-    *others, last = split_hosts(url.driver_url)
-    for one in others:
+    *hosts, last = split_hosts(url.driver_url)
+    for host_url in hosts:
         with suppress(*CONNECT_ERRORS):
-            return await asyncpg.connect(one, **arguments)
+            return await asyncpg.connect(host_url, **arguments)
     return await asyncpg.connect(last, **arguments)
 
 
 def _driver_arguments(url: DatabaseUrl) -> dict[str, Any]:
-    """Arguments of the driver for what it does not read in a URL."""
+    """Return the driver's arguments for parameters that it does not read in a URL."""
     arguments: dict[str, Any] = {}
     if url.connect_timeout_s is not None:
         arguments["timeout"] = url.connect_timeout_s
@@ -184,7 +184,7 @@ def _driver_arguments(url: DatabaseUrl) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
-    """One connection, for a command; raises StoreUnavailable, naming the server, if there is none to be had."""
+    """Open one connection for a command; raises StoreUnavailable, which names the server, if that fails."""
     try:
         connection = await open_connection(url)
     except CONNECT_ERRORS as error:
@@ -197,7 +197,7 @@ async def connect(url: str) -> AsyncIterator["Connection[Record]"]:
 
 
 class Store:
-    """Both pools. Close it when the server stops."""
+    """Both pools of connections; close it when the server stops."""
 
     def __init__(
         self,
@@ -214,38 +214,38 @@ class Store:
             "statement_timeout": f"{timeouts.statement_ms}ms",
             "idle_in_transaction_session_timeout": f"{timeouts.idle_in_transaction_ms}ms",
             "transaction_timeout": f"{timeouts.statement_ms + timeouts.idle_in_transaction_ms}ms",
-            # The plans of the serving statements are to stay what they are while the tables grow: lookups by key.
+            # The plans of serving statements must remain lookups by key while the tables grow.
             "plan_cache_mode": "force_generic_plan",
             "enable_seqscan": "off",
             "enable_mergejoin": "off",
             "enable_bitmapscan": "off",
         }
-        others = {
+        general = {
             "application_name": "adserver",
             "lock_timeout": "5s",
-            "statement_timeout": f"{OTHERS_STATEMENT_S}s",
+            "statement_timeout": f"{GENERAL_STATEMENT_TIMEOUT_S}s",
             "idle_in_transaction_session_timeout": "10s",
         }
         self._serving = _engine(
             serving_url(url, serving_database), serving_connections, serving, timeouts.statement_ms / 1000
         )
-        self._others = _engine(url, general_connections, others, OTHERS_STATEMENT_S)
+        self._general = _engine(url, general_connections, general, GENERAL_STATEMENT_TIMEOUT_S)
 
     @asynccontextmanager
     async def serving_connection(self) -> AsyncIterator["Connection[Record]"]:
-        """A connection of the serving pool, thrown away if anything at all went wrong on it."""
+        """Lease a connection of the serving pool; it is closed after any error."""
         async with self._leased(self._serving) as connection:
             yield connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection[Record]"]:
-        """A connection of the other pool; raises StoreUnavailable in place of the driver's errors."""
-        async with self._leased(self._others) as connection:
+        """Lease a connection of the general pool; raises StoreUnavailable instead of the driver's errors."""
+        async with self._leased(self._general) as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["Connection[Record]"]:
-        """A transaction of its own on a connection of the other pool."""
+        """Run a transaction on a connection of the general pool."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
@@ -263,13 +263,13 @@ class Store:
 
     @property
     def pool_in_use(self) -> tuple[int, int]:
-        """Connections of the other pool that are in use, and how many there may be."""
-        pool = self._others.pool
+        """Number of connections of the general pool that are in use, and its size."""
+        pool = self._general.pool
         return (pool.checkedout(), pool.size()) if isinstance(pool, AsyncAdaptedQueuePool) else (0, 0)
 
     async def close(self) -> None:
-        """Closes every connection, politely while Postgres answers."""
+        """Close every connection, and wait for Postgres at most CLOSE_TIMEOUT_S."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._serving.dispose()
-                await self._others.dispose()
+                await self._general.dispose()

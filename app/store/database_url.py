@@ -1,23 +1,24 @@
-"""URLs of databases as Postgres' own programs take them: several hosts or none, and parameters."""
+"""Change and read database URLs, which may have several hosts or none, without parsing their parameters' meaning."""
 
 import re
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
-"""Parameters of libpq that only its user may see."""
+"""Parameters of libpq that are secret."""
 
 PASSWORDS = re.compile(r"((?:^|&)(?:ssl)?password=)[^&]*")
+"""Matches the parameters that are passwords; group 1 is all but the value."""
 
 
 def split_hosts(url: str) -> list[str]:
-    """A URL for each host that is named before the database, in their order."""
+    """Return one URL for each host, in their order."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     return [_joined(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
 
 
 def hide_password(url: str) -> str:
-    """The URL as people may see it."""
+    """Return the URL with `***` for its passwords, for logs and messages."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
@@ -26,7 +27,7 @@ def hide_password(url: str) -> str:
 
 
 def split_password(url: str) -> tuple[str, str | None]:
-    """The URL without secrets, and the password that logs in, for PGPASSWORD; None if it has none.
+    """Return the URL without secrets, and its login password for PGPASSWORD, or None.
 
     Other secrets, such as the password of a certificate's key, are dropped: libpq has no variables for them.
     """
@@ -41,14 +42,14 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 
 def role_in_url(url: str) -> str:
-    """The role that the URL logs in; empty if it names none."""
+    """Return the role of the URL, or an empty string."""
     parts = urlsplit(url)
     named = [word.partition("=")[2] for word in parts.query.split("&") if word.startswith("user=")]
     return unquote(named[0] if named else parts.netloc.rpartition("@")[0].partition(":")[0])
 
 
 def with_role(url: str, role: str) -> str:
-    """The same database for another role, whose password is not in it."""
+    """Return the URL of the same database for another role, without a password."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
     options = (word for word in parts.query.split("&") if word.partition("=")[0] not in ("user", "password"))
@@ -56,11 +57,11 @@ def with_role(url: str, role: str) -> str:
 
 
 def with_database(url: str, database: str) -> str:
-    """Another database on the same server, for the same role."""
+    """Return the URL of another database on the same server, for the same role."""
     return _joined(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
 
 
 def _joined(parts: SplitResult) -> str:
-    """As it was split; Python itself drops the slashes before a host that is not named."""
+    """Join the parts of a URL; `urlunsplit` would drop the slashes before a missing host."""
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"

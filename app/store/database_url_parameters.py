@@ -1,8 +1,8 @@
-"""Parameters of database URLs as hosts hand them out: what the driver takes, what we do ourselves, and the rest.
+"""Parse the parameters of database URLs: those for the driver, for psql, for this server, and all others.
 
-A URL is libpq's (see "Connection URIs" and "Parameter Key Words" in the Postgres manual, chapter "libpq"), often with
-what other drivers and poolers add. The driver sends what it does not know to Postgres as a run-time parameter, and
-Postgres refuses the connection.
+Hosting providers hand out URLs of libpq, often with parameters of other drivers and poolers. (See "Connection URIs" and
+"Parameter Key Words" in the Postgres manual, chapter "libpq".) The driver would send unknown parameters to Postgres as
+run-time parameters, and Postgres would refuse the connection.
 """
 
 import re
@@ -12,9 +12,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?://", re.IGNORECASE)
-"""With what names a driver, as SQLAlchemy has it."""
+"""The scheme, with or without a driver's name as in URLs of SQLAlchemy."""
 
-# The driver's words for them are libpq's.
 DRIVER = frozenset(
     {
         "host",
@@ -39,6 +38,8 @@ DRIVER = frozenset(
         "gsslib",
     }
 )
+"""Parameters of asyncpg, which have the same names in libpq."""
+
 RUN_TIME = frozenset(
     {
         "application_name",
@@ -53,11 +54,12 @@ RUN_TIME = frozenset(
         "work_mem",
     }
 )
-"""What is sent to Postgres: libpq's two, and settings of a session that only this driver takes from a URL."""
+"""Parameters that are sent to Postgres: two of libpq, and session settings that only this driver accepts in a URL."""
 
-RUN_TIME_OF_PSQL = frozenset({"application_name", "options"})
+PSQL_RUN_TIME = frozenset({"application_name", "options"})
+"""Parameters that psql sends to Postgres."""
 
-LIBPQ_ALONE = frozenset(
+LIBPQ_ONLY = frozenset(
     {
         "channel_binding",
         "connect_timeout",
@@ -91,13 +93,13 @@ LIBPQ_ALONE = frozenset(
         "tcp_user_timeout",
     }
 )
-"""What psql takes and the driver does not."""
+"""Parameters that psql accepts and the driver does not."""
 
 STATEMENT_CACHES = ("statement_cache_size", "prepared_statement_cache_size")
-"""asyncpg's and SQLAlchemy's name for how many prepared statements a connection keeps."""
+"""The names in asyncpg and SQLAlchemy for the number of prepared statements that a connection keeps."""
 
-OBEYED = frozenset({"connect_timeout", "pgbouncer", *STATEMENT_CACHES})
-"""Parameters that the driver gets by other means."""
+APPLIED = frozenset({"connect_timeout", "pgbouncer", *STATEMENT_CACHES})
+"""Parameters that `DatabaseUrl` carries and `open_connection` passes to the driver as arguments."""
 
 CHOICES = {
     "channel_binding": ("disable", "prefer", "require"),
@@ -106,7 +108,7 @@ CHOICES = {
     "sslnegotiation": ("postgres", "direct"),
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
 }
-"""Values that are accepted; GSSAPI, which `gssencmode=require` asks for, is beyond the driver."""
+"""Accepted values; the driver does not support GSSAPI encryption, so `gssencmode=require` is not one of them."""
 
 TRUE, FALSE = ("1", "on", "t", "true", "yes"), ("0", "off", "f", "false", "no")
 INTEGERS = (
@@ -120,36 +122,36 @@ INTEGERS = (
 )
 FILES = ("sslcert", "sslcrl", "sslkey", "sslrootcert")
 SYSTEM_CERTIFICATES = "system"
-"""In place of a file of root certificates: those of the operating system, since libpq 16."""
+"""Value of `sslrootcert` for the root certificates of the operating system, as in libpq 16 and later."""
 
 
 class InvalidUrl(ValueError):
-    """What is wrong with a URL, without a part of it, which may be the password."""
+    """A URL is invalid; the message repeats no part of it, because that could be the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrl:
-    """A URL, read for each program that connects by it."""
+    """A parsed database URL, in the form that each program accepts."""
 
     driver_url: str
-    """With the parameters that asyncpg takes."""
+    """The URL with the parameters of asyncpg."""
     psql_url: str
-    """With the parameters that psql takes."""
+    """The URL with the parameters of psql."""
     connect_timeout_s: float | None
-    """None if the URL leaves it to us; so does libpq's 0, which is no limit."""
+    """None if the URL sets no limit; libpq's 0 sets none either."""
     application_name: str | None
-    """What `pg_stat_activity` is to say in place of our own names."""
+    """The name in `pg_stat_activity`; None for the server's own names."""
     caches_statements: bool
-    """False behind a pooler whose server connections are shared between transactions."""
+    """Whether statements may be prepared: False behind a pooler that shares server connections between transactions."""
     trusts_system: bool
-    """Whether the operating system's certificates decide whom to trust."""
+    """Whether to verify Postgres with the root certificates of the operating system."""
     ignored: tuple[str, ...]
-    """Names of parameters that change nothing here."""
+    """Names of parameters without effect."""
 
 
 @lru_cache(maxsize=64)
 def parse_url(url: str) -> DatabaseUrl:
-    """Raises InvalidUrl for a URL that cannot be read, and, naming it, for a parameter with a wrong value."""
+    """Parse a database URL; raises InvalidUrl, which names the parameter if its value is wrong."""
     url = url.strip()
     if not SCHEME.match(url):
         raise InvalidUrl("must begin with postgresql:// or postgres://")
@@ -159,31 +161,31 @@ def parse_url(url: str) -> DatabaseUrl:
         for host in hosts:
             _ = urlsplit(f"//{host}").port
     except ValueError:
-        raise InvalidUrl("is not a URL that can be read") from None
+        raise InvalidUrl("is not a valid URL") from None
     given = _parameters(parts.query)
     if "hostaddr" in given and "host" not in given and not any(hosts):
         given["host"] = given.pop("hostaddr")
     _check(given)
     base = f"postgresql://{parts.netloc}{parts.path}"
     trusts_system = given.get("sslrootcert") == SYSTEM_CERTIFICATES
-    to_driver = {name: value for name, value in given.items() if name in DRIVER | RUN_TIME}
+    driver_parameters = {name: value for name, value in given.items() if name in DRIVER | RUN_TIME}
     if trusts_system:
-        del to_driver["sslrootcert"]
-    to_psql = {name: value for name, value in given.items() if name in DRIVER | RUN_TIME_OF_PSQL | LIBPQ_ALONE}
+        del driver_parameters["sslrootcert"]
+    psql_parameters = {name: value for name, value in given.items() if name in DRIVER | PSQL_RUN_TIME | LIBPQ_ONLY}
     timeout_s = int(given.get("connect_timeout", 0))
     return DatabaseUrl(
-        driver_url=_with_query(base, to_driver),
-        psql_url=_with_query(base, to_psql),
+        driver_url=_with_query(base, driver_parameters),
+        psql_url=_with_query(base, psql_parameters),
         connect_timeout_s=timeout_s if timeout_s > 0 else None,
         application_name=given.get("application_name"),
         caches_statements=_caches_statements(given),
         trusts_system=trusts_system,
-        ignored=tuple(name for name in given if name not in DRIVER | RUN_TIME | OBEYED),
+        ignored=tuple(name for name in given if name not in DRIVER | RUN_TIME | APPLIED),
     )
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """The last of each name, as with libpq. An empty value is none, and JDBC's `ssl=true` is `sslmode=require`."""
+    """Return the last value of each name, as libpq does; skip empty values, and replace JDBC's `ssl` by `sslmode`."""
     words = (word.partition("=") for word in query.split("&"))
     given = {unquote(name): unquote(value) for name, _, value in words if value}
     if "ssl" in given:
@@ -216,7 +218,7 @@ def _check_certificates(given: dict[str, str]) -> None:
         return
     for name in FILES:
         if name in given and not Path(given[name]).is_file():
-            raise InvalidUrl(f"{name}: the file is not there")
+            raise InvalidUrl(f"{name}: the file does not exist")
 
 
 def _caches_statements(given: dict[str, str]) -> bool:

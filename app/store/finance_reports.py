@@ -1,4 +1,4 @@
-"""Reading the finance schema for reports."""
+"""Read the finance views: spend reports, totals by campaign, and balances as of a time."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ SELECT CASE WHEN 'advertiser' = ANY ($3::text[]) THEN advertiser END AS advertis
 FROM finance.campaign_spend_daily WHERE day >= $1 AND day <= $2
 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """
-"""Spend between two days, both included, by any of advertiser, campaign, and day or month; currencies stay apart."""
+"""Sum spend between two days, inclusive, by any of advertiser, campaign, and day or month; currencies are separate."""
 
 READ_CAMPAIGN_SPEND = (
     "SELECT campaign_id, currency, spent, held FROM finance.campaign_spend ORDER BY campaign_id LIMIT $1"
 )
-"""Charged and held so far, by campaign."""
+"""Read the amounts that campaigns have spent and hold."""
 
 READ_BALANCES_AS_OF = """
 SELECT s.campaign_id, s.currency, coalesce(b.spent, 0) AS spent
@@ -31,19 +31,20 @@ LEFT JOIN finance.balance_as_of(coalesce($1, adserver_clock())) b USING (campaig
 WHERE $2::text IS NULL OR s.campaign_id = $2
 ORDER BY s.campaign_id
 """
-"""What every campaign, or one, had spent at a moment; finance's role may ask it too."""
+"""Read the amount that every campaign, or one, had spent at a time; the finance role may run it too."""
 
 FETCH_ROWS = 1000
+"""Rows of a report per round trip."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpendLine:
-    """A line of the report; what it is not by is None."""
+    """A line of a spend report; None for the columns by which it is not grouped."""
 
     advertiser: str | None
     campaign_id: str | None
     day: date | None
-    """The first of the month in a report by month."""
+    """The first day of the month in a report by month."""
     currency: str
     delivered: Decimal
     corrected: Decimal
@@ -53,7 +54,7 @@ class SpendLine:
 
 @dataclass(frozen=True, slots=True)
 class CampaignSpend:
-    """A campaign's money, in its currency."""
+    """The amounts that a campaign has spent and holds, in its currency."""
 
     campaign_id: str
     currency: str
@@ -63,7 +64,7 @@ class CampaignSpend:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a campaign had spent; amounts of different currencies are never added."""
+    """The amount that a campaign had spent; amounts in different currencies are never added up."""
 
     campaign_id: str
     currency: str
@@ -73,18 +74,21 @@ class Balance:
 async def report_spend(
     connection: "Connection[Record]", first: date, last: date, by: Collection[str]
 ) -> AsyncIterator[SpendLine]:
-    """The lines, as they are read; to be used in a transaction."""
+    """Yield the lines while reading them; needs an open transaction."""
     async for row in connection.cursor(REPORT_SPEND, first, last, list(by), prefetch=FETCH_ROWS):
         yield SpendLine(**row)
 
 
 async def read_campaign_spend(connection: "Connection[Record]", limit: int) -> Sequence[CampaignSpend]:
-    """At most so many campaigns, in the order of their ids."""
+    """Return the amounts of at most `limit` campaigns, ordered by id."""
     return [CampaignSpend(*row) for row in await connection.fetch(READ_CAMPAIGN_SPEND, limit)]
 
 
 async def read_balances(
     connection: "Connection[Record]", at: datetime | None, campaign_id: str | None = None
 ) -> Sequence[Balance]:
-    """What every campaign, or one, had spent at that moment, or by now, by the dates that the entries carry."""
+    """Return the amount that every campaign, or one, had spent at a time, or has spent by now.
+
+    The times of the entries decide, not the times at which they were recorded.
+    """
     return [Balance(**row) for row in await connection.fetch(READ_BALANCES_AS_OF, at, campaign_id)]

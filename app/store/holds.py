@@ -1,8 +1,9 @@
-"""holds, hold_releases and ad_events: what beacons and time do to the money that serving held.
+"""holds, hold_releases and ad_events: record beacons, and settle or release the money that serving has held.
 
-Whoever deletes a row of `holds` settles or releases it, so one hold ends once, however many beacons and sweepers
-meet at it. Locks are taken in the order of holds, events, budgets: those whose row everybody wants come last and are
-held shortest. Serving takes budgets before it inserts holds, and nobody can wait for a hold that is not committed.
+The transaction that deletes a row of `holds` settles or releases it, so each hold ends once, even if several beacons
+and sweepers compete for it. Locks are taken in the order of holds, events, budgets: the most contended rows come last
+and are locked for the shortest time. Serving locks budgets before it inserts holds, and that cannot deadlock, because
+no transaction can wait for a hold that is not committed.
 """
 
 from collections.abc import Sequence
@@ -13,134 +14,132 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budget_fragments import ALLOWED_BY_BUDGET, LOCK_DUE_BUDGETS
 from app.store.budget_periods import open_periods
+from app.store.sql_fragments import ALLOWED_LIMITS, LOCK_DUE_BUDGETS, NEXT_GENERATION, TABLE_WRITE_LOCK, book_entries
 
-HOLD_ENDING_STEPS = """
-gone AS (
-    DELETE FROM holds h USING ending e WHERE h.ctid = e.place
+HOLD_ENDING_STEPS = f"""
+ended_holds AS (
+    DELETE FROM holds h USING ending e WHERE h.ctid = e.row_ctid
     RETURNING h.*, e.settles, e.cause
 ), booked AS (
-    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
-    SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
-    FROM gone WHERE settles
+    {book_entries("settle")}
+    FROM ended_holds WHERE settles
     ORDER BY request_key, slot
 ), released AS (
     INSERT INTO hold_releases (request_key, slot, served_on, campaign_id, price, currency, released_at, cause)
     SELECT request_key, slot, served_on, campaign_id, price, currency, adserver_clock(), cause
-    FROM gone WHERE NOT settles
+    FROM ended_holds WHERE NOT settles
     ORDER BY request_key, slot
-), writing AS (
-    UPDATE budget_tracking SET spent = spent WHERE false
-), money AS (
+), {TABLE_WRITE_LOCK}, moved AS (
     SELECT campaign_id, hour_start, day_start, sum(price) AS freed,
-           coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS unseen
-    FROM gone GROUP BY campaign_id, hour_start, day_start
+           coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS released
+    FROM ended_holds GROUP BY campaign_id, hour_start, day_start
 )
 """
-"""The common end of the statements below: takes `ending` out of the holds, books or records it, and adds up its money.
+"""CTEs that end holds: delete the holds of the CTE `ending`, book or record each one, and sum up the moved amounts."""
 
-`writing` is as in `budgets.LOCK`."""
+MOVED_AMOUNTS = "(SELECT json_agg(moved)::text FROM moved) AS moved_amounts"
+"""The input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `MOVE_HELD_TO_SPENT`, as JSON text, which is exact."""
 
-MOVED_AMOUNTS = "(SELECT json_agg(money)::text FROM money) AS money"
-"""What `LOCK_BUDGETS` and `MOVE` are given: text that the server hands on, with exact amounts and times."""
+COUNTED_PERIODS = """CROSS JOIN LATERAL (
+        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)"""
+"""The budget periods in which the row of a hold or a serve counts."""
 
 LOCK_BUDGETS_FOR_SETTLEMENT = f"""
-WITH due AS MATERIALIZED (
+WITH budget_period AS MATERIALIZED (
     SELECT DISTINCT campaign_id, period, period_start
     FROM json_to_recordset($1::text::json) AS m (
         campaign_id varchar COLLATE "C", hour_start timestamptz, day_start timestamptz)
-    CROSS JOIN LATERAL (
-        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
+    {COUNTED_PERIODS}
     ORDER BY campaign_id, period, period_start
 )
 {LOCK_DUE_BUDGETS}
 """
-"""Locks the budgets that ended holds were held in, or late impressions are charged in, in the order of campaign, period
-and start, and says where the rows lie."""
+"""Lock the budgets of ended holds or late impressions, ordered by campaign, period and start; return their ctids."""
 
-MOVE_HELD_TO_SPENT = """
+MOVE_HELD_TO_SPENT = f"""
 WITH ended AS MATERIALIZED (
-    SELECT campaign_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(unseen) AS unseen
+    SELECT campaign_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(released) AS released
     FROM json_to_recordset($1::text::json) AS m (campaign_id varchar, hour_start timestamptz, day_start timestamptz,
-                                                 freed numeric, settled numeric, unseen bigint)
-    CROSS JOIN LATERAL (
-        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)
+                                                 freed numeric, settled numeric, released bigint)
+    {COUNTED_PERIODS}
     GROUP BY campaign_id, period, period_start
 ), budget AS MATERIALIZED (
-    SELECT t.ctid AS place, t.campaign_id, t.period, t.period_start
+    SELECT t.ctid AS row_ctid, t.campaign_id, t.period, t.period_start
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 )
 UPDATE budget_tracking t
-SET held = t.held - e.freed, spent = t.spent + e.settled, impressions = t.impressions - e.unseen,
-    generation = t.generation + (random() < 0.03)::integer
+SET held = t.held - e.freed, spent = t.spent + e.settled, impressions = t.impressions - e.released,
+    generation = {NEXT_GENERATION}
 FROM ended e JOIN budget USING (campaign_id, period, period_start)
-WHERE t.ctid = budget.place
+WHERE t.ctid = budget.row_ctid
 """
-"""Moves the money of ended holds out of what the locked budgets hold, and into what they have spent if it settles."""
+"""Move the amounts of ended holds out of `held` of the locked budgets, and the settled ones into `spent`."""
 
 RECORD_BEACONS = f"""
 WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[], $5::text[], $6::smallint[])
-        WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, no)
-), verdict AS MATERIALIZED (
+        WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, ordinal)
+), decisive AS MATERIALIZED (
     SELECT DISTINCT ON (request_key, slot, served_on) request_key, slot, served_on, event
     FROM beacon WHERE event IN ('impression', 'error')
-    ORDER BY request_key, slot, served_on, no
+    ORDER BY request_key, slot, served_on, ordinal
 ), ending AS MATERIALIZED (
-    SELECT h.ctid AS place, v.event = 'impression' AS settles, 'error' AS cause
-    FROM holds h JOIN verdict v USING (request_key, slot, served_on)
+    SELECT h.ctid AS row_ctid, d.event = 'impression' AS settles, 'error' AS cause
+    FROM holds h JOIN decisive d USING (request_key, slot, served_on)
     ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
-), {HOLD_ENDING_STEPS}, first AS (
+), {HOLD_ENDING_STEPS}, new_event AS (
     INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
     SELECT DISTINCT ON (request_key, slot, served_on, event)
            request_key, slot, served_on, event, campaign_id, adserver_clock(), error_code
-    FROM beacon WHERE (SELECT count(*) FROM gone) >= 0
-    ORDER BY request_key, slot, served_on, event, no
+    FROM beacon WHERE (SELECT count(*) FROM ended_holds) >= 0
+    ORDER BY request_key, slot, served_on, event, ordinal
     ON CONFLICT DO NOTHING
     RETURNING event
-), unheld AS MATERIALIZED (
-    SELECT DISTINCT ON (request_key, slot, served_on) b.campaign_id, b.no
-    FROM beacon b LEFT JOIN gone g USING (request_key, slot, served_on)
-    WHERE b.event = 'impression' AND g.settles IS NOT TRUE
-    ORDER BY request_key, slot, served_on, b.no
+), without_hold AS MATERIALIZED (
+    SELECT DISTINCT ON (request_key, slot, served_on) b.campaign_id, b.ordinal
+    FROM beacon b LEFT JOIN ended_holds e USING (request_key, slot, served_on)
+    WHERE b.event = 'impression' AND e.settles IS NOT TRUE
+    ORDER BY request_key, slot, served_on, b.ordinal
 )
-SELECT (SELECT count(*) FROM first) AS first,
-       (SELECT count(*) FROM gone WHERE settles) AS settled,
-       (SELECT count(*) FROM gone WHERE NOT settles) AS released,
-       (SELECT array_agg(u.no ORDER BY u.no) FROM unheld u JOIN campaigns c ON c.id = u.campaign_id
-        WHERE c.late_impressions = 'charge') AS may_be_late,
+SELECT (SELECT count(*) FROM new_event) AS new_events,
+       (SELECT count(*) FROM ended_holds WHERE settles) AS settled,
+       (SELECT count(*) FROM ended_holds WHERE NOT settles) AS released,
+       (SELECT array_agg(w.ordinal ORDER BY w.ordinal) FROM without_hold w JOIN campaigns c ON c.id = w.campaign_id
+        WHERE c.late_impressions = 'charge') AS possibly_late,
        {MOVED_AMOUNTS}
 """
-"""Records a group of beacons, each serve and event once; an impression settles its hold, an error releases it.
+"""Record a group of beacons, each event of a serve once; an impression settles its hold, and an error releases it.
 
-Of an impression and an error for one serve in one group, the first counts. Asking for the count of `gone` makes the
-holds' locks come before the inserts. Returns how many were the first of their kind, and how many holds were settled and
-released; which impressions found no hold and may be charged late; and the money of the ended holds."""
+If a group has both for one serve, the first one counts. Return the numbers of new events and of settled and released
+holds, the ordinals of the impressions without a hold that may be charged late, and the moved amounts. The insert reads
+the count of `ended_holds`, so that holds are locked before events are inserted."""
 
 RELEASE_EXPIRED_HOLDS = f"""
 WITH ending AS MATERIALIZED (
-    SELECT ctid AS place, false AS settles, 'expiry' AS cause
+    SELECT ctid AS row_ctid, false AS settles, 'expiry' AS cause
     FROM holds WHERE expires_at <= adserver_clock() AND ($2::varchar IS NULL OR campaign_id = $2)
     ORDER BY expires_at LIMIT $1
     FOR UPDATE SKIP LOCKED
 ), {HOLD_ENDING_STEPS}
-SELECT (SELECT count(*) FROM gone) AS holds, {MOVED_AMOUNTS}
+SELECT (SELECT count(*) FROM ended_holds) AS holds, {MOVED_AMOUNTS}
 """
-"""The sweeper: releases holds whose impression never came, of one campaign or for NULL of all, oldest first. Any number
-may run at once, because a hold that somebody else is ending is passed over, not waited for."""
+"""Release expired holds, oldest first, of one campaign, or of all campaigns for NULL.
+
+Any number of sweepers may run concurrently: each skips the holds that another transaction has locked."""
 
 FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS = (
     "SELECT DISTINCT campaign_id FROM holds WHERE expires_at <= adserver_clock() ORDER BY 1"
 )
-"""Whose holds the sweeper has to release."""
+"""Find the campaigns that have expired holds."""
 
-LOCK_LATE_IMPRESSIONS = """
+LOCK_LATE_IMPRESSIONS = f"""
 WITH beacon AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[]) WITH ORDINALITY AS b (request_key, slot, served_on, no)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[])
+        WITH ORDINALITY AS b (request_key, slot, served_on, ordinal)
 ), late AS MATERIALIZED (
-    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.price, r.currency, b.no,
+    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.price, r.currency, b.ordinal,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start
     FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
@@ -148,62 +147,59 @@ WITH beacon AS MATERIALIZED (
     WHERE r.cause = 'expiry' AND c.late_impressions = 'charge'
     ORDER BY r.request_key, r.slot
     FOR UPDATE OF r
-), writing AS (
-    UPDATE budget_tracking SET spent = spent WHERE false
-)
+), {TABLE_WRITE_LOCK}
 SELECT json_agg(late)::text FROM late
 """
-"""Locks the releases of impressions that may be charged late, and says what each would be charged in the current
-periods: what `LOCK_BUDGETS` and `CHARGE_LATE` are given, or NULL for none.
+"""Lock the releases of impressions that may be charged late, and return the price of each and the current periods.
 
-`writing` is as in `budgets.LOCK`."""
+The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_IMPRESSIONS`; NULL if there is no release."""
 
 CHARGE_LATE_IMPRESSIONS = f"""
 WITH late AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::text::json) AS l (
         request_key uuid, slot smallint, served_on date, campaign_id varchar, price numeric, currency varchar,
-        no bigint, hour_start timestamptz, day_start timestamptz)
+        ordinal bigint, hour_start timestamptz, day_start timestamptz)
 ), budget AS MATERIALIZED (
-    SELECT t.ctid AS place, t.campaign_id, t.period, t."limit", t.spent + t.held AS used,
+    SELECT t.ctid AS row_ctid, t.campaign_id, t.period, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 ), room AS (
-    SELECT b.campaign_id, bool_or(t.place IS NULL) AS unopened, min(allowed."limit" - t.used) AS amount,
+    SELECT b.campaign_id, bool_or(t.row_ctid IS NULL) AS missing_period, min(allowed."limit" - t.used) AS amount,
            min(allowed.impressions - t.impressions) AS ads
     FROM (SELECT DISTINCT campaign_id FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
     LEFT JOIN budget t USING (campaign_id, period)
-    {ALLOWED_BY_BUDGET}
+    {ALLOWED_LIMITS}
     GROUP BY b.campaign_id
 ), wanted AS (
     SELECT late.*, sum(price) OVER ordered AS running, row_number() OVER ordered AS nth
-    FROM late WINDOW ordered AS (PARTITION BY campaign_id ORDER BY no)
+    FROM late WINDOW ordered AS (PARTITION BY campaign_id ORDER BY ordinal)
 ), paid AS MATERIALIZED (
     SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id)
-    WHERE r.unopened IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
-), counted AS (
+    WHERE r.missing_period IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
+), charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + p.amount, impressions = t.impressions + p.ads,
-        generation = t.generation + (random() < 0.03)::integer
+        generation = {NEXT_GENERATION}
     FROM (SELECT campaign_id, sum(price) AS amount, count(*) AS ads FROM paid GROUP BY campaign_id) AS p
     JOIN budget USING (campaign_id)
-    WHERE t.ctid = budget.place
+    WHERE t.ctid = budget.row_ctid
 ), taken AS (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
     RETURNING p.*
 ), booked AS (
-    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
-    SELECT adserver_clock(), 'settle', campaign_id, request_key, slot, price, currency, hour_start, day_start
-    FROM taken ORDER BY no
+    {book_entries("settle")}
+    FROM taken ORDER BY ordinal
 )
 SELECT count(*) FROM taken
 """
-"""Charges locked impressions as far as the locked budgets have room, first come first served, and returns how many. A
-lowered limit is the one that counts, as in `budgets.SPEND`. Taking the release away is what makes it happen once."""
+"""Charge locked late impressions up to the room in the locked budgets, first come first served; return their number.
+
+Deleting the release ensures that each impression is charged once."""
 
 
 class Beacon(NamedTuple):
-    """One beacon as its token and its URL say; `event` in the words of `domain.Event`."""
+    """One beacon with the contents of its token and URL; `event` is a value of `domain.Event`."""
 
     request_key: UUID
     slot: int
@@ -215,18 +211,18 @@ class Beacon(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RecordedBeacons:
-    """What became of a group of beacons."""
+    """The outcome of a group of beacons."""
 
-    first: int
-    """The first of their serve and event; all others were repeats."""
+    new_events: int
+    """Number of beacons that are the first of their serve and event; all others are repeats."""
     settled: int
     released: int
-    may_be_late: tuple[int, ...]
-    """Impressions that found no hold, of campaigns that charge late ones: positions in the group, from 0."""
+    possibly_late: tuple[int, ...]
+    """Positions from 0 of impressions without a hold, of campaigns that charge late impressions."""
 
 
 async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> RecordedBeacons:
-    """Records the group, and settles and releases its holds, in one transaction."""
+    """Record the group, and settle and release its holds, in one transaction."""
     async with connection.transaction():
         (row,) = await connection.fetch(
             RECORD_BEACONS,
@@ -237,19 +233,19 @@ async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Bea
             [beacon.event for beacon in beacons],
             [beacon.error_code for beacon in beacons],
         )
-        await _move_held_to_spent(connection, row["money"])
+        await _move_held_to_spent(connection, row["moved_amounts"])
     return RecordedBeacons(
-        first=row["first"],
+        new_events=row["new_events"],
         settled=row["settled"],
         released=row["released"],
-        may_be_late=tuple(number - 1 for number in row["may_be_late"] or ()),
+        possibly_late=tuple(ordinal - 1 for ordinal in row["possibly_late"] or ()),
     )
 
 
 async def charge_late_impressions(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
-    """Charges what may be charged of these late impressions, in one transaction; returns how many were.
+    """Charge these late impressions as far as the budgets allow, in one transaction; return the number charged.
 
-    The same transaction opens the periods, because in the next one they may be over.
+    The same transaction opens the periods, because they may have ended before another one begins.
     """
     async with connection.transaction():
         await open_periods(connection, sorted({beacon.campaign_id for beacon in beacons}))
@@ -266,29 +262,29 @@ async def charge_late_impressions(connection: "Connection[Record]", beacons: Seq
 
 
 async def release_expired_holds(connection: "Connection[Record]", limit: int, campaign_id: str | None = None) -> int:
-    """Releases at most `limit` expired holds, of this campaign or of all; returns how many.
+    """Release at most `limit` expired holds of this campaign, or of all campaigns; return their number.
 
-    Raises CheckViolationError, with nothing released, if a budget holds less than what is to be released of it.
+    Raises CheckViolationError and releases nothing if a budget holds less than the amount that must leave it.
     """
     async with connection.transaction():
         (row,) = await connection.fetch(RELEASE_EXPIRED_HOLDS, limit, campaign_id)
-        await _move_held_to_spent(connection, row["money"])
+        await _move_held_to_spent(connection, row["moved_amounts"])
     holds: int = row["holds"]
     return holds
 
 
 async def find_campaigns_with_expired_holds(connection: "Connection[Record]") -> list[str]:
-    """The campaigns that have expired holds."""
+    """Return the campaigns that have expired holds."""
     return [row["campaign_id"] for row in await connection.fetch(FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS)]
 
 
-async def _move_held_to_spent(connection: "Connection[Record]", money: str | None) -> None:
-    """Has the budgets follow the holds that ended, if any did."""
-    if money is None:
+async def _move_held_to_spent(connection: "Connection[Record]", moved_amounts: str | None) -> None:
+    """Update the budgets of the holds that ended, if any did."""
+    if moved_amounts is None:
         return
-    await connection.execute(MOVE_HELD_TO_SPENT, money, await _lock_budgets(connection, money))
+    await connection.execute(MOVE_HELD_TO_SPENT, moved_amounts, await _lock_budgets(connection, moved_amounts))
 
 
-async def _lock_budgets(connection: "Connection[Record]", money: str) -> list[object]:
-    """Where the rows lie that money goes to or comes from."""
-    return [row["place"] for row in await connection.fetch(LOCK_BUDGETS_FOR_SETTLEMENT, money)]
+async def _lock_budgets(connection: "Connection[Record]", moved_amounts: str) -> list[object]:
+    """Lock the budgets in which these amounts count; return the ctids of their rows."""
+    return [row["row_ctid"] for row in await connection.fetch(LOCK_BUDGETS_FOR_SETTLEMENT, moved_amounts)]

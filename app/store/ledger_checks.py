@@ -1,4 +1,4 @@
-"""Checking the books in SQL: every disagreement between counters, serves, caps, rollups and the ledger."""
+"""Find every disagreement between counters, serves, caps, rollups and the ledger; it only reads."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ READ_RECONCILIATION = """
 SELECT campaign_id, subject, expected, actual, explanation FROM finance.reconciliation
 WHERE rule = $1 ORDER BY campaign_id, subject LIMIT $2
 """
-"""The disagreements that finance sees too, for one rule."""
+"""Read the disagreements with one rule from the finance view."""
 
 FIND_WRONG_CAP_COUNTS = """
 WITH served AS (
     SELECT a.campaign_id, c.timezone, w."window",
            CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
            window_start(w."window", a.served_at, c.timezone) AS window_start, a.served_at,
-           a.served_at > w.counts_from + interval '1 minute' AS for_sure
+           a.served_at > w.counts_from + interval '1 minute' AS is_certain
     FROM ad_serves a JOIN campaigns c ON c.id = a.campaign_id JOIN campaign_caps w ON w.campaign_id = a.campaign_id
 ), seen AS (
     SELECT campaign_id, timezone, "window", user_key, window_start, count(*) AS ads,
-           count(*) FILTER (WHERE for_sure) AS ads_for_sure, min(served_at) AS first_at
+           count(*) FILTER (WHERE is_certain) AS certain_ads, min(served_at) AS first_at
     FROM served WHERE user_key IS NOT NULL
     GROUP BY campaign_id, timezone, "window", user_key, window_start
 ), counted AS (
     SELECT f.* FROM frequency_caps f JOIN campaign_caps w USING (campaign_id, "window")
 ), dropped AS (
-    SELECT coalesce(max(dropped_before), '-infinity')::timestamp AT TIME ZONE 'UTC' AS before
+    SELECT coalesce(max(dropped_before), '-infinity')::timestamp AT TIME ZONE 'UTC' AS dropped_before
     FROM retention WHERE parent = 'ad_serves'
 )
 SELECT coalesce(s.campaign_id, f.campaign_id) AS campaign_id,
@@ -33,27 +33,29 @@ SELECT coalesce(s.campaign_id, f.campaign_id) AS campaign_id,
            || coalesce(s.user_key, f.user_key) AS subject,
        s.ads AS expected, f.count AS actual, CASE
            WHEN f.count > f.cap THEN 'more ads were counted than the cap allows'
-           WHEN f.user_key IS NULL THEN 'there is no count for what the user was served'
-           WHEN coalesce(s.ads_for_sure, 0) > f.count THEN 'the user was served more ads than were counted'
+           WHEN f.user_key IS NULL THEN 'the user was served ads, but there is no count'
+           WHEN coalesce(s.certain_ads, 0) > f.count THEN 'the user was served more ads than were counted'
            ELSE 'more ads were counted than the user was served'
        END AS explanation
 FROM seen s FULL JOIN counted f USING (campaign_id, "window", user_key, window_start)
 CROSS JOIN dropped
 WHERE f.count > f.cap
-    OR (f.user_key IS NOT NULL AND coalesce(s.ads_for_sure, 0) > f.count)
-    OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.before)
-    OR (f.user_key IS NULL AND s.ads_for_sure > 0 AND adserver_clock() < coalesce(
+    OR (f.user_key IS NOT NULL AND coalesce(s.certain_ads, 0) > f.count)
+    OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.dropped_before)
+    OR (f.user_key IS NULL AND s.certain_ads > 0 AND adserver_clock() < coalesce(
         window_end(s."window", s.window_start, s.timezone),
         CASE s."window" WHEN 'session' THEN s.first_at + interval '1 day' ELSE 'infinity' END))
 ORDER BY 1, 2 LIMIT $1
 """
-"""I5: each count against the serves of its user, campaign and window. A cap that was set up in the middle of a window
-has counted only the serves since then, and of a long window retention may have dropped serves that were counted."""
+"""Find the counts that do not match the serves of their user, campaign and window (rule I5).
+
+A cap that was created within a window has counted only the later serves, and retention may have dropped some counted
+serves of a long window. Both are allowed for."""
 
 
 FIND_SLOT_GAPS = """
 SELECT a.campaign_id, 'request ' || a.request_key AS subject, a.slot - 1 AS expected, 'none' AS actual,
-       'a pod has a hole: a serve of the request is missing' AS explanation
+       'a pod has a gap: a serve of the request is missing' AS explanation
 FROM ad_serves a
 WHERE a.slot > 0 AND NOT EXISTS (
     SELECT FROM ad_serves b
@@ -61,20 +63,20 @@ WHERE a.slot > 0 AND NOT EXISTS (
 )
 ORDER BY 1, 2 LIMIT $1
 """
-"""I3: the Ads of an answer are numbered without holes, so each slot but the first has the one before it."""
+"""Find the serves whose previous slot is missing: the ads of a response are numbered without gaps (rule I3)."""
 
 COUNT_WRONG_BUDGETS = """
 SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
 WHERE t.spent + t.held > t."limit" OR t.impressions > t.impressions_limit
     OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
 """
-"""Budgets that are exceeded, and lifetime counters that are not the sums of the rollups, the newest entries and the
-open holds: what can be had without reading the whole ledger."""
+"""Count the exceeded budgets, and the lifetime counters that differ from the sums of the rollups, the newest entries
+and the open holds. It does not read the whole ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """Two things in the database that should be equal and are not."""
+    """Two values in the database that must be equal and are not."""
 
     rule: str
     campaign_id: str
@@ -90,13 +92,13 @@ RULES = {
     "I3": "every serve was charged, held or released exactly once",
     "I5": "no user saw more than a cap allows, and every count is right",
     "rollup": "daily rollups are the sums of the ledger",
-    "correction": "every manual entry is on record",
+    "correction": "every manual entry is recorded as a correction",
 }
-"""What is checked, in this order; the numbers are those of the design's invariants."""
+"""The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""
 
 
 async def find_disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
-    """At most `limit` disagreements with one of RULES."""
+    """Return at most `limit` disagreements with one of RULES."""
     rows = (
         await connection.fetch(FIND_WRONG_CAP_COUNTS, limit)
         if rule == "I5"
@@ -113,6 +115,6 @@ async def find_disagreements(connection: "Connection[Record]", rule: str, limit:
 
 
 async def count_wrong_budgets(connection: "Connection[Record]") -> int:
-    """How many budget periods are wrong as far as a quick look shows: for an alert, not for a proof."""
+    """Return the number of budget periods that a quick check finds wrong; it is meant for alerts and is not a proof."""
     count: int = await connection.fetchval(COUNT_WRONG_BUDGETS)
     return count

@@ -1,4 +1,4 @@
-"""The numbers behind the decision about a campaign: what caps have counted and what budgets have left, now."""
+"""Read the state of caps and budgets, which explains why a campaign may or may not serve a viewer now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budget_fragments import ALLOWED_BY_BUDGET, pace
+from app.store.sql_fragments import ALLOWED_LIMITS, paced_limit
 
 READ_CAP_STATUS = """
 SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
@@ -23,25 +23,25 @@ LEFT JOIN frequency_caps f ON f.user_key = k.user_key AND f.campaign_id = w.camp
 WHERE c.id = ANY ($1)
 ORDER BY w.campaign_id, w."window"
 """
-"""What each cap of the campaigns has counted for one user and session in its present window."""
+"""Read the count of each cap of these campaigns for one user and session in its current window."""
 
 READ_BUDGET_ROOM = f"""
 SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
-       {pace('allowed."limit"')} AS by_now, t.impressions, allowed.impressions AS impressions_limit,
-       floor({pace("allowed.impressions")})::bigint AS impressions_by_now
+       {paced_limit('allowed."limit"')} AS allowed_by_now, t.impressions, allowed.impressions AS impressions_limit,
+       floor({paced_limit("allowed.impressions")})::bigint AS impressions_allowed_by_now
 FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
 JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
     AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-{ALLOWED_BY_BUDGET}
+{ALLOWED_LIMITS}
 WHERE c.id = ANY ($1)
 ORDER BY b.campaign_id, b.period
 """
-"""The running budget periods of the campaigns, and how much of each may be used by now."""
+"""Read the current budget periods of these campaigns, and the part of each limit that pacing allows by now."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapStatus:
-    """One cap for one user; `countable` when there is somebody to count, `ends_at` when its window never ends None."""
+    """One cap for one user: `countable` if the request identifies a user, `ends_at` None if its window never ends."""
 
     campaign_id: str
     window: str
@@ -53,7 +53,7 @@ class CapStatus:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRoom:
-    """One running budget period; `price` is one ad's, `by_now` what pacing lets be spent by now; None for no limit."""
+    """One current budget period; `price` is the price of one ad, and a limit that is not set is None."""
 
     campaign_id: str
     period: str
@@ -62,21 +62,22 @@ class BudgetRoom:
     spent: Decimal
     held: Decimal
     limit: Decimal | None
-    by_now: Decimal | None
+    allowed_by_now: Decimal | None
+    """The part of `limit` that pacing allows by now."""
     impressions: int
     impressions_limit: int | None
-    impressions_by_now: int | None
+    impressions_allowed_by_now: int | None
 
 
 async def read_cap_status(
     connection: "Connection[Record]", campaign_ids: Sequence[str], user_key: UUID | None, session_id: UUID | None
 ) -> list[CapStatus]:
-    """Every cap of the campaigns."""
+    """Return every cap of the campaigns."""
     return [
         CapStatus(**dict(row)) for row in await connection.fetch(READ_CAP_STATUS, campaign_ids, user_key, session_id)
     ]
 
 
 async def read_budget_room(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[BudgetRoom]:
-    """Every running budget period of the campaigns that has a row."""
+    """Return every current budget period of the campaigns that has a row."""
     return [BudgetRoom(**dict(row)) for row in await connection.fetch(READ_BUDGET_ROOM, campaign_ids)]

@@ -1,4 +1,4 @@
-"""maintenance: claim a maintenance task, so that one server at a time runs it."""
+"""maintenance: claim a maintenance task, so that one server runs it in each interval."""
 
 from asyncpg import Connection, Record
 
@@ -8,10 +8,11 @@ ON CONFLICT (task) DO UPDATE SET begun_at = excluded.begun_at
     WHERE abs(extract(epoch FROM excluded.begun_at - m.begun_at)) >= $2::float8
 RETURNING task
 """
-"""Takes a task on, unless another server did within so many seconds; one that was begun later than now was begun while
-the clock was wrong."""
+"""Claim a task, unless a server has claimed it in the last $2 seconds.
+
+A claim in the future was made while a clock was wrong, and is compared by its distance from now."""
 
 
 async def claim_task(connection: "Connection[Record]", task: str, every_s: float) -> bool:
-    """Whether the task is this server's to do now."""
+    """Claim the task for this server; return False if a server has claimed it in the last `every_s` seconds."""
     return await connection.fetchval(CLAIM_TASK, task, every_s) is not None

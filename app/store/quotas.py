@@ -1,11 +1,11 @@
-"""quotas: rate limits over all servers, token buckets that the servers lease slices of."""
+"""quotas: rate limits across all servers, as token buckets from which each server leases tokens."""
 
 from asyncpg import Connection, Record
 
 from app.store.connections import Store
 
 CREATE_QUOTA = "INSERT INTO quotas (name, tokens, refilled_at) VALUES ($1, $2, now()) ON CONFLICT DO NOTHING"
-"""Makes a bucket, full."""
+"""Create a full bucket."""
 
 LEASE_TOKENS = """
 WITH filled AS MATERIALIZED (
@@ -18,15 +18,18 @@ FROM filled f WHERE q.name = f.name
 RETURNING (f.tokens - q.tokens)::int AS granted, q.tokens::float8 AS level,
     set_config('synchronous_commit', 'off', true)
 """
-"""Fills the bucket up to now, settles what is owed, and hands out what is wanted, as far as there is any.
+"""Refill the bucket up to now, deduct the debt, and grant the wanted tokens as far as the bucket has them.
 
-Its commit does not wait for the disk: a slice that a crash forgets does no harm."""
+The commit does not wait for the disk: losing a lease in a crash does no harm."""
 
 
 async def lease(
     connection: "Connection[Record]", name: str, rate_per_s: int, capacity: int, want: int, owed: int
 ) -> tuple[int, float]:
-    """Tokens granted, and what is left in the bucket; that is below 0 while more is owed than there was."""
+    """Return the granted tokens and the level of the bucket, which is below 0 while the debt exceeds its contents.
+
+    `owed` tokens were used before without a lease; a negative number returns tokens.
+    """
     while True:
         row = await connection.fetchrow(LEASE_TOKENS, name, rate_per_s, capacity, want, owed)
         if row is not None:
@@ -35,12 +38,12 @@ async def lease(
 
 
 class Quotas:
-    """Leases on connections of the store's other pool."""
+    """Leases of tokens on connections of the general pool."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def lease(self, name: str, rate_per_s: int, capacity: int, want: int, owed: int) -> tuple[int, float]:
-        """As the function above; raises StoreUnavailable."""
+        """Call the function `lease`; raises StoreUnavailable."""
         async with self._store.connection() as connection:
             return await lease(connection, name, rate_per_s, capacity, want, owed)

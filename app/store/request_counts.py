@@ -1,4 +1,4 @@
-"""requests_daily: how many ad requests there were, and how they ended."""
+"""requests_daily: daily numbers of ad requests by outcome."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ SELECT (adserver_clock() AT TIME ZONE 'UTC')::date, outcome, requests
 FROM unnest($1::text[], $2::bigint[]) AS counted (outcome, requests)
 ON CONFLICT (requested_on, outcome) DO UPDATE SET requests = r.requests + excluded.requests
 """
-"""Adds to today's numbers; outcomes come sorted, so that servers do not lock each other out."""
+"""Add to today's numbers; the outcomes are sorted, so that servers do not deadlock."""
 
 
 async def add(connection: "Connection[Record]", counts: Mapping[str, int]) -> None:
-    """Adds so many requests to each outcome: `served`, `repeat`, `error`, or a no-fill reason."""
+    """Add these numbers of requests by outcome: `served`, `repeat`, `error`, or a no-fill reason."""
     outcomes = sorted(counts)
     await connection.execute(ADD_REQUEST_COUNTS, outcomes, [counts[outcome] for outcome in outcomes])

@@ -1,4 +1,4 @@
-"""spend_daily and books_state: add the ledger's newest entries to the daily sums."""
+"""spend_daily and books_state: roll up the ledger's new entries into daily sums."""
 
 from asyncpg import Connection, Record
 
@@ -12,9 +12,10 @@ FROM (
 ) AS s, (SELECT adserver_clock() - interval '2 minutes' AS safe) AS n
 WHERE s.rolled_up_to < n.safe
 """
-"""What is to be rolled up next: at most a day, up to two minutes ago, because a transaction books with the clock of
-its beginning and the server's role may not have one that lasts longer than a minute. No row: there is nothing, or
-another server does it."""
+"""Lock the mark of the rollup and return the next span: at most a day, and up to two minutes ago.
+
+A transaction books with the time at which it began, and no transaction of the server lasts longer than a minute. There
+is no row if nothing is left to roll up, or if another server is rolling up."""
 
 ROLL_UP_ENTRIES = """
 INSERT INTO spend_daily AS d (day, campaign_id, currency, kind, booked_on, amount, entries)
@@ -26,24 +27,24 @@ GROUP BY 1, 2, 3, 4, 5
 ON CONFLICT (day, campaign_id, currency, kind, booked_on) DO UPDATE
     SET amount = d.amount + excluded.amount, entries = d.entries + excluded.entries
 """
-"""Adds the entries of a span of time to their days."""
+"""Add the entries of a span of time to their daily sums."""
 
 MOVE_ROLLUP_MARK = "UPDATE books_state SET rolled_up_to = $1"
-"""Moves the mark: from it on, entries are read from the ledger."""
+"""Move the mark, from which on readers use the ledger itself."""
 
-ROLL_UP_S = 900.0
-"""How long a statement of the roll-up may take: a day can have many millions of entries."""
+STATEMENT_TIMEOUT_S = 900.0
+"""Maximum time for one statement of the rollup: a day can have many millions of entries."""
 
 
 async def roll_up(connection: "Connection[Record]") -> bool | None:
-    """Rolls up one step, at most a day; returns whether there is more, None when there was nothing to do.
+    """Roll up one span of at most a day; return whether there is more, or None if there was nothing to do.
 
-    To be called in a transaction that has time.
+    Call it in a transaction without timeouts.
     """
-    span = await connection.fetchrow(LOCK_ROLLUP_SPAN, timeout=ROLL_UP_S)
+    span = await connection.fetchrow(LOCK_ROLLUP_SPAN, timeout=STATEMENT_TIMEOUT_S)
     if span is None:
         return None
-    await connection.execute(ROLL_UP_ENTRIES, span["since"], span["until"], timeout=ROLL_UP_S)
+    await connection.execute(ROLL_UP_ENTRIES, span["since"], span["until"], timeout=STATEMENT_TIMEOUT_S)
     await connection.execute(MOVE_ROLLUP_MARK, span["until"])
     more: bool = span["more"]
     return more

@@ -1,4 +1,4 @@
-"""Finding a serve again by its request, and keeping what is needed to answer it a second time."""
+"""ad_serves, served_documents and midnight_requests: find earlier serves of a request, and store what repeats need."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ WHERE s.request_key = ANY ($1)
     AND s.served_at > adserver_clock() - interval '1 day'
 ORDER BY s.request_key, s.slot
 """
-"""The serves of these requests in the last 24 hours: a request asked again gets its first answer."""
+"""Find the serves of these requests in the last 24 hours: a repeated request gets its first response again."""
 
 STORE_DOCUMENTS = """
 INSERT INTO served_documents (request_key, slot, served_on, document)
@@ -25,7 +25,7 @@ SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, document
 FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS d (request_key, slot, document)
 ORDER BY request_key, slot
 """
-"""Keeps the upstreams' documents of requests that may be asked again."""
+"""Store the upstream documents of requests that may be repeated."""
 
 CLAIM_MIDNIGHT_REQUESTS = """
 INSERT INTO midnight_requests (request_key, claimed_at)
@@ -34,20 +34,22 @@ ON CONFLICT (request_key) DO UPDATE SET claimed_at = excluded.claimed_at
     WHERE midnight_requests.claimed_at <= adserver_clock() - interval '1 day'
 RETURNING request_key
 """
-"""Makes a request unique over both sides of midnight UTC, which the day partitions of ad_serves cannot; a claim lasts
-as long as an answer does, a day. Returns those that were claimed."""
+"""Claim requests near midnight UTC and return the claimed ones, so that a request is served on one side only.
+
+The key of ad_serves cannot ensure that, because it includes the day of the partition. A claim is valid for one day, as
+long as a request may be repeated."""
 
 DELETE_MIDNIGHT_REQUESTS = """
 DELETE FROM midnight_requests WHERE request_key IN (
     SELECT request_key FROM midnight_requests WHERE claimed_at < adserver_clock() - interval '2 days'
     ORDER BY request_key LIMIT $1)
 """
-"""Removes the claims of requests that can no longer be asked again."""
+"""Delete the claims of requests that can no longer be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierServe:
-    """An ad that was served before, as far as the database knows it."""
+    """An earlier serve of a request as the database stores it."""
 
     slot: int
     served_at: datetime
@@ -59,7 +61,7 @@ class EarlierServe:
 
 
 async def find_serves(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> dict[UUID, list[EarlierServe]]:
-    """The serves of the last 24 hours by request key, slots in order."""
+    """Return the serves of the last 24 hours by request key, in the order of their slots."""
     found: dict[UUID, list[EarlierServe]] = {}
     for row in await connection.fetch(FIND_SERVES, request_keys):
         key, *rest = row.values()
@@ -70,17 +72,17 @@ async def find_serves(connection: "Connection[Record]", request_keys: Sequence[U
 
 
 async def store_documents(connection: "Connection[Record]", documents: Sequence[tuple[UUID, int, bytes]]) -> None:
-    """Stores (request key, slot, document) for each."""
+    """Store each (request key, slot, document)."""
     keys, slots, bodies = zip(*documents, strict=True)
     await connection.execute(STORE_DOCUMENTS, keys, slots, bodies)
 
 
 async def claim_midnight_requests(connection: "Connection[Record]", request_keys: Sequence[UUID]) -> None:
-    """Claims these requests; raises asyncpg's UniqueViolationError if one was claimed on the other side."""
+    """Claim these requests; raises asyncpg's UniqueViolationError if one is already claimed."""
     if len(await connection.fetch(CLAIM_MIDNIGHT_REQUESTS, request_keys)) < len(request_keys):
-        raise UniqueViolationError("a request was claimed on the other side of midnight")
+        raise UniqueViolationError("a request is already claimed on the other side of midnight")
 
 
 async def delete_midnight_requests(connection: "Connection[Record]", limit: int) -> int:
-    """Removes at most so many old claims; returns how many."""
+    """Delete at most `limit` old claims; return their number."""
     return rows_affected(await connection.execute(DELETE_MIDNIGHT_REQUESTS, limit))

@@ -1,4 +1,4 @@
-"""sessions: viewing sessions from creation to clean-up."""
+"""sessions: create, find, lock, end and delete viewing sessions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,23 +15,25 @@ SELECT $1, $2, $3, $4, adserver_clock(), adserver_clock() + make_interval(secs =
 WHERE pg_stat_get_live_tuples('sessions'::regclass) < $6
 RETURNING *
 """
-"""Creates a session that lasts so many seconds, unless there are too many rows. Postgres' statistics know how many
-about a second later, and without counting them ("The Cumulative Statistics System" in its manual)."""
+"""Create a session that lasts $5 seconds, unless there are $6 sessions or more.
+
+Postgres' statistics have the number of rows about a second later without counting them; see "The Cumulative Statistics
+System" in its manual."""
 
 FIND_SESSION = "SELECT *, expires_at <= adserver_clock() AS expired FROM sessions WHERE id = $1"
-"""One session, whether it runs or not."""
+"""Find one session, running or over."""
 
 END_SESSION = """
 UPDATE sessions SET ended_at = adserver_clock()
 WHERE id = $1 AND ended_at IS NULL AND expires_at > adserver_clock() RETURNING *
 """
-"""Ends a session that runs."""
+"""End a running session."""
 
 LOCK_SESSIONS = """
-SELECT *, ended_at IS NOT NULL OR expires_at <= adserver_clock() AS over
+SELECT *, ended_at IS NOT NULL OR expires_at <= adserver_clock() AS is_over
 FROM sessions WHERE id = ANY ($1) ORDER BY id FOR UPDATE
 """
-"""Locks the sessions of a group, in id order: the first locks that a transaction takes."""
+"""Lock the sessions of a group in the order of their ids; these are the first locks of a serving transaction."""
 
 MARK_CREATIVES_PLAYED = """
 UPDATE sessions s SET played = s.played || ARRAY(
@@ -40,20 +42,21 @@ FROM (SELECT session_id, array_agg(creative_id) AS creative_ids
       FROM unnest($1::uuid[], $2::varchar[]) AS p (session_id, creative_id) GROUP BY session_id) AS p
 WHERE s.id = p.session_id AND NOT s.played @> p.creative_ids
 """
-"""Adds the creatives that were served to what their sessions have played, each once: a session that has seen them all
-is served them again all day."""
+"""Add served creatives to the ones that their sessions have played, each once.
+
+Without that, the list of a session that has played all creatives and repeats them would grow all day."""
 
 DELETE_EXPIRED_SESSIONS = """
 DELETE FROM sessions WHERE id IN (
     SELECT id FROM sessions WHERE expires_at < adserver_clock() - interval '1 hour'
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 """
-"""Removes sessions that have been over for an hour, some at a time; until then they can be said to be gone."""
+"""Delete sessions an hour after their expiry; until then, requests for them are answered with 410 instead of 404."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session as the database has it; `over` when it was ended or has expired."""
+    """A session as the database stores it; `over` if it was ended or has expired."""
 
     id: UUID
     user_key: UUID | None
@@ -87,35 +90,35 @@ async def create(
     ttl_s: int,
     sessions_max: int,
 ) -> SessionRow | None:
-    """Creates the session and returns it; None if there are `sessions_max` already."""
+    """Create the session and return it; None if there are already `sessions_max` sessions."""
     row = await connection.fetchrow(CREATE_SESSION, session_id, user_key, publisher_id, correlator, ttl_s, sessions_max)
     return None if row is None else _session(row, over=False)
 
 
 async def find(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
-    """The session, running or over; None if there is none."""
+    """Return the session, running or over; None if it does not exist."""
     row = await connection.fetchrow(FIND_SESSION, session_id)
     return None if row is None else _session(row, over=row["expired"] or row["ended_at"] is not None)
 
 
 async def end(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
-    """Ends the session; None if none with this id was running."""
+    """End the session and return it; None if no session with this id was running."""
     row = await connection.fetchrow(END_SESSION, session_id)
     return None if row is None else _session(row, over=True)
 
 
 async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) -> dict[UUID, SessionRow]:
-    """Locks these sessions until the transaction ends; ids that do not exist are left out."""
+    """Lock these sessions until the transaction ends; the result omits ids that do not exist."""
     rows = await connection.fetch(LOCK_SESSIONS, session_ids)
-    return {row["id"]: _session(row, over=row["over"]) for row in rows}
+    return {row["id"]: _session(row, over=row["is_over"]) for row in rows}
 
 
 async def mark_played(connection: "Connection[Record]", played: Sequence[tuple[UUID, str]]) -> None:
-    """Remembers (session, creative) for each."""
+    """Record each (session, creative) as played."""
     session_ids, creative_ids = zip(*played, strict=True)
     await connection.execute(MARK_CREATIVES_PLAYED, session_ids, creative_ids)
 
 
 async def delete_expired(connection: "Connection[Record]", limit: int) -> int:
-    """Removes at most `limit` old sessions; returns how many."""
+    """Delete at most `limit` old sessions; return their number."""
     return rows_affected(await connection.execute(DELETE_EXPIRED_SESSIONS, limit))

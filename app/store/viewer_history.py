@@ -1,4 +1,4 @@
-"""What one viewer was served and how often some campaigns were counted for them: what the demo page shows."""
+"""Read the counts, serves and beacons of one viewer, which the demo page shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ FROM frequency_caps f JOIN campaign_caps w ON w.campaign_id = f.campaign_id AND 
 WHERE f.user_key = $1 AND f.campaign_id = ANY($2) AND (f.expires_at IS NULL OR f.expires_at > adserver_clock())
 ORDER BY f.campaign_id, f.expires_at LIMIT 100
 """
-"""The cap windows in which a user was counted, and which are not over."""
+"""Read the current cap windows of a viewer in which ads were counted."""
 
 READ_VIEWER_SERVES = """
 SELECT slot, campaign_id, creative_id, upstream_id, price, currency, billing FROM ad_serves
@@ -22,7 +22,7 @@ WHERE request_key = $1 AND user_key = $2 AND campaign_id = ANY($3)
     AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
 ORDER BY slot
 """
-"""What a viewer's request of today or yesterday was served."""
+"""Read the serves of a viewer's request of today or yesterday."""
 
 READ_VIEWER_BEACONS = """
 SELECT slot, e.event, e.received_at, e.error_code
@@ -31,12 +31,12 @@ WHERE request_key = $1 AND s.user_key = $2 AND s.campaign_id = ANY($3)
     AND served_on >= (adserver_clock() AT TIME ZONE 'UTC')::date - 1
 ORDER BY e.received_at, slot, e.event
 """
-"""The beacons that were counted for such a request, in the order in which they came."""
+"""Read the recorded beacons of such a request, in the order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
 class CapCount:
-    """How often a viewer was counted in one window; `resets_at` is None for one that never ends."""
+    """The count of a viewer in one cap window; `resets_at` is None for a window that never ends."""
 
     campaign_id: str
     window: str
@@ -47,7 +47,7 @@ class CapCount:
 
 @dataclass(frozen=True, slots=True)
 class ServedSlot:
-    """One ad of an answer and what it cost."""
+    """One ad of a response and its price."""
 
     slot: int
     campaign_id: str
@@ -59,8 +59,8 @@ class ServedSlot:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedBeacon:
-    """A beacon that counted."""
+class RecordedBeacon:
+    """A beacon that was recorded."""
 
     slot: int
     event: str
@@ -69,7 +69,7 @@ class CountedBeacon:
 
 
 async def read_cap_counts(connection: "Connection[Record]", user_key: UUID, campaigns: Sequence[str]) -> list[CapCount]:
-    """The viewer's running cap windows of these campaigns."""
+    """Return the viewer's current cap windows of these campaigns."""
     rows = await connection.fetch(READ_VIEWER_COUNTS, user_key, campaigns)
     return [CapCount(row["campaign_id"], row["window"], row["count"], row["cap"], row["expires_at"]) for row in rows]
 
@@ -77,14 +77,14 @@ async def read_cap_counts(connection: "Connection[Record]", user_key: UUID, camp
 async def read_serves(
     connection: "Connection[Record]", request_key: UUID, user_key: UUID, campaigns: Sequence[str]
 ) -> list[ServedSlot]:
-    """These campaigns' ads of a request of that viewer, by slot; none if it was somebody else's."""
+    """Return these campaigns' ads in a request of the viewer, by slot; empty if another viewer made the request."""
     rows = await connection.fetch(READ_VIEWER_SERVES, request_key, user_key, campaigns)
     return [ServedSlot(**row) for row in rows]
 
 
 async def read_beacons(
     connection: "Connection[Record]", request_key: UUID, user_key: UUID, campaigns: Sequence[str]
-) -> list[CountedBeacon]:
-    """The beacons of such ads; none if the request was somebody else's."""
+) -> list[RecordedBeacon]:
+    """Return the beacons of such ads; empty if another viewer made the request."""
     rows = await connection.fetch(READ_VIEWER_BEACONS, request_key, user_key, campaigns)
-    return [CountedBeacon(**row) for row in rows]
+    return [RecordedBeacon(**row) for row in rows]

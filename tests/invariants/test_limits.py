@@ -76,8 +76,8 @@ async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
         await caps.take(connection, [count])
         await connection.execute("UPDATE frequency_caps SET count = cap WHERE \"window\" = 'day'")
         taken = await caps.take(connection, [count])
-        assert taken.short == [(0, "day", 0)]
-        await caps.give_back(connection, [count], [0], taken.short)
+        assert taken.shortfalls == [(0, "day", 0)]
+        await caps.give_back(connection, [count], [0], taken.shortfalls)
         assert await counts(connection) == {"day": 3, "week": 1}
 
 
@@ -87,13 +87,13 @@ async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_bac
     count = caps.CapIncrement("capped", uuid4(), None, ads=4)
     async with connected(database) as connection:
         taken = await caps.take(connection, [count])
-        assert taken.short == [(0, "day", 3)]
+        assert taken.shortfalls == [(0, "day", 3)]
         assert await counts(connection) == {"day": 3, "week": 4}
-        await caps.give_back(connection, [count], [2], taken.short)
+        await caps.give_back(connection, [count], [2], taken.shortfalls)
         assert await counts(connection) == {"day": 2, "week": 2}
         taken = await caps.take(connection, [count])
-        assert sorted(taken.short) == [(0, "day", 1), (0, "week", 3)]
-        await caps.give_back(connection, [count], [1], taken.short)
+        assert sorted(taken.shortfalls) == [(0, "day", 1), (0, "week", 3)]
+        await caps.give_back(connection, [count], [1], taken.shortfalls)
         assert await counts(connection) == {"day": 3, "week": 3}
 
 

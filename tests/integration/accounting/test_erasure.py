@@ -44,7 +44,7 @@ class Viewer:
     async def takes(self, connection: "Connection[Record]", campaign_id: str) -> None:
         """Only the first half of being served an ad."""
         taken = await caps.take(connection, [caps.CapIncrement(campaign_id, self.key, self.session_id)])
-        assert not taken.short
+        assert not taken.shortfalls
 
     async def pays(self, connection: "Connection[Record]", *campaign_ids: str) -> None:
         """The other half."""

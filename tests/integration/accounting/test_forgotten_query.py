@@ -12,7 +12,7 @@ from app.beacons.settlement import settle, sweep
 from app.errors import StoreUnavailable
 from app.launch.migrate import patiently
 from app.maintenance.tasks import Maintenance
-from app.store import candidates, holds, spending
+from app.store import candidate_checks, holds, partitions, spending
 from app.store.connections import Store
 from tests.integration.accounting.world import (
     PRICE,
@@ -105,7 +105,7 @@ async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: st
         await serve_many(store, "served", 10)
     await upkeep.tasks["partitions made"].run()
     async with store.connection() as connection:
-        assert not await upkeep.has_misplaced_rows(connection)
+        assert not await partitions.has_misplaced_rows(connection)
     assert await balance(database, "seen") == (10 * PRICE, 0, 10)
     assert await balance(database, "served") == (20 * PRICE, 0, 20)
     assert await disagreements(database) == []
@@ -134,7 +134,7 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
     ("statement", "arguments"),
     [
         pytest.param(spending.LOCK_BUDGETS_FOR_SPEND, [["hot"]], id="serving locks it"),
-        pytest.param(candidates.CHECK_CANDIDATES, [["hot"], [None], [None]], id="serving looks at it"),
+        pytest.param(candidate_checks.CHECK_CANDIDATES, [["hot"], [None], [None]], id="serving looks at it"),
         pytest.param(holds.LOCK_BUDGETS_FOR_SETTLEMENT, [MONEY], id="settling locks it"),
     ],
 )
@@ -159,8 +159,8 @@ async def test_a_budget_changes_without_reading_those_versions(
     ):
         (place, another, *_) = await connection.fetch(spending.LOCK_BUDGETS_FOR_SPEND, ["hot"])
         # The first change of a session reads the catalog too: the table's constraints and what they call.
-        await connection.execute(change, another["place"])
-        plan = await explained(connection, change, place["place"])
+        await connection.execute(change, another["row_ctid"])
+        plan = await explained(connection, change, place["row_ctid"])
     assert pages_of(plan) < PAGES_MAX
 
 
@@ -178,7 +178,7 @@ async def test_a_late_impression_is_charged_without_reading_those_versions(
         connection.transaction(),
     ):
         money = await connection.fetchval(holds.LOCK_LATE_IMPRESSIONS, *asked)
-        places = [row["place"] for row in await connection.fetch(holds.LOCK_BUDGETS_FOR_SETTLEMENT, money)]
+        places = [row["row_ctid"] for row in await connection.fetch(holds.LOCK_BUDGETS_FOR_SETTLEMENT, money)]
         plan = await explained(connection, holds.CHARGE_LATE_IMPRESSIONS, money, places)
     scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "budget_tracking" and "Plans" not in node]
     assert len(scans) == 2

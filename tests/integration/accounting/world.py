@@ -82,14 +82,14 @@ async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -
     """Serves one group as the server does: takes caps, spends, gives back; returns what was paid for."""
     async with connection.transaction():
         taken = await caps.take(connection, [_count(one) for one in payments])
-        refused = {payments[short.position].request_key for short in taken.short}
+        refused = {payments[short.position].request_key for short in taken.shortfalls}
         asking = [one for one in payments if one.request_key not in refused]
         refusals = (await spending.spend(connection, asking)).refusals if asking else {}
-        assert "unopened" not in refusals.values()
+        assert "missing_period" not in refusals.values()
         paid = [one for no, one in enumerate(asking) if no not in refusals]
         unpaid = [one for one in payments if one not in paid]
         if unpaid:
-            short = [one._replace(position=unpaid.index(payments[one.position])) for one in taken.short]
+            short = [one._replace(position=unpaid.index(payments[one.position])) for one in taken.shortfalls]
             await caps.give_back(connection, [_count(one) for one in unpaid], [0] * len(unpaid), short)
     return paid
 

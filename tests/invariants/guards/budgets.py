@@ -4,7 +4,7 @@ from tests.invariants.guards.guard import HOLDS, HOLDS_TEST, LIMITS_TEST, TABLES
 
 PERIODS = "migrations/versions/0017_one_row_a_period.py"
 UNITS = "migrations/versions/0024_budgets_in_impressions.py"
-BUDGET_FRAGMENTS = "app/store/budget_fragments.py"
+SQL_FRAGMENTS = "app/store/sql_fragments.py"
 SPENDING = "app/store/spending.py"
 
 BUDGETS_GUARDS = [
@@ -59,7 +59,7 @@ BUDGETS_GUARDS = [
     Guard(
         "I1",
         "no more ads are granted than there are units",
-        BUDGET_FRAGMENTS,
+        SQL_FRAGMENTS,
         ", {impressions} - t.impressions)",
         ")",
         f"{LIMITS_TEST}::test_as_many_ads_are_served_as_the_budget_has_room_for",
@@ -84,7 +84,7 @@ BUDGETS_GUARDS = [
     Guard(
         "I1",
         "a lowered limit applies although the period's row has a higher one",
-        BUDGET_FRAGMENTS,
+        SQL_FRAGMENTS,
         """SELECT least(t."limit", b."limit") AS "limit\"""",
         """SELECT t."limit\"""",
         "tests/integration/setup/test_running_campaigns.py"

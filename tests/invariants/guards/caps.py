@@ -49,7 +49,7 @@ CAPS_GUARDS = [
         "I5",
         "only what was counted is given back",
         CAPS,
-        "SET count = f.count - (coalesce(short.ads, a.taken) - a.paid)",
+        "SET count = f.count - (coalesce(shortfall.ads, a.taken) - a.paid)",
         "SET count = f.count - (a.taken - a.paid)",
         f"{LIMITS_TEST}::test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted",
     ),

@@ -27,7 +27,7 @@ LEDGER_GUARDS = [
         "I2",
         "a released unit can be used again",
         HOLDS,
-        "impressions = t.impressions - e.unseen,",
+        "impressions = t.impressions - e.released,",
         "impressions = t.impressions,",
         "tests/integration/setup/test_budgets_in_impressions.py::test_a_released_hold_gives_its_unit_back",
     ),

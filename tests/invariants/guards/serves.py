@@ -15,9 +15,9 @@ SERVES_GUARDS = [
         "I3",
         "the statement that ends a hold deletes it",
         HOLDS,
-        """DELETE FROM holds h USING ending e WHERE h.ctid = e.place
+        """DELETE FROM holds h USING ending e WHERE h.ctid = e.row_ctid
     RETURNING h.*, e.settles, e.cause""",
-        "SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e ON h.ctid = e.place",
+        "SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e ON h.ctid = e.row_ctid",
         f"{HOLDS_TEST}::test_of_an_impression_and_an_error_the_first_decides",
     ),
     Guard(

@@ -1,4 +1,4 @@
-"""What the database says of campaigns before anything is counted: which may serve whom, now."""
+"""Check candidates before anything is counted: find the campaigns that may not serve a viewer now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,38 +7,37 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budget_fragments import ALLOWED_BY_BUDGET, NEWEST_BUDGET_ROW, ROOM_BY_PACING, ROOM_IN_BUDGET
+from app.store.sql_fragments import ALLOWED_LIMITS, NEWEST_BUDGET_ROW, ROOM_BY_PACING, ROOM_IN_BUDGET, STATUS_REFUSALS
 
 CHECK_CANDIDATES = f"""
-WITH asked AS (
+WITH candidate AS (
     SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
-        WITH ORDINALITY AS a (campaign_id, user_key, session_id, no)
+        WITH ORDINALITY AS a (campaign_id, user_key, session_id, ordinal)
 ), campaign AS MATERIALIZED (
     SELECT c.id, c.timezone, CASE
-        WHEN c.status <> 'active' THEN 'paused'
-        WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'
+        {STATUS_REFUSALS}
         ELSE (
             SELECT CASE
-                WHEN bool_or(t.campaign_id IS NULL) THEN 'unopened'
+                WHEN bool_or(t.campaign_id IS NULL) THEN 'missing_period'
                 WHEN min({ROOM_IN_BUDGET}) < 1 THEN 'budget'
                 WHEN min({ROOM_BY_PACING}) < 1 THEN 'pacing'
             END
             FROM campaign_budgets b
             CROSS JOIN LATERAL (
                 SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-            ) AS due
+            ) AS budget_period
             LEFT JOIN LATERAL (
                 SELECT t.*, t.spent + t.held AS used FROM budget_tracking t {NEWEST_BUDGET_ROW}
             ) AS t ON true
-            {ALLOWED_BY_BUDGET}
+            {ALLOWED_LIMITS}
             WHERE b.campaign_id = c.id
         )
     END AS refusal
     FROM campaigns c
     WHERE c.id = ANY ($1)
 ), refused AS (
-    SELECT a.no, coalesce(c.refusal, 'frequency_cap') AS reason
-    FROM asked a
+    SELECT a.ordinal, coalesce(c.refusal, 'frequency_cap') AS reason
+    FROM candidate a
     JOIN campaign c ON c.id = a.campaign_id
     WHERE c.refusal IS NOT NULL OR EXISTS (
         SELECT FROM campaign_caps w
@@ -48,21 +47,21 @@ WITH asked AS (
         WHERE w.campaign_id = a.campaign_id AND f.count >= w.impressions
     )
 )
-SELECT catalog.revision, adserver_clock() AS at, refused.no, refused.reason
+SELECT catalog.revision, adserver_clock() AS database_time, refused.ordinal, refused.reason
 FROM catalog LEFT JOIN refused ON true
 """
-"""Reads, without a lock, which of the candidates are paused, out of flight, capped, spent or ahead of their pace.
+"""Find the candidates that are paused, out of flight, capped, spent or ahead of their pacing; takes no locks.
 
-Only refusals come back, and in every row the catalog's revision and the database's clock. `unopened` means
-that a budget period has begun for which there is no row yet."""
+Only refusals are returned, and every row has the catalog's revision and the database's clock. The reason
+`missing_period` means that a budget period has begun and has no row yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateCheck:
-    """The database's answer: `refusals` by position in what was asked, from 0."""
+    """The refused candidates: `refusals` has a reason by the candidate's position from 0."""
 
     revision: int
-    at: datetime
+    database_time: datetime
     refusals: dict[int, str]
 
 
@@ -72,10 +71,10 @@ async def check_candidates(
     user_keys: Sequence[UUID | None],
     session_ids: Sequence[UUID | None],
 ) -> CandidateCheck:
-    """Asks for parallel sequences of campaign, user and session."""
+    """Check candidates, which are given as parallel sequences of campaign, user and session."""
     rows = await connection.fetch(CHECK_CANDIDATES, campaign_ids, user_keys, session_ids)
     return CandidateCheck(
         revision=rows[0]["revision"],
-        at=rows[0]["at"],
-        refusals={row["no"] - 1: row["reason"] for row in rows if row["no"] is not None},
+        database_time=rows[0]["database_time"],
+        refusals={row["ordinal"] - 1: row["reason"] for row in rows if row["ordinal"] is not None},
     )

@@ -1,0 +1,75 @@
+"""Fragments of SQL that several statements share."""
+
+NEWEST_BUDGET_ROW = """
+    WHERE t.campaign_id || '/' || t.period = budget_period.campaign_id || '/' || budget_period.period
+        AND greatest(t.period_start, to_timestamp(0)) = budget_period.period_start
+    ORDER BY t.generation DESC LIMIT 1
+"""
+"""Selects the row `t` of budget_tracking for one `budget_period`, reading the newest generation first.
+
+Any long-running query keeps all versions of a row alive, and there may be thousands. Only the index
+budget_tracking_by_generation has these expressions, so no plan can use the primary key, which leads to all versions."""
+
+LOCK_DUE_BUDGETS = f"""
+SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL (
+    SELECT t.ctid AS row_ctid FROM budget_tracking t
+    {NEWEST_BUDGET_ROW}
+    FOR UPDATE
+) AS newest
+"""
+"""Locks the rows of the CTE `budget_period` in its order, and returns their ctids.
+
+A ctid stays valid until this transaction changes the row."""
+
+TABLE_WRITE_LOCK = """table_lock AS (
+    UPDATE budget_tracking SET spent = spent WHERE false
+)"""
+"""Takes the table lock of a writer on budget_tracking without changing a row.
+
+A change of budgets takes a conflicting table lock. It therefore cannot run between this statement and the next one."""
+
+NEXT_GENERATION = "t.generation + (random() < 0.03)::integer"
+"""The generation of a changed row `t` of budget_tracking: about every 30th change begins a new one."""
+
+ALLOWED_LIMITS = """
+CROSS JOIN LATERAL (
+    SELECT least(t."limit", b."limit") AS "limit", least(t.impressions_limit, b.impressions_limit) AS impressions
+) AS allowed
+"""
+"""The limits that apply to the row `t` of a budget with the definition `b`: the lower one of each kind.
+
+After a limit was lowered, the row's own limit may be higher, because it cannot be below the amount already used."""
+
+STATUS_REFUSALS = """WHEN c.status <> 'active' THEN 'paused'
+        WHEN adserver_clock() < c.starts_at OR adserver_clock() >= c.ends_at THEN 'flight'"""
+"""Branches of a CASE: the reasons for which campaign `c` may not serve at all."""
+
+
+def paced_limit(limit: str) -> str:
+    """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`."""
+    return f"budget_pace({limit}, t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)"
+
+
+def _room(amount: str, impressions: str) -> str:
+    """Return SQL for the number of further ads of campaign `c` that fit below both limits; NULL without a limit.
+
+    Free ads count with a tiny price, so that an amount limits them only when nothing of it is left.
+    """
+    return f"""least(div(({amount} - t.used) * 1000, greatest(c.cpm, 1e-12)), {impressions} - t.impressions)"""
+
+
+ROOM_IN_BUDGET = _room('allowed."limit"', "allowed.impressions")
+"""The number of further ads of campaign `c` that fit in the budget of `t` and `b`; `t.used` is spent plus held."""
+
+ROOM_BY_PACING = _room(
+    paced_limit('allowed."limit"'),
+    f"CASE WHEN allowed.impressions IS NOT NULL THEN floor({paced_limit('allowed.impressions')}) END",
+)
+"""The number of those ads that the campaign's pacing allows by now."""
+
+
+def book_entries(kind: str) -> str:
+    """Return the beginning of a statement that books one ledger entry of this kind for each row that follows."""
+    return f"""INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start,
+                              day_start)
+    SELECT adserver_clock(), '{kind}', campaign_id, request_key, slot, price, currency, hour_start, day_start"""
