@@ -164,10 +164,10 @@ class Worker:
         )
         players = VastEndpoint(AdRequestHandler(adserver, identification_allowed), clients, client_limits, observer)
         beacons = BeaconEndpoints(signer, beacon_lane, client_limits, observer)
-        wrong_tokens = TokenFailures(clients, client_limits, observer)
+        token_failures = TokenFailures(clients, client_limits, observer)
         admin_token = settings.admin_token.get_secret_value()
-        token = BearerAuth(admin_token, refusals=wrong_tokens)
-        batch_token = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, refusals=wrong_tokens)
+        token = BearerAuth(admin_token, failures=token_failures)
+        batch_token = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, failures=token_failures)
         self.hot_paths |= {TAG_PATH: players.handle, **beacons.hot_paths()}
         figures = OperatorAccess(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
         operations = OperationsEndpoints(metrics, readiness, statuses, figures)

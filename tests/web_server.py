@@ -21,7 +21,7 @@ def no_client_limits() -> ClientLimits:
 
 def accepted_token(token: str) -> BearerAuth:
     """A token of a server that limits nobody."""
-    return BearerAuth(token, refusals=TokenFailures(ClientReader([]), no_client_limits(), Metrics()))
+    return BearerAuth(token, failures=TokenFailures(ClientReader([]), no_client_limits(), Metrics()))
 
 
 @asynccontextmanager

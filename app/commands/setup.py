@@ -17,7 +17,7 @@ from app.serving.explain import Explanation
 from app.serving.explain import explain as explain_request
 from app.serving.keys import hash_key
 from app.store import catalog_reader
-from app.web.query import ad_request, parameters_of
+from app.web.query import ad_request, read_parameters
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def explain(
     ],
 ) -> None:
     """Tell for each campaign of an ad request whether it may serve now, and with which numbers. Changes nothing."""
-    parameters = parameters_of(request.partition("?")[2].encode() if "?" in request else request.encode())
+    parameters = read_parameters(request.partition("?")[2].encode() if "?" in request else request.encode())
     values = parameters.values
     asked = ad_request(values, identifiable=identification_allowed(values))
 

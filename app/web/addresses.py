@@ -1,19 +1,19 @@
-"""IP addresses as proxies, stitchers and content delivery networks write them."""
+"""Parsing of IP addresses in the forms that proxies, stitchers and content delivery networks send."""
 
 import re
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 
 MAPPED = "::ffff:"
-"""How an IPv4 address begins where it came to a socket of IPv6 (RFC 4291 section 2.5.5.2)."""
+"""Prefix of an IPv4 client's address on a dual-stack socket (RFC 4291 section 2.5.5.2)."""
 
 _SEPARATORS = re.compile(r"[\s,;]+")
 _WITH_PORT = re.compile(r"([\d.]+):\d+|\[(.+)\](?::\d+)?", re.ASCII)
-"""Some proxies say from which port the viewer came too, as RFC 7239 section 6 has it."""
+"""Some proxies add the viewer's port (RFC 7239 section 6)."""
 
 
-def address_of(text: str) -> str | None:
-    """The address in its usual form, without port, brackets, quotes and zone; None if there is none."""
+def parse_address(text: str) -> str | None:
+    """Return the address in canonical form without port, brackets, quotes and zone; None if it is not an address."""
     text = text.strip(' \t"')
     with_port = _WITH_PORT.fullmatch(text)
     try:
@@ -27,12 +27,12 @@ def address_of(text: str) -> str | None:
 
 
 def first_address(text: str) -> str | None:
-    """The first address of a list, which is the viewer's where proxies have added their own; None if there is none."""
+    """Return the first address of a list, or None. Proxies append theirs, so the first is the viewer's."""
     return next(_addresses(text), None)
 
 
 def _addresses(text: str) -> Iterator[str]:
     for item in _SEPARATORS.split(text):
-        address = address_of(item)
+        address = parse_address(item)
         if address is not None:
             yield address

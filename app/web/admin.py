@@ -1,4 +1,4 @@
-"""The admin API: what ad operations set up, over HTTP. And what a campaign has spent."""
+"""The admin API for campaigns, creatives, upstreams, placements and publishers, and campaigns' budgets."""
 
 import json
 from collections.abc import Mapping
@@ -33,22 +33,22 @@ class CampaignAdminEndpoints:
     """`/v1/campaigns`, `/v1/creatives`, `/v1/upstreams`, `/v1/placements` and `/v1/publishers`."""
 
     def __init__(
-        self, desk: CampaignAdminService, token: BearerAuth, figures: OperatorAccess, max_body_bytes: int
+        self, service: CampaignAdminService, admin: BearerAuth, operators: OperatorAccess, max_body_bytes: int
     ) -> None:
-        self._desk = desk
-        self._token = token
-        self._figures = figures
+        self._service = service
+        self._admin = admin
+        self._operators = operators
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[BaseRoute]:
-        """The budget first, which is a figure; the others ask for the token."""
+        """Return the routes; operators may read budgets, everything else requires the admin token."""
         return [
-            Route("/v1/campaigns/{id}/budget", self._figures.protect(self._budget)),
-            *(Route(f"/v1/{kind}", self._token.protect(self._list(kind))) for kind in TABLES),
+            Route("/v1/campaigns/{id}/budget", self._operators.protect(self._budget)),
+            *(Route(f"/v1/{kind}", self._admin.protect(self._list(kind))) for kind in TABLES),
             *(
                 Route(
                     f"/v1/{kind}/{{id}}",
-                    self._token.protect(self._one(kind)),
+                    self._admin.protect(self._item(kind)),
                     methods=["GET", "PUT", "PATCH"] if kind == "campaigns" else ["GET", "PUT"],
                 )
                 for kind in TABLES
@@ -56,35 +56,35 @@ class CampaignAdminEndpoints:
         ]
 
     def _list(self, kind: str) -> Handler:
-        async def list_things(request: Request) -> Response:
-            page = await self._desk.page(kind, request.query_params.get("after", ""), _page_size(request))
+        async def list_items(request: Request) -> Response:
+            page = await self._service.page(kind, request.query_params.get("after", ""), _page_size(request))
             return _json({kind: page.entries, "next_after": page.next_after})
 
-        return list_things
+        return list_items
 
-    def _one(self, kind: str) -> Handler:
-        async def one_thing(request: Request) -> Response:
-            thing_id = request.path_params["id"]
+    def _item(self, kind: str) -> Handler:
+        async def handle_item(request: Request) -> Response:
+            item_id = request.path_params["id"]
             if request.method in ("GET", "HEAD"):
-                return _json(await self._desk.get(kind, thing_id))
+                return _json(await self._service.get(kind, item_id))
             if not _is_json(request):
-                return problem(415, "the body must be sent as application/json")
+                return problem(415, "Content-Type must be application/json")
             body = await self._object(request)
             if request.method == "PUT":
-                changed = await self._desk.put(kind, thing_id, body)
+                changed = await self._service.put(kind, item_id, body)
             else:
-                changed = await self._desk.set_status(thing_id, _status(body))
+                changed = await self._service.set_status(item_id, _status(body))
             if changed.changes:
-                log.info("setup changed", kind=kind, id=thing_id, created=changed.created, changes=changed.changes)
-            return _answer(changed)
+                log.info("setup_changed", kind=kind, id=item_id, created=changed.created, changes=changed.changes)
+            return _change_response(changed)
 
-        return one_thing
+        return handle_item
 
     async def _object(self, request: Request) -> dict[str, Any]:
-        """The JSON object in the body, with exact numbers: money must not pass through a float."""
+        """Return the JSON object in the body with exact numbers, because money must not pass through a float."""
         body = await read_body(request, self._max_body_bytes)
         try:
-            orjson.loads(body)  # The other parser lets half a surrogate pair pass, which no answer could repeat.
+            orjson.loads(body)  # The parser below accepts lone surrogates, which no response could repeat.
             value = json.loads(body, parse_float=parse_exact_number, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError):
             raise InvalidRequest("body", "must be JSON in UTF-8") from None
@@ -93,7 +93,7 @@ class CampaignAdminEndpoints:
         return value
 
     async def _budget(self, request: Request) -> Response:
-        return _json(_budget_answer(await self._desk.spending(request.path_params["id"])))
+        return _json(_budget_body(await self._service.spending(request.path_params["id"])))
 
 
 def _is_json(request: Request) -> bool:
@@ -101,42 +101,42 @@ def _is_json(request: Request) -> bool:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if repeated := first_duplicate([key for key, _ in pairs]):
-        raise InvalidRequest(repeated, "must not be there twice")
+    if duplicate := first_duplicate([key for key, _ in pairs]):
+        raise InvalidRequest(duplicate, "must not be repeated")
     return dict(pairs)
 
 
 def _page_size(request: Request) -> int:
     text = request.query_params.get("limit", str(PAGE_DEFAULT))
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(PAGE_MAX)) and 1 <= int(text) <= PAGE_MAX):
-        raise InvalidRequest("limit", f"must be a whole number from 1 to {PAGE_MAX}")
+        raise InvalidRequest("limit", f"must be an integer between 1 and {PAGE_MAX}")
     return int(text)
 
 
 def _status(body: Mapping[str, Any]) -> CampaignStatus:
-    """The only thing that can be changed by itself."""
+    """Return the status, the only key that a PATCH may change."""
     for key in body:
         if key != "status":
-            raise InvalidRequest(key, "cannot be changed by itself: PUT the whole campaign")
+            raise InvalidRequest(key, "cannot be patched: PUT the whole campaign")
     if body.get("status") not in list(CampaignStatus):
         raise InvalidRequest("status", f"must be one of {', '.join(CampaignStatus)}")
     return CampaignStatus(body["status"])
 
 
-def _answer(changed: ChangeResult) -> Response:
-    """The entry as it is now; what the caller should know of the change stands in X-Notes, as JSON in ASCII."""
+def _change_response(changed: ChangeResult) -> Response:
+    """Return the entry as it is now, with warnings about the change in X-Notes as a JSON list in ASCII."""
     response = _json(changed.entry, 201 if changed.created else 200)
     if changed.notes:
         response.headers["X-Notes"] = json.dumps(changed.notes)
     return response
 
 
-def _budget_answer(spending: CampaignSpending) -> dict[str, object]:
-    """The contract's fields for the longest period, and then for each."""
+def _budget_body(spending: CampaignSpending) -> dict[str, object]:
+    """Return the amounts of the longest period, and those of all periods in `periods`."""
     campaign = spending.campaign
     periods = [_period(budget) for budget in spending.periods]
     if spending.total is not None:
-        whole: Mapping[str, object] = {
+        totals: Mapping[str, object] = {
             "campaign_id": campaign.id,
             "currency": campaign.currency,
             **{name: str(amount) for name, amount in asdict(spending.total).items()},
@@ -146,8 +146,8 @@ def _budget_answer(spending: CampaignSpending) -> dict[str, object]:
             "period": None,
         }
     else:
-        whole = periods[0]
-    return {**whole, "periods": periods}
+        totals = periods[0]
+    return {**totals, "periods": periods}
 
 
 def _period(budget: BudgetStatus) -> dict[str, object]:

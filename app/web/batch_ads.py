@@ -1,4 +1,4 @@
-"""What server-side stitchers ask for: many ads in one call (`POST /v1/ads`), answered as they are decided."""
+"""`POST /v1/ads`: many ad requests of a server-side stitcher in one call, answered as they are decided."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,17 +26,17 @@ log = structlog.get_logger()
 
 BATCH_PATH = "/v1/ads"
 NDJSON = "application/x-ndjson"
-HOW_TO_AUTHORIZE = (
-    "the Bearer token is missing or wrong: ADSERVER_STITCHER_TOKEN or ADSERVER_ADMIN_TOKEN, unless the address is in"
+UNAUTHORIZED = (
+    "the bearer token must be ADSERVER_STITCHER_TOKEN or ADSERVER_ADMIN_TOKEN, unless the client's address is in"
     " ADSERVER_TRUSTED_PROXIES"
 )
 
 AHEAD_MAX = 64
-"""Requests of one batch that are decided or being decided, and whose lines the stitcher has not taken yet."""
+"""Maximum number of requests of a batch whose lines the stitcher has not read yet."""
 
 
 class _BatchRequest(NamedTuple):
-    """One of many: its parameters, or what is wrong with them."""
+    """A request of the batch: its parameters, or the error in them."""
 
     request_id: str | None
     values: dict[str, str]
@@ -47,121 +47,119 @@ class BatchAdsEndpoint:
     """`POST /v1/ads`."""
 
     def __init__(
-        self,
-        handler: AdRequestHandler,
-        clients: ClientReader,
-        token: BearerAuth,
-        *,
-        max_body_bytes: int,
-        batch_max: int,
+        self, handler: AdRequestHandler, clients: ClientReader, auth: BearerAuth, *, max_body_bytes: int, batch_max: int
     ) -> None:
         self._handler = handler
         self._clients = clients
-        self._token = token
+        self._auth = auth
         self._max_body_bytes = max_body_bytes
         self._batch_max = batch_max
 
     def routes(self) -> list[BaseRoute]:
-        """`/v1/ads`."""
+        """Return the route of `/v1/ads`."""
         return [Route(BATCH_PATH, self._ads, methods=["POST"])]
 
     def _authorize(self, request: Request) -> None:
         sender = self._clients.sender(peer_of(request.scope), headers_of(request.scope["headers"]))
         if sender is not None and self._clients.trusts(sender):
             return
-        if not self._token.is_sent_with(request):
-            raise Unauthorized(HOW_TO_AUTHORIZE)
+        if not self._auth.accepts(request):
+            raise Unauthorized(UNAUTHORIZED)
 
     async def _ads(self, request: Request) -> StreamingResponse:
-        """A line of JSON for each request, in the order in which they are decided."""
+        """Respond with a line of JSON for each request, in the order in which they are decided."""
         self._authorize(request)
         headers = headers_of(request.scope["headers"])
-        asked = _requests(await read_json(request, self._max_body_bytes), self._batch_max, headers)
+        requests = _requests(await read_json(request, self._max_body_bytes), self._batch_max, headers)
         client = self._clients.read(peer_of(request.scope), headers)
-        return StreamingResponse(self._lines(asked, client), media_type=NDJSON, headers={"Cache-Control": "no-store"})
+        return StreamingResponse(
+            self._lines(requests, client), media_type=NDJSON, headers={"Cache-Control": "no-store"}
+        )
 
-    async def _lines(self, asked: list[_BatchRequest], client: tuple[str | None, str | None]) -> AsyncIterator[bytes]:
-        """A request is begun when a line before it was taken: a stitcher that does not read costs few ads."""
+    async def _lines(
+        self, requests: list[_BatchRequest], client: tuple[str | None, str | None]
+    ) -> AsyncIterator[bytes]:
+        """Start a request when an earlier line was read, so that a stitcher that does not read costs few ads."""
         decided: asyncio.Queue[bytes] = asyncio.Queue()
-        waiting = iter(enumerate(asked))
+        waiting = iter(enumerate(requests))
         tasks: set[asyncio.Task[None]] = set()
 
-        async def decide(index: int, one: _BatchRequest) -> None:
-            decided.put_nowait(await self._line(index, one, client))
+        async def decide(index: int, item: _BatchRequest) -> None:
+            decided.put_nowait(await self._line(index, item, client))
 
-        def begin(count: int) -> None:
-            for index, one in islice(waiting, count):
-                tasks.add(task := asyncio.create_task(decide(index, one)))
+        def start(count: int) -> None:
+            for index, item in islice(waiting, count):
+                tasks.add(task := asyncio.create_task(decide(index, item)))
                 task.add_done_callback(tasks.discard)
 
-        begin(AHEAD_MAX)
+        start(AHEAD_MAX)
         try:
-            for _ in asked:
+            for _ in requests:
                 yield await decided.get()
-                begin(1)
+                start(1)
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _line(self, index: int, one: _BatchRequest, client: tuple[str | None, str | None]) -> bytes:
-        """A request's line, also if it fails, because the other requests' ads are paid for and must arrive."""
-        request_id = one.request_id or str(new_request_key())
-        line = {"request_id": request_id, "index": index} | await self._result(one, request_id, client)
+    async def _line(self, index: int, item: _BatchRequest, client: tuple[str | None, str | None]) -> bytes:
+        """Return a request's line even if it fails, because the ads of the others are paid for and must arrive."""
+        request_id = item.request_id or str(new_request_key())
+        line = {"request_id": request_id, "index": index} | await self._result(item, request_id, client)
         return orjson.dumps(line) + b"\n"
 
     async def _result(
-        self, one: _BatchRequest, request_id: str, client: tuple[str | None, str | None]
+        self, item: _BatchRequest, request_id: str, client: tuple[str | None, str | None]
     ) -> dict[str, object]:
-        if one.error is not None:
-            return _problem(one.error)
+        if item.error is not None:
+            return _problem_line(item.error)
         try:
-            return _ad(await self._handler.answer(one.values, request_id, client, stitched=True))
+            return _ad_line(await self._handler.answer(item.values, request_id, client, stitched=True))
         except AdServerError as error:
-            return _problem(error)
+            return _problem_line(error)
         except Exception:
             log.exception("request_failed", path=BATCH_PATH)
-            return {"status": 500, "reason": "something went wrong here"}
+            return {"status": 500, "reason": "internal error"}
 
 
 def _requests(body: object, batch_max: int, headers: Headers) -> list[_BatchRequest]:
-    """The list of requests, alone or under `requests`."""
-    asked = body.get("requests") if isinstance(body, dict) else body
-    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
+    """Return the requests from a list, or from an object with the key `requests`."""
+    items = body.get("requests") if isinstance(body, dict) else body
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidRequest("requests", "must be a list of objects")
-    if not 0 < len(asked) <= batch_max:
-        raise InvalidRequest("requests", f"must be 1 to {batch_max} requests")
-    return [_read(one, headers) for one in asked]
+    if not 0 < len(items) <= batch_max:
+        raise InvalidRequest("requests", f"must have between 1 and {batch_max} items")
+    return [_read(item, headers) for item in items]
 
 
-def _read(one: dict[str, Any], headers: Headers) -> _BatchRequest:
-    """A request of the batch, without the JSON that it came in; the headers of the whole count for each."""
-    request_id = read_parameter("request_id", _written(one.get("request_id")))
+def _read(item: dict[str, Any], headers: Headers) -> _BatchRequest:
+    """Read a request of the batch; the headers of the HTTP request apply to each."""
+    request_id = read_parameter("request_id", _as_text(item.get("request_id")))
     try:
-        values = _values(one)
+        values = _values(item)
     except InvalidRequest as error:
         return _BatchRequest(request_id, {}, error.with_traceback(None))
     fill_from_headers(values, headers)
     return _BatchRequest(request_id, values)
 
 
-def _values(one: dict[str, Any]) -> dict[str, str]:
-    """An ad request's parameters as the query string would have them; null and "" are none."""
+def _values(item: dict[str, Any]) -> dict[str, str]:
+    """Return the parameters as a query string would have them; null and "" count as absent."""
     reader = ParameterReader()
-    for name, value in one.items():
+    for name, value in item.items():
         if name not in PARAMETERS:
-            raise InvalidRequest(name, "is not a parameter of an ad request")
+            raise InvalidRequest(name, "unknown parameter")
         if name in REQUIRED_IDS and not isinstance(value, str | int | None):
-            raise InvalidRequest(name, "must be text or a whole number")
-        reader.add(name, _written(value))
+            raise InvalidRequest(name, "must be a string or an integer")
+        reader.add(name, _as_text(value))
     return reader.finish()
 
 
-def _written(value: object) -> str:
-    """A parameter's value as the query string would have it; nothing for what cannot be one."""
+def _as_text(value: object) -> str:
+    """Return a value as a query string would have it; "" for a type that no parameter has."""
     return str(int(value) if isinstance(value, bool) else value) if isinstance(value, str | int | float) else ""
 
 
-def _ad(answer: Answer) -> dict[str, object]:
+def _ad_line(answer: Answer) -> dict[str, object]:
     return {
         "status": 200,
         "filled": answer.reason is None,
@@ -170,7 +168,7 @@ def _ad(answer: Answer) -> dict[str, object]:
     }
 
 
-def _problem(error: AdServerError) -> dict[str, object]:
+def _problem_line(error: AdServerError) -> dict[str, object]:
     status = status_of(error)
     if isinstance(error, InvalidRequest):
         return {"status": status, "field": error.field, "reason": error.reason}

@@ -1,4 +1,4 @@
-"""What players report: `GET /event/{event}` and `GET /click`."""
+"""Beacons of players: `/event/{event}` and `/click`."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -46,14 +46,14 @@ PIXEL_HEADERS = (
     (b"timing-allow-origin", b"*"),
 )
 
-CLICK_PATIENCE_S = 0.1
-"""How long a viewer who clicked waits for the click's commit; it is counted in any case."""
+CLICK_WAIT_S = 0.1
+"""Maximum time that the redirect waits for the click's commit; the click is counted even if that takes longer."""
 
 ERROR_CODE_MIN, ERROR_CODE_MAX = 100, 999
 """VAST error codes (VAST 4.2 section 2.3.6.3)."""
 
 BODY_BYTES_MAX = 65_536
-"""Of a beacon that is posted; its connection is closed after a longer one, and after one that does not say."""
+"""Maximum body of a posted beacon; after a longer body, or one of unknown length, the connection is closed."""
 
 EVENT_PREFIX = "/event/"
 
@@ -61,34 +61,34 @@ _EVENTS: Mapping[str, Event] = {event.value: event for event in Event}
 
 
 class BeaconCounter(Protocol):
-    """Where beacons are counted."""
+    """The queue in which beacons wait to be counted."""
 
     def put(self, beacon: Beacon, counted: Callable[[], None]) -> None:
-        """Calls `counted` when the beacon is committed, or when its sender has waited long enough; never twice."""
+        """Queue a beacon, and call `counted` once: at its commit, or when its sender has waited long enough."""
 
 
 class BeaconEndpoints:
-    """The beacon and the click URLs."""
+    """The beacon and click URLs."""
 
     def __init__(
         self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: Observer
     ) -> None:
-        self._event = _EventUrl(signer, counter, client_limits, observer)
-        self._click = _ClickUrl(signer, counter, client_limits, observer)
+        self._event = _EventEndpoint(signer, counter, client_limits, observer)
+        self._click = _ClickEndpoint(signer, counter, client_limits, observer)
 
     def routes(self) -> list[BaseRoute]:
-        """`/event/{event}` and `/click`."""
+        """Return the routes of `/event/{event}` and `/click`."""
         return [Route(EVENT_PREFIX + "{event}", self._event), Route("/click", self._click)]
 
     def hot_paths(self) -> Mapping[str, DirectEndpoint]:
-        """A path for each event."""
+        """Return the path of each event with its endpoint."""
         return {EVENT_PREFIX + event: self._event.handle for event in Event}
 
 
-class _EventUrl:
-    """Answers every request with a pixel, counted or not: a player can do nothing about a beacon that is refused.
+class _EventEndpoint:
+    """Responds to every request with a pixel, because a player cannot handle a refused beacon.
 
-    GET and POST count: `navigator.sendBeacon` and some players post. HEAD is what proxies and link checkers send.
+    GET and POST count, because `navigator.sendBeacon` and some players post. HEAD comes from proxies and link checkers.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class _EventUrl:
         if method == "GET":
             await run_as_asgi(self.handle, scope, send)
         elif method == "POST":
-            # The token says everything. The body is not waited for, so that it cannot hold up the count.
+            # The query has all data, so the beacon counts without waiting for the body.
             await run_as_asgi(self.handle, scope, send if _has_small_body(scope) else then_close(send))
         elif method == "OPTIONS":
             await send_preflight(scope, send)
@@ -114,21 +114,21 @@ class _EventUrl:
         else:
             await not_allowed("GET", "HEAD", "POST", "OPTIONS")(scope, receive, send)
 
-    def handle(self, asked: DirectRequest, respond: Respond) -> None:
-        """Counts the event of the path."""
-        pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(asked.headers.get(b"origin"))), GIF)
+    def handle(self, request: DirectRequest, respond: Respond) -> None:
+        """Count the event that the path names."""
+        pixel = DirectAnswer(200, (*PIXEL_HEADERS, *cors_headers(request.headers.get(b"origin"))), GIF)
         try:
-            if not self._client_limits.allows("beacon", asked.peer, asked.headers):
+            if not self._client_limits.allows("beacon", request.peer, request.headers):
                 self._observer.beacons_handled("limited", 1)
                 respond(pixel)
                 return
-            beacon = self._beacon(asked.path.removeprefix(EVENT_PREFIX), asked.query)
+            beacon = self._beacon(request.path.removeprefix(EVENT_PREFIX), request.query)
             if beacon is not None:
                 self._counter.put(beacon, partial(respond, pixel))
                 return
             self._observer.beacons_handled("refused", 1)
         except Exception:
-            log.exception("request_failed", path=asked.path)
+            log.exception("request_failed", path=request.path)
         respond(pixel)
 
     def _beacon(self, name: str, query: bytes) -> Beacon | None:
@@ -140,8 +140,8 @@ class _EventUrl:
         return _beacon(ref, event, error_code)
 
 
-class _ClickUrl:
-    """Counts a click and redirects to where its token says, and never anywhere else."""
+class _ClickEndpoint:
+    """Counts a click and redirects to the destination in its token, never to any other."""
 
     def __init__(
         self, signer: TokenSigner, counter: BeaconCounter, client_limits: ClientLimits, observer: Observer
@@ -159,23 +159,23 @@ class _ClickUrl:
         if method not in ("GET", "HEAD"):
             await not_allowed("GET", "HEAD", "OPTIONS")(scope, receive, send)
             return
-        response = await self._answer(scope, counts=method == "GET")
+        response = await self._redirect(scope, is_click=method == "GET")
         response.raw_headers += cors_headers(origin_of(scope["headers"]))
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, *, counts: bool) -> Response:
+    async def _redirect(self, scope: Scope, *, is_click: bool) -> Response:
         ref = self._signer.read(_parameter(scope["query_string"], b"t="), Event.CLICK)
         if ref is None:
             self._observer.beacons_handled("refused", 1)
-            return problem(400, "is missing or was altered", field="t")
+            return problem(400, "is missing or invalid", field="t")
         if ref.destination is None:
-            return problem(400, "leads nowhere", field="t")
-        # A viewer who clicks hours later still wants to go there.
+            return problem(400, "has no destination", field="t")
+        # A late click does not count, but still leads to its destination.
         if ref.expires_at <= datetime.now(UTC):
             self._observer.beacons_handled("refused", 1)
         elif not self._client_limits.allows("click", peer_of(scope), headers_of(scope["headers"])):
             self._observer.beacons_handled("limited", 1)
-        elif counts:
+        elif is_click:
             await self._count(_beacon(ref, Event.CLICK))
         return RedirectResponse(ref.destination, status_code=302, headers={"Cache-Control": "no-store"})
 
@@ -183,7 +183,7 @@ class _ClickUrl:
         counted = asyncio.Event()
         self._counter.put(beacon, counted.set)
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLICK_PATIENCE_S):
+            async with asyncio.timeout(CLICK_WAIT_S):
                 await counted.wait()
 
 
@@ -198,7 +198,7 @@ def _has_small_body(scope: Scope) -> bool:
 
 
 def _parameter(query: bytes, prefix: bytes) -> str:
-    """The value of the first parameter that begins with `prefix`, or nothing."""
+    """Return the value of the first parameter that starts with `prefix`, or ""."""
     for pair in query.split(b"&"):
         if pair.startswith(prefix):
             value = pair[len(prefix) :]
@@ -207,6 +207,6 @@ def _parameter(query: bytes, prefix: bytes) -> str:
 
 
 def _error_code(text: str) -> int | None:
-    """The code that a player reports; None for none, also for a macro that it did not replace."""
+    """Return the error code that a player reports; None if it is missing, out of range or an unexpanded macro."""
     code = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else 0
     return code if ERROR_CODE_MIN <= code <= ERROR_CODE_MAX else None

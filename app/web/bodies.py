@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, and no further."""
+"""Reading of request bodies up to a limit."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from app.errors import InvalidRequest
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body; raises InvalidRequest as soon as it is longer than `bytes_max`, or if the client hangs up."""
+    """Return the body; raises InvalidRequest if it is longer than `bytes_max`, or if the client disconnects."""
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -17,12 +17,12 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
             if len(body) > bytes_max:
                 raise InvalidRequest("body", f"must not be longer than {bytes_max} bytes")
     except ClientDisconnect:
-        raise InvalidRequest("body", "must come whole") from None
+        raise InvalidRequest("body", "is incomplete") from None
     return bytes(body)
 
 
 async def read_json(request: Request, bytes_max: int) -> Any:
-    """What the body says, an empty object if there is no body; raises InvalidRequest unless it is JSON."""
+    """Return the parsed body, an empty object if there is no body; raises InvalidRequest unless it is JSON."""
     body = await read_body(request, bytes_max)
     if not body.strip():
         return {}
@@ -33,7 +33,7 @@ async def read_json(request: Request, bytes_max: int) -> Any:
 
 
 async def read_object(request: Request, bytes_max: int) -> dict[str, Any]:
-    """The JSON object in the body, an empty one if there is no body; raises InvalidRequest for anything else."""
+    """Return the JSON object in the body, an empty one if there is no body; raises InvalidRequest otherwise."""
     value = await read_json(request, bytes_max)
     if not isinstance(value, dict):
         raise InvalidRequest("body", "must be a JSON object")

@@ -1,4 +1,4 @@
-"""What each client address may ask of this worker: so many requests a second, counted in memory."""
+"""Rate limits for client addresses, in requests a second, counted in this worker's memory."""
 
 import math
 import time
@@ -15,26 +15,26 @@ from app.observer import Observer
 from app.web.clients import ClientReader
 
 ADDRESSES_MAX = 20_000
-"""Of each table: about 7 MB (tests/unit/web/test_client_limits.py). Beyond that the one that was quiet longest goes."""
+"""Size of each table, about 7 MB (tests/unit/web/test_client_limits.py); then the least recently used leave."""
 
 BURST_S = 1.0
-"""So many seconds' worth of requests may come at once, and one at least."""
+"""A burst may have the requests of this many seconds, and at least one."""
 
 ROUNDING_S = 1e-6
-"""More than the sums of intervals are off by, as floats of seconds."""
+"""Tolerance for rounding errors in sums of intervals."""
 
 SESSION_COST = 10
-"""Requests that a new viewing session counts as: it leaves a row that is kept for hours."""
+"""A new viewing session counts as this many requests, because its row is kept for hours."""
 
 IPV6_PREFIX = 64
-"""One customer has at least so much of IPv6 (RFC 6177 section 2), and may send from any address in it."""
+"""A customer has at least a network of this size (RFC 6177 section 2), and may send from any address in it."""
 
 
 class AddressRates:
-    """A rate for each key by the generic cell rate algorithm (ITU-T I.371): a dictionary holds one moment for each.
+    """A rate limit for each key by the generic cell rate algorithm (ITU-T I.371), which stores one time for each.
 
-    That moment is when everything which has passed would have passed at an even pace. A key whose moment is over says
-    nothing any more, and leaves the table.
+    That is the time by which all requests so far would have passed at an even pace. Keys whose time has passed leave
+    the table.
     """
 
     def __init__(self, interval_s: float, burst_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -47,12 +47,12 @@ class AddressRates:
         return len(self._due)
 
     def wait_s(self, key: str) -> float:
-        """How long the key must wait until one more passes; 0 if it may pass now."""
+        """Return the seconds until the next request may pass; 0 if it may pass now."""
         now = self._clock()
         return max(0.0, self._due.get(key, now) - now - self._ahead_s)
 
     def take(self, key: str, cost: int = 1) -> float:
-        """As `wait_s`, and counts the request if it passes."""
+        """Count the request if it may pass; return the seconds until it may, 0 if it passed."""
         now = self._clock()
         due = max(self._due.get(key, now), now)
         wait_s = due - now - self._ahead_s
@@ -66,11 +66,11 @@ class AddressRates:
 
 
 class ClientLimits:
-    """Counts ad requests, beacons and sessions of a client together; make one for each worker.
+    """Counts the ad requests, beacons and sessions of a client together; create one in each worker.
 
-    Each worker enforces its share of `requests_per_s`, so that a client never gets more than the whole of it. A client
-    is an IPv4 address or a /64 of IPv6: the last one before the trusted proxies. Loopback addresses, trusted proxies
-    themselves and `unlimited` networks have no limit.
+    Each worker enforces its share of `requests_per_s`, so that all together never pass more. A client is the IPv4
+    address or IPv6 /64 in front of the trusted proxies. Loopback addresses, the trusted proxies and `unlimited`
+    networks have no limit.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class ClientLimits:
         self._client = lru_cache(ADDRESSES_MAX)(self._client_of)
 
     def allows(self, kind: str, peer: str | None, headers: Headers, cost: int = 1) -> bool:
-        """Whether one more request may pass, and counts it if so; `kind` is what metrics call it."""
+        """Return whether the request may pass, and count it if so; `kind` is its label in metrics."""
         return self._wait_s(kind, peer, headers, cost) == 0.0
 
     def check(self, kind: str, scope: Scope, cost: int = 1) -> None:
-        """As `allows`; raises RateLimited instead."""
+        """Count the request; raises RateLimited if it may not pass."""
         wait_s = self._wait_s(kind, peer_of(scope), headers_of(scope["headers"]), cost)
         if wait_s > 0:
-            raise RateLimited("this address asks too often", math.ceil(wait_s))
+            raise RateLimited("too many requests from this address", math.ceil(wait_s))
 
     def client(self, peer: str | None, headers: Headers) -> str | None:
-        """The address or network whose requests are counted together; None if it has no limit."""
+        """Return the address or network whose requests are counted together; None if it has no limit."""
         sender = self._clients.sender(peer, headers)
         return None if sender is None or self._clients.trusts(sender) else self._client(sender)
 

@@ -1,4 +1,4 @@
-"""gzip where it pays: bodies that no longer fit in the few packets that a new connection may send at once."""
+"""gzip for bodies that are larger than the initial congestion window of a new connection."""
 
 import gzip
 import re
@@ -12,11 +12,11 @@ GZIPPED = (b"content-encoding", b"gzip")
 VARIES = (b"vary", b"Accept-Encoding")
 
 _REFUSED = re.compile(rb";\s*q=0(\.0*)?\s*$")
-"""A weight of zero says that a coding is not wanted at all (RFC 9110 section 12.4.2)."""
+"""A weight of zero excludes a coding (RFC 9110 section 12.4.2)."""
 
 
 def accepts_gzip(headers: Headers) -> bool:
-    """Whether the player takes gzip: RFC 9110 section 12.5.3, but for the ordering of preferences."""
+    """Return whether the player accepts gzip (RFC 9110 section 12.5.3, without the order of preferences)."""
     return any(
         coding.partition(b";")[0].strip() == b"gzip" and not _REFUSED.search(coding)
         for coding in headers.get(b"accept-encoding", b"").lower().split(b",")
@@ -24,7 +24,7 @@ def accepts_gzip(headers: Headers) -> bool:
 
 
 def compressed(body: bytes, headers: Headers) -> bytes | None:
-    """The body in gzip; None where that would not pay or was not asked for."""
+    """Return the body in gzip; None if it is too small or the player does not accept it."""
     if len(body) < BYTES_MIN or not accepts_gzip(headers):
         return None
     return gzip.compress(body, LEVEL, mtime=0)

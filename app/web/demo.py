@@ -1,4 +1,4 @@
-"""The demo page, and what it asks about the viewer that it made up: `GET /demo/viewer`."""
+"""The demo page, and `GET /demo/viewer`, which reports on the page's invented viewer."""
 
 from dataclasses import asdict
 
@@ -16,18 +16,18 @@ from app.web.pages import page
 from app.web.query import read_query
 
 VIEWER_PREFIX = "demo-"
-"""The demo's viewers are called so; nobody is told anything of other viewers."""
+"""Prefix of the demo's user ids; the endpoint reports on no other viewers."""
 
 
 class DemoEndpoints:
-    """There only where demo content is loaded; it tells of demo campaigns alone."""
+    """Endpoints that exist only if demo content is loaded, and report on demo campaigns alone."""
 
     def __init__(self, store: Store, hash_key: bytes) -> None:
         self._store = store
         self._hash_key = hash_key
 
     def routes(self) -> list[BaseRoute]:
-        """`/demo` and `/demo/viewer`."""
+        """Return the routes of `/demo` and `/demo/viewer`."""
         return [Route("/demo", self._page), Route("/demo/viewer", self._viewer)]
 
     async def _page(self, _request: Request) -> Response:
@@ -41,7 +41,7 @@ class DemoEndpoints:
             values = read_query(request.scope["query_string"])
             user_id, request_id = values.get("user_id", ""), values.get("request_id", "")
             if not user_id.startswith(VIEWER_PREFIX):
-                raise InvalidRequest("user_id", f"must begin with {VIEWER_PREFIX}")
+                raise InvalidRequest("user_id", f"must start with {VIEWER_PREFIX}")
             user_key = keys.user_key(self._hash_key, user_id)
             request_key = keys.request_key(self._hash_key, request_id)
             body = {
@@ -56,7 +56,7 @@ class DemoEndpoints:
 
 
 async def _campaigns(connection: "Connection[Record]") -> list[str]:
-    """The demo campaigns. Raises NotFound if there are none."""
+    """Return the ids of the demo campaigns. Raises NotFound if no demo content is loaded."""
     campaigns = await demo_content.find_demo_campaigns(connection)
     if not campaigns:
         raise NotFound("no demo content is loaded")

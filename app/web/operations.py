@@ -1,4 +1,4 @@
-"""What operators and their machines ask: health, readiness, metrics, and how requests and upstreams are doing."""
+"""Endpoints for operators and their tools: health, readiness, metrics, statistics and upstreams."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,42 +16,42 @@ from app.observability.upstream_health import UpstreamMonitor
 from app.web.ports import OperatorAccess
 
 DETAILS = ("schema", "schema_needed", "breakers")
-"""Fields of `/readyz` that name upstreams and versions: load balancers need none of them."""
+"""Fields of `/readyz` for operators alone, because they name upstreams and versions."""
 
 
 class OperationsEndpoints:
-    """Nothing here says who a viewer or what a tag URL is; figures are for those who may read them."""
+    """Health and operational data; no response identifies a viewer or contains a tag URL."""
 
     def __init__(
-        self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, figures: OperatorAccess
+        self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, operators: OperatorAccess
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._upstreams = upstreams
-        self._figures = figures
+        self._operators = operators
 
     def probes(self) -> list[BaseRoute]:
-        """`/healthz` and `/readyz`, for load balancers and whatever restarts processes."""
+        """Return the routes of `/healthz` and `/readyz`, for load balancers and supervisors."""
         return [Route("/healthz", self._healthz), Route("/readyz", self._readyz)]
 
     def routes(self) -> list[BaseRoute]:
-        """`/metrics`, `/v1/stats`, `/v1/upstreams/status`."""
+        """Return the routes of `/metrics`, `/v1/stats` and `/v1/upstreams/status`."""
         return [
-            Route("/metrics", self._figures.protect(self._exposition)),
-            Route("/v1/stats", self._figures.protect(self._stats)),
-            Route("/v1/upstreams/status", self._figures.protect(self._upstream_statuses)),
+            Route("/metrics", self._operators.protect(self._exposition)),
+            Route("/v1/stats", self._operators.protect(self._stats)),
+            Route("/v1/upstreams/status", self._operators.protect(self._upstream_statuses)),
         ]
 
     async def _healthz(self, _request: Request) -> Response:
-        """The process answers; whether it can serve, /readyz says."""
+        """Respond while the process runs; `/readyz` reports whether it can serve."""
         return _json({"status": "ok"})
 
     async def _readyz(self, request: Request) -> Response:
-        look = asdict(await self._readiness.check())
-        status = 200 if look["ready"] else 503
-        if not self._figures.is_allowed(request):
-            look = {name: value for name, value in look.items() if name not in DETAILS}
-        return _json(look, status)
+        report = asdict(await self._readiness.check())
+        status = 200 if report["ready"] else 503
+        if not self._operators.is_allowed(request):
+            report = {name: value for name, value in report.items() if name not in DETAILS}
+        return _json(report, status)
 
     async def _exposition(self, _request: Request) -> Response:
         return Response(await self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -16,17 +16,17 @@ PLAYS_ADS = (
     "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; style-src 'self' 'unsafe-inline';"
     f" {DENY_REST}"
 )
-"""The demo's player goes where ads lead it: their tags, media and pixels."""
+"""The player of the demo loads tags, media and pixels from the hosts that ads name."""
 
 POLICIES = {"demo": PLAYS_ADS, "console": SELF_ONLY, "docs": SELF_ONLY}
-"""Each page, and what its Content-Security-Policy lets it do."""
+"""Content-Security-Policy of each page."""
 
 
 class PageEndpoints:
-    """`/console`, `/docs`, and `/static`, where their parts are."""
+    """`/console`, `/docs`, and their files in `/static`."""
 
     def routes(self) -> list[BaseRoute]:
-        """The pages, and their static files."""
+        """Return the routes of the pages and their static files."""
         return [
             Route("/console", _console),
             Route("/docs", _docs),
@@ -35,17 +35,17 @@ class PageEndpoints:
 
 
 class RevalidatedStaticFiles(StaticFiles):
-    """Static files that browsers ask for anew: those of an earlier version do not go with the pages of this one."""
+    """Static files that browsers revalidate, because files of an earlier version do not suit this one's pages."""
 
-    def file_response(self, *file: Any, **how: Any) -> Response:
-        """As of StaticFiles."""
-        response = super().file_response(*file, **how)
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return the response of StaticFiles with `Cache-Control: no-cache`."""
+        response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
 
 
 def page(name: str) -> Response:
-    """The page, and what browsers are to know of it."""
+    """Return the page with its security headers."""
     return FileResponse(
         STATIC / f"{name}.html",
         headers={

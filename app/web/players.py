@@ -18,7 +18,7 @@ from app.web.clients import ClientReader, fill_from_cookies, fill_from_headers, 
 from app.web.compression import GZIPPED, VARIES, compressed
 from app.web.cors import Header, cors_headers, origin_of, send_preflight
 from app.web.problems import not_allowed, problem, problem_of
-from app.web.query import parameters_of
+from app.web.query import read_parameters
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class VastEndpoint:
 
         try:
             is_allowed = self._client_limits.allows("ad_request", request.peer, request.headers)
-            reader = parameters_of(request.query)
+            reader = read_parameters(request.query)
             if reader.ignored:
                 self._observer.parameters_ignored(reader.ignored)
             values = reader.values

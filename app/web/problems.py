@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457): the field, what was wrong with it, and nothing of our insides."""
+"""Errors as `application/problem+json` (RFC 9457), without internal details."""
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -36,23 +36,23 @@ STATUS_OF: dict[type[Exception], int] = {
 
 
 def status_of(error: Exception) -> int:
-    """The HTTP status that an error which was raised on purpose means."""
+    """Return the HTTP status of an error; 500 unless it is an AdServerError."""
     return next((status for kind, status in STATUS_OF.items() if isinstance(error, kind)), 500)
 
 
-def problem(status: int, detail: str, *, field: str | None = None, **more: object) -> Response:
-    """A problem document; `field` names the parameter or key that was wrong, `detail` is one sentence."""
+def problem(status: int, detail: str, *, field: str | None = None, **extra: object) -> Response:
+    """Return a problem document; `field` is the name of the invalid parameter or key, `detail` the reason."""
     body: dict[str, object] = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status}
     if field is not None:
         body |= {"field": field, "reason": detail}
-    body |= {"detail": detail if field is None else f"{field} {detail}", **more}
-    # 404 and 410 are kept by caches unless they are told not to (RFC 9110 section 15.1).
+    body |= {"detail": detail if field is None else f"{field}: {detail}", **extra}
+    # Caches may store 404 and 410 by default (RFC 9110 section 15.1).
     headers = {"Cache-Control": "no-store"}
     return Response(orjson.dumps(body), status_code=status, media_type=PROBLEM_TYPE, headers=headers)
 
 
 def problem_of(error: Exception) -> Response:
-    """The problem document of an error that was raised on purpose."""
+    """Return the problem document of an AdServerError."""
     status = status_of(error)
     if isinstance(error, errors.InvalidFile):
         faults = [{"field": fault.key, "reason": fault.reason} for fault in error.faults]
@@ -70,19 +70,19 @@ def problem_of(error: Exception) -> Response:
 
 
 def not_allowed(*methods: str) -> Response:
-    """What a URL that answers only these methods says to others."""
-    response = problem(405, f"only {', '.join(methods[:-1])} and {methods[-1]} are answered here")
+    """Return the response to a request whose method is not one of `methods`."""
+    response = problem(405, f"the method must be {', '.join(methods[:-1])} or {methods[-1]}")
     response.headers["Allow"] = ", ".join(methods)
     return response
 
 
 async def on_error(_request: Request, error: Exception) -> Response:
-    """Starlette's exception handler for the whole tree."""
+    """Handle every AdServerError, as an exception handler of Starlette."""
     return problem_of(error)
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
-    """What the router itself has to say: no such path, or not with that method."""
+    """Handle the router's own errors: an unknown path or a wrong method."""
     if not isinstance(error, HTTPException):
         raise error
     response = problem(error.status_code, str(error.detail))

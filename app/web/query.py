@@ -1,4 +1,4 @@
-"""What a player asks for: the parameters of a query string, read once, and turned into an AdRequest."""
+"""Parsing of a query string into parameters, and of parameters into an AdRequest."""
 
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -12,61 +12,61 @@ from app.web.placeholders import is_placeholder, is_withheld
 QUERY_BYTES_MAX = 16_384
 
 _NAMES: Mapping[bytes, str] = {name.encode(): name for name in PARAMETERS}
-"""The parameters' names as they stand in a query string when nobody has encoded them."""
+"""Names of the parameters as they are in a query string without percent-encoding."""
 
 _NUMBERS = ("min_duration_s", "max_duration_s", "pod_size", "pod_duration_s")
 _VERSIONS: Mapping[str, VastVersion] = {version.value: version for version in VastVersion}
-_WATCHING = ("user_id", "device_id", "ifa")
+_VIEWER_IDS = ("user_id", "device_id", "ifa")
 _OPT_OUTS = ("lmt", "gdpr", "gpc", "coppa")
 
 
 class ParameterReader:
-    """Collects the parameters of one request as they come."""
+    """Collects the parameters of one request in their order."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
-        """Those that say something, each in the form in which it is used."""
+        """Values of the parameters in normalized form."""
         self.ignored: list[str] = []
-        """The names of those that could not be read, or say nothing."""
+        """Names of the parameters whose values were invalid or placeholders."""
         self._is_withheld = False
 
     def add(self, name: str, text: str) -> None:
-        """Reads a parameter; of one that comes several times, the first value that says something counts.
+        """Read a parameter; if it is repeated, its first valid value counts.
 
-        Of a flag that limits what may be done with the viewer's data, a set one counts wherever it is. Raises
-        InvalidRequest for a campaign's or placement's id that cannot be one, or that comes with two values.
+        An opt-out counts if any of its values is set. Raises InvalidRequest for an invalid campaign or placement id,
+        or one that is repeated with different values.
         """
         value = read_parameter(name, text)
         if value is None:
             if text:
                 self.ignored.append(name)
-            if name in _WATCHING and is_withheld(text):
+            if name in _VIEWER_IDS and is_withheld(text):
                 self._is_withheld = True
             return
         earlier = self.values.setdefault(name, value)
         if earlier == value:
             return
         if name in REQUIRED_IDS:
-            raise InvalidRequest(name, "must not be there twice with different values")
+            raise InvalidRequest(name, "must not be repeated with different values")
         if name in _OPT_OUTS:
             self.values[name] = "1"
 
     def finish(self) -> dict[str, str]:
-        """The values. Where who watches was withheld, and nobody is named, the viewer is not told from others."""
+        """Return the values; if the viewer's id was withheld, and no other is given, ad tracking is limited."""
         if self._is_withheld and "user_id" not in self.values and "device_id" not in self.values:
             self.values["lmt"] = "1"
         return self.values
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """As `parameters_of`, the values alone."""
-    return parameters_of(query).values
+    """Return the values of `read_parameters`."""
+    return read_parameters(query).values
 
 
-def parameters_of(query: bytes) -> ParameterReader:
-    """The known parameters of a query string; unknown ones, such as a player's cache buster, are ignored.
+def read_parameters(query: bytes) -> ParameterReader:
+    """Read the known parameters of a query string; others, such as a player's cache buster, are ignored.
 
-    Raises InvalidRequest as `ParameterReader.add` does, and for a query that is too long.
+    Raises InvalidRequest as `ParameterReader.add` does, and if the query is too long.
     """
     if len(query) > QUERY_BYTES_MAX:
         raise InvalidRequest("query", f"must not be longer than {QUERY_BYTES_MAX} bytes")
@@ -85,10 +85,10 @@ def _unquoted(raw: bytes) -> bytes:
 
 
 def _decoded(raw: bytes) -> str:
-    """The text of a value: UTF-8, or else what old pages send."""
+    """Return the text of a value: UTF-8, or Latin-1 as old pages send it."""
     if raw.isalnum():
         return raw.decode()
-    # No encoded value has two per cent signs in a row, but Google's macros do: %%ADVERTISING_IDENTIFIER_PLAIN%%.
+    # Two percent signs in a row are no percent-encoding, but a macro of Google: %%ADVERTISING_IDENTIFIER_PLAIN%%.
     unquoted = raw if b"%%" in raw else _unquoted(raw)
     try:
         return unquoted.decode()
@@ -97,20 +97,19 @@ def _decoded(raw: bytes) -> str:
 
 
 def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched: bool = False) -> AdRequest:
-    """The request that read values amount to; where the user is not `identifiable`, it has nobody's id.
+    """Return the request for these values; unless the viewer is `identifiable`, it has no viewer ids.
 
-    `stitched` says that it came from a server, as does a request to unwrap.
-
-    Raises InvalidRequest for values that do not go together.
+    A `stitched` request comes from a server; so does one with `unwrap`. Raises InvalidRequest for values that
+    contradict each other.
     """
-    campaign_id, placement_id = _needed(values)
+    campaign_id, placement_id = _target(values)
     numbers = {name: int(values[name]) for name in _NUMBERS if name in values}
     shortest, longest = numbers.get("min_duration_s"), numbers.get("max_duration_s")
     if shortest is not None and longest is not None and shortest > longest:
-        raise InvalidRequest("min_duration_s", "must not be more than max_duration_s")
+        raise InvalidRequest("min_duration_s", "must not exceed max_duration_s")
     pod_duration_s = numbers.get("pod_duration_s")
     if pod_duration_s is not None and shortest is not None and shortest > pod_duration_s:
-        raise InvalidRequest("min_duration_s", "must not be more than pod_duration_s")
+        raise InvalidRequest("min_duration_s", "must not exceed pod_duration_s")
     session_id = values.get("session_id")
     return AdRequest(
         campaign_id=campaign_id,
@@ -131,15 +130,15 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
     )
 
 
-def _needed(values: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """The campaign's or the placement's id; where both are there, one that says nothing does not count."""
+def _target(values: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Return the campaign or placement id; if both are given, a placeholder does not count."""
     campaign_id, placement_id = values.get("campaign_id"), values.get("placement_id")
     if campaign_id is None and placement_id is None:
-        raise InvalidRequest("campaign_id", "or placement_id must be there")
+        raise InvalidRequest("campaign_id", "is required unless placement_id is given")
     if campaign_id is not None and placement_id is not None:
         if is_placeholder(campaign_id):
             return None, placement_id
         if not is_placeholder(placement_id):
-            raise InvalidRequest("campaign_id", "and placement_id must not both be there")
+            raise InvalidRequest("campaign_id", "must not be combined with placement_id")
         return campaign_id, None
     return campaign_id, placement_id

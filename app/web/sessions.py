@@ -1,4 +1,4 @@
-"""Viewing sessions: `POST /v1/sessions`, then `session_id` on every ad request, then `DELETE`."""
+"""Viewing sessions: `POST /v1/sessions` creates one, ad requests name it in `session_id`, `DELETE` ends it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,18 +29,18 @@ VIEWER_KEYS = ("user_id", "device_id", "publisher_id")
 
 
 class SessionEndpoints:
-    """The sessions' routes, for pages of every origin."""
+    """Endpoints for viewing sessions, for pages of every origin."""
 
     def __init__(self, viewing: ViewingSessions, client_limits: ClientLimits) -> None:
         self._viewing = viewing
         self._client_limits = client_limits
 
     def routes(self) -> list[BaseRoute]:
-        """`/v1/sessions` and `/v1/sessions/{id}`."""
-        across = [Middleware(CorsMiddleware)]
+        """Return the routes of `/v1/sessions` and `/v1/sessions/{id}`."""
+        cors = [Middleware(CorsMiddleware)]
         return [
-            Route("/v1/sessions", self._create, methods=["POST", "OPTIONS"], middleware=across),
-            Route("/v1/sessions/{id}", self._one, methods=["GET", "DELETE", "OPTIONS"], middleware=across),
+            Route("/v1/sessions", self._create, methods=["POST", "OPTIONS"], middleware=cors),
+            Route("/v1/sessions/{id}", self._item, methods=["GET", "DELETE", "OPTIONS"], middleware=cors),
         ]
 
     async def _create(self, request: Request) -> Response:
@@ -50,23 +50,23 @@ class SessionEndpoints:
         if opts_out(headers_of(request.scope["headers"])):
             viewer = replace(viewer, user_id=None, device_id=None)
         session = await self._viewing.create(viewer, _ttl_s(body))
-        response = _answer(session, 201)
+        response = _session_response(session, 201)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
         return response
 
-    async def _one(self, request: Request) -> Response:
+    async def _item(self, request: Request) -> Response:
         self._client_limits.check("session", request.scope)
         session_id = _session_id(request)
         if request.method == "DELETE":
             await self._viewing.end(session_id)
             return Response(status_code=204)
-        return _answer(await self._viewing.get(session_id), 200)
+        return _session_response(await self._viewing.get(session_id), 200)
 
 
 def _viewer(body: Mapping[str, Any]) -> ViewerIds:
     for name, value in body.items():
         if name not in (*VIEWER_KEYS, "ttl_s"):
-            raise InvalidRequest(name, "is not known")
+            raise InvalidRequest(name, "unknown field")
         if name in VIEWER_KEYS and not isinstance(value, str | None):
             raise InvalidRequest(name, "must be a string")
     return ViewerIds(**{name: read_parameter(name, body.get(name) or "") for name in VIEWER_KEYS})
@@ -75,7 +75,7 @@ def _viewer(body: Mapping[str, Any]) -> ViewerIds:
 def _ttl_s(body: Mapping[str, Any]) -> int:
     ttl_s = body.get("ttl_s", TTL_DEFAULT_S)
     if type(ttl_s) is not int or not 1 <= ttl_s <= TTL_MAX_S:
-        raise InvalidRequest("ttl_s", f"must be a whole number from 1 to {TTL_MAX_S}")
+        raise InvalidRequest("ttl_s", f"must be an integer between 1 and {TTL_MAX_S}")
     return ttl_s
 
 
@@ -84,10 +84,10 @@ def _session_id(request: Request) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise NotFound("there is no session with this id, which is not a UUID") from None
+        raise NotFound("unknown session: the id is not a UUID") from None
 
 
-def _answer(session: SessionRow, status: int) -> Response:
+def _session_response(session: SessionRow, status: int) -> Response:
     body = {
         "id": str(session.id),
         "correlator": session.correlator,

@@ -1,4 +1,4 @@
-"""`GET /vmap`: the ad breaks of a placement, each with the tag URL to ask, or with its ads in it."""
+"""`GET /vmap`: the ad breaks of a placement, each with a tag URL or with its ads embedded."""
 
 import asyncio
 from collections.abc import Mapping
@@ -38,11 +38,11 @@ VMAP_PATH = "/vmap"
 EMBED = "embed"
 
 BREAK_PARAMETERS = ("pod_size", "pod_duration_s")
-"""Parameters that each break has its own of: a player's would have more ads served than the break may show."""
+"""Parameters that each break sets itself, so that a player's cannot exceed the break."""
 
 
 class VmapEndpoint:
-    """VMAP 1.0.1 documents."""
+    """Responds with VMAP 1.0.1 documents."""
 
     def __init__(
         self,
@@ -61,74 +61,74 @@ class VmapEndpoint:
         self._deadline_s = deadline_s
 
     def routes(self) -> list[BaseRoute]:
-        """`/vmap`."""
+        """Return the route of `/vmap`."""
         return [
             Route(VMAP_PATH, self._vmap, methods=["GET", "HEAD", "OPTIONS"], middleware=[Middleware(CorsMiddleware)])
         ]
 
     async def _vmap(self, request: Request) -> Response:
-        """With `embed=1` the breaks' ads are served now; a HEAD serves none."""
+        """Respond with the breaks; `embed=1` serves their ads now, except for HEAD."""
         headers = headers_of(request.scope["headers"])
-        values = _in_common(request.scope["query_string"])
+        values = _shared_values(request.scope["query_string"])
         fill_from_headers(values, headers)
         embeds = any(map(read_flag, request.query_params.getlist(EMBED)))
         version = ad_request(values).vast_version
         if not self._client_limits.allows("vmap", peer_of(request.scope), headers):
             return _no_breaks(version)
         breaks = await self._breaks(values)
-        asked = _of_breaks(values, breaks)
+        requests = _break_requests(values, breaks)
         sources: list[str] | list[bytes]
         if embeds and request.method == "GET":
-            sources = await self._embedded(asked, headers, peer_of(request.scope), version)
+            sources = await self._embedded(requests, headers, peer_of(request.scope), version)
         else:
-            sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
+            sources = [f"{self._base_url}/vast?{urlencode(request_values)}" for request_values in requests]
         body = vmap(list(zip(breaks, sources, strict=True)), version)
-        packed = compressed(body, headers)
-        response = Response(packed or body, media_type="application/xml")
-        response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
+        gzipped = compressed(body, headers)
+        response = Response(gzipped or body, media_type="application/xml")
+        response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if gzipped else [])]
         return response
 
     async def _breaks(self, values: Mapping[str, str]) -> tuple[AdBreak, ...]:
         placement_id = values.get("placement_id")
         if placement_id is None:
-            raise InvalidRequest("placement_id", "must be there")
+            raise InvalidRequest("placement_id", "is required")
         placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
-            await self._look_for_new()
+            await self._reload_catalog()
             placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
-            raise InvalidRequest("placement_id", "is not known")
+            raise InvalidRequest("placement_id", "unknown placement_id")
         return placement.ad_breaks
 
-    async def _look_for_new(self) -> None:
-        """Loads what was set up since; raises StoreUnavailable if that takes longer than a player waits."""
+    async def _reload_catalog(self) -> None:
+        """Load changes of the catalog; raises StoreUnavailable if that takes longer than a request may."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._catalogs.reload(self._catalogs.current)
         except TimeoutError:
-            raise StoreUnavailable("the catalog cannot be read in time") from None
+            raise StoreUnavailable("the catalog could not be read in time") from None
 
     async def _embedded(
-        self, asked: list[dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
+        self, requests: list[dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
     ) -> list[bytes]:
-        """The breaks' documents; a request that is asked again by its id gets the same ads in each."""
+        """Return the documents of the breaks; a repeated request_id gets the same ads in each."""
         client = self._clients.read(peer, headers)
         cookies = read_cookies(headers)
-        for of_break in asked:
-            fill_from_cookies(of_break, cookies)
-        return await asyncio.gather(*(self._document(of_break, client, cookies, version) for of_break in asked))
+        for values in requests:
+            fill_from_cookies(values, cookies)
+        return await asyncio.gather(*(self._document(values, client, cookies, version) for values in requests))
 
     async def _document(
         self,
-        asked: Mapping[str, str],
+        values: Mapping[str, str],
         client: tuple[str | None, str | None],
         cookies: Mapping[str, str],
         version: VastVersion,
     ) -> bytes:
-        """A break's document; an empty one if it fails, because the other breaks' ads are paid for and must arrive."""
-        request_id = asked.get("request_id") or str(new_request_key())
+        """Return a break's document, empty if it fails, because the ads of the others are paid for and must arrive."""
+        request_id = values.get("request_id") or str(new_request_key())
         try:
-            answered = await self._handler.answer(asked, request_id, client, cookies)
+            answered = await self._handler.answer(values, request_id, client, cookies)
         except AdServerError:
             return empty(version)
         except Exception:
@@ -138,39 +138,39 @@ class VmapEndpoint:
 
 
 def _no_breaks(version: VastVersion) -> Response:
-    """The answer to a client above its limit: no breaks, and why."""
+    """Return the response to a client above its limit."""
     response = Response(vmap([], version), media_type="application/xml")
     response.raw_headers += [NO_STORE, TIMING, (b"x-no-fill-reason", NoFillReason.RATE_LIMIT.encode())]
     return response
 
 
-def _in_common(query: bytes) -> dict[str, str]:
-    """The parameters that all breaks have in common."""
+def _shared_values(query: bytes) -> dict[str, str]:
+    """Return the parameters that all breaks share."""
     return {name: value for name, value in read_query(query).items() if name not in BREAK_PARAMETERS}
 
 
-def _of_breaks(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:
-    """The breaks' ad requests; raises InvalidRequest if one of them could not be served, before any is."""
-    asked = [_of_break(values, ad_break) for ad_break in breaks]
-    for of_break in asked:
-        ad_request(of_break)
-    return asked
+def _break_requests(values: Mapping[str, str], breaks: tuple[AdBreak, ...]) -> list[dict[str, str]]:
+    """Return the parameters of each break's ad request; raises InvalidRequest if any of them is invalid."""
+    requests = [_break_request(values, ad_break) for ad_break in breaks]
+    for break_values in requests:
+        ad_request(break_values)
+    return requests
 
 
-def _of_break(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:
-    """The ad request of one break: the VMAP's own parameters, its pod, and a request id of its own."""
-    asked = dict(values)
+def _break_request(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, str]:
+    """Return the parameters of one break's ad request: the shared ones, its pod and its own request id."""
+    request = dict(values)
     if ad_break.pod_size > 1:
-        asked["pod_size"] = str(ad_break.pod_size)
+        request["pod_size"] = str(ad_break.pod_size)
     if ad_break.pod_duration_s is not None:
-        asked["pod_duration_s"] = str(ad_break.pod_duration_s)
-    if "request_id" in asked:
-        asked["request_id"] = _request_id(asked["request_id"], ad_break)
-    return asked
+        request["pod_duration_s"] = str(ad_break.pod_duration_s)
+    if "request_id" in request:
+        request["request_id"] = _request_id(request["request_id"], ad_break)
+    return request
 
 
 def _request_id(request_id: str, ad_break: AdBreak) -> str:
-    """The request id of a break; a hash stands in for what a request id has no room or no characters for."""
+    """Return the request id of a break, hashed if it would be too long or have characters that are not allowed."""
     readable = f"{request_id}:{ad_break.id}"
     if REQUEST_ID.fullmatch(readable):
         return readable

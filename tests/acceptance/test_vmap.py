@@ -77,7 +77,7 @@ async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_se
     assert refused.status_code == 400
     assert (refused.json()["field"], refused.json()["reason"]) == (
         "min_duration_s",
-        "must not be more than pod_duration_s",
+        "must not exceed pod_duration_s",
     )
     counted = await player.get("/vast", params={"campaign_id": "once", "user_id": asked["user_id"]})
     assert "<Ad" in counted.text, "nothing was counted before"

@@ -187,7 +187,7 @@ async def test_a_number_beyond_all_reckoning_is_a_fault_of_its_key(api: httpx.As
 async def test_a_key_that_stands_in_the_body_twice_is_refused(api: httpx.AsyncClient) -> None:
     body = b'{"tag_url": "http://a.example/", "tag_url": "http://b.example/"}'
     problem = await api.put("/v1/upstreams/u", content=body, headers={"Content-Type": "application/json"})
-    assert (problem.json()["field"], problem.json()["reason"]) == ("tag_url", "must not be there twice")
+    assert (problem.json()["field"], problem.json()["reason"]) == ("tag_url", "must not be repeated")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])

@@ -213,7 +213,7 @@ def test_a_query_is_read(query: str, values: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("query", ["campaign_id=a&campaign_id=b", "placement_id=a&%70lacement_id=b"])
 def test_a_request_for_two_things_is_refused(query: str) -> None:
-    with pytest.raises(InvalidRequest, match="must not be there twice with different values"):
+    with pytest.raises(InvalidRequest, match="must not be repeated with different values"):
         read_query(query.encode())
 
 
