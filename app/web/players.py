@@ -107,7 +107,7 @@ def _problem_response(error: Exception, path: str) -> Response:
     if isinstance(error, AdServerError):
         return problem_of(error)
     log.error("request_failed", path=path, exc_info=error)
-    return problem(500, "something went wrong here")
+    return problem(500, "internal error")
 
 
 async def _answer_without_ad(scope: Scope, receive: Receive, send: Send) -> None:

@@ -202,7 +202,7 @@ async def test_bodies_and_batches_are_no_larger_than_they_may_be(small: Small) -
         for asked in ([one] * 2, [one] * 3, [{**one, "ua": "x" * 2048}])
     ]
     assert [answered.status_code for answered in answers] == [200, 400, 400]
-    assert "must be 1 to 2 requests" in answers[1].text
+    assert "must have between 1 and 2 items" in answers[1].text
     assert "must not be longer than 2048 bytes" in answers[2].text
 
 

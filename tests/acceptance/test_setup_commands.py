@@ -125,12 +125,12 @@ def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(
     ("asked", "line"),
     [
         ("user_id=u1", "adserver: campaign_id: is required unless placement_id is given"),
-        ("campaign_id=nowhere", "adserver: campaign_id: is not known"),
+        ("campaign_id=nowhere", "adserver: campaign_id: unknown campaign_id"),
         (
             "campaign_id=sold",
             "adserver: campaign_id: names a campaign without direct = true, which only placements sell",
         ),
-        ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: is not known"),
+        ("http://tv.example/vast?placement_id=nowhere", "adserver: placement_id: unknown placement_id"),
         ("campaign_id=plain&campaign_id=x", "adserver: campaign_id: must not be repeated with different values"),
     ],
 )

@@ -213,7 +213,7 @@ async def test_wrong_tokens_leave_few_lines_of_log_that_name_no_token(api: httpx
             assert (await api.get("/v1/campaigns", headers=wrong)).status_code == 401
     assert 1 <= len(lines) < 25
     assert lines[0] == {
-        "event": "token refused",
+        "event": "token_refused",
         "log_level": "warning",
         "network": "127.0.0.0/24",
         "path": "/v1/campaigns",
@@ -247,7 +247,7 @@ async def test_without_a_token_in_the_settings_the_api_is_off(store: Store) -> N
             answer = await client.get("/v1/campaigns", headers={"Authorization": authorization})
             assert (answer.status_code, answer.json()["detail"]) == (
                 401,
-                "the admin API is off, because no ADSERVER_ADMIN_TOKEN is set",
+                "the admin API is disabled because ADSERVER_ADMIN_TOKEN is not set",
             )
 
 
