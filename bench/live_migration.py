@@ -11,7 +11,7 @@ import time
 
 from alembic import command
 
-from app.launch.migrate import migrate, patiently
+from app.launch.migrate import migrate, retry_on_lock_timeout
 from app.store.revision import alembic_config
 from bench import loads
 from bench.books import connected, reconcile
@@ -114,7 +114,7 @@ def _migrate_for(url: str, seconds: float) -> int:
     time.sleep(CALM_S)
     deadline, cycles = time.monotonic() + seconds, 0
     while time.monotonic() < deadline:
-        patiently(lambda: command.downgrade(config, "-1"))
+        retry_on_lock_timeout(lambda: command.downgrade(config, "-1"))
         migrate(url)
         cycles += 1
         time.sleep(BETWEEN_S)

@@ -1,4 +1,4 @@
-"""Runs the migrations: one transaction a revision, behind an advisory lock, with the shortest of lock waits."""
+"""Runs the migrations: one transaction for each revision, behind an advisory lock, with short lock time-outs."""
 
 import asyncio
 import time
@@ -12,19 +12,18 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-import app.store.accounting_tables  # noqa: F401  Its tables join the others in `metadata`.
 from app.errors import MisconfiguredServer
 from app.launch.env_settings import settings_from_environment
 from app.store.connections import DIALECT, KEEPALIVES, open_connection
 from app.store.database_url_parameters import parse_url
 from app.store.tables import is_managed, metadata
 
-# Two migrations at once would race; the second tries this again and again, and then finds nothing left to do. Were it
-# to wait inside a statement, CREATE INDEX CONCURRENTLY would wait for that statement, and each for the other.
+# Two concurrent migrations would race. The second one polls for this lock, and then finds nothing left to do. It must
+# not wait inside a statement: CREATE INDEX CONCURRENTLY would wait for that statement, and the two for each other.
 MIGRATION_LOCK = 0x61647376
 TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
 TRY_LOCK_INTERVAL_S = 0.2
-# A lock of one key of 64 bits has its halves in two columns; see "pg_locks" in the Postgres manual.
+# pg_locks has the halves of a 64-bit key in two columns; see "pg_locks" in the Postgres manual.
 LOCK_HOLDER = """
 SELECT pid FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -32,35 +31,35 @@ WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_datab
 """
 FIRST_WAIT_REPORT_S = 1.0
 WAIT_REPORT_INTERVAL_S = 10.0
-# Whoever wants what a migration waits for queues behind it. So it waits less than a player does, gives up, and is
-# tried again by `adserver migrate`.
+# Sessions that need a lock that a migration is waiting for queue behind it. So it waits for less time than a player
+# does, and gives up; `adserver migrate` then retries it.
 LOCK_TIMEOUT = "100ms"
 STATEMENT_TIMEOUT = "15min"
-# A migration that stopped in the middle, or whose machine is gone, gives its locks back. It does not idle by itself.
+# Releases the locks of a migration that has stopped in the middle or lost its machine. A running one is never idle.
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
-# Whoever migrates may have a schema of their own, which the default path looks into first, and tables would land there.
+# The role that migrates may have a schema of its own, where the default search path would create the tables.
 SEARCH_PATH = "SET search_path = public"
-# What a database cannot say in its encoding would fail when a campaign is set up, or when somebody asks for one.
+# In a database with another encoding, characters that it cannot represent would fail set-up and ad requests later.
 ENCODING_OF_AN_EMPTY_DATABASE = """
 SELECT current_setting('server_encoding') WHERE to_regclass('public.alembic_version') IS NULL
 """
-# Autovacuum makes way for whoever has waited for this long, which has to be less than the lock's time-out.
+# Autovacuum yields to a session that has waited for a lock for this long, which must be less than the lock time-out.
 END_AUTOVACUUM = """
 SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
 """
 
-# From 0004 on everything belongs to one role, whoever migrates: the functions that run with their owner's rights
-# shall not have a superuser's. What an extension brought stays with whoever installed it, and what belongs to others
-# that the user who migrates is no member of stays theirs.
+# Everything belongs to adserver_owner, no matter which role migrates, so that functions that run with the rights of
+# their owner do not have those of a superuser. Objects of extensions keep their owner, and so do those of roles of
+# which the role that migrates is not a member.
 HAND_OVER = """
 DO $$
 DECLARE
-    thing record;
+    object record;
 BEGIN
     IF to_regrole('adserver_owner') IS NULL OR NOT has_schema_privilege('adserver_owner', 'public', 'CREATE') THEN
         RETURN;
     END IF;
-    FOR thing IN
+    FOR object IN
         SELECT format('ALTER SCHEMA %I OWNER TO adserver_owner', nspname) AS statement
         FROM pg_namespace WHERE nspname = 'finance' AND nspowner <> 'adserver_owner'::regrole
         UNION ALL
@@ -74,7 +73,7 @@ BEGIN
             AND proowner <> 'adserver_owner'::regrole AND pg_has_role(proowner, 'USAGE')
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
     LOOP
-        EXECUTE thing.statement;
+        EXECUTE object.statement;
     END LOOP;
 END
 $$
@@ -84,7 +83,7 @@ $$
 def after_each_revision(
     ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
 ) -> None:
-    """Runs at the end of every revision, in its transaction; then tells the caller, if it wants to be told."""
+    """Set the owner of what a revision created, in its transaction, and report the revision to the caller."""
     ctx.execute(HAND_OVER)
     report: Callable[..., None] | None = context.config.attributes.get("on_version_apply")
     if report is not None:
@@ -92,21 +91,21 @@ def after_each_revision(
 
 
 def database_url() -> str:
-    """The URL handed over by the caller, or the configured one. Raises CommandError without one that can be read."""
+    """Return the caller's URL or the configured one. Raise CommandError if there is no valid URL."""
     try:
         url: str = context.config.attributes.get("database_url") or settings_from_environment().database_url
     except MisconfiguredServer as error:
         raise CommandError(str(error)) from error
     if not url:
         raise CommandError(
-            "ADSERVER_DATABASE_URL: must be set for alembic; for the embedded Postgres of a server that runs, set it to"
-            " what `adserver dsn` prints, or use `adserver migrate`"
+            "ADSERVER_DATABASE_URL: must be set for alembic; for the embedded Postgres of a running server, set it to"
+            " the output of `adserver dsn`, or use `adserver migrate`"
         )
     return url
 
 
 def migrate_offline() -> None:
-    """Prints the SQL for `alembic upgrade head --sql`."""
+    """Print the SQL for `alembic upgrade head --sql`."""
     context.configure(
         dialect_name="postgresql",
         # With the default style every % would be printed twice.
@@ -123,8 +122,8 @@ def migrate_offline() -> None:
         context.run_migrations()
 
 
-def _take_turn(connection: Connection) -> None:
-    """Waits until no other migration runs, and says now and then for which session it waits."""
+def _acquire_lock(connection: Connection) -> None:
+    """Wait until no other migration runs, and report from time to time which session is holding the lock."""
     report: Callable[[str], None] = context.config.attributes.get("on_wait", lambda _: None)
     began = time.monotonic()
     next_report_s = FIRST_WAIT_REPORT_S
@@ -139,8 +138,8 @@ def _take_turn(connection: Connection) -> None:
 
 
 def migrate(connection: Connection) -> None:
-    """Runs on one connection, each revision in its own transaction."""
-    _take_turn(connection)
+    """Run the migrations on one connection, each revision in its own transaction."""
+    _acquire_lock(connection)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
     connection.execute(text(f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_TIMEOUT}'"))
@@ -148,7 +147,7 @@ def migrate(connection: Connection) -> None:
     connection.execute(text(END_AUTOVACUUM))
     encoding = connection.scalar(text(ENCODING_OF_AN_EMPTY_DATABASE))
     if encoding not in (None, "UTF8"):
-        raise CommandError(f"the database has the encoding {encoding}; make one with ENCODING 'UTF8'")
+        raise CommandError(f"the database has the encoding {encoding}; create one with ENCODING 'UTF8'")
     connection.commit()
     context.configure(
         connection=connection,
@@ -164,7 +163,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def migrate_online() -> None:
-    """Opens a connection of its own; closing it frees the advisory lock whatever happened."""
+    """Migrate on a new connection; closing it releases the advisory lock in any case."""
     url = database_url()
     arguments: dict[str, Any] = {
         "async_creator_fn": open_connection,

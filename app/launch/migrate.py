@@ -1,4 +1,4 @@
-"""Brings a database's schema to the head of the migrations, and refuses one that is not there."""
+"""Migration of a database's schema to the newest revision, and the check that a schema is new enough."""
 
 import asyncio
 import random
@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 from alembic import command
 from alembic.runtime.migration import MigrationInfo
+from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
@@ -17,13 +18,13 @@ from app.store.connections import connect
 from app.store.database_url import hide_password
 from app.store.revision import alembic_config, current_revision, needed_revision, revisions
 
-PATIENCE_S = 60.0
-"""How long a migration tries to have its locks before it gives up."""
+LOCK_RETRY_S = 60.0
+"""How long a migration retries to get its locks before it gives up."""
 
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 1.0
-"""How long it lets everybody else go on, at random between these, before it tries again."""
+"""Bounds of the random pause before each retry, in which other sessions proceed."""
 
-NOT_NOW = ("55P03", "40P01")
+LOCK_UNAVAILABLE = ("55P03", "40P01")
 """lock_not_available and deadlock_detected, see "PostgreSQL Error Codes" in the Postgres manual."""
 
 
@@ -32,15 +33,15 @@ def migrate(
     report: Callable[[str], None] = lambda _: None,
     *,
     on_wait: Callable[[str], None] = lambda _: None,
-    patience_s: float = PATIENCE_S,
+    lock_retry_s: float = LOCK_RETRY_S,
 ) -> None:
-    """Runs every revision that is missing, and reports each by its name when it is committed.
+    """Apply every missing revision, and report the id of each when it is committed.
 
-    Waits while another migration runs; from time to time `on_wait` takes a sentence that says so.
-    A revision that cannot have a lock at once is rolled back and tried again, so that nobody queues behind it.
-    Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if it cannot be reached
-    or a revision cannot have its lock in all that time; revisions that were reported stay. Raises
-    MisconfiguredServer if the schema is newer than this code.
+    While another migration runs, this waits, and from time to time passes `on_wait` a sentence that says so.
+    A revision that cannot get a lock immediately is rolled back and retried, so that no session queues behind it.
+    Starts an event loop of its own. Raises StoreUnavailable, with the database's reason, if the database cannot be
+    reached or a revision cannot get its lock for `lock_retry_s`; revisions that were reported stay applied. Raises
+    MisconfiguredServer if the schema is at a revision that this code does not have.
     """
 
     def on_version_apply(*, step: MigrationInfo, **_: Any) -> None:
@@ -51,21 +52,21 @@ def migrate(
     config.attributes["database_url"] = database_url
     config.attributes["on_version_apply"] = on_version_apply
     try:
-        patiently(lambda: command.upgrade(config, "head"), patience_s)
+        retry_on_lock_timeout(lambda: command.upgrade(config, "head"), lock_retry_s)
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"cannot migrate {hide_password(database_url)}: {_reason(error)}") from error
     except CommandError as error:
-        raise MisconfiguredServer(f"cannot migrate {hide_password(database_url)}: {_reason(error)}") from error
+        raise MisconfiguredServer(f"cannot migrate {hide_password(database_url)}: {_refusal(error)}") from error
 
 
-def patiently(run: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
-    """Runs a migration again and again until it has its locks; raises the driver's error when patience is over."""
-    deadline = time.monotonic() + patience_s
+def retry_on_lock_timeout(run: Callable[[], None], lock_retry_s: float = LOCK_RETRY_S) -> None:
+    """Run a migration until it gets its locks; raise the driver's error after `lock_retry_s`."""
+    deadline = time.monotonic() + lock_retry_s
     while True:
         try:
             run()
         except (DBAPIError, asyncpg.PostgresError) as error:
-            if not _is_not_now(error) or time.monotonic() >= deadline:
+            if not _is_lock_unavailable(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(random.uniform(RETRY_MIN_S, RETRY_MAX_S))  # noqa: S311 - jitter
         else:
@@ -73,10 +74,10 @@ def patiently(run: Callable[[], None], patience_s: float = PATIENCE_S) -> None:
 
 
 def require_schema(database_url: str) -> None:
-    """Raises MisconfiguredServer if the schema is older than this code needs, StoreUnavailable without a database.
+    """Raise MisconfiguredServer if the schema is older than this code needs, StoreUnavailable without a database.
 
-    Whoever may not read its revision, as finance may not, is misconfigured too. A newer schema is let pass: the server
-    before works on it while the new one is rolled out.
+    A role that may not read the revision, such as finance's, is misconfigured too. A newer schema is accepted: the
+    previous release works on it while the new one is rolled out.
     """
 
     async def read() -> str | None:
@@ -87,16 +88,31 @@ def require_schema(database_url: str) -> None:
         found = asyncio.run(read())
     except asyncpg.InsufficientPrivilegeError as error:
         raise MisconfiguredServer(f"{hide_password(database_url)} is not the server's role: {error}") from error
-    if found is None or found in revisions()[1:]:
+    if found is None:
         raise MisconfiguredServer(
-            f"the schema of {hide_password(database_url)} is at {found or 'nothing'},"
-            f" and {needed_revision()} is needed; run `adserver migrate`"
+            f"{hide_password(database_url)} has no schema yet; revision {needed_revision()} is required:"
+            " run `adserver migrate`"
+        )
+    if found in revisions()[1:]:
+        raise MisconfiguredServer(
+            f"the schema of {hide_password(database_url)} is at revision {found};"
+            f" revision {needed_revision()} is required: run `adserver migrate`"
         )
 
 
-def _is_not_now(error: Exception) -> bool:
+def _is_lock_unavailable(error: Exception) -> bool:
     driver_error = error.orig if isinstance(error, DBAPIError) else error
-    return getattr(driver_error, "sqlstate", None) in NOT_NOW
+    return getattr(driver_error, "sqlstate", None) in LOCK_UNAVAILABLE
+
+
+def _refusal(error: CommandError) -> str:
+    unknown = error.__cause__
+    if isinstance(unknown, ResolutionError):
+        return (
+            f"its schema is at revision {unknown.argument}, which this version does not have: install the version that"
+            " created it, or use an empty database (for the embedded Postgres, another ADSERVER_DATA_DIR)"
+        )
+    return _reason(error)
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Which migration a database is at, and which one this code needs."""
+"""The revision of a database's schema, and the one that this code needs."""
 
 from functools import cache
 from pathlib import Path
@@ -8,15 +8,15 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from asyncpg import Connection, Record
 
-# A folder of its own beside `app`, in a checkout as well as where the project is installed.
+# Beside `app`, both in a checkout and where the project is installed.
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
-REVISION = "SELECT version_num FROM alembic_version"
-"""The last migration that has run."""
+FETCH_REVISION = "SELECT version_num FROM alembic_version"
+"""Fetches the revision that was applied last."""
 
 
 def alembic_config() -> Config:
-    """Alembic's configuration without its file, which only its own command line needs."""
+    """Return Alembic's configuration without alembic.ini, which only Alembic's own command line needs."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -25,19 +25,19 @@ def alembic_config() -> Config:
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """Every migration that this code has, the newest first."""
+    """Return the id of every revision that this code has, newest first."""
     return tuple(script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())
 
 
 def needed_revision() -> str:
-    """The migration that this code needs."""
+    """Return the revision that this code needs."""
     return revisions()[0]
 
 
 async def current_revision(connection: "Connection[Record]") -> str | None:
-    """The last migration that has run; None in a database where none has."""
+    """Return the revision that was applied last, or None if the database has no schema."""
     try:
-        revision: str | None = await connection.fetchval(REVISION)
+        revision: str | None = await connection.fetchval(FETCH_REVISION)
     except asyncpg.UndefinedTableError:
         return None
     return revision

@@ -10,7 +10,7 @@ import pytest
 
 from app.beacons.settlement import settle, sweep
 from app.errors import StoreUnavailable
-from app.launch.migrate import patiently
+from app.launch.migrate import retry_on_lock_timeout
 from app.maintenance.tasks import Maintenance
 from app.store import candidate_checks, holds, partitions, spending
 from app.store.connections import Store
@@ -126,7 +126,7 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
         async def has_ended() -> bool:
             return finance.is_closed()
 
-        await asyncio.to_thread(patiently, lambda: asyncio.run(change()))
+        await asyncio.to_thread(retry_on_lock_timeout, lambda: asyncio.run(change()))
         await becomes(has_ended)
 
 

@@ -134,7 +134,7 @@ async def test_a_closed_month_takes_no_entry_after_the_schema_went_down_and_up_a
     await close(books, SEPTEMBER)
     config = alembic_config()
     config.attributes["database_url"] = database
-    await asyncio.to_thread(command.downgrade, config, "0007")
+    await asyncio.to_thread(command.downgrade, config, "0005")
     await asyncio.to_thread(migrate, database)
     for change in (BOOK_IN_AUGUST, "DELETE FROM spend_ledger WHERE booked_at < '2026-10-01Z'"):
         with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):

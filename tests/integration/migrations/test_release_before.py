@@ -1,4 +1,4 @@
-"""The server of before the newest migration and its successor, both on the schema after it: as they are replaced."""
+"""The release before the newest revision and its successor, both on the new schema, as in a rolling upgrade."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from app.store.revision import MIGRATIONS, needed_revision
+from app.store.revision import MIGRATIONS, revisions
 from tests.campaigns import own_campaign, set_up
 from tests.players import Answer, Players, connected, disagreements, serving
 
@@ -25,32 +25,41 @@ def git(*arguments: str) -> bytes:
 
 @pytest.fixture
 def code_before(tmp_path: Path) -> Path:
-    """The code as it was when the newest migration was not yet there."""
-    newest = next((MIGRATIONS / "versions").glob(f"{needed_revision()}_*.py"))
+    """The code of the commit before the one that added the newest revision, in a folder of its own."""
+    newest, previous = (file_of(revision) for revision in revisions()[:2])
     try:
-        added = git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest)).decode().strip()
-        archive = git("archive", f"{added}^" if added else "HEAD", "app", "migrations")
+        added = git("log", "--diff-filter=A", "--format=%H", "-1", "--", newest).decode().strip()
+        before = f"{added}^" if added else "HEAD"
+        files = git("ls-tree", "--name-only", before, "--", newest, previous).decode().split()
+        archive = git("archive", before, "app", "migrations")
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("the history of this checkout does not reach back so far")
+        pytest.skip("the history of this checkout does not reach that commit")
+    if files != [previous]:
+        pytest.skip("the newest revision and the one before it came in one commit: no release lies between them")
     subprocess.run(["tar", "--extract", "--directory", str(tmp_path)], input=archive, check=True)
-    assert not (tmp_path / newest.relative_to(ROOT)).exists()
     return tmp_path
 
 
+def file_of(revision: str) -> str:
+    (file,) = (MIGRATIONS / "versions").glob(f"{revision}_*.py")
+    return str(file.relative_to(ROOT))
+
+
 def program_in_use() -> Path:
-    """Where programs that are started now find the code."""
+    """The file from which programs that are started now import `app`."""
     return Path(subprocess.check_output([sys.executable, "-c", "import app; print(app.__file__)"], text=True).strip())
 
 
 async def ask(url: str, prefix: str) -> list[Answer]:
     async with Players(url) as players:
         return await players.ask_all(
-            {"campaign_id": "own", "user_id": f"u{no % 10}", "request_id": f"{prefix}{no}"} for no in range(ASKS)
+            {"campaign_id": "own", "user_id": f"u{number % 10}", "request_id": f"{prefix}{number}"}
+            for number in range(ASKS)
         )
 
 
 async def see(answers: list[Answer]) -> None:
-    """Sends the impressions of these ads."""
+    """Send the impressions of these ads."""
     async with aiohttp.ClientSession() as session:
         for answer in answers:
             (beacon,) = IMPRESSION.findall(answer.body)

@@ -5,7 +5,7 @@ from tests.invariants.guards.guard import (
     LIMITS_TEST,
     PARAMETERS,
     PARAMETERS_TEST,
-    TABLES,
+    SERVING_TABLES,
     TRANSACTION,
     Guard,
 )
@@ -24,9 +24,9 @@ CAPS_GUARDS = [
     Guard(
         "I5",
         "CHECK count_within_cap",
-        TABLES,
-        'sa.CheckConstraint("count BETWEEN 0 AND cap",',
-        'sa.CheckConstraint("true",',
+        SERVING_TABLES,
+        'CheckConstraint("count BETWEEN 0 AND cap",',
+        'CheckConstraint("true",',
         f"{LIMITS_TEST}::test_the_schema_refuses_what_the_statements_let_through",
     ),
     Guard(

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-TABLES = "migrations/versions/0001_the_tables.py"
+SERVING_TABLES = "migrations/versions/0004_serving_tables.py"
+TRIGGERS = "migrations/versions/0006_functions_and_triggers.py"
 HOLDS = "app/store/holds.py"
 TRANSACTION = "app/serving/transaction.py"
 TOKENS = "app/serving/tokens.py"

@@ -1,14 +1,14 @@
 """I3: each Ad that a player receives has one serve row and is paid for once."""
 
-from tests.invariants.guards.guard import EVERY_AD_TEST, HOLDS, HOLDS_TEST, ONCE_TEST, TABLES, Guard
+from tests.invariants.guards.guard import EVERY_AD_TEST, HOLDS, HOLDS_TEST, ONCE_TEST, SERVING_TABLES, Guard
 
 SERVES_GUARDS = [
     Guard(
         "I3",
         "the key of ad_serves",
-        TABLES,
-        'sa.PrimaryKeyConstraint("request_key", "slot", "served_on", name=op.f("ad_serves_pkey")),',
-        "",
+        SERVING_TABLES,
+        'PrimaryKeyConstraint("request_key", "slot", "served_on"),\n        comment="One row for every ad served;',
+        'comment="One row for every ad served;',
         f"{ONCE_TEST}::test_two_workers_that_wait_for_one_budget_pay_for_a_request_once",
     ),
     Guard(

@@ -1,0 +1,196 @@
+"""The catalog: what ad operations set up."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Integer,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.store.tables.columns import (
+    Identifier,
+    Money,
+    Timestamp,
+    allowed_values,
+    key_column,
+    metadata,
+    optional,
+    reference,
+    required,
+)
+
+catalog = Table(
+    "catalog",
+    metadata,
+    Column("only_row", Integer, primary_key=True, server_default=text("1"), comment="Always 1"),
+    required("revision", BigInteger, "Increases with every change of the catalog", server_default=text("0")),
+    CheckConstraint("only_row = 1", name="catalog_has_one_row"),
+    comment="The revision of the catalog; servers compare it in the serving transaction and reload when it has changed",
+)
+
+catalog_changes = Table(
+    "catalog_changes",
+    metadata,
+    key_column("revision", BigInteger, "Revision of the catalog"),
+    required("made_at", Timestamp, "When the revision was created", server_default=text("clock_timestamp()")),
+    required("publishers", ARRAY(Identifier), "Ids of the publishers that were created or replaced"),
+    required("upstreams", ARRAY(Identifier), "Ids of the upstreams that were created or replaced"),
+    required("campaigns", ARRAY(Identifier), "Ids of the campaigns that were created or replaced"),
+    required("creatives", ARRAY(Identifier), "Ids of the creatives that were created or replaced"),
+    required("placements", ARRAY(Identifier), "Ids of the placements that were created or replaced"),
+    comment="The changes of the latest revisions of the catalog, so that servers reload only those",
+)
+
+publishers = Table(
+    "publishers",
+    metadata,
+    key_column("id", Identifier, "Publisher id"),
+    optional("requests_per_s", Integer, "Limit of ad requests per second; NULL for no limit"),
+    optional("burst", Integer, "Requests above the rate that are accepted together; NULL for one second's worth"),
+    CheckConstraint("requests_per_s > 0", name="publisher_rate_is_positive"),
+    CheckConstraint("burst > 0", name="publisher_burst_is_positive"),
+    comment="Owners of placements",
+)
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    key_column("id", Identifier, "Upstream id"),
+    required("tag_url", Text, "VAST tag URL with macros"),
+    required("timeout_ms", Integer, "Time-out of one attempt in milliseconds"),
+    required("max_body_bytes", Integer, "Largest decompressed body that is accepted"),
+    required("max_redirects", Integer, "Number of redirects that are followed"),
+    required("cache_ttl_s", Integer, "Seconds for which a cached body is fresh; 0 turns the cache off"),
+    required("stale_while_revalidate_s", Integer, "Seconds for which a stale body is served while it is fetched again"),
+    required("stale_if_error_s", Integer, "Seconds for which a stale body is served while the upstream fails"),
+    optional("max_qps", Integer, "Limit of requests per second from all servers; NULL for no limit"),
+    required("max_in_flight", Integer, "Limit of concurrent requests of each server process"),
+    required("breaker_failures", Integer, "Consecutive failures that open the circuit breaker"),
+    required("breaker_reset_s", Integer, "Seconds for which the breaker stays open before one trial request"),
+    required("hedge", Boolean, "Whether the next upstream is also requested once this one takes longer than its p95"),
+    CheckConstraint(
+        "timeout_ms > 0 AND max_body_bytes > 0 AND max_in_flight > 0 AND breaker_failures > 0 AND breaker_reset_s > 0",
+        name="upstream_limits_are_positive",
+    ),
+    comment="Other ad servers that ads are fetched from",
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    key_column("id", Identifier, "Campaign id"),
+    required("advertiser", Text, "Advertiser, who pays for the campaign"),
+    required("status", Text, "active, paused or ended; only an active campaign serves"),
+    required("currency", String(3), "ISO 4217 code of every amount of this campaign"),
+    required("timezone", Text, "IANA time zone in which its days, weeks and months begin"),
+    required("starts_at", Timestamp, "Start of the flight"),
+    required("ends_at", Timestamp, "End of the flight, exclusive"),
+    required("cpm", Numeric(15, 3), "Price of a thousand ads; three decimals make the price of one ad exact"),
+    required("billing", Text, "serve: charged when served; impression: held when served, charged when seen"),
+    required("pacing", Text, "asap; or even: spend may grow linearly with time"),
+    required("without_user", Text, "skip or serve a request without a user to count, if the campaign has caps"),
+    required("late_impressions", Text, "ignore or charge an impression whose hold was released"),
+    required("hold_ttl_s", Integer, "Seconds for which a hold waits for its impression"),
+    required(
+        "direct",
+        Boolean,
+        "Whether requests may name the campaign by campaign_id; if not, only placements sell it",
+        server_default=text("false"),
+    ),
+    required("targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")),
+    allowed_values("campaign_status_is_known", "status", "active paused ended"),
+    allowed_values("campaign_billing_is_known", "billing", "serve impression"),
+    allowed_values("campaign_pacing_is_known", "pacing", "asap even"),
+    allowed_values("campaign_without_user_is_known", "without_user", "skip serve"),
+    allowed_values("campaign_late_impressions_is_known", "late_impressions", "ignore charge"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="campaign_currency_is_a_code"),
+    CheckConstraint("ends_at > starts_at", name="flight_ends_after_it_starts"),
+    CheckConstraint("cpm >= 0", name="cpm_is_not_negative"),
+    CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
+    comment="Campaigns that advertisers bought",
+)
+
+campaign_budgets = Table(
+    "campaign_budgets",
+    metadata,
+    reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+    key_column("period", Text, "hour, day or lifetime"),
+    optional("limit", Money, "Amount that may be spent in each period, in the campaign's currency; NULL for no limit"),
+    optional("impressions_limit", BigInteger, "Number of ads that may be served in each period; NULL for no limit"),
+    allowed_values("budget_period_is_known", "period", "hour day lifetime"),
+    CheckConstraint('"limit" >= 0', name="budget_is_not_negative"),
+    CheckConstraint("impressions_limit >= 0", name="budgeted_impressions_are_not_negative"),
+    CheckConstraint('num_nonnulls("limit", impressions_limit) > 0', name="budget_has_a_limit"),
+    comment="The configured budgets of campaigns; budget_tracking has what was spent of them",
+)
+
+campaign_caps = Table(
+    "campaign_caps",
+    metadata,
+    reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+    key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+    required("impressions", Integer, "Number of ads that one user may be served in each window"),
+    required(
+        "counts_from",
+        Timestamp,
+        "When this cap began to count; earlier serves are not counted",
+        server_default=text("adserver_clock()"),
+    ),
+    allowed_values("cap_window_is_known", '"window"', "minute hour day week month lifetime session"),
+    CheckConstraint("impressions > 0", name="cap_is_positive"),
+    comment="The configured frequency caps of campaigns; frequency_caps has the counts",
+)
+
+campaign_upstreams = Table(
+    "campaign_upstreams",
+    metadata,
+    reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+    key_column("position", SmallInteger, "0 is tried first"),
+    reference("upstream_id", "upstreams.id", "Upstream"),
+    comment="The upstreams that a campaign's ads are fetched from, in order",
+)
+
+creatives = Table(
+    "creatives",
+    metadata,
+    key_column("id", Identifier, "Creative id"),
+    reference("campaign_id", "campaigns.id", "Campaign", index=True),
+    required("title", Text, "AdTitle"),
+    required("duration_s", Integer, "Duration in seconds"),
+    required("media_files", JSONB, "MediaFiles: url, type, width, height, bitrate_kbps, ..."),
+    optional("click_through", Text, "URL that a click leads to"),
+    optional("skip_offset_s", Integer, "Seconds after which the ad can be skipped; NULL for never"),
+    optional("universal_ad_id", Text, "UniversalAdId; NULL for the creative's own id"),
+    required("universal_ad_id_registry", Text, "idRegistry of the UniversalAdId"),
+    optional("mezzanine_url", Text, "Mezzanine file for stitchers"),
+    optional("description", Text, "Description"),
+    CheckConstraint("duration_s > 0", name="duration_is_positive"),
+    comment="Linear video ads of the campaigns themselves",
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    key_column("id", Identifier, "Placement id"),
+    reference("publisher_id", "publishers.id", "Publisher"),
+    required("ad_breaks", JSONB, "Ad breaks for VMAP", server_default=text("'[]'")),
+    comment="Places of publishers where ads are shown",
+)
+
+placement_campaigns = Table(
+    "placement_campaigns",
+    metadata,
+    reference("placement_id", "placements.id", "Placement", primary_key=True),
+    key_column("position", SmallInteger, "0 is tried first"),
+    reference("campaign_id", "campaigns.id", "Campaign"),
+    comment="The campaigns that may serve in a placement, in order of priority",
+)

@@ -1,0 +1,204 @@
+"""The tables that serving and beacons write: caps, budgets, serves, holds, sessions, rate limits."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Date,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+
+from app.store.tables.columns import (
+    Identifier,
+    Money,
+    Timestamp,
+    allowed_values,
+    key_column,
+    metadata,
+    optional,
+    reference,
+    required,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    key_column("id", Uuid, "Session id"),
+    optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
+    optional("publisher_id", Identifier, "Publisher"),
+    required("correlator", Text, "Value of the macro [CORRELATOR], the same for all ads of the session"),
+    required("played", ARRAY(Identifier), "Ids of the creatives that were served in it", server_default=text("'{}'")),
+    required("created_at", Timestamp, "When the session was created"),
+    required("expires_at", Timestamp, "When the session expires"),
+    optional("ended_at", Timestamp, "When the session was ended; NULL while it is open"),
+    comment="Viewing sessions",
+)
+
+frequency_caps = Table(
+    "frequency_caps",
+    metadata,
+    key_column("user_key", Uuid, "Keyed hash of the viewer's id; in a session window, the session's id"),
+    key_column("campaign_id", Identifier, "Campaign"),
+    key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+    key_column("window_start", Timestamp, "Start of the window; 1970 for lifetime and session"),
+    required("count", Integer, "Number of ads counted in this window"),
+    required("cap", Integer, "The cap that applied when the row was last counted"),
+    optional("expires_at", Timestamp, "When maintenance may delete the row; NULL for never"),
+    CheckConstraint("count BETWEEN 0 AND cap", name="count_within_cap"),
+    comment="The number of ads that each user was served of each campaign: one row for each window",
+)
+
+budget_tracking = Table(
+    "budget_tracking",
+    metadata,
+    reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+    key_column("period", Text, "hour, day or lifetime"),
+    key_column("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
+    optional("limit", Money, "Amount that may be spent in this period, in the campaign's currency; NULL for no limit"),
+    required("spent", Money, "Amount charged so far", server_default=text("0")),
+    required("held", Money, "Amount held for ads that were served and not yet seen", server_default=text("0")),
+    required("impressions", BigInteger, "Number of ads charged or held", server_default=text("0")),
+    key_column("generation", Integer, "Increases with about every thirtieth update", server_default=text("0")),
+    optional("impressions_limit", BigInteger, "Number of ads that may be served in this period; NULL for no limit"),
+    CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
+    CheckConstraint("impressions <= impressions_limit", name="impressions_within_budget"),
+    CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
+    Index(
+        "budget_tracking_by_generation",
+        text("((campaign_id::text || '/'::text) || period)"),
+        text("GREATEST(period_start, to_timestamp(0::double precision))"),
+        text("generation DESC"),
+    ),
+    comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
+)
+
+budget_periods = Table(
+    "budget_periods",
+    metadata,
+    key_column("campaign_id", Identifier, "Campaign"),
+    key_column("period", Text, "hour, day or lifetime"),
+    key_column("period_start", Timestamp, "Start of the period"),
+    comment="Every period that budget_tracking has a row for; the trigger budget_period_has_one_row locks its row here",
+)
+
+ad_serves = Table(
+    "ad_serves",
+    metadata,
+    required("request_key", Uuid, "The request: its id if that is a UUID, otherwise a keyed hash of the id"),
+    required("slot", SmallInteger, "Position in the pod; 0 for a single ad"),
+    required("served_on", Date, "UTC day of served_at; the partition key"),
+    required("served_at", Timestamp, "When the ad was served"),
+    required("campaign_id", Identifier, "Campaign"),
+    optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
+    optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
+    optional("placement_id", Identifier, "Placement; NULL if the request named the campaign"),
+    optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
+    optional("session_id", Uuid, "Viewing session"),
+    required("price", Money, "Price of the ad"),
+    required("currency", String(3), "Currency of the price"),
+    required("billing", Text, "serve: charged when served; impression: held when served"),
+    required(
+        "fingerprint", BigInteger, "Hash of the request's parameters; the same request id with another is a conflict"
+    ),
+    PrimaryKeyConstraint("request_key", "slot", "served_on"),
+    comment="One row for every ad served; append-only, partitioned by UTC day",
+    postgresql_partition_by="RANGE (served_on)",
+)
+
+served_documents = Table(
+    "served_documents",
+    metadata,
+    required("request_key", Uuid, "The request"),
+    required("slot", SmallInteger, "Position in the pod"),
+    required("served_on", Date, "UTC day of the serve; the partition key"),
+    required("document", LargeBinary, "The upstream's VAST document, as received"),
+    PrimaryKeyConstraint("request_key", "slot", "served_on"),
+    comment="Upstream documents of requests that may be repeated; partitioned by UTC day",
+    postgresql_partition_by="RANGE (served_on)",
+)
+
+midnight_requests = Table(
+    "midnight_requests",
+    metadata,
+    key_column("request_key", Uuid, "The request"),
+    required("claimed_at", Timestamp, "When the request was claimed"),
+    comment="Requests within a minute of midnight UTC; this key spans both days, the key of a partitioned table cannot",
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    key_column("request_key", Uuid, "Request of the serve"),
+    key_column("slot", SmallInteger, "Slot of the serve"),
+    key_column("served_on", Date, "UTC day of the serve"),
+    required("campaign_id", Identifier, "Campaign"),
+    required("price", Money, "Amount held"),
+    required("currency", String(3), "Currency of the price"),
+    required("hour_start", Timestamp, "Start of the budget hour in which it is held"),
+    required("day_start", Timestamp, "Start of the budget day in which it is held"),
+    required("expires_at", Timestamp, "When maintenance releases the hold", index=True),
+    CheckConstraint("price >= 0", name="hold_is_not_negative"),
+    comment="Open holds; the transaction that deletes the row settles or releases it, so that this happens once",
+)
+
+hold_releases = Table(
+    "hold_releases",
+    metadata,
+    required("request_key", Uuid, "Request of the serve"),
+    required("slot", SmallInteger, "Slot of the serve"),
+    required("served_on", Date, "UTC day of the serve; the partition key"),
+    required("campaign_id", Identifier, "Campaign"),
+    required("price", Money, "Amount that was held"),
+    required("currency", String(3), "Currency of the price"),
+    required("released_at", Timestamp, "When the hold was released"),
+    required("cause", Text, "error: the player reported that the ad failed; expiry: no impression came in time"),
+    PrimaryKeyConstraint("request_key", "slot", "served_on"),
+    allowed_values("release_cause_is_known", "cause", "error expiry"),
+    comment="Holds that were released and not charged; a late impression that is charged deletes its row",
+    postgresql_partition_by="RANGE (served_on)",
+)
+
+ad_events = Table(
+    "ad_events",
+    metadata,
+    required("request_key", Uuid, "Request of the serve"),
+    required("slot", SmallInteger, "Slot of the serve"),
+    required("served_on", Date, "UTC day of the serve; the partition key"),
+    required("event", Text, "impression, start, firstQuartile, ..."),
+    required("campaign_id", Identifier, "Campaign"),
+    required("received_at", Timestamp, "When the first beacon of this event arrived", server_default=func.now()),
+    optional("error_code", SmallInteger, "VAST error code of an error beacon"),
+    PrimaryKeyConstraint("request_key", "slot", "served_on", "event"),
+    comment="One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day",
+    postgresql_partition_by="RANGE (served_on)",
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    key_column("name", Identifier, "upstream:ID or publisher:ID"),
+    required("tokens", Numeric(18, 6), "Tokens left in the bucket"),
+    required("refilled_at", Timestamp, "Moment up to which the bucket was refilled"),
+    comment="Rate limits of all servers together: token buckets that servers lease parts of",
+)
+
+requests_daily = Table(
+    "requests_daily",
+    metadata,
+    required("requested_on", Date, "UTC day"),
+    required("outcome", Text, "served, repeat, error, or the reason why there was no ad"),
+    required("requests", BigInteger, "Number of requests"),
+    PrimaryKeyConstraint("requested_on", "outcome"),
+    comment="Ad requests by outcome; each server adds its counts every few seconds: a statistic, not part of the books",
+)

@@ -1,0 +1,276 @@
+"""The tables that serving and beacons write: caps, budgets, serves, holds, sessions, rate limits.
+
+Revision ID: 0004
+Revises: 0003
+"""
+
+from alembic import op
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Date,
+    Integer,
+    LargeBinary,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+
+from migrations.columns import (
+    Identifier,
+    Money,
+    Timestamp,
+    allowed_values,
+    key_column,
+    optional,
+    reference,
+    required,
+)
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+# Privileges of the server's role. It cannot change or delete what was served.
+GRANTS = {
+    "sessions": "SELECT, INSERT, UPDATE, DELETE",
+    "frequency_caps": "SELECT, INSERT, UPDATE, DELETE",
+    "budget_tracking": "SELECT, INSERT, UPDATE",
+    "budget_periods": "SELECT, INSERT, UPDATE",
+    "ad_serves": "SELECT, INSERT",
+    "served_documents": "SELECT, INSERT",
+    "midnight_requests": "SELECT, INSERT, UPDATE, DELETE",
+    "holds": "SELECT, INSERT, UPDATE, DELETE",
+    "hold_releases": "SELECT, INSERT, UPDATE, DELETE",
+    "ad_events": "SELECT, INSERT",
+    "quotas": "SELECT, INSERT, UPDATE, DELETE",
+    "requests_daily": "SELECT, INSERT, UPDATE",
+}
+
+# A row without a partition of its own goes to the default one, so that late maintenance never fails a serve.
+PARTITIONED = ("ad_serves", "served_documents", "hold_releases", "ad_events")
+
+# The primary key finds a row only by way of every dead version that a long query keeps. These expressions equal the
+# columns, but the primary key does not have them: so the planner has no other path to the newest version. ADR 2 explains.
+NEWEST_VERSION = """
+CREATE INDEX budget_tracking_by_generation
+ON budget_tracking ((campaign_id || '/' || period), greatest(period_start, to_timestamp(0)), generation DESC)
+"""
+
+
+def upgrade() -> None:
+    create_sessions()
+    create_frequency_caps()
+    create_budget_tracking()
+    create_budget_periods()
+    create_ad_serves()
+    create_served_documents()
+    create_midnight_requests()
+    create_holds()
+    create_hold_releases()
+    create_ad_events()
+    create_quotas()
+    create_requests_daily()
+    for table in PARTITIONED:
+        op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
+    for table, privileges in GRANTS.items():
+        op.execute(f"GRANT {privileges} ON {table} TO adserver_app")
+    op.execute("GRANT SELECT ON budget_tracking TO adserver_finance")
+
+
+def downgrade() -> None:
+    for table in reversed(GRANTS):
+        op.drop_table(table)
+
+
+def create_sessions() -> None:
+    op.create_table(
+        "sessions",
+        key_column("id", Uuid, "Session id"),
+        optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
+        optional("publisher_id", Identifier, "Publisher"),
+        required("correlator", Text, "Value of the macro [CORRELATOR], the same for all ads of the session"),
+        required(
+            "played", ARRAY(Identifier), "Ids of the creatives that were served in it", server_default=text("'{}'")
+        ),
+        required("created_at", Timestamp, "When the session was created"),
+        required("expires_at", Timestamp, "When the session expires"),
+        optional("ended_at", Timestamp, "When the session was ended; NULL while it is open"),
+        comment="Viewing sessions",
+    )
+
+
+def create_frequency_caps() -> None:
+    op.create_table(
+        "frequency_caps",
+        key_column("user_key", Uuid, "Keyed hash of the viewer's id; in a session window, the session's id"),
+        key_column("campaign_id", Identifier, "Campaign"),
+        key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+        key_column("window_start", Timestamp, "Start of the window; 1970 for lifetime and session"),
+        required("count", Integer, "Number of ads counted in this window"),
+        required("cap", Integer, "The cap that applied when the row was last counted"),
+        optional("expires_at", Timestamp, "When maintenance may delete the row; NULL for never"),
+        CheckConstraint("count BETWEEN 0 AND cap", name="count_within_cap"),
+        comment="The number of ads that each user was served of each campaign: one row for each window",
+    )
+
+
+def create_budget_tracking() -> None:
+    op.create_table(
+        "budget_tracking",
+        reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+        key_column("period", Text, "hour, day or lifetime"),
+        key_column("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
+        optional(
+            "limit", Money, "Amount that may be spent in this period, in the campaign's currency; NULL for no limit"
+        ),
+        required("spent", Money, "Amount charged so far", server_default=text("0")),
+        required("held", Money, "Amount held for ads that were served and not yet seen", server_default=text("0")),
+        required("impressions", BigInteger, "Number of ads charged or held", server_default=text("0")),
+        key_column("generation", Integer, "Increases with about every thirtieth update", server_default=text("0")),
+        optional("impressions_limit", BigInteger, "Number of ads that may be served in this period; NULL for no limit"),
+        CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
+        CheckConstraint("impressions <= impressions_limit", name="impressions_within_budget"),
+        CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
+        comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
+    )
+    op.execute(NEWEST_VERSION)
+
+
+def create_budget_periods() -> None:
+    op.create_table(
+        "budget_periods",
+        key_column("campaign_id", Identifier, "Campaign"),
+        key_column("period", Text, "hour, day or lifetime"),
+        key_column("period_start", Timestamp, "Start of the period"),
+        comment="Every period that budget_tracking has a row for; the trigger budget_period_has_one_row locks its row here",
+    )
+
+
+def create_ad_serves() -> None:
+    op.create_table(
+        "ad_serves",
+        required("request_key", Uuid, "The request: its id if that is a UUID, otherwise a keyed hash of the id"),
+        required("slot", SmallInteger, "Position in the pod; 0 for a single ad"),
+        required("served_on", Date, "UTC day of served_at; the partition key"),
+        required("served_at", Timestamp, "When the ad was served"),
+        required("campaign_id", Identifier, "Campaign"),
+        optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
+        optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
+        optional("placement_id", Identifier, "Placement; NULL if the request named the campaign"),
+        optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
+        optional("session_id", Uuid, "Viewing session"),
+        required("price", Money, "Price of the ad"),
+        required("currency", String(3), "Currency of the price"),
+        required("billing", Text, "serve: charged when served; impression: held when served"),
+        required(
+            "fingerprint",
+            BigInteger,
+            "Hash of the request's parameters; the same request id with another is a conflict",
+        ),
+        PrimaryKeyConstraint("request_key", "slot", "served_on"),
+        comment="One row for every ad served; append-only, partitioned by UTC day",
+        postgresql_partition_by="RANGE (served_on)",
+    )
+
+
+def create_served_documents() -> None:
+    op.create_table(
+        "served_documents",
+        required("request_key", Uuid, "The request"),
+        required("slot", SmallInteger, "Position in the pod"),
+        required("served_on", Date, "UTC day of the serve; the partition key"),
+        required("document", LargeBinary, "The upstream's VAST document, as received"),
+        PrimaryKeyConstraint("request_key", "slot", "served_on"),
+        comment="Upstream documents of requests that may be repeated; partitioned by UTC day",
+        postgresql_partition_by="RANGE (served_on)",
+    )
+
+
+def create_midnight_requests() -> None:
+    op.create_table(
+        "midnight_requests",
+        key_column("request_key", Uuid, "The request"),
+        required("claimed_at", Timestamp, "When the request was claimed"),
+        comment="Requests within a minute of midnight UTC; this key spans both days, the key of a partitioned table cannot",
+    )
+
+
+def create_holds() -> None:
+    op.create_table(
+        "holds",
+        key_column("request_key", Uuid, "Request of the serve"),
+        key_column("slot", SmallInteger, "Slot of the serve"),
+        key_column("served_on", Date, "UTC day of the serve"),
+        required("campaign_id", Identifier, "Campaign"),
+        required("price", Money, "Amount held"),
+        required("currency", String(3), "Currency of the price"),
+        required("hour_start", Timestamp, "Start of the budget hour in which it is held"),
+        required("day_start", Timestamp, "Start of the budget day in which it is held"),
+        required("expires_at", Timestamp, "When maintenance releases the hold"),
+        CheckConstraint("price >= 0", name="hold_is_not_negative"),
+        comment="Open holds; the transaction that deletes the row settles or releases it, so that this happens once",
+    )
+    op.create_index("holds_expires_at_idx", "holds", ["expires_at"])
+
+
+def create_hold_releases() -> None:
+    op.create_table(
+        "hold_releases",
+        required("request_key", Uuid, "Request of the serve"),
+        required("slot", SmallInteger, "Slot of the serve"),
+        required("served_on", Date, "UTC day of the serve; the partition key"),
+        required("campaign_id", Identifier, "Campaign"),
+        required("price", Money, "Amount that was held"),
+        required("currency", String(3), "Currency of the price"),
+        required("released_at", Timestamp, "When the hold was released"),
+        required("cause", Text, "error: the player reported that the ad failed; expiry: no impression came in time"),
+        PrimaryKeyConstraint("request_key", "slot", "served_on"),
+        allowed_values("release_cause_is_known", "cause", "error expiry"),
+        comment="Holds that were released and not charged; a late impression that is charged deletes its row",
+        postgresql_partition_by="RANGE (served_on)",
+    )
+
+
+def create_ad_events() -> None:
+    op.create_table(
+        "ad_events",
+        required("request_key", Uuid, "Request of the serve"),
+        required("slot", SmallInteger, "Slot of the serve"),
+        required("served_on", Date, "UTC day of the serve; the partition key"),
+        required("event", Text, "impression, start, firstQuartile, ..."),
+        required("campaign_id", Identifier, "Campaign"),
+        required("received_at", Timestamp, "When the first beacon of this event arrived", server_default=func.now()),
+        optional("error_code", SmallInteger, "VAST error code of an error beacon"),
+        PrimaryKeyConstraint("request_key", "slot", "served_on", "event"),
+        comment="One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day",
+        postgresql_partition_by="RANGE (served_on)",
+    )
+
+
+def create_quotas() -> None:
+    op.create_table(
+        "quotas",
+        key_column("name", Identifier, "upstream:ID or publisher:ID"),
+        required("tokens", Numeric(18, 6), "Tokens left in the bucket"),
+        required("refilled_at", Timestamp, "Moment up to which the bucket was refilled"),
+        comment="Rate limits of all servers together: token buckets that servers lease parts of",
+    )
+
+
+def create_requests_daily() -> None:
+    op.create_table(
+        "requests_daily",
+        required("requested_on", Date, "UTC day"),
+        required("outcome", Text, "served, repeat, error, or the reason why there was no ad"),
+        required("requests", BigInteger, "Number of requests"),
+        PrimaryKeyConstraint("requested_on", "outcome"),
+        comment="Ad requests by outcome; each server adds its counts every few seconds: a statistic, not part of the books",
+    )
