@@ -40,9 +40,9 @@ from app.serving.viewing_sessions import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
-from app.upstreams.client import as_it_is
-from app.upstreams.service import Upstreams
-from app.vast.compiled_document import UpstreamDocuments
+from app.upstreams.client import no_wrapper
+from app.upstreams.service import UpstreamService
+from app.vast.document_cache import DocumentCache
 from app.web.ad_requests import AdRequestHandler, MeteredAdRequestHandler
 from app.web.admin import CampaignAdminEndpoints
 from app.web.batch_ads import BatchAdsEndpoint
@@ -115,23 +115,23 @@ class Worker:
         self._stack.callback(requests.flush)
         observer = fan_out(metrics, requests)
         catalogs = await CatalogHolder.open(store)
-        upstreams = Upstreams(
+        upstreams = UpstreamService(
             Quotas(store),
-            UpstreamDocuments(settings.beacon_base_url),
+            DocumentCache(settings.beacon_base_url),
             observer,
             allowed_networks=settings.allowed_networks,
-            wrap=self._tracing.wrap_transport if self._tracing else as_it_is,
+            wrap=self._tracing.wrap_transport if self._tracing else no_wrapper,
         )
         self._stack.push_async_callback(upstreams.aclose)
         secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         signer = TokenSigner(secrets, settings.beacon_ttl_s)
         limits = _limits(settings)
-        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, limits)
+        ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, limits)
         spans = self._tracing or NO_TRACER
         adserver = AdServer(
             store,
             catalogs,
-            CandidateResolver(catalogs, upstreams.rates, hash_key(secrets[0]), spans),
+            CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(secrets[0]), spans),
             ads,
             observer,
             Answers(signer, settings.beacon_base_url),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from app.domain import Event
-from app.vast.compiled_document import UpstreamDocuments
+from app.vast.document_cache import DocumentCache
 
 BASE_URL = "https://ads.example"
 SIZE_BYTES = 4096
@@ -52,12 +52,12 @@ def _document(trackers: int) -> bytes:
 def main() -> None:
     """Prints both costs and their ratio, measured in turn in one run."""
     body = document()
-    documents = UpstreamDocuments(BASE_URL)
+    documents = DocumentCache(BASE_URL)
     compiled = documents.compile(body)
     anew, filled = [], []
     for _ in range(ROUNDS):
-        anew.append(seconds_per_call(lambda: documents.compile(body).alone(0).render(VALUES)))
-        filled.append(seconds_per_call(lambda: compiled.alone(0).render(VALUES)))
+        anew.append(seconds_per_call(lambda: documents.compile(body).single_ad_document(0).render(VALUES)))
+        filled.append(seconds_per_call(lambda: compiled.single_ad_document(0).render(VALUES)))
     slow_us, fast_us = (1e6 * statistics.median(seconds) for seconds in (anew, filled))
     sys.stdout.write(
         f"document                                {len(body):>8,} bytes\n"

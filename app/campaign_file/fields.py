@@ -13,7 +13,7 @@ from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.domain import AMOUNT_MAX, DURATION_MAX_S, ID_LENGTH_MAX, URL_BYTES_MAX
-from app.vast.vmap import valid_time_offset
+from app.vast.vmap import is_valid_time_offset
 
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
@@ -128,7 +128,7 @@ def _url(value: str) -> str:
 
 
 def _time_offset(value: str) -> str:
-    if not valid_time_offset(value):
+    if not is_valid_time_offset(value):
         raise ValueError(f"must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n, got {quote(value)}")
     return value
 

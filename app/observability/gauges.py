@@ -6,7 +6,7 @@ from app.observability.request_buffer import RequestBuffer
 from app.observability.upstream_refusals import SharedRefusals
 from app.serving.adserver import AdServer
 from app.store.connections import Store
-from app.upstreams.service import Upstreams
+from app.upstreams.service import UpstreamService
 
 
 class GaugeSampler:
@@ -19,7 +19,7 @@ class GaugeSampler:
         log: LineWriter,
         adserver: AdServer,
         store: Store,
-        upstreams: Upstreams,
+        upstreams: UpstreamService,
         refusals: SharedRefusals,
     ) -> None:
         self._metrics = metrics
@@ -40,5 +40,5 @@ class GaugeSampler:
             self._metrics.set_pool(lane, in_use, size)
         self._metrics.set_pool("other", *self._store.pool_in_use)
         self._metrics.set_upstreams_in_flight(self._upstreams.in_flight)
-        self._metrics.set_quotas(self._upstreams.rates.rates_per_s)
+        self._metrics.set_quotas(self._upstreams.rate_limiter.rates_per_s)
         self._metrics.set_upstream_cache(len(self._upstreams.cache), self._upstreams.cache.size_bytes)

@@ -121,7 +121,7 @@ class UpstreamHistory:
         since, oldest = self._snapshots[0] if self._snapshots else (self._clock(), {})
         recent = now.get(upstream_id, UpstreamCounts()).since(oldest.get(upstream_id, UpstreamCounts()))
         sent = Counter({outcome: count for outcome, count in recent.outcomes.items() if outcome not in NOT_SENT})
-        answered = sent.total() - sent["lost"]
+        answered = sent.total() - sent["canceled"]
         buckets = sorted(recent.cumulative.items())
         return UpstreamHealth(
             requests=sent.total(),

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from app.domain import Campaign, Catalog, Creative, VastVersion
 from app.serving.outcomes import Served, ServedAd
 from app.serving.tokens import TokenSigner
-from app.vast.render import document, empty, own_ad, own_document
-from app.vast.template import Template
+from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
+from app.vast.response_template import ResponseTemplate
 
 TEMPLATES_MAX = 10_000
 """Maximum number of cached templates."""
@@ -20,7 +20,7 @@ class _Compiled(NamedTuple):
 
     creative: Creative
     campaign: Campaign
-    template: Template
+    template: ResponseTemplate
 
 
 class Answers:
@@ -37,9 +37,9 @@ class Answers:
             return self._pod(served, version, catalog)
         ad = served.ads[0]
         if ad.fetched is not None:
-            return ad.fetched.document.alone(ad.position).render(self._values(served, ad))
+            return ad.fetched.document.single_ad_document(ad.position).render(self._values(served, ad))
         if ad.creative is None:
-            return empty(version)
+            return empty_document(version)
         template = self._own(ad.creative, version, catalog, in_pod=False)
         return template.render(self._values(served, ad))
 
@@ -51,15 +51,15 @@ class Answers:
             template = self._in_pod(ad, version, catalog)
             if template is not None:
                 ads.append(template.render(self._values(served, ad) | {"sequence": str(len(ads) + 1)}))
-        return document(version, ads)
+        return vast_document(version, ads)
 
-    def _in_pod(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> Template | None:
+    def _in_pod(self, ad: ServedAd, version: VastVersion, catalog: Catalog) -> ResponseTemplate | None:
         """Return None for an ad of an earlier attempt that is not known any more."""
         if ad.fetched is not None:
-            return ad.fetched.document.in_pod(ad.position, version)
+            return ad.fetched.document.pod_fragment(ad.position, version)
         return self._own(ad.creative, version, catalog, in_pod=True) if ad.creative is not None else None
 
-    def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> Template:
+    def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> ResponseTemplate:
         campaign = catalog.campaigns[creative.campaign_id]
         key = (creative.id, version, in_pod)
         cached = self._compiled.get(key)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from app.domain import Campaign, Creative, NoFillReason
 from app.serving.outcomes import ServedAd
 from app.serving.pending import PendingRequest
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ from uuid import UUID
 from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
 from app.serving.choice import Choice
 from app.serving.pending import PendingRequest
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 
 
 def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ from app.serving.choice import Choice
 from app.serving.fetch_wait import FetchWaitLimiter
 from app.serving.spans import RequestTracer
 from app.serving.upstream_ads import UpstreamAds
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.domain import Creative, NoFillReason
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 
 
 class ServedAd(NamedTuple):

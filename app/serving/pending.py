@@ -9,7 +9,7 @@ from app.domain import AdRequest, NoFillReason
 from app.serving.context import SessionContext
 from app.serving.lifecycle import FINAL_STATES, State, Trigger, advance
 from app.serving.outcomes import Completion, NoFill, Served, ServedAd
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 
 
 @dataclass(slots=True, eq=False)

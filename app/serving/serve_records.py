@@ -28,7 +28,7 @@ async def write_serve_records(connection: "Connection[Record]", paid: Sequence[S
 async def _keep_documents(connection: "Connection[Record]", paid: Sequence[Selection]) -> None:
     """Keep the upstream documents of requests that may be repeated."""
     documents = [
-        (selection.choice.pending.request_key, selection.slot, fetched.document.body_with(selection.position))
+        (selection.choice.pending.request_key, selection.slot, fetched.document.single_ad_body(selection.position))
         for selection in paid
         if selection.choice.pending.progress.may_have_been_served and (fetched := selection.choice.fetched) is not None
     ]

@@ -11,10 +11,10 @@ from app.serving.limits import ServingLimits
 from app.serving.pending import PendingRequest
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
-from app.upstreams.fetched import Fetched as FetchedAd
-from app.upstreams.wrapper_resolver import Unwrapper
+from app.upstreams.fetched_ad import FetchedAd as FetchedAd
+from app.upstreams.wrapper_resolver import WrapperResolver
 from app.vast.macro_sources import MacroContext
-from app.vast.macros import cache_key, expand, expand_stranger
+from app.vast.macros import cache_key, expand, expand_untrusted
 
 ANSWER_RESERVE_S = 0.05
 """Part of a request's deadline that is reserved for paying and answering after its ad has arrived."""
@@ -51,13 +51,13 @@ class RequestMacroValues:
         """Return the tag URL with its macros replaced."""
         return expand(template, self._macros, {"tmax": str(remaining_ms)})
 
-    def stranger_url(self, template: str, remaining_ms: int) -> str:
+    def untrusted_url(self, template: str, remaining_ms: int) -> str:
         """Return a Wrapper's target URL with its macros replaced; raise UnusableVast if it is too long."""
-        return expand_stranger(template, self._macros, {"tmax": str(remaining_ms)})
+        return expand_untrusted(template, self._macros, {"tmax": str(remaining_ms)})
 
     def error_url(self, template: str, code: int) -> str:
         """Return a Wrapper's Error URL with its macros replaced; raise UnusableVast if it is too long."""
-        return expand_stranger(template, self._macros, {"ERRORCODE": str(code)})
+        return expand_untrusted(template, self._macros, {"ERRORCODE": str(code)})
 
     def cache_key(self, template: str) -> str:
         """Return the URL without the values that change with every request."""
@@ -77,9 +77,9 @@ class RequestMacroValues:
 class UpstreamAds:
     """Fetches ads from upstreams, finds them in the cache, and restores them from stored documents."""
 
-    def __init__(self, chain: UpstreamChain, unwrapper: Unwrapper, limits: ServingLimits) -> None:
+    def __init__(self, chain: UpstreamChain, wrapper_resolver: WrapperResolver, limits: ServingLimits) -> None:
         self._chain = chain
-        self._unwrapper = unwrapper
+        self._wrapper_resolver = wrapper_resolver
         self._usual_s = min(limits.upstream_deadline_s, limits.request_deadline_s - ANSWER_RESERVE_S)
 
     async def fetch(self, pending: PendingRequest, upstreams: Sequence[Upstream]) -> FetchedAd:
@@ -93,7 +93,7 @@ class UpstreamAds:
         late = deadline - now < LATE_FRACTION * self._usual_s
         remaining = list(upstreams)
         while True:
-            fetched = await self._chain.fetch(remaining, values, deadline, late=late)
+            fetched = await self._chain.fetch(remaining, values, deadline, is_late=late)
             while (upstream := remaining.pop(0)).id != fetched.upstream_id:
                 pass
             if _suits(fetched, pending):
@@ -113,9 +113,9 @@ class UpstreamAds:
         """
         if not fetched.document.fits_pods:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, "VAST 1 cannot be merged into a later document")
-        body = await self._unwrapper.unwrap(upstream, fetched.body, values, deadline)
+        body = await self._wrapper_resolver.unwrap(upstream, fetched.body, values, deadline)
         try:
-            document = self._chain.restore(upstream.id, body).document
+            document = self._chain.from_stored_body(upstream.id, body).document
         except UnusableVast as error:
             raise UpstreamFailed(upstream.id, FailureKind.MALFORMED, str(error)) from error
         return replace(fetched, body=body, document=document)
@@ -124,12 +124,12 @@ class UpstreamAds:
         """Return the ad if it is cached and suits the request without being unwrapped."""
         if not any(upstream.cache_ttl_s for upstream in upstreams):
             return None
-        fetched = self._chain.in_hand(upstreams, RequestMacroValues(pending))
+        fetched = self._chain.find_cached(upstreams, RequestMacroValues(pending))
         return fetched if fetched is not None and _suits(fetched, pending) else None
 
     def from_stored_document(self, upstream_id: str, document: bytes) -> FetchedAd:
         """Return the ad of a document that was served and stored."""
-        return self._chain.restore(upstream_id, document)
+        return self._chain.from_stored_body(upstream_id, document)
 
 
 def _suits(fetched: FetchedAd, pending: PendingRequest) -> bool:

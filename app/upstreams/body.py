@@ -1,55 +1,55 @@
-"""Reading a response's body with a limit on what it unpacks to, whatever its headers say of it."""
+"""Reading the body of a response, with a limit on its decoded size that does not depend on its headers."""
 
 import asyncio
 
 import httpx
 
 from app.errors import UpstreamFailed
+from app.upstreams.content_coding import TEXT_PREFIXES, BodyTooLargeError, ContentDecoder, DecodingError
 from app.upstreams.failures import FailureKind
-from app.upstreams.unpacking import TEXT_STARTS, TooLargeError, Unpacker, UnpackingError
 
 ACCEPT_ENCODING = "gzip"
-"""Some servers mean by deflate what zlib has no header around (RFC 9110 section 8.4.1.2): it is not asked for."""
+"""Not deflate, which some servers send without the zlib header (RFC 9110 section 8.4.1.2)."""
 
-PIECE_BYTES = 16_384
-"""Unpacked without a pause: other requests have their turn between two pieces of a body that unpacks slowly."""
+CHUNK_BYTES = 16_384
+"""Decoded without a pause: between two chunks of a large body, other requests get a turn."""
 
 KNOWN_CODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 
 
 async def read_body(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
-    """The decompressed body; raises UpstreamFailed as soon as it exceeds `max_bytes`, and never holds much more.
+    """Return the decoded body; raise UpstreamFailed as soon as it exceeds `max_bytes`, and never hold much more.
 
-    No more is read of a compressed one either, which may go on after its end, or say nothing for ever. A content coding
-    that is not known is taken for none, because servers put character sets and other words there.
+    The limit applies to the encoded bytes too, because a compressed body may continue after its end, or decode to
+    nothing forever. Unknown content codings are ignored: some servers put character sets and other words there.
     """
     codings = frozenset(coding.strip().lower() for coding in response.headers.get("content-encoding", "").split(","))
     try:
-        body = await _unpacked(response, codings, max_bytes)
-    except TooLargeError as error:
+        body = await _decoded_body(response, codings, max_bytes)
+    except BodyTooLargeError as error:
         raise UpstreamFailed(upstream_id, FailureKind.TOO_LARGE, f"more than {max_bytes} bytes") from error
-    except UnpackingError as error:
+    except DecodingError as error:
         raise UpstreamFailed(upstream_id, FailureKind.MALFORMED, str(error)) from error
-    if body and not codings <= KNOWN_CODINGS and not body.startswith(TEXT_STARTS):
-        raise UpstreamFailed(upstream_id, FailureKind.MALFORMED, "has a content encoding that was not asked for")
+    if body and not codings <= KNOWN_CODINGS and not body.startswith(TEXT_PREFIXES):
+        raise UpstreamFailed(upstream_id, FailureKind.MALFORMED, "has an unsupported content encoding")
     return body
 
 
-async def _unpacked(response: httpx.Response, codings: frozenset[str], max_bytes: int) -> bytes:
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise TooLargeError
-    # A proxy may compress what its server has compressed already.
-    outer, inner = Unpacker(codings, max_bytes), Unpacker(frozenset(), max_bytes)
+async def _decoded_body(response: httpx.Response, codings: frozenset[str], max_bytes: int) -> bytes:
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise BodyTooLargeError
+    # A proxy may compress what its origin server has already compressed.
+    outer, inner = ContentDecoder(codings, max_bytes), ContentDecoder(frozenset(), max_bytes)
     body = bytearray()
     received = 0
-    async for chunk in response.aiter_raw():
-        received += len(chunk)
+    async for data in response.aiter_raw():
+        received += len(data)
         if received > max_bytes:
-            raise TooLargeError
-        for start in range(0, len(chunk), PIECE_BYTES):
+            raise BodyTooLargeError
+        for start in range(0, len(data), CHUNK_BYTES):
             if start:
                 await asyncio.sleep(0)
-            body += inner.feed(outer.feed(chunk[start : start + PIECE_BYTES]))
+            body += inner.feed(outer.feed(data[start : start + CHUNK_BYTES]))
     body += inner.feed(outer.finish()) + inner.finish()
     return bytes(body)

@@ -1,8 +1,9 @@
 """A circuit breaker for each upstream: closed → open → half_open → closed or open.
 
-purgatory keeps the count and the state. Four things are added here: half_open lets one trial through instead of
-everybody; an attempt that was cancelled, not sent or hurried is neither a failure nor a success; an attempt that
-began before the state changed does not change it again; and how long it is open goes by a clock that nobody sets.
+The purgatory library keeps the count and the state. This module adds four rules: a half-open breaker allows one trial
+at a time; an attempt that was canceled, not sent, or cut short by this server's own deadline is neither a failure nor a
+success; an attempt that began before a change of state does not change the state again; and the time that a breaker
+stays open is measured with the monotonic clock.
 """
 
 import time
@@ -15,19 +16,19 @@ from purgatory.domain.model import CLOSED, HALF_OPENED, OPENED, Context, HalfOpe
 
 from app.domain import Upstream
 from app.errors import UpstreamFailed
-from app.upstreams.failures import OF_OURS, FailureKind
+from app.upstreams.failures import NOT_UPSTREAM_FAULT, FailureKind
 
 log = structlog.get_logger()
 
 STATE_NAMES = {CLOSED: "closed", OPENED: "open", HALF_OPENED: "half_open"}
-"""Names of the library's states in metrics, logs and the API."""
+"""The names of the library's states in metrics, logs and the API."""
 
 OnChange = Callable[[str, str, str], None]
-"""Called once for each change, with the upstream's id, the old state and the new one."""
+"""Called once for each change with the upstream's id, the old state and the new state."""
 
 
 class Breakers:
-    """The breakers of all upstreams, in this process."""
+    """The breakers of all upstreams in this process."""
 
     def __init__(self, on_change: OnChange) -> None:
         self._on_change = on_change
@@ -35,9 +36,9 @@ class Breakers:
 
     @contextmanager
     def attempt(self, upstream: Upstream) -> Iterator[None]:
-        """Lets an attempt through and learns from its end; raises UpstreamFailed when the breaker is open.
+        """Run an attempt and record its outcome; raise UpstreamFailed if the breaker is open.
 
-        A no-ad answer is a success: the upstream works.
+        A response without an ad is a success: the upstream works.
         """
         breaker = self._breakers.get(upstream.id)
         if breaker is None:
@@ -48,13 +49,13 @@ class Breakers:
 
     @property
     def states(self) -> Mapping[str, str]:
-        """`closed`, `open` or `half_open`, by upstream, of those that were asked."""
+        """`closed`, `open` or `half_open`, for each upstream with an attempt so far."""
         return {upstream_id: breaker.state_name for upstream_id, breaker in self._breakers.items()}
 
-    def refuses(self, upstream_id: str) -> bool:
-        """Whether an attempt would be turned away now."""
+    def would_reject(self, upstream_id: str) -> bool:
+        """Whether an attempt would be rejected now."""
         breaker = self._breakers.get(upstream_id)
-        return breaker is not None and breaker.refuses
+        return breaker is not None and breaker.would_reject
 
 
 class _Breaker:
@@ -64,7 +65,7 @@ class _Breaker:
         self._context = Context(upstream.id, upstream.breaker_failures, upstream.breaker_reset_s)
         self._opened_at = 0.0
         self._changes = 0
-        self._trial_runs = False
+        self._trial_running = False
 
     @property
     def state(self) -> str:
@@ -79,20 +80,20 @@ class _Breaker:
         self._context.ttl = upstream.breaker_reset_s
 
     @property
-    def refuses(self) -> bool:
+    def would_reject(self) -> bool:
         if self.state == HALF_OPENED:
-            return self._trial_runs
+            return self._trial_running
         return self.state == OPENED and time.monotonic() <= self._opened_at + self._context.ttl
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
         self._enter()
         changes = self._changes
-        trial = self._trial_runs = self.state == HALF_OPENED
+        trial = self._trial_running = self.state == HALF_OPENED
         try:
             yield
         except UpstreamFailed as failure:
-            if failure.kind not in OF_OURS and changes == self._changes:
+            if failure.kind not in NOT_UPSTREAM_FAULT and changes == self._changes:
                 self._end(failure)
             raise
         else:
@@ -100,25 +101,25 @@ class _Breaker:
                 self._end(None)
         finally:
             if trial:
-                self._trial_runs = False
+                self._trial_running = False
 
     def _enter(self) -> None:
-        # purgatory would raise its state itself, the same exception every time, which then keeps every traceback.
-        if self.refuses:
+        # purgatory would raise its state object, one exception for all attempts, which then keeps every traceback.
+        if self.would_reject:
             raise UpstreamFailed(self._upstream_id, FailureKind.BREAKER_OPEN)
         if self.state == OPENED:
-            with self._changes_told():
+            with self._reported_changes():
                 self._context.set_state(HalfOpenedState())
 
     def _end(self, failure: UpstreamFailed | None) -> None:
-        with self._changes_told():
+        with self._reported_changes():
             if failure is None or failure.kind == FailureKind.NO_AD:
                 self._context.handle_end_request()
             else:
                 self._context.handle_exception(failure)
 
     @contextmanager
-    def _changes_told(self) -> Iterator[None]:
+    def _reported_changes(self) -> Iterator[None]:
         old = self.state_name
         yield
         for message in self._context.messages:
@@ -127,7 +128,7 @@ class _Breaker:
                 if message.state == OPENED:
                     self._opened_at = time.monotonic()
                 new = STATE_NAMES[message.state]
-                log.warning("breaker changed", upstream_id=self._upstream_id, old=old, new=new)
+                log.warning("breaker_changed", upstream_id=self._upstream_id, old=old, new=new)
                 self._on_change(self._upstream_id, old, new)
                 old = new
         self._context.messages.clear()

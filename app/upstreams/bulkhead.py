@@ -1,4 +1,4 @@
-"""A limit on the requests in flight to each upstream, so that a slow one does not take everything there is."""
+"""A limit on the requests in flight to each upstream, so that a slow one cannot use up the server's resources."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,8 +21,8 @@ class Bulkhead:
         return self._in_flight
 
     @contextmanager
-    def berth(self, upstream: Upstream) -> Iterator[None]:
-        """A place for one request; raises UpstreamFailed when `max_in_flight` are taken. Nobody waits for one."""
+    def slot(self, upstream: Upstream) -> Iterator[None]:
+        """Hold a slot for one request; raise UpstreamFailed without waiting if all `max_in_flight` are taken."""
         if self._in_flight[upstream.id] >= upstream.max_in_flight:
             raise UpstreamFailed(upstream.id, FailureKind.BULKHEAD)
         self._in_flight[upstream.id] += 1

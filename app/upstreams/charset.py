@@ -1,31 +1,31 @@
-"""A document that is not in the encoding that it says, and whose Content-Type knows better."""
+"""Documents that are not in their declared encoding, but in the one of their Content-Type."""
 
 import re
 
 from httpx import Response
 
-UNICODE_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-"""Byte order marks: what begins with one is read as it says (RFC 7303 section 3)."""
+BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+"""A byte order mark takes precedence over the Content-Type (RFC 7303 section 3)."""
 
-HEAD_BYTES = 200
-"""Within so many an XML declaration ends."""
+DECLARATION_BYTES_MAX = 200
+"""The first bytes, in which an XML declaration must end."""
 
-_DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.-]+)["']""")
-_READ = re.compile(r"utf-?8|us-ascii|iso-8859-\d{1,2}|windows-125\d", re.ASCII)
-"""Encodings that XML on the web comes in, in which ASCII is ASCII."""
+_DECLARED_ENCODING = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.-]+)["']""")
+_SUPPORTED = re.compile(r"utf-?8|us-ascii|iso-8859-\d{1,2}|windows-125\d", re.ASCII)
+"""Encodings common in XML on the web, all of them supersets of ASCII."""
 
 
-def in_utf8(body: bytes, response: Response) -> bytes:
-    """The body as it is, if it is in the encoding that it says; else in UTF-8, if it is in the header's.
+def to_utf8(body: bytes, response: Response) -> bytes:
+    """Return the body unchanged if it is in its declared encoding; otherwise convert it from the header's to UTF-8.
 
-    By RFC 7303 section 3.2 the header goes before the declaration. But many servers send one that they were never
-    told to change, with documents that are right.
+    By RFC 7303 section 3.2 the header takes precedence over the declaration. But many servers send a default header
+    with documents that are declared correctly.
     """
     charset = (response.charset_encoding or "").strip().lower()
-    if not _READ.fullmatch(charset) or body.lstrip().startswith(UNICODE_MARKS):
+    if not _SUPPORTED.fullmatch(charset) or body.lstrip().startswith(BYTE_ORDER_MARKS):
         return body
-    declared = _DECLARED.match(body, 0, HEAD_BYTES)
-    if not _is_wrong(body, declared[1].decode("ascii").lower() if declared else "utf-8"):
+    declared = _DECLARED_ENCODING.match(body, 0, DECLARATION_BYTES_MAX)
+    if not _is_misdeclared(body, declared[1].decode("ascii").lower() if declared else "utf-8"):
         return body
     try:
         text = body.decode(charset)
@@ -36,12 +36,12 @@ def in_utf8(body: bytes, response: Response) -> bytes:
     return text.encode()
 
 
-def _is_wrong(body: bytes, encoding: str) -> bool:
-    """Whether the body is not in the encoding that it says; in UTF-16 it could not even have been asked."""
+def _is_misdeclared(body: bytes, encoding: str) -> bool:
+    """Whether the body is not in its declared encoding; a UTF-16 declaration that could be read as ASCII is wrong."""
     if encoding.startswith("utf-16"):
         return True
     try:
-        if _READ.fullmatch(encoding):
+        if _SUPPORTED.fullmatch(encoding):
             body.decode(encoding)
     except UnicodeDecodeError:
         return True

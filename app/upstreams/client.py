@@ -1,4 +1,4 @@
-"""One GET of one URL: deadline, redirects, size, and where it may go."""
+"""A GET of one URL with limits on its time, redirects, size and target addresses."""
 
 import asyncio
 import ssl
@@ -12,14 +12,14 @@ import httpx
 from app.errors import UpstreamFailed
 from app.upstreams.addresses import Network, is_literal
 from app.upstreams.body import ACCEPT_ENCODING, read_body
-from app.upstreams.charset import in_utf8
+from app.upstreams.charset import to_utf8
 from app.upstreams.failures import FailureKind, http_failure
 from app.upstreams.transport import open_transport
 
 CONNECT_SHARE = 0.5
-"""Part of an attempt's time in which the connection must stand: a black hole leaves time for one more upstream."""
+"""The fraction of an attempt's timeout for establishing a connection: a black hole leaves time for another upstream."""
 POOL_SHARE = 0.75
-"""Part of an attempt's time for a connection of the pool, whether it has to be made or waited for."""
+"""The fraction of an attempt's timeout for getting a connection from the pool, new or idle."""
 
 NO_CONTENT = (httpx.codes.NO_CONTENT, httpx.codes.RESET_CONTENT)
 
@@ -29,116 +29,122 @@ HEADERS = {
     "User-Agent": "adserver",
 }
 
-Wrap = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
-"""What is put around each transport, such as tracing."""
+TransportWrapper = Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]
+"""Wraps each transport, for example with tracing."""
 
 
-def as_it_is(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
-    """Puts nothing around it."""
+def no_wrapper(transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport:
+    """Return the transport unchanged."""
     return transport
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one GET, with all its redirects."""
+class FetchLimits:
+    """The limits of one GET including its redirects."""
 
-    within_s: float
+    timeout_s: float
     max_body_bytes: int
     max_redirects: int
 
 
 class UpstreamClient:
-    """GETs documents. `tag` follows URLs that the operator wrote, `stranger` those found in somebody's document.
+    """GETs documents: `get_tag` from URLs that the operator configured, `get_untrusted` from URLs found in documents.
 
-    Every connection must lead to a public address or into one of `allowed_networks`, but for a tag whose host is
-    written as an address: what a name resolves to is decided by its DNS server, and may change.
+    Every connection must lead to a public address or into one of `allowed_networks`. The exception is a configured tag
+    whose host is an IP address; a host name is checked, because its DNS server may change what it resolves to.
     """
 
     def __init__(
         self,
         allowed_networks: Sequence[Network] = (),
         tls: ssl.SSLContext | None = None,
-        wrap: Wrap = as_it_is,
+        wrap: TransportWrapper = no_wrapper,
     ) -> None:
         tls = tls or httpx.create_ssl_context()
         allowed = tuple(allowed_networks)
-        self._open = wrap(open_transport(tls))
-        self._open_fresh = wrap(open_transport(tls, fresh=True))
+        self._unguarded = wrap(open_transport(tls))
+        self._unguarded_new = wrap(open_transport(tls, new_connections=True))
         self._guarded = wrap(open_transport(tls, allowed_networks=allowed))
-        self._guarded_fresh = wrap(open_transport(tls, fresh=True, allowed_networks=allowed))
+        self._guarded_new = wrap(open_transport(tls, new_connections=True, allowed_networks=allowed))
 
-    async def tag(
-        self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits, *, fresh: bool = False
+    async def get_tag(
+        self,
+        upstream_id: str,
+        url: str,
+        headers: Mapping[str, str],
+        limits: FetchLimits,
+        *,
+        new_connection: bool = False,
     ) -> bytes:
-        """The body of a configured tag; `fresh` asks on a connection of its own.
+        """Return the body of a configured tag; with `new_connection`, do not use an idle connection.
 
-        Raises UpstreamFailed, or its subclass NotAnswered when the connection failed before the answer began.
+        Raises UpstreamFailed, or its subclass NoResponse if the connection failed before the response began.
         """
-        request = _request(upstream_id, url, headers, limits.within_s)
+        request = _request(upstream_id, url, headers, limits.timeout_s)
         if is_literal(request.url.host):
-            transport = self._open_fresh if fresh else self._open
+            transport = self._unguarded_new if new_connection else self._unguarded
         else:
-            transport = self._guarded_fresh if fresh else self._guarded
+            transport = self._guarded_new if new_connection else self._guarded
         return await self._get(upstream_id, transport, request, limits)
 
-    async def stranger(self, upstream_id: str, url: str, headers: Mapping[str, str], limits: Limits) -> bytes:
-        """The body of a URL that came in a document of `upstream_id`; raises as `tag` does."""
-        request = _request(upstream_id, url, headers, limits.within_s)
+    async def get_untrusted(self, upstream_id: str, url: str, headers: Mapping[str, str], limits: FetchLimits) -> bytes:
+        """Return the body of a URL that came in a document of `upstream_id`; raise as `get_tag` does."""
+        request = _request(upstream_id, url, headers, limits.timeout_s)
         return await self._get(upstream_id, self._guarded, request, limits)
 
     async def _get(
-        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: Limits
+        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: FetchLimits
     ) -> bytes:
         try:
-            async with asyncio.timeout(limits.within_s):
+            async with asyncio.timeout(limits.timeout_s):
                 return await self._follow(upstream_id, transport, request, limits)
         except TimeoutError as error:
             raise UpstreamFailed(upstream_id, FailureKind.TIMEOUT) from error
 
     async def _follow(
-        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: Limits
+        self, upstream_id: str, transport: httpx.AsyncBaseTransport, request: httpx.Request, limits: FetchLimits
     ) -> bytes:
         host = request.url.host
         for redirects in range(limits.max_redirects + 1):
-            with _http_errors(upstream_id, answered=redirects > 0):
+            with _translated_errors(upstream_id, response_began=redirects > 0):
                 response = await (transport if request.url.host == host else self._guarded).handle_async_request(
                     request
                 )
             try:
-                with _http_errors(upstream_id, answered=True):
+                with _translated_errors(upstream_id, response_began=True):
                     if not response.has_redirect_location:
                         return await _read(upstream_id, response, limits.max_body_bytes)
-                    request = _redirected(request, response)
+                    request = _redirected_request(request, response)
             finally:
                 await response.aclose()
         raise UpstreamFailed(upstream_id, FailureKind.REDIRECTS)
 
     async def aclose(self) -> None:
-        """Closes every connection."""
-        for transport in (self._open, self._open_fresh, self._guarded, self._guarded_fresh):
+        """Close every connection."""
+        for transport in (self._unguarded, self._unguarded_new, self._guarded, self._guarded_new):
             await transport.aclose()
 
 
-def _request(upstream_id: str, text: str, headers: Mapping[str, str], within_s: float) -> httpx.Request:
-    """A request of the URL; raises UpstreamFailed for one that cannot be asked."""
-    sent = {**HEADERS, **headers}
-    with _http_errors(upstream_id, answered=False):
-        url = httpx.URL(text)
+def _request(upstream_id: str, url_text: str, headers: Mapping[str, str], timeout_s: float) -> httpx.Request:
+    """Return a request for the URL; raise UpstreamFailed if the URL is invalid."""
+    sent_headers = {**HEADERS, **headers}
+    with _translated_errors(upstream_id, response_began=False):
+        url = httpx.URL(url_text)
         if url.userinfo:
-            sent["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
+            sent_headers["Authorization"] = aiohttp.encode_basic_auth(url.username, url.password)
             url = url.copy_with(username=None, password=None)
     timeouts = {
-        "connect": within_s * CONNECT_SHARE,
-        "pool": within_s * POOL_SHARE,
-        "read": within_s,
-        "write": within_s,
+        "connect": timeout_s * CONNECT_SHARE,
+        "pool": timeout_s * POOL_SHARE,
+        "read": timeout_s,
+        "write": timeout_s,
     }
-    with _http_errors(upstream_id, answered=False):
-        return httpx.Request("GET", url, headers=sent, extensions={"timeout": timeouts})
+    with _translated_errors(upstream_id, response_began=False):
+        return httpx.Request("GET", url, headers=sent_headers, extensions={"timeout": timeouts})
 
 
-def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Request:
-    """The request that a redirect leads to; a password goes along only to where it was meant for."""
+def _redirected_request(request: httpx.Request, response: httpx.Response) -> httpx.Request:
+    """Return the request for a redirect's target; credentials are only sent to the server they were meant for."""
     url = request.url.join(response.headers["location"]).copy_with(username=None, password=None)
     headers = request.headers.copy()
     headers["Host"] = url.netloc.decode("ascii")
@@ -147,13 +153,13 @@ def _redirected(request: httpx.Request, response: httpx.Response) -> httpx.Reque
     return httpx.Request("GET", url, headers=headers, extensions=request.extensions)
 
 
-def _is_same_server(url: httpx.URL, before: httpx.URL) -> bool:
-    """The same origin, or the same host's https; default ports are None."""
-    return (url.host, url.port) == (before.host, before.port) and url.scheme in (before.scheme, "https")
+def _is_same_server(url: httpx.URL, previous: httpx.URL) -> bool:
+    """Whether both have the same origin, or `url` is the https URL of the same host; default ports are None."""
+    return (url.host, url.port) == (previous.host, previous.port) and url.scheme in (previous.scheme, "https")
 
 
 async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> bytes:
-    """The body of an answer; a status of no content is how some ad servers say that they have no ad."""
+    """Return the body of a response; some ad servers send status 204 or 205 if they have no ad."""
     if response.status_code in NO_CONTENT:
         raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
     if not response.is_success or response.status_code == httpx.codes.PARTIAL_CONTENT:
@@ -161,12 +167,12 @@ async def _read(upstream_id: str, response: httpx.Response, max_bytes: int) -> b
     body = await read_body(upstream_id, response, max_bytes)
     if not body.strip():
         raise UpstreamFailed(upstream_id, FailureKind.NO_AD)
-    return in_utf8(body, response)
+    return to_utf8(body, response)
 
 
 @contextmanager
-def _http_errors(upstream_id: str, *, answered: bool) -> Iterator[None]:
+def _translated_errors(upstream_id: str, *, response_began: bool) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError, UnicodeError) as error:
-        raise http_failure(upstream_id, error, answered=answered) from error
+        raise http_failure(upstream_id, error, response_began=response_began) from error

@@ -1,4 +1,4 @@
-"""Why an upstream gave no ad: fixed words, and the translation of the HTTP client's errors in one place."""
+"""The reasons for which an upstream gave no ad, and the translation of the HTTP client's errors into them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,37 +33,39 @@ class FailureKind(StrEnum):
     QUOTA = "quota"
     BULKHEAD = "bulkhead"
     DEADLINE = "deadline"
-    HURRIED = "hurried"
+    SHORT_DEADLINE = "short_deadline"
 
 
-AD = "ad"
-LOST = "lost"
-"""What metrics call an attempt that succeeded, and one that was cancelled: another ad was first, or the player left."""
+OUTCOME_AD = "ad"
+"""The outcome of a successful attempt in metrics."""
 
-NOT_ASKED = frozenset({FailureKind.BREAKER_OPEN, FailureKind.QUOTA, FailureKind.BULKHEAD, FailureKind.DEADLINE})
-"""Kinds for which no request was sent."""
+OUTCOME_CANCELED = "canceled"
+"""The outcome of an attempt that was canceled in metrics: another ad arrived first, or the player disconnected."""
 
-OF_OURS = NOT_ASKED | {FailureKind.HURRIED}
-"""Kinds that say nothing of the upstream: it was not asked, or we came late and could not wait as long as usual."""
+NOT_SENT = frozenset({FailureKind.BREAKER_OPEN, FailureKind.QUOTA, FailureKind.BULKHEAD, FailureKind.DEADLINE})
+"""The kinds of failure for which no request was sent."""
+
+NOT_UPSTREAM_FAULT = NOT_SENT | {FailureKind.SHORT_DEADLINE}
+"""The kinds of failure that say nothing about the upstream: no request was sent, or this server had too little time."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """One upstream that was tried without success, for `ms` milliseconds."""
+    """One attempt that failed after `elapsed_ms` milliseconds."""
 
     upstream_id: str
     kind: str
-    ms: float
+    elapsed_ms: float
 
 
-class NotAnswered(UpstreamFailed):
-    """The connection failed before an answer began: asking again cannot count anything twice."""
+class NoResponse(UpstreamFailed):
+    """The connection failed before a response began, so that a retry cannot count anything twice."""
 
 
 class AllUpstreamsFailed(UpstreamFailed):
-    """No upstream of the chain gave an ad; `attempts` in the order in which they failed.
+    """No upstream of the chain gave an ad; `attempts` lists the failures in the order in which they occurred.
 
-    As an UpstreamFailed it names the first that failed: that is what someone has to look at.
+    `upstream_id` and `kind` are those of the first failure.
     """
 
     def __init__(self, attempts: Sequence[FailedAttempt]) -> None:
@@ -72,21 +74,21 @@ class AllUpstreamsFailed(UpstreamFailed):
         self.attempts = tuple(attempts)
 
 
-def http_failure(upstream_id: str, error: Exception, *, answered: bool) -> UpstreamFailed:
-    """The failure that an error of httpx or aiohttp amounts to; `answered` once a response has begun, a redirect too.
+def http_failure(upstream_id: str, error: Exception, *, response_began: bool) -> UpstreamFailed:
+    """Return the failure for an error of httpx or aiohttp; `response_began` is also true after a redirect.
 
-    The transport maps every lost connection to ConnectTimeout, so the cause says what happened.
+    The transport maps every lost connection to ConnectTimeout, so the kind is taken from the error's cause.
     """
     cause = error.__cause__ or error
-    lost = UpstreamFailed if answered else NotAnswered
+    connection_failure = UpstreamFailed if response_began else NoResponse
     if isinstance(cause, TimeoutError | httpx.TimeoutException) and not isinstance(cause, aiohttp.ClientOSError):
         return UpstreamFailed(upstream_id, FailureKind.TIMEOUT)
     if isinstance(cause, aiohttp.ClientConnectorError):
         if isinstance(cause.os_error, ForbiddenAddressError):
             return UpstreamFailed(upstream_id, FailureKind.FORBIDDEN_ADDRESS, NOT_ALLOWED)
-        return lost(upstream_id, FailureKind.CONNECT, type(cause.os_error).__name__)
+        return connection_failure(upstream_id, FailureKind.CONNECT, type(cause.os_error).__name__)
     if isinstance(cause, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
-        return lost(upstream_id, FailureKind.RESET)
+        return connection_failure(upstream_id, FailureKind.RESET)
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return UpstreamFailed(upstream_id, FailureKind.URL)
     return UpstreamFailed(upstream_id, FailureKind.PROTOCOL, type(cause).__name__)

@@ -1,4 +1,4 @@
-"""httpx over aiohttp, as the upstream client needs it."""
+"""The httpx transport over aiohttp that the upstream client uses."""
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
@@ -11,35 +11,35 @@ from httpx_aiohttp.transport import AiohttpResponseStream, map_aiohttp_exception
 from yarl import URL
 
 from app.domain import URL_BYTES_MAX
-from app.upstreams.addresses import Network, guarded_socket
+from app.upstreams.addresses import Network, guarded_socket_factory
 
 CONNECTIONS_MAX = 4096
-"""Each client's; what one upstream may have is bounded by its own `max_in_flight`."""
+"""Per transport; the connections to one upstream are bounded by its `max_in_flight`."""
 
 SCHEMES = ("http", "https", "")
-"""None stands in URLs that begin with `//`, as documents have them; they are asked over HTTP."""
+"""URLs in documents that begin with `//` have no scheme; they are requested over HTTP."""
 
 HEADER_BYTES_MAX = URL_BYTES_MAX + 1024
-"""A Location header may hold the longest URL there is; aiohttp's own limit is 8,190 bytes."""
+"""A Location header may contain the longest accepted URL; aiohttp's default limit is 8,190 bytes."""
 
 KEEP_ALIVE_S = 30
 DNS_CACHE_S = 30
 
 
 class VerbatimTransport(AiohttpTransport):
-    """Sends a GET once, to the URL exactly as it is written.
+    """Sends each GET once, to the URL exactly as it is written.
 
-    The transport it extends lets yarl normalise the URL, which turns `%2F` in a query into a slash: a signed tag is
-    then no longer the one that was signed.
+    The base class lets yarl normalize the URL, which turns `%2F` in a query into a slash and so invalidates the
+    signature of a signed tag.
     """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Sends the request; raises httpx.TransportError with aiohttp's error as its cause.
+        """Send the request; raise httpx.TransportError with aiohttp's error as its cause.
 
-        No error names the URL, which says who watches: traces keep what errors say.
+        No error contains the URL, which may identify the viewer: traces record error messages.
         """
         if request.url.scheme not in SCHEMES or not request.url.host:
-            raise httpx.UnsupportedProtocol("not a URL of HTTP")
+            raise httpx.UnsupportedProtocol("not an HTTP URL")
         if not isinstance(self.client, aiohttp.ClientSession):
             self.client = self.get_client()
         timeout = request.extensions["timeout"]
@@ -69,18 +69,18 @@ def _without_url() -> Iterator[None]:
         raise httpx.RemoteProtocolError(error.message) from error.__cause__
 
 
-def _session(
-    tls: ssl.SSLContext, fresh: bool, allowed_networks: Sequence[Network] | None
+def _session_factory(
+    tls: ssl.SSLContext, new_connections: bool, allowed_networks: Sequence[Network] | None
 ) -> Callable[[], aiohttp.ClientSession]:
-    """Makes the session on first use, in the running loop; `allowed_networks` None means no guard."""
+    """Return a function that opens the session in the running loop; `allowed_networks` is None for no address check."""
 
     def open_session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX,
             ssl=tls,
             ttl_dns_cache=DNS_CACHE_S,
-            socket_factory=None if allowed_networks is None else guarded_socket(allowed_networks),
-            **({"force_close": True} if fresh else {"keepalive_timeout": KEEP_ALIVE_S}),
+            socket_factory=None if allowed_networks is None else guarded_socket_factory(allowed_networks),
+            **({"force_close": True} if new_connections else {"keepalive_timeout": KEEP_ALIVE_S}),
         )
         session = aiohttp.ClientSession(
             connector=connector,
@@ -89,7 +89,7 @@ def _session(
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
         )
-        # aiohttp would repeat a GET whose connection broke; how often an upstream is asked is decided in one place.
+        # aiohttp would repeat a GET whose connection broke; retries are decided in requester.py alone.
         session._retry_connection = False
         return session
 
@@ -97,11 +97,11 @@ def _session(
 
 
 def open_transport(
-    tls: ssl.SSLContext, *, fresh: bool = False, allowed_networks: Sequence[Network] | None = None
+    tls: ssl.SSLContext, *, new_connections: bool = False, allowed_networks: Sequence[Network] | None = None
 ) -> httpx.AsyncBaseTransport:
-    """A transport without cookies, redirects, and proxies from the environment.
+    """Return a transport without cookies, redirects and proxies from the environment.
 
-    `fresh` gives every request a connection of its own; `allowed_networks`, unless it is None, puts the guard of
-    app.upstreams.addresses before every connection.
+    With `new_connections`, every request opens a new connection. Unless `allowed_networks` is None, every connection
+    is checked by app.upstreams.addresses.
     """
-    return VerbatimTransport(verify=tls, client=_session(tls, fresh, allowed_networks))
+    return VerbatimTransport(verify=tls, client=_session_factory(tls, new_connections, allowed_networks))

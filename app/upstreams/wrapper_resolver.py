@@ -1,82 +1,72 @@
-"""Following Wrappers for players that cannot: the whole chain becomes one document, within the request's deadline."""
+"""Server-side unwrapping: follows the Wrappers of a document and merges the whole chain into one document."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from app.domain import Upstream
 from app.errors import NoAd, UnusableVast, UpstreamFailed
-from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.error_calls import ErrorCalls, ErrorValues
+from app.upstreams.client import FetchLimits, UpstreamClient
+from app.upstreams.error_pixels import ErrorPixelSender
 from app.upstreams.failures import FailureKind
 from app.upstreams.refusals import Refusals
-from app.vast.merge import merge, splice
-from app.vast.parse import Ad, Parsed, parse
-from app.vast.tree import serialized
-from app.vast.wrapper_rules import WRAPPERS_MAX, WrapperError, admitted, fallback
+from app.upstreams.request_values import RequestValues
+from app.vast.element_tree import serialize
+from app.vast.parser import Ad, ParsedDocument, parse
+from app.vast.wrapper_merge import merge_wrapper, replace_wrappers
+from app.vast.wrapper_rules import WRAPPERS_MAX, WrapperError, admitted_ads, fallback_ad
 
 REQUESTS_MAX = 20
-"""For one document: Wrappers that lead to pods of Wrappers would otherwise multiply."""
+"""Requests for one document: Wrappers that lead to pods of Wrappers would otherwise multiply them."""
 
-CODES: Mapping[str, WrapperError] = {
+ERROR_CODES: Mapping[str, WrapperError] = {
     FailureKind.TIMEOUT: WrapperError.TIMEOUT,
     FailureKind.DEADLINE: WrapperError.NO_AD_IN_TIME,
     FailureKind.WRAPPER_LIMIT: WrapperError.LIMIT,
     FailureKind.NO_AD: WrapperError.NO_AD,
 }
-"""What a failure is called in [ERRORCODE]; every other one is WrapperError.GENERAL."""
-
-
-class StrangerValues(ErrorValues, Protocol):
-    """What a request tells those whose URLs came in a document."""
-
-    def stranger_url(self, template: str, remaining_ms: int) -> str:
-        """The URL to ask; raises UnusableVast for one that is too long."""
-
-    def headers(self) -> Mapping[str, str]:
-        """Headers that say who watches, as far as that may be said."""
+"""The [ERRORCODE] of a failure; it is WrapperError.GENERAL for every other kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trail:
-    """The Wrappers that led to a document, outermost first, and where they pointed, macros and all."""
+    """The Wrappers that led to a document, outermost first: their Error URLs and their VASTAdTagURIs with macros."""
 
     error_urls: tuple[str, ...] = ()
     urls: tuple[str | None, ...] = ()
 
     def after(self, wrapper: Ad) -> "_Trail":
-        """The trail one Wrapper further on."""
+        """Return the trail extended by one Wrapper."""
         return _Trail((*self.error_urls, *wrapper.error_urls), (*self.urls, wrapper.tag_uri))
 
     @property
     def is_loop(self) -> bool:
-        """Whether the last Wrapper points where one before it did."""
+        """Whether two Wrappers have the same VASTAdTagURI."""
         return len(set(self.urls)) < len(self.urls)
 
 
-class Unwrapper:
-    """Unwraps documents of upstreams; tells the chains that failed of it, in the background."""
+class WrapperResolver:
+    """Unwraps the documents of upstreams; requests the Error URLs of failed chains in the background."""
 
     def __init__(self, client: UpstreamClient, refusals: Refusals | None = None) -> None:
         self._client = client
         self._refusals = refusals or Refusals()
-        self._error_calls = ErrorCalls(client)
+        self._error_pixels = ErrorPixelSender(client)
 
-    async def unwrap(self, upstream: Upstream, body: bytes, values: StrangerValues, deadline: float) -> bytes:
-        """The upstream's document with every Wrapper replaced by the ads that it leads to, until `deadline`.
+    async def unwrap(self, upstream: Upstream, body: bytes, values: RequestValues, deadline: float) -> bytes:
+        """Return the upstream's document with every Wrapper replaced by the ads that it leads to.
 
-        That is in seconds of the event loop's clock. The result has no Wrapper any more and says, of every InLine,
-        what all its Wrappers say. Raises UpstreamFailed when no ad is left.
+        `deadline` is a time of the event loop's clock. Each InLine of the result contains the trackers of all its
+        Wrappers. Raises UpstreamFailed if no ad is left.
         """
-        chain = _Chain(self._client, self._error_calls, upstream, values, deadline)
+        chain = _Chain(self._client, self._error_pixels, upstream, values, deadline)
         try:
-            return await self._unwrapped(chain, body)
+            return await self._unwrap(chain, body)
         except UpstreamFailed as failure:
             self._refusals.record(failure)
             raise
 
-    async def _unwrapped(self, chain: "_Chain", body: bytes) -> bytes:
+    async def _unwrap(self, chain: "_Chain", body: bytes) -> bytes:
         try:
             document = parse(body)
             unwrapped = await chain.resolve(document, document.playable_ads, _Trail())
@@ -84,86 +74,86 @@ class Unwrapper:
             raise UpstreamFailed(chain.upstream.id, FailureKind.MALFORMED, str(error)) from error
         if not unwrapped.has_ad:
             raise chain.failure
-        return serialized(unwrapped.tree)
+        return serialize(unwrapped.tree)
 
     async def aclose(self) -> None:
-        """Lets the error calls that are under way come to an end."""
-        await self._error_calls.aclose()
+        """Wait for the error pixels that are being sent."""
+        await self._error_pixels.aclose()
 
 
 @dataclass(slots=True)
 class _Chain:
-    """One document on its way to being unwrapped."""
+    """One document that is being unwrapped."""
 
     client: UpstreamClient
-    error_calls: ErrorCalls
+    error_pixels: ErrorPixelSender
     upstream: Upstream
-    values: StrangerValues
+    values: RequestValues
     deadline: float
     requests: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Kind and detail of each chain that failed."""
+    """Kind and detail of each failed chain."""
 
     @property
     def failure(self) -> UpstreamFailed:
-        """Why there is no ad: what failed first, or else that there was none from the beginning."""
+        """The first failure, or "no ad" for a document without ads."""
         kind, detail = next(iter(self.failures), (FailureKind.NO_AD, ""))
         if kind in (FailureKind.TIMEOUT, FailureKind.DEADLINE):
             kind = FailureKind.WRAPPER_TIMEOUT
         return UpstreamFailed(self.upstream.id, kind, detail)
 
-    async def resolve(self, document: Parsed, ads: Collection[Ad], trail: _Trail) -> Parsed:
-        """Those ads of a document without any Wrapper; raises UnusableVast for what cannot be unwrapped."""
+    async def resolve(self, document: ParsedDocument, ads: Collection[Ad], trail: _Trail) -> ParsedDocument:
+        """Return these ads of the document with their Wrappers resolved; raise UnusableVast if that is impossible."""
         wrappers = [ad for ad in ads if ad.is_wrapper]
-        answers = await asyncio.gather(*(self._answer(document, wrapper, trail) for wrapper in wrappers))
+        answers = await asyncio.gather(*(self._follow(document, wrapper, trail) for wrapper in wrappers))
         unwrapped = {wrapper: answer for wrapper, answer in zip(wrappers, answers, strict=True) if answer is not None}
         substitutes: dict[Ad, Ad] = {}
-        of_no_use = {ad for ad in document.ads if ad.is_wrapper and ad not in unwrapped}
+        unresolved = {ad for ad in document.ads if ad.is_wrapper and ad not in unwrapped}
         for failed in wrappers:
             if failed not in unwrapped:
-                substitute = fallback(document, failed, of_no_use | set(substitutes.values()))
+                substitute = fallback_ad(document, failed, unresolved | set(substitutes.values()))
                 if substitute is not None:
                     substitutes[failed] = substitute
-        return splice(document, ads, unwrapped, substitutes)
+        return replace_wrappers(document, ads, unwrapped, substitutes)
 
-    async def _answer(self, document: Parsed, wrapper: Ad, trail: _Trail) -> Parsed | None:
-        """What a Wrapper leads to, merged with what it says itself; None if nothing, and then its trail is told."""
-        here = trail.after(wrapper)
+    async def _follow(self, document: ParsedDocument, wrapper: Ad, trail: _Trail) -> ParsedDocument | None:
+        """Return the ads that a Wrapper leads to, merged with it; report an error and return None if there are none."""
+        trail = trail.after(wrapper)
         try:
-            answer = await self._ask(wrapper, here)
-            inner = await self.resolve(answer, self._admitted(wrapper, answer), here)
-            return merge(document, wrapper, inner, inner.ads) if inner.has_ad else None
+            answer = await self._request(wrapper, trail)
+            inner = await self.resolve(answer, self._admitted_ads(wrapper, answer), trail)
+            return merge_wrapper(document, wrapper, inner, inner.ads) if inner.has_ad else None
         except UpstreamFailed as failure:
-            self._fail(here, failure.kind, failure.detail)
+            self._fail(trail, failure.kind, failure.detail)
         except NoAd:
-            self._fail(here, FailureKind.NO_AD)
+            self._fail(trail, FailureKind.NO_AD)
         except UnusableVast as error:
-            self._fail(here, FailureKind.MALFORMED, str(error))
+            self._fail(trail, FailureKind.MALFORMED, str(error))
         return None
 
-    async def _ask(self, wrapper: Ad, here: _Trail) -> Parsed:
-        """The document that a Wrapper points to; raises UpstreamFailed and UnusableVast."""
+    async def _request(self, wrapper: Ad, trail: _Trail) -> ParsedDocument:
+        """Return the document at a Wrapper's VASTAdTagURI; raise UpstreamFailed or UnusableVast."""
         remaining_s = self.deadline - asyncio.get_running_loop().time()
         if remaining_s <= 0:
             raise UpstreamFailed(self.upstream.id, FailureKind.DEADLINE)
-        if len(here.urls) > WRAPPERS_MAX or here.is_loop or self.requests >= REQUESTS_MAX:
+        if len(trail.urls) > WRAPPERS_MAX or trail.is_loop or self.requests >= REQUESTS_MAX:
             raise UpstreamFailed(self.upstream.id, FailureKind.WRAPPER_LIMIT)
         self.requests += 1
-        limits = Limits(remaining_s, self.upstream.max_body_bytes, self.upstream.max_redirects)
-        url = self.values.stranger_url(wrapper.tag_uri or "", int(1000 * remaining_s))
-        return parse(await self.client.stranger(self.upstream.id, url, self.values.headers(), limits))
+        limits = FetchLimits(remaining_s, self.upstream.max_body_bytes, self.upstream.max_redirects)
+        url = self.values.untrusted_url(wrapper.tag_uri or "", int(1000 * remaining_s))
+        return parse(await self.client.get_untrusted(self.upstream.id, url, self.values.headers(), limits))
 
-    def _admitted(self, wrapper: Ad, answer: Parsed) -> list[Ad]:
-        ads = admitted(wrapper, answer)
+    def _admitted_ads(self, wrapper: Ad, answer: ParsedDocument) -> list[Ad]:
+        ads = admitted_ads(wrapper, answer)
         if not ads:
-            self._tell(answer.error_urls, WrapperError.NO_AD)
+            self._report(answer.error_urls, WrapperError.NO_AD)
             raise UpstreamFailed(self.upstream.id, FailureKind.NO_AD)
         return ads
 
     def _fail(self, trail: _Trail, kind: str, detail: str = "") -> None:
-        """A chain that failed: all who stand in it hear of it with the same code (VAST 4.2 section 2.3.6.3)."""
-        self.failures.append((kind, f"what Wrapper {len(trail.urls)} led to: {detail}" if detail else ""))
-        self._tell(trail.error_urls, CODES.get(kind, WrapperError.GENERAL))
+        """Record a failed chain, and report it to all its Wrappers with the same code (VAST 4.2 section 2.3.6.3)."""
+        self.failures.append((kind, f"response to Wrapper {len(trail.urls)}: {detail}" if detail else ""))
+        self._report(trail.error_urls, ERROR_CODES.get(kind, WrapperError.GENERAL))
 
-    def _tell(self, error_urls: Sequence[str], code: WrapperError) -> None:
-        self.error_calls.report(error_urls, code, self.values)
+    def _report(self, error_urls: Sequence[str], code: WrapperError) -> None:
+        self.error_pixels.report(error_urls, code, self.values)

@@ -9,7 +9,7 @@ _MILLISECONDS = re.compile(r"(\d{1,9})\s*ms", re.ASCII | re.IGNORECASE)
 _ISO_8601 = re.compile(r"PT(?:(\d{1,3})H)?(?:(\d{1,5})M)?(?:(\d{1,6}(?:[.,]\d{1,9})?)S)?", re.ASCII | re.IGNORECASE)
 
 
-def seconds(text: str) -> float | None:
+def parse_duration_s(text: str) -> float | None:
     """The length that `text` gives, in seconds; None if it gives none.
 
     Reads `00:00:30`, `00:00:30.500`, `00:00:30:500`, `0:30`, `30`, `30.5`, `30s`, `30500 ms` and ISO 8601's `PT30S`.

@@ -32,7 +32,7 @@ def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) 
     return "".join(parts)
 
 
-def expand_stranger(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
+def expand_untrusted(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
     """The same for a URL that came in somebody's document: only the macros of the list are replaced.
 
     What braces name is between the operator and the upstreams that were set up; no stranger is to ask for it.

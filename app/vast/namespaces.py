@@ -9,10 +9,10 @@ from typing import cast
 
 from lxml import etree
 
-from app.vast.tree import Element
+from app.vast.element_tree import Element
 
 
-def rooted(root: Element, namespace: str | None) -> Element:
+def with_default_namespace(root: Element, namespace: str | None) -> Element:
     """A root in place of `root`, with its content moved there, for which `namespace` is the default namespace.
 
     Elements of the root's own namespace come into the new one. Those that an Extension has from other namespaces keep
@@ -38,7 +38,7 @@ def rooted(root: Element, namespace: str | None) -> Element:
     return new
 
 
-def fragment(element: Element) -> bytes:
+def serialize_fragment(element: Element) -> bytes:
     """The element in UTF-8, to be put into a document whose root declares the default namespace."""
     written = bytes(etree.tostring(element, encoding="UTF-8", with_tail=False))
     # lxml writes declarations before attributes, so the first one found is that of the start tag.

@@ -1,6 +1,6 @@
 """Whether an Ad has anything that a player could show."""
 
-from app.vast.tree import Element, children, content, descendants, local_name, uris
+from app.vast.element_tree import Element, child_uris, children, descendants, local_name, text_content
 
 _LINEAR_FILES = ("MediaFile", "Mezzanine", "InteractiveCreativeFile")
 _NONLINEAR_RESOURCES = ("StaticResource", "IFrameResource", "HTMLResource")
@@ -13,7 +13,7 @@ def is_playable(inline_or_wrapper: Element) -> bool:
     Companions do not count: they accompany an ad (VAST 4.2 section 3.13).
     """
     if local_name(inline_or_wrapper) == "Wrapper":
-        return bool(uris(inline_or_wrapper, "VASTAdTagURI") or uris(inline_or_wrapper, "VASTAdTagURL"))
+        return bool(child_uris(inline_or_wrapper, "VASTAdTagURI") or child_uris(inline_or_wrapper, "VASTAdTagURL"))
     return _has_linear(inline_or_wrapper) or _has_nonlinear(inline_or_wrapper)
 
 
@@ -21,7 +21,7 @@ def _has_linear(inline: Element) -> bool:
     """In VAST 1 the media files are in a Video, each in a URL of its own."""
     parents = (("Creatives", "Creative", "Linear"), ("Video",))
     return any(
-        content(file)
+        text_content(file)
         for names in parents
         for media_files in descendants(inline, *names, "MediaFiles")
         for name in _LINEAR_FILES
@@ -34,4 +34,4 @@ def _has_nonlinear(inline: Element) -> bool:
         *((("Creatives", "Creative", "NonLinearAds", "NonLinear"), name) for name in _NONLINEAR_RESOURCES),
         *((("NonLinearAds", "NonLinear"), name) for name in _NONLINEAR_RESOURCES_1),
     )
-    return any(content(item) for names, name in shown for item in descendants(inline, *names, name))
+    return any(text_content(item) for names, name in shown for item in descendants(inline, *names, name))

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from app.domain import AdBreak, VastVersion
-from app.vast.markup import cdata, element
-from app.vast.render import XML_DECLARATION
+from app.vast.own_ads import XML_DECLARATION
+from app.vast.xml_writer import cdata, xml_element
 
 NAMESPACE = "http://www.iab.net/videosuite/vmap"
 
@@ -16,28 +16,30 @@ _TIME_OFFSET = re.compile(
 _DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*\?>\s*")
 
 
-def valid_time_offset(text: str) -> bool:
+def is_valid_time_offset(text: str) -> bool:
     """Whether it is a `timeOffset`: start, end, hh:mm:ss[.mmm], n% or #m (VMAP 1.0.1 section 2.3.1)."""
     return _TIME_OFFSET.fullmatch(text) is not None
 
 
-def vmap(breaks: Sequence[tuple[AdBreak, str | bytes]], version: VastVersion) -> bytes:
+def render_vmap(breaks: Sequence[tuple[AdBreak, str | bytes]], version: VastVersion) -> bytes:
     """The breaks in their order, each with the tag URL to ask (str), or with its VAST document in UTF-8 (bytes)."""
     written = (_break(ad_break, source, version) for ad_break, source in breaks)
-    root = element("vmap:VMAP", *written, **{"xmlns:vmap": NAMESPACE, "version": "1.0"})
+    root = xml_element("vmap:VMAP", *written, **{"xmlns:vmap": NAMESPACE, "version": "1.0"})
     return (XML_DECLARATION + root).encode()
 
 
 def _break(ad_break: AdBreak, source: str | bytes, version: VastVersion) -> str:
     if isinstance(source, str):
-        ads = element("vmap:AdTagURI", cdata(source), templateType=f"vast{version[0]}")
+        ads = xml_element("vmap:AdTagURI", cdata(source), templateType=f"vast{version[0]}")
     else:
-        ads = element("vmap:VASTAdData", _DECLARATION.sub(b"", source, count=1).decode())
-    ad_source = element(
+        ads = xml_element("vmap:VASTAdData", _DECLARATION.sub(b"", source, count=1).decode())
+    ad_source = xml_element(
         "vmap:AdSource",
         ads,
         id=ad_break.id,
         allowMultipleAds="true" if ad_break.pod_size > 1 else "false",
         followRedirects="true",
     )
-    return element("vmap:AdBreak", ad_source, timeOffset=ad_break.time_offset, breakType="linear", breakId=ad_break.id)
+    return xml_element(
+        "vmap:AdBreak", ad_source, timeOffset=ad_break.time_offset, breakType="linear", breakId=ad_break.id
+    )

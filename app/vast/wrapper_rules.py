@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from enum import IntEnum
 
-from app.vast.parse import Ad, Parsed
+from app.vast.parser import Ad, ParsedDocument
 
 WRAPPERS_MAX = 5
 """More Wrappers than this, one after the other, are an error (VAST 4.2 section 2.3.5.1)."""
@@ -19,7 +19,7 @@ class WrapperError(IntEnum):
     NO_AD_IN_TIME = 304
 
 
-def admitted(wrapper: Ad, answer: Parsed) -> list[Ad]:
+def admitted_ads(wrapper: Ad, answer: ParsedDocument) -> list[Ad]:
     """The Ads of the answer to a Wrapper's VASTAdTagURI that it lets in (VAST 4.2 section 3.19).
 
     Without `allowMultipleAds` that is the first stand-alone Ad; an only Ad counts as one, though it has a `sequence`.
@@ -30,7 +30,7 @@ def admitted(wrapper: Ad, answer: Parsed) -> list[Ad]:
     return [ad for ad in ads if ad.sequence is None][:1]
 
 
-def fallback(document: Parsed, failed: Ad, used: Collection[Ad]) -> Ad | None:
+def fallback_ad(document: ParsedDocument, failed: Ad, used: Collection[Ad]) -> Ad | None:
     """The stand-alone Ad that takes the place of a Wrapper without an ad, if it asks for that (`fallbackOnNoAd`)."""
     if not failed.fallback_on_no_ad:
         return None

@@ -10,7 +10,7 @@ from app.observer import Observer
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
 from app.serving.outcomes import NoFill, Outcome, wait_for_outcome
-from app.vast.render import empty
+from app.vast.own_ads import empty_document
 from app.web.problems import status_of
 from app.web.query import ad_request
 
@@ -36,7 +36,7 @@ class Answer:
 
 def no_ad(values: Mapping[str, str], reason: NoFillReason) -> Answer:
     """Return the answer to a request that is declined without being decided."""
-    return Answer(empty(VastVersion(values.get("vast_version", VastVersion.V4_2))), reason.value, repeat=False)
+    return Answer(empty_document(VastVersion(values.get("vast_version", VastVersion.V4_2))), reason.value, repeat=False)
 
 
 class AdRequestHandler:
@@ -89,7 +89,7 @@ class AdRequestHandler:
 
 def _answer(outcome: Outcome, version: VastVersion) -> Answer:
     if isinstance(outcome, NoFill):
-        return Answer(empty(version), outcome.reason.value, repeat=False)
+        return Answer(empty_document(version), outcome.reason.value, repeat=False)
     return Answer(outcome.vast, None, outcome.repeat)
 
 

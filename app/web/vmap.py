@@ -16,8 +16,8 @@ from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
-from app.vast.render import empty
-from app.vast.vmap import vmap
+from app.vast.own_ads import empty_document
+from app.vast.vmap import render_vmap
 from app.web.ad_requests import AdRequestHandler
 from app.web.client_limits import ClientLimits
 from app.web.clients import (
@@ -81,11 +81,19 @@ class VmapEndpoint:
         if embeds and request.method == "GET":
             sources = await self._embedded(requests, headers, peer_of(request.scope), version)
         else:
+<<<<<<< HEAD
             sources = [f"{self._base_url}/vast?{urlencode(request_values)}" for request_values in requests]
         body = vmap(list(zip(breaks, sources, strict=True)), version)
         gzipped = compressed(body, headers)
         response = Response(gzipped or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if gzipped else [])]
+=======
+            sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
+        body = render_vmap(list(zip(breaks, sources, strict=True)), version)
+        packed = compressed(body, headers)
+        response = Response(packed or body, media_type="application/xml")
+        response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
+>>>>>>> 1a3a7a8 (upstreams, vast: name modules and classes for what they hold)
         return response
 
     async def _breaks(self, values: Mapping[str, str]) -> tuple[AdBreak, ...]:
@@ -130,16 +138,21 @@ class VmapEndpoint:
         try:
             answered = await self._handler.answer(values, request_id, client, cookies)
         except AdServerError:
-            return empty(version)
+            return empty_document(version)
         except Exception:
             log.exception("request_failed", path=VMAP_PATH)
-            return empty(version)
+            return empty_document(version)
         return answered.body
 
 
 def _no_breaks(version: VastVersion) -> Response:
+<<<<<<< HEAD
     """Return the response to a client above its limit."""
     response = Response(vmap([], version), media_type="application/xml")
+=======
+    """The answer to a client above its limit: no breaks, and why."""
+    response = Response(render_vmap([], version), media_type="application/xml")
+>>>>>>> 1a3a7a8 (upstreams, vast: name modules and classes for what they hold)
     response.raw_headers += [NO_STORE, TIMING, (b"x-no-fill-reason", NoFillReason.RATE_LIMIT.encode())]
     return response
 

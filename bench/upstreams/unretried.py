@@ -3,10 +3,10 @@
 from starlette.types import ASGIApp
 
 from app.main import create_app as create_retrying
-from app.upstreams import asker
+from app.upstreams import requester
 
 
 def create_app() -> ASGIApp:
     """The ASGI application of one worker."""
-    asker.ATTEMPTS = 1
+    requester.ATTEMPTS = 1
     return create_retrying()

@@ -143,10 +143,10 @@ async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, prima
     assert (status["last_minutes"]["error_rate"], status["last_minutes"]["fill_rate"]) == (1, 0)
     assert status["last_minutes"]["p95_ms"] > 0
     assert (status["last_refusal"]["kind"], status["last_refusal"]["detail"]) == ("status", "500")
-    line = json.loads(server.wait_for("breaker changed"))
+    line = json.loads(server.wait_for("breaker_changed"))
     assert (line["upstream_id"], line["old"], line["new"], line["level"]) == ("primary", "closed", "open", "warning")
     assert server.stop() == 0
-    assert "".join(server.output).count("breaker changed") == 1
+    assert "".join(server.output).count("breaker_changed") == 1
 
 
 async def test_a_fill_rate_is_that_of_the_answers(server: Launched, primary: UpstreamServer) -> None:
@@ -178,6 +178,6 @@ async def test_why_an_upstream_was_refused_can_be_asked_of_every_worker(
     refusal = status["last_refusal"]
     reason = "not well-formed: tag name mismatch at line 2, column 23"
     assert (refusal["kind"], refusal["detail"]) == ("malformed", reason)
-    line = json.loads(server.wait_for("upstream refused"))
+    line = json.loads(server.wait_for("upstream_refused"))
     assert (line["upstream_id"], line["kind"], line["detail"]) == ("primary", "malformed", reason)
     assert "alice" not in str(refusal)

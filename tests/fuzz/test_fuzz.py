@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from app.errors import UnusableVast
-from app.vast.parse import parse
+from app.vast.parser import parse
 from tests.fuzz.documents import document
 from tests.fuzz.trials import BrokenRuleError, trial
 

@@ -9,12 +9,12 @@ from lxml import etree
 from app.domain import VastVersion
 from app.errors import UnusableVast
 from app.privacy import identification_allowed
-from app.vast.merge import merge, splice
-from app.vast.parse import Parsed, parse
-from app.vast.render import document as vast_document
+from app.vast.own_ads import vast_document
+from app.vast.parser import ParsedDocument, parse
 from app.vast.schema import V1_0
-from app.vast.trackers import ad_fragments, with_trackers
-from app.vast.wrapper_rules import admitted
+from app.vast.trackers import document_with_trackers, fragments_with_trackers
+from app.vast.wrapper_merge import merge_wrapper, replace_wrappers
+from app.vast.wrapper_rules import admitted_ads
 from tests.fuzz.documents import document, grown
 from tests.unit.privacy.strings import ALPHABET, gpp, tc_string, us_section
 from tests.unit.vast.conftest import BASE_URL, VALUES
@@ -58,10 +58,10 @@ def _document(chance: random.Random) -> str:
     return "ad" if parsed.has_ad else "no ad"
 
 
-def _ads_alone(parsed: Parsed, size: int) -> None:
+def _ads_alone(parsed: ParsedDocument, size: int) -> None:
     """Each Ad is one serve, so it leaves with no other."""
     for position in range(min(len(parsed.ads), ALONE_MAX)):
-        root = _well_formed(with_trackers(parsed, BASE_URL, position).render(VALUES), size)
+        root = _well_formed(document_with_trackers(parsed, BASE_URL, position).render(VALUES), size)
         _expect(len(root.findall("{*}Ad")) == 1, "an answer for one serve has one Ad")
 
 
@@ -77,25 +77,25 @@ def _well_formed(answer: bytes, size: int) -> etree._Element:
     return root
 
 
-def _pods(parsed: Parsed, size: int) -> None:
+def _pods(parsed: ParsedDocument, size: int) -> None:
     for version in VastVersion:
         if version >= parsed.version and parsed.schema is not V1_0:
-            ads = [fragment.render(VALUES) for fragment in ad_fragments(parsed, BASE_URL, version)]
+            ads = [fragment.render(VALUES) for fragment in fragments_with_trackers(parsed, BASE_URL, version)]
             root = _well_formed(vast_document(version, ads), size)
             _expect(len(root.findall("{*}Ad")) == len(parsed.ads), "a pod has an Ad for each serve")
 
 
-def _unwrapping(parsed: Parsed, chance: random.Random) -> None:
+def _unwrapping(parsed: ParsedDocument, chance: random.Random) -> None:
     """As a Wrapper's answer, and with answers in the places of its own Wrappers."""
     try:
         other = parse(grown(chance))
         for outer, answer in ((parsed, other), (other, parsed)):
             unwrapped = {}
             for wrapper in (ad for ad in outer.ads if ad.is_wrapper):
-                ads = [ad for ad in admitted(wrapper, answer) if not ad.is_wrapper]
-                inlines = splice(answer, ads, {})
-                unwrapped[wrapper] = merge(outer, wrapper, inlines, inlines.ads)
-            spliced = splice(outer, outer.ads, unwrapped)
+                ads = [ad for ad in admitted_ads(wrapper, answer) if not ad.is_wrapper]
+                inlines = replace_wrappers(answer, ads, {})
+                unwrapped[wrapper] = merge_wrapper(outer, wrapper, inlines, inlines.ads)
+            spliced = replace_wrappers(outer, outer.ads, unwrapped)
             _expect(not any(ad.is_wrapper for ad in spliced.ads), "a Wrapper is left")
             _ads_alone(spliced, 10**6)
     except UnusableVast:

@@ -1,4 +1,4 @@
-"""The buckets of rate limits, in Postgres; the worker's side is tested in tests/unit/upstreams/test_quota.py."""
+"""The buckets of rate limits, in Postgres; the worker's side is tested in tests/unit/upstreams/test_rate_limiter.py."""
 
 import asyncio
 from collections.abc import AsyncIterator

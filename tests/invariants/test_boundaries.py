@@ -62,7 +62,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-class Asker:
+class UpstreamRequester:
     """Asks one campaign at moments that the test chooses."""
 
     def __init__(self, url: str, server: Server, campaign_id: str) -> None:
@@ -95,7 +95,7 @@ class Asker:
         return rows
 
 
-Asking = Callable[..., AbstractAsyncContextManager[Asker]]
+Asking = Callable[..., AbstractAsyncContextManager[UpstreamRequester]]
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ async def asking(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
     async with cloned_database(postgres, migrated_template) as url, running(url) as server:
 
         @asynccontextmanager
-        async def set_up_one(**values: object) -> AsyncIterator[Asker]:
+        async def set_up_one(**values: object) -> AsyncIterator[UpstreamRequester]:
             campaign_id = f"campaign{next(numbers)}"
             await set_up(url, own_campaign(campaign_id, **values))
-            yield Asker(url, server, campaign_id)
+            yield UpstreamRequester(url, server, campaign_id)
 
         yield set_up_one
         assert await disagreements(url) == []

@@ -9,7 +9,7 @@ from app.domain import NoFillReason
 from app.embedded import EmbeddedPostgres
 from app.errors import StoreUnavailable
 from app.serving.pending import PendingRequest
-from app.upstreams.fetched import Fetched as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 from tests.campaigns import campaign, own_campaign, set_up, upstream
 from tests.faults.upstream_server import Gate, UpstreamServer, answer, inline
 from tests.invariants.world import running

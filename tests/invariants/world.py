@@ -20,8 +20,8 @@ from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
-from app.upstreams.service import Upstreams
-from app.vast.compiled_document import UpstreamDocuments
+from app.upstreams.service import UpstreamService
+from app.vast.document_cache import DocumentCache
 from app.web.parameters import read_parameter
 from app.web.query import ad_request
 from tests.players import becomes, connected
@@ -43,7 +43,7 @@ LIMITS = ServingLimits(
 class Server:
     """One worker's ad server; `served` and `reason` ask it as a player would."""
 
-    def __init__(self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: Upstreams) -> None:
+    def __init__(self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: UpstreamService) -> None:
         self.adserver = adserver
         self.ads = ads
         self.store = store
@@ -99,14 +99,14 @@ async def running(
     connections = bounds.serve_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
     store = Store(as_server(url), serving_connections=connections, general_connections=4, timeouts=timeouts)
-    documents = UpstreamDocuments("http://127.0.0.1")
-    upstreams = Upstreams(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
-    ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, bounds)
+    documents = DocumentCache("http://127.0.0.1")
+    upstreams = UpstreamService(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
+    ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, bounds)
     catalogs = await CatalogHolder.open(store)
     adserver = AdServer(
         store,
         catalogs,
-        CandidateResolver(catalogs, upstreams.rates, hash_key(SECRET)),
+        CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(SECRET)),
         ads,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),

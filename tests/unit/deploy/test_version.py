@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.domain import VastVersion
 from app.observability.metric_definitions import MetricDefinitions
-from app.vast.render import own_document
+from app.vast.own_ads import own_document
 from app.version import VERSION
 from app.web.openapi.document import document
 from tests.unit.vast.conftest import BASE_URL, VALUES

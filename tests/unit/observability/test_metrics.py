@@ -136,7 +136,12 @@ async def test_an_upstreams_health_is_that_of_the_last_minutes(metrics: Metrics)
     for _ in range(50):
         metrics.upstream_attempt_finished("primary", "timeout", 0.3)
     history.add(upstream_counts(await metrics.collect()))
-    for outcome, times, seconds in (("ad", 60, 0.012), ("no_ad", 30, 0.012), ("timeout", 10, 0.3), ("lost", 5, 0.3)):
+    for outcome, times, seconds in (
+        ("ad", 60, 0.012),
+        ("no_ad", 30, 0.012),
+        ("timeout", 10, 0.3),
+        ("canceled", 5, 0.3),
+    ):
         for _ in range(times):
             metrics.upstream_attempt_finished("primary", outcome, seconds)
     metrics.upstream_attempt_finished("primary", "breaker_open", 0)

@@ -5,12 +5,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app.errors import UpstreamFailed
 from app.observability.tracing import Tracing
-from app.upstreams.client import Limits, UpstreamClient
+from app.upstreams.client import FetchLimits, UpstreamClient
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
 
 TAG = "/vast?uid=alice"
-LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
+LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ async def test_spans_of_a_request_that_failed_do_not_name_the_viewer(behavior: f
     client = UpstreamClient(wrap=tracing.wrap_transport)
     async with UpstreamServer(behavior) as upstream:
         with pytest.raises(UpstreamFailed, match=kind), tracing.group("fetch", []):
-            await client.tag("primary", upstream.url + TAG, {}, LIMITS)
+            await client.get_tag("primary", upstream.url + TAG, {}, LIMITS)
         await client.aclose()
     tracing.close()
     spans = exporter.get_finished_spans()

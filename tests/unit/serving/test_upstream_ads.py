@@ -16,9 +16,9 @@ from app.observer import Observer
 from app.serving.outcomes import FetchedAd
 from app.serving.pending import PendingRequest
 from app.serving.upstream_ads import RequestMacroValues, UpstreamAds
-from app.upstreams.error_calls import URLS_MAX
-from app.upstreams.service import Upstreams
-from app.vast.compiled_document import UpstreamDocuments
+from app.upstreams.error_pixels import URLS_MAX
+from app.upstreams.service import UpstreamService
+from app.vast.document_cache import DocumentCache
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
 from tests.invariants import world
@@ -76,20 +76,20 @@ class Rig:
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    upstreams = Upstreams(
-        NoLimits(), UpstreamDocuments(BASE_URL), Observer(), allowed_networks=[ip_network("127.0.0.0/8")]
+    upstreams = UpstreamService(
+        NoLimits(), DocumentCache(BASE_URL), Observer(), allowed_networks=[ip_network("127.0.0.0/8")]
     )
     async with UpstreamServer() as primary, UpstreamServer() as fallback, UpstreamServer() as target:
         primary.behaviour = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
         fallback.behaviour = faults.answer(faults.inline("from the fallback"))
         target.behaviour = faults.answer(faults.inline("wrapped"))
-        ads = UpstreamAds(upstreams.chain, upstreams.unwrapper, LIMITS)
+        ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, LIMITS)
         yield Rig(ads, primary, fallback, target, lambda: upstreams.breaker_states, upstreams.aclose)
         await upstreams.aclose()
 
 
 def handed_out(fetched: FetchedAd) -> bytes:
-    return fetched.document.alone(0).render(VALUES)
+    return fetched.document.single_ad_document(0).render(VALUES)
 
 
 async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_ticket(rig: Rig):
@@ -146,7 +146,7 @@ async def test_a_url_in_a_document_that_is_too_long_is_not_called(rig: Rig, quer
     )
     fetched = await rig.fetch(unwrap="1", page_url="https://example.com/" + "x" * 1000)
     assert fetched.upstream_id == "fallback"
-    await rig.ads._unwrapper.aclose()
+    await rig.ads._wrapper_resolver.aclose()
     assert [request.target for request in rig.target.requests] == ["/error?300"]
 
 
@@ -242,7 +242,7 @@ async def test_ads_without_anything_to_show_are_no_ad_and_can_be_seen(rig: Rig):
     with capture_logs() as logs:
         assert (await rig.fetch()).upstream_id == "fallback"
     (line,) = logs
-    assert (line["kind"], line["detail"]) == ("no_ad", "no Ad with anything to show in the document")
+    assert (line["kind"], line["detail"]) == ("no_ad", "no Ad in the document has anything to play")
     assert rig.breaker_states()["primary"] == "closed"
 
 

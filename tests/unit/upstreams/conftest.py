@@ -1,22 +1,23 @@
-"""Real upstreams that misbehave on cue, and a chain that asks them."""
+"""Real upstreams that misbehave on cue, and a chain that requests ads from them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from lxml import etree
 
 from app.domain import Upstream
-from app.errors import UnusableVast, UpstreamFailed
+from app.errors import NoAd, UnusableVast
 from app.observer import Observer
-from app.upstreams.asker import Asker
 from app.upstreams.cache import BodyCache
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.client import UpstreamClient
-from app.upstreams.fetched import Fetched
+from app.upstreams.fetched_ad import FetchedAd
 from app.upstreams.latencies import Latencies
+from app.upstreams.requester import UpstreamRequester
+from app.vast.document_cache import DocumentCache
 from tests.faults.upstream_server import UpstreamServer
 
 
@@ -40,6 +41,8 @@ async def client() -> AsyncIterator[UpstreamClient]:
 
 
 class Values:
+    """Request values that replace `{name}` by the value of that name."""
+
     def __init__(self, **values: str) -> None:
         self.values = values
 
@@ -49,6 +52,9 @@ class Values:
 
     def tag_url(self, template: str, remaining_ms: int) -> str:
         return self.cache_key(template).replace("{tmax}", str(remaining_ms))
+
+    def untrusted_url(self, template: str, remaining_ms: int) -> str:
+        return template.replace("[CACHEBUSTING]", "12345678")
 
     def cache_key(self, template: str) -> str:
         for name, value in self.values.items():
@@ -62,7 +68,16 @@ class Values:
         return {"X-Device-IP": "203.0.113.9"}
 
 
-class Documents:
+class StubDocument(NamedTuple):
+    size_bytes: int
+
+
+class StubDocuments(DocumentCache):
+    """Documents that take as much memory as their bodies."""
+
+    def __init__(self) -> None:
+        super().__init__("http://ads.example")
+
     def compile(self, body: bytes) -> Any:
         try:
             root = etree.fromstring(body, etree.XMLParser(resolve_entities=False))
@@ -71,16 +86,16 @@ class Documents:
         if root.getroottree().docinfo.doctype or not root.tag.endswith("VAST"):
             raise UnusableVast("no")
         if not len(root):
-            raise UpstreamFailed("", "no_ad")
-        return root
+            raise NoAd("no ad")
+        return StubDocument(len(body))
 
 
 @dataclass
-class Seen(Observer):
-    """What an observer was told."""
+class RecordingObserver(Observer):
+    """Records every call."""
 
     attempts: list[tuple[str, str]] = field(default_factory=list)
-    looks: list[tuple[str, str]] = field(default_factory=list)
+    lookups: list[tuple[str, str]] = field(default_factory=list)
     changes: list[tuple[str, str, str]] = field(default_factory=list)
     quotas: list[tuple[str, str]] = field(default_factory=list)
 
@@ -89,7 +104,7 @@ class Seen(Observer):
         self.attempts.append((upstream_id, str(outcome)))
 
     def upstream_cache_checked(self, upstream_id: str, outcome: str) -> None:
-        self.looks.append((upstream_id, outcome))
+        self.lookups.append((upstream_id, outcome))
 
     def breaker_changed(self, upstream_id: str, old: str, new: str) -> None:
         self.changes.append((upstream_id, old, new))
@@ -99,12 +114,12 @@ class Seen(Observer):
 
 
 @pytest.fixture
-def seen() -> Seen:
-    return Seen()
+def observer() -> RecordingObserver:
+    return RecordingObserver()
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock in seconds that tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -113,34 +128,37 @@ class Clock:
         return self.now
 
 
-class Bench:
-    """A chain, with what belongs to it in reach."""
+class Harness:
+    """A chain and its parts."""
 
-    def __init__(self, client: UpstreamClient, seen: Seen) -> None:
+    def __init__(self, client: UpstreamClient, observer: RecordingObserver) -> None:
         self.tokens: dict[str, int] = {}
-        self.seen = seen
+        self.observer = observer
         self.latencies = Latencies(asyncio.get_running_loop().time)
-        self.asker = Asker(client, Documents(), seen, self._may_send, self.latencies)
+        documents = StubDocuments()
+        self.requester = UpstreamRequester(client, documents, observer, self._take_quota, self.latencies)
         self.clock = Clock()
-        self.cache = BodyCache(self.asker, seen, self.clock, entries_max=100, bytes_max=1_000_000)
-        self.chain = UpstreamChain(self.asker, self.cache, Documents())
+        self.cache = BodyCache(self.requester, observer, self.clock, entries_max=100, bytes_max=1_000_000)
+        self.chain = UpstreamChain(self.requester, self.cache, documents)
 
-    def _may_send(self, upstream: Upstream) -> bool:
+    def _take_quota(self, upstream: Upstream) -> bool:
         if upstream.max_qps is None:
             return True
         self.tokens[upstream.id] -= 1
         return self.tokens[upstream.id] >= 0
 
-    async def fetch(self, *upstreams: Upstream, within_s: float = 2.0, late: bool = False, **values: str) -> Fetched:
-        deadline = asyncio.get_running_loop().time() + within_s
-        return await self.chain.fetch(upstreams, Values(**values), deadline, late=late)
+    async def fetch(
+        self, *upstreams: Upstream, timeout_s: float = 2.0, is_late: bool = False, **values: str
+    ) -> FetchedAd:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        return await self.chain.fetch(upstreams, Values(**values), deadline, is_late=is_late)
 
-    def in_hand(self, *upstreams: Upstream, **values: str) -> Fetched | None:
-        return self.chain.in_hand(upstreams, Values(**values))
+    def find_cached(self, *upstreams: Upstream, **values: str) -> FetchedAd | None:
+        return self.chain.find_cached(upstreams, Values(**values))
 
 
 @pytest.fixture
-async def bench(client: UpstreamClient, seen: Seen) -> AsyncIterator[Bench]:
-    bench = Bench(client, seen)
-    yield bench
-    await bench.cache.aclose()
+async def harness(client: UpstreamClient, observer: RecordingObserver) -> AsyncIterator[Harness]:
+    harness = Harness(client, observer)
+    yield harness
+    await harness.cache.aclose()

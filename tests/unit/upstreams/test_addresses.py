@@ -5,12 +5,12 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from app.errors import UpstreamFailed
-from app.upstreams.addresses import ForbiddenAddressError, guarded_socket, is_forbidden
-from app.upstreams.client import Limits, UpstreamClient
+from app.upstreams.addresses import ForbiddenAddressError, guarded_socket_factory, is_forbidden
+from app.upstreams.client import FetchLimits, UpstreamClient
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer
 
-LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
+LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_operator_opens_networks() -> None:
 
 
 def test_no_socket_is_made_for_a_scoped_link_local_address() -> None:
-    make_socket = guarded_socket(())
+    make_socket = guarded_socket_factory(())
     with pytest.raises(ForbiddenAddressError):
         make_socket((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1%eth0", 80, 0, 0)))
     make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("8.8.8.8", 80))).close()
@@ -91,7 +91,7 @@ def test_no_socket_is_made_for_a_scoped_link_local_address() -> None:
 )
 async def test_strangers_do_not_reach_this_machine(client: UpstreamClient, upstream: UpstreamServer, host: str) -> None:
     with pytest.raises(UpstreamFailed) as caught:
-        await client.stranger("primary", f"http://{host}:{upstream.port}/", {}, LIMITS)
+        await client.get_untrusted("primary", f"http://{host}:{upstream.port}/", {}, LIMITS)
     assert caught.value.kind in ("forbidden_address", "url", "protocol")
     assert not upstream.requests
 
@@ -100,7 +100,7 @@ async def test_nor_by_a_redirect(upstream: UpstreamServer) -> None:
     client = UpstreamClient([ip_network("127.0.0.0/30")])
     upstream.behaviour = faults.redirect("http://127.9.9.9:1/")
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
-        await client.stranger("primary", upstream.url, {}, LIMITS)
+        await client.get_untrusted("primary", upstream.url, {}, LIMITS)
     assert len(upstream.requests) == 1
     await client.aclose()
 
@@ -118,7 +118,7 @@ async def test_a_name_is_checked_where_the_connection_is_made(
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
     assert (await loop.getaddrinfo("rebinding.example", upstream.port))[0]
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
-        await client.stranger("primary", f"http://rebinding.example:{upstream.port}/", {}, LIMITS)
+        await client.get_untrusted("primary", f"http://rebinding.example:{upstream.port}/", {}, LIMITS)
     assert not upstream.requests
 
 
@@ -132,7 +132,7 @@ async def test_one_public_address_of_a_name_does_not_open_its_others(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
-        await client.stranger("primary", f"http://many.example:{upstream.port}/", {}, LIMITS)
+        await client.get_untrusted("primary", f"http://many.example:{upstream.port}/", {}, LIMITS)
     assert not upstream.requests
 
 
@@ -147,14 +147,19 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("new_connection", [False, True])
 @pytest.mark.parametrize("host", ["ads.example", "localhost"])
 async def test_the_name_of_a_tag_does_not_lead_to_this_machine(
-    client: UpstreamClient, upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch, host: str, *, fresh: bool
+    client: UpstreamClient,
+    upstream: UpstreamServer,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    *,
+    new_connection: bool,
 ) -> None:
     resolves(monkeypatch, "127.0.0.1")
     with pytest.raises(UpstreamFailed, match="ADSERVER_ALLOWED_NETWORKS") as caught:
-        await client.tag("primary", f"http://{host}:{upstream.port}/", {}, LIMITS, fresh=fresh)
+        await client.get_tag("primary", f"http://{host}:{upstream.port}/", {}, LIMITS, new_connection=new_connection)
     assert caught.value.kind == "forbidden_address"
     assert not upstream.requests
 
@@ -166,18 +171,18 @@ async def test_the_name_of_a_tag_is_checked_with_every_connection(
     url = f"http://rebinding.example:{upstream.port}/"
     resolves(monkeypatch, "127.0.0.1", "127.0.0.2")
     monkeypatch.setattr("app.upstreams.transport.DNS_CACHE_S", 0)
-    await client.tag("primary", url, {}, LIMITS, fresh=True)
+    await client.get_tag("primary", url, {}, LIMITS, new_connection=True)
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
-        await client.tag("primary", url, {}, LIMITS, fresh=True)
+        await client.get_tag("primary", url, {}, LIMITS, new_connection=True)
     assert len(upstream.requests) == 1
     await client.aclose()
 
 
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("new_connection", [False, True])
 async def test_a_tag_that_is_written_as_an_address_is_the_operators_word(
-    client: UpstreamClient, upstream: UpstreamServer, *, fresh: bool
+    client: UpstreamClient, upstream: UpstreamServer, *, new_connection: bool
 ) -> None:
-    await client.tag("primary", upstream.url, {}, LIMITS, fresh=fresh)
+    await client.get_tag("primary", upstream.url, {}, LIMITS, new_connection=new_connection)
     assert len(upstream.requests) == 1
 
 
@@ -187,5 +192,5 @@ async def test_its_redirect_to_another_path_is_too_and_to_a_name_is_not(
     resolves(monkeypatch, "127.0.0.1")
     upstream.behaviour = faults.redirect(f"http://ads.example:{upstream.port}/")
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert len(upstream.requests) == 1

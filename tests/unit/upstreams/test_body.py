@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UpstreamFailed
-from app.upstreams.client import Limits, UpstreamClient
-from app.upstreams.unpacking import MEMBERS_MAX, TooLargeError, Unpacker, UnpackingError
+from app.upstreams.client import FetchLimits, UpstreamClient
+from app.upstreams.content_coding import MEMBERS_MAX, BodyTooLargeError, ContentDecoder, DecodingError
 from tests.faults.upstream_server import Request, UpstreamServer, answer, inline, redirect
 
-LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
+LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
 HALF = len(inline()) // 2
 MEMBERS = gzip.compress(inline()[:HALF]) + gzip.compress(inline()[HALF:])
 
@@ -59,7 +59,7 @@ async def test_a_body_is_read_whatever_its_header_says(
     client: UpstreamClient, upstream: UpstreamServer, coding: str, body: bytes
 ) -> None:
     upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
-    assert (await client.tag("primary", upstream.url, {}, LIMITS)).strip() == inline()
+    assert (await client.get_tag("primary", upstream.url, {}, LIMITS)).strip() == inline()
 
 
 NO_AD = {
@@ -79,16 +79,16 @@ async def test_a_body_with_nothing_in_it_says_that_there_is_no_ad(
 ) -> None:
     upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
     with pytest.raises(UpstreamFailed) as caught:
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "no_ad"
 
 
 REFUSED = {
-    "cut off": ("gzip", gzip.compress(inline())[:-20], "cut off"),
-    "cut off in its second member": ("gzip", MEMBERS[:-20], "cut off"),
-    "damaged": ("gzip", MEMBERS[:60] + b"\xff" * 20 + MEMBERS[80:], "damaged"),
-    "text that is called gzip": ("gzip", b"no ad", "says gzip"),
-    "a coding that was not asked for": ("br", b"\x8b\x02\x80", "not asked for"),
+    "truncated": ("gzip", gzip.compress(inline())[:-20], "truncated"),
+    "truncated in its second member": ("gzip", MEMBERS[:-20], "truncated"),
+    "corrupt": ("gzip", MEMBERS[:60] + b"\xff" * 20 + MEMBERS[80:], "corrupt"),
+    "text that is called gzip": ("gzip", b"no ad", "not gzip"),
+    "an unsupported coding": ("br", b"\x8b\x02\x80", "unsupported"),
     "too many members": ("gzip", gzip.compress(b"") * (MEMBERS_MAX + 1), "members"),
 }
 
@@ -99,7 +99,7 @@ async def test_a_body_that_cannot_be_read_is_malformed_and_says_why(
 ) -> None:
     upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
     with pytest.raises(UpstreamFailed) as caught:
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "malformed"
     assert detail in caught.value.detail
 
@@ -109,7 +109,7 @@ async def test_a_success_with_a_body_is_an_answer(
     client: UpstreamClient, upstream: UpstreamServer, status: str
 ) -> None:
     upstream.behaviour = answer(inline(), status)
-    assert await client.tag("primary", upstream.url, {}, LIMITS) == inline()
+    assert await client.get_tag("primary", upstream.url, {}, LIMITS) == inline()
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_a_success_with_a_body_is_an_answer(
 async def test_other_statuses(client: UpstreamClient, upstream: UpstreamServer, status: str, kind: str) -> None:
     upstream.behaviour = answer(b"", status)
     with pytest.raises(UpstreamFailed) as caught:
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == kind
 
 
@@ -138,18 +138,18 @@ async def test_headers_may_be_as_long_as_the_longest_url(
     url = f"{fallback.url}/?gdpr_consent=".ljust(size_bytes, "C")
     upstream.behaviour = redirect(url)
     fallback.behaviour = answer(inline(), headers=[f"Set-Cookie: {'a' * (size_bytes - 20)}", f"X-Debug: {'b' * 9000}"])
-    assert await client.tag("primary", upstream.url, {}, LIMITS) == inline()
+    assert await client.get_tag("primary", upstream.url, {}, LIMITS) == inline()
     assert fallback.requests[0].target == url.removeprefix(fallback.url)
 
 
 async def test_a_header_longer_than_that_is_refused(client: UpstreamClient, upstream: UpstreamServer) -> None:
     upstream.behaviour = redirect(upstream.url + "/" + "x" * 20_000)
     with pytest.raises(UpstreamFailed, match="protocol"):
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
 
 
 def unpacked(packed: bytes, pieces: int, max_bytes: int) -> bytes:
-    unpacker = Unpacker(frozenset(), max_bytes)
+    unpacker = ContentDecoder(frozenset(), max_bytes)
     parts = [unpacker.feed(packed[start : start + pieces]) for start in range(0, len(packed), pieces)]
     return b"".join(parts) + unpacker.finish()
 
@@ -160,7 +160,7 @@ def test_members_are_joined_wherever_the_body_is_cut_into_pieces(members: list[b
     whole = b"".join(members)
     assert unpacked(packed, pieces, len(whole)) == whole
     if whole:
-        with pytest.raises(TooLargeError):
+        with pytest.raises(BodyTooLargeError):
             unpacked(packed, pieces, len(whole) - 1)
 
 
@@ -171,15 +171,15 @@ def test_what_is_not_packed_stays_as_it_is(body: bytes, pieces: int) -> None:
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
 def test_what_unpacks_to_too_much_is_held_in_small_parts(pack: Callable[[bytes], bytes]) -> None:
-    unpacker = Unpacker(frozenset(["deflate"]), 1000)
-    with pytest.raises(TooLargeError):
+    unpacker = ContentDecoder(frozenset(["deflate"]), 1000)
+    with pytest.raises(BodyTooLargeError):
         unpacker.feed(pack(bytes(10_000_000)))
 
 
 def test_a_member_that_ends_early_is_noticed() -> None:
-    unpacker = Unpacker(frozenset(), 1000)
+    unpacker = ContentDecoder(frozenset(), 1000)
     unpacker.feed(gzip.compress(b"whole") + gzip.compress(b"not whole")[:12])
-    with pytest.raises(UnpackingError, match="cut off"):
+    with pytest.raises(DecodingError, match="truncated"):
         unpacker.finish()
 
 
@@ -194,5 +194,5 @@ async def test_a_body_that_unpacks_to_nothing_has_a_limit_too(client: UpstreamCl
 
     upstream.behaviour = behave
     with pytest.raises(UpstreamFailed) as caught:
-        await client.tag("primary", upstream.url, {}, LIMITS)
+        await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "too_large"

@@ -6,7 +6,7 @@ import pytest
 from app.domain import Upstream
 from app.errors import UpstreamFailed
 from app.upstreams.breaker import Breakers
-from app.upstreams.failures import OF_OURS, FailureKind
+from app.upstreams.failures import NOT_UPSTREAM_FAULT, FailureKind
 
 PRIMARY = Upstream(id="primary", tag_url="http://127.0.0.1:9/", breaker_failures=3, breaker_reset_s=60)
 
@@ -62,7 +62,7 @@ def test_opens_after_so_many_failures_and_says_so_once(breakers: Breakers, chang
     fail(breakers, 3)
     assert changes == [("primary", "closed", "open")]
     assert not is_let_through(breakers)
-    assert breakers.refuses("primary")
+    assert breakers.would_reject("primary")
     assert breakers.states == {"primary": "open"}
 
 
@@ -80,7 +80,7 @@ def test_no_ad_is_not_a_failure(breakers: Breakers) -> None:
     assert breakers.states["primary"] == "closed"
 
 
-@pytest.mark.parametrize("kind", sorted(OF_OURS - {FailureKind.BREAKER_OPEN}))
+@pytest.mark.parametrize("kind", sorted(NOT_UPSTREAM_FAULT - {FailureKind.BREAKER_OPEN}))
 def test_what_is_of_ours_says_nothing(breakers: Breakers, kind: str) -> None:
     fail(breakers, 2)
     fail(breakers, 5, kind)
@@ -106,9 +106,9 @@ def test_lets_one_trial_through_after_the_reset_time(
     clock.now += 60
     assert not is_let_through(breakers)
     clock.now += 1
-    assert not breakers.refuses("primary")
+    assert not breakers.would_reject("primary")
     with breakers.attempt(PRIMARY):
-        assert breakers.refuses("primary")
+        assert breakers.would_reject("primary")
         assert not is_let_through(breakers)
     assert is_let_through(breakers)
     assert changes == [

@@ -4,8 +4,8 @@ import pytest
 from httpx import Response
 from lxml import etree
 
-from app.upstreams.charset import in_utf8
-from app.upstreams.client import Limits, UpstreamClient
+from app.upstreams.charset import to_utf8
+from app.upstreams.client import FetchLimits, UpstreamClient
 from tests.faults.upstream_server import UpstreamServer, answer
 
 LATIN_1 = "text/xml; charset=ISO-8859-1"
@@ -34,7 +34,7 @@ def declared(encoding: str) -> str:
 def test_a_document_that_is_not_in_its_own_encoding_is_read_in_the_headers(body: bytes, content_type: str) -> None:
     with pytest.raises(etree.XMLSyntaxError):
         etree.fromstring(body)
-    read = in_utf8(body, Response(200, headers={"Content-Type": content_type}))
+    read = to_utf8(body, Response(200, headers={"Content-Type": content_type}))
     assert etree.fromstring(read).findtext("Ad/Title") == TITLE
 
 
@@ -57,12 +57,14 @@ def test_a_document_that_is_not_in_its_own_encoding_is_read_in_the_headers(body:
     ],
 )
 def test_any_other_document_stays_as_it_is(body: bytes, content_type: str) -> None:
-    assert in_utf8(body, Response(200, headers={"Content-Type": content_type})) == body
+    assert to_utf8(body, Response(200, headers={"Content-Type": content_type})) == body
 
 
 async def test_a_document_labelled_utf_16_by_its_server_comes_in_utf_8(
     client: UpstreamClient, upstream: UpstreamServer
 ) -> None:
     upstream.behaviour = answer(document(declared("utf-16"), "utf-8"), headers=[f"Content-Type: {UTF_8}"])
-    body = await client.tag("primary", upstream.url, {}, Limits(within_s=5, max_body_bytes=1000, max_redirects=0))
+    body = await client.get_tag(
+        "primary", upstream.url, {}, FetchLimits(timeout_s=5, max_body_bytes=1000, max_redirects=0)
+    )
     assert body == document(declared("UTF-8"), "utf-8")

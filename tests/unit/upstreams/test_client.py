@@ -8,20 +8,20 @@ import psutil
 import pytest
 
 from app.errors import UpstreamFailed
-from app.upstreams.client import Limits, UpstreamClient, _redirected
-from app.upstreams.failures import NotAnswered
+from app.upstreams.client import FetchLimits, UpstreamClient, _redirected_request
+from app.upstreams.failures import NoResponse
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer, answer, inline
 
-LIMITS = Limits(within_s=5.0, max_body_bytes=100_000, max_redirects=3)
-SHORT = Limits(within_s=0.15, max_body_bytes=100_000, max_redirects=3)
+LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
+SHORT = FetchLimits(timeout_s=0.15, max_body_bytes=100_000, max_redirects=3)
 
 
-async def get(client: UpstreamClient, url: str, limits: Limits = LIMITS, **options: bool) -> bytes:
-    return await client.tag("primary", url, {}, limits, **options)
+async def get(client: UpstreamClient, url: str, limits: FetchLimits = LIMITS, **options: bool) -> bytes:
+    return await client.get_tag("primary", url, {}, limits, **options)
 
 
-async def failure(client: UpstreamClient, url: str, limits: Limits = LIMITS) -> UpstreamFailed:
+async def failure(client: UpstreamClient, url: str, limits: FetchLimits = LIMITS) -> UpstreamFailed:
     with pytest.raises(UpstreamFailed) as caught:
         await get(client, url, limits)
     assert caught.value.upstream_id == "primary"
@@ -40,8 +40,8 @@ async def test_keeps_connections_alive(client: UpstreamClient, upstream: Upstrea
 
 async def test_fresh_asks_on_a_connection_of_its_own(client: UpstreamClient, upstream: UpstreamServer) -> None:
     await get(client, upstream.url)
-    await get(client, upstream.url, fresh=True)
-    await get(client, upstream.url, fresh=True)
+    await get(client, upstream.url, new_connection=True)
+    await get(client, upstream.url, new_connection=True)
     assert [request.connection for request in upstream.requests] == [1, 2, 3]
 
 
@@ -58,7 +58,7 @@ async def test_a_url_without_a_scheme_is_asked_over_http(client: UpstreamClient,
 
 
 async def test_says_what_it_accepts(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    await client.tag("primary", upstream.url, {"X-Device-IP": "203.0.113.9"}, LIMITS)
+    await client.get_tag("primary", upstream.url, {"X-Device-IP": "203.0.113.9"}, LIMITS)
     headers = upstream.requests[0].headers
     assert "xml" in headers["accept"]
     assert headers["accept-encoding"] == "gzip"
@@ -139,7 +139,7 @@ async def test_nobody_listening_is_a_connect_failure_that_may_be_asked_again(cli
     async with UpstreamServer() as gone:
         url = gone.url
     caught = await failure(client, url)
-    assert isinstance(caught, NotAnswered)
+    assert isinstance(caught, NoResponse)
     assert caught.kind == "connect"
 
 
@@ -148,7 +148,7 @@ async def test_only_what_was_not_answered_may_be_asked_again(
     client: UpstreamClient, upstream: UpstreamServer, behaviour: faults.Behaviour, again: bool
 ) -> None:
     upstream.behaviour = behaviour
-    assert isinstance(await failure(client, upstream.url), NotAnswered) is again
+    assert isinstance(await failure(client, upstream.url), NoResponse) is again
     assert len(upstream.requests) == 1
 
 
@@ -161,7 +161,7 @@ async def test_a_redirect_is_an_answer_whatever_becomes_of_where_it_leads(
     for target, kind in ((nowhere, "connect"), (fallback.url, "reset")):
         upstream.behaviour = faults.redirect(target)
         caught = await failure(client, upstream.url)
-        assert (caught.kind, isinstance(caught, NotAnswered)) == (kind, False)
+        assert (caught.kind, isinstance(caught, NoResponse)) == (kind, False)
 
 
 async def test_a_kept_connection_that_breaks_is_not_asked_twice(
@@ -199,7 +199,7 @@ async def test_a_redirect_to_another_host_must_lead_to_a_public_address(
 
 async def test_the_operator_may_allow_a_network(upstream: UpstreamServer) -> None:
     client = UpstreamClient([ip_network("127.0.0.0/8")])
-    assert await client.stranger("primary", upstream.url, {}, LIMITS) == inline()
+    assert await client.get_untrusted("primary", upstream.url, {}, LIMITS) == inline()
     await client.aclose()
 
 
@@ -243,7 +243,7 @@ async def test_a_password_does_not_go_along_to_another_origin(
 def test_a_password_goes_along_to_https_and_never_back(before: str, after: str, kept: bool) -> None:
     request = httpx.Request("GET", f"{before}://ads.example/a", headers={"Authorization": "Basic x"})
     response = httpx.Response(302, headers={"Location": f"{after}://ads.example/b"})
-    assert ("authorization" in _redirected(request, response).headers) is kept
+    assert ("authorization" in _redirected_request(request, response).headers) is kept
 
 
 async def test_a_password_that_a_redirect_names_is_not_sent(client: UpstreamClient, upstream: UpstreamServer) -> None:

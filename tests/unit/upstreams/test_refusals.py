@@ -1,4 +1,4 @@
-"""Why an upstream's answer was refused can be seen, in few words and without anything of a viewer."""
+"""Why an upstream's answer was refused can be observer, in few words and without anything of a viewer."""
 
 import gzip
 
@@ -10,7 +10,7 @@ from app.errors import UpstreamFailed
 from app.upstreams.refusals import DETAIL_LENGTH_MAX, Refusals
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer, answer, inline
-from tests.unit.upstreams.conftest import Bench
+from tests.unit.upstreams.conftest import Harness
 
 TAG = "{url}/?user=viewer-1"
 
@@ -20,23 +20,23 @@ TAG = "{url}/?user=viewer-1"
     [
         (answer(b"", "503 Service Unavailable"), "status", "503"),
         (answer(b" " * 3000), "too_large", "more than 2000 bytes"),
-        (answer(gzip.compress(inline())[:-9], headers=["Content-Encoding: gzip"]), "malformed", "cut off"),
+        (answer(gzip.compress(inline())[:-9], headers=["Content-Encoding: gzip"]), "malformed", "truncated"),
         (answer(b"<html>viewer-1</html>"), "malformed", "no"),
         (faults.redirect("http://10.0.0.1/?user=viewer-1"), "forbidden_address", "ADSERVER_ALLOWED_NETWORKS"),
         (faults.reset_in_body, "reset", ""),
     ],
 )
 async def test_the_last_refusal_is_kept_and_logged_without_the_viewer(
-    bench: Bench, upstream: UpstreamServer, behaviour: faults.Behaviour, kind: str, detail: str
+    harness: Harness, upstream: UpstreamServer, behaviour: faults.Behaviour, kind: str, detail: str
 ) -> None:
     upstream.behaviour = behaviour
     tag = TAG.replace("{url}", upstream.url)
     with capture_logs() as logs, pytest.raises(UpstreamFailed):
-        await bench.fetch(Upstream("primary", tag, max_body_bytes=2000))
-    refusal = bench.asker.refusals.last["primary"]
+        await harness.fetch(Upstream("primary", tag, max_body_bytes=2000))
+    refusal = harness.requester.refusals.last["primary"]
     assert refusal.kind == kind
     assert detail in refusal.detail
-    (line,) = (line for line in logs if line["event"] == "upstream refused")
+    (line,) = (line for line in logs if line["event"] == "upstream_refused")
     assert (line["upstream_id"], line["kind"], line["detail"]) == ("primary", kind, refusal.detail)
     assert "viewer-1" not in str(logs)
 
@@ -46,7 +46,7 @@ async def test_the_last_refusal_is_kept_and_logged_without_the_viewer(
     [
         UpstreamFailed("primary", "no_ad"),
         UpstreamFailed("primary", "breaker_open"),
-        UpstreamFailed("primary", "hurried"),
+        UpstreamFailed("primary", "short_deadline"),
     ],
 )
 def test_what_says_nothing_of_an_upstream_is_no_refusal(failure: UpstreamFailed) -> None:

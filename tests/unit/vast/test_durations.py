@@ -1,6 +1,6 @@
 import pytest
 
-from app.vast.durations import seconds
+from app.vast.durations import parse_duration_s
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ from app.vast.durations import seconds
     ],
 )
 def test_every_spelling_of_a_length_is_read(text, expected):
-    assert seconds(text) == expected
+    assert parse_duration_s(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "soon", "PT", "-5", "00:00:", "1:2:3:4", "00:00:1\N{ARABIC-INDIC DIGIT FIVE}", "9" * 40]
 )
 def test_what_is_no_length_is_unknown(text):
-    assert seconds(text) is None
+    assert parse_duration_s(text) is None

@@ -6,9 +6,9 @@ import pytest
 
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
-from app.vast.compiled_document import UpstreamDocuments
+from app.vast.document_cache import DocumentCache
 from app.vast.limits import ATTRIBUTES_MAX, ELEMENTS_MAX, MARKUP_MAX, NAMESPACES_MAX, REFERENCES_MAX
-from app.vast.parse import BODY_BYTES_MAX, CREATIVES_MAX, EMPTY_ADS_MAX, parse
+from app.vast.parser import BODY_BYTES_MAX, CREATIVES_MAX, EMPTY_ADS_MAX, parse
 from tests.unit.vast.conftest import BASE_URL
 
 CREATIVE = (
@@ -107,12 +107,12 @@ LARGEST = {
 
 @pytest.mark.parametrize("document", LARGEST.values(), ids=LARGEST.keys())
 def test_the_largest_documents_that_are_read_cost_a_moment(document: str) -> None:
-    documents = UpstreamDocuments(BASE_URL)
+    documents = DocumentCache(BASE_URL)
     started = time.process_time()
     compiled = documents.compile(document.encode())
     for ad in compiled.ads[:2]:
-        compiled.alone(ad.position)
-        compiled.in_pod(ad.position, VastVersion.V4_2)
+        compiled.single_ad_document(ad.position)
+        compiled.pod_fragment(ad.position, VastVersion.V4_2)
     assert time.process_time() - started < SECOND
 
 

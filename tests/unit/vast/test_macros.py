@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.domain import URL_BYTES_MAX
 from app.errors import UnusableVast
 from app.vast.macro_sources import BRACED, BRACKETED, FIELDS, MacroContext
-from app.vast.macros import cache_key, expand, expand_stranger
+from app.vast.macros import cache_key, expand, expand_untrusted
 from app.version import VERSION
 from tests.unit.vast.conftest import REFERENCE, needs_reference
 
@@ -121,8 +121,8 @@ def test_a_value_is_not_expanded_again():
 
 def test_a_strangers_url_gets_the_macros_of_the_standard_and_no_field_of_the_request():
     url = "https://u.example/?" + "&".join(f"{{{name}}}" for name in (*FIELDS, "request_id", "tmax"))
-    assert expand_stranger(url, CONTEXT, {"tmax": "250"}) == url
-    assert expand_stranger("[CACHEBUSTING].[IFA].[ERRORCODE]", NOBODY, {"ERRORCODE": "303"}) == "01234567.-2.303"
+    assert expand_untrusted(url, CONTEXT, {"tmax": "250"}) == url
+    assert expand_untrusted("[CACHEBUSTING].[IFA].[ERRORCODE]", NOBODY, {"ERRORCODE": "303"}) == "01234567.-2.303"
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_strangers_url_gets_the_macros_of_the_standard_and_no_field_of_the_req
 )
 def test_a_strangers_url_that_is_too_long_cannot_be_used(url):
     with pytest.raises(UnusableVast, match=str(URL_BYTES_MAX)):
-        expand_stranger(url, CONTEXT)
+        expand_untrusted(url, CONTEXT)
 
 
 def test_a_strangers_url_may_be_as_long_as_one_that_was_set_up():
     url = "https://u.example/?[IFA]&"
     longest = url + "x" * (URL_BYTES_MAX - len(url))
-    assert expand_stranger(longest, CONTEXT) == longest.replace("[IFA]", "i")
+    assert expand_untrusted(longest, CONTEXT) == longest.replace("[IFA]", "i")
 
 
 def test_a_strangers_url_is_not_kept():
@@ -151,7 +151,7 @@ def test_a_strangers_url_is_not_kept():
 
     url = Url("https://u.example/?[IFA]")
     left = weakref.ref(url)
-    expand_stranger(url, CONTEXT)
+    expand_untrusted(url, CONTEXT)
     del url
     assert left() is None
 

@@ -5,13 +5,13 @@ import pytest
 from lxml import etree
 
 from app.domain import AdBreak, VastVersion
-from app.vast.convert import convert
-from app.vast.merge import merge, splice
-from app.vast.parse import Parsed, parse
-from app.vast.render import document, own_ad
-from app.vast.trackers import ad_fragments, with_trackers
-from app.vast.tree import serialized
-from app.vast.vmap import vmap
+from app.vast.element_tree import serialize
+from app.vast.own_ads import own_ad, vast_document
+from app.vast.parser import ParsedDocument, parse
+from app.vast.trackers import document_with_trackers, fragments_with_trackers
+from app.vast.version_conversion import convert
+from app.vast.vmap import render_vmap
+from app.vast.wrapper_merge import merge_wrapper, replace_wrappers
 from tests.unit.vast.conftest import BASE_URL, VALUES, outline
 from tests.unit.vast.creatives import CAMPAIGN, PLAIN
 from tests.unit.vast.documents import inline, wrapper
@@ -54,10 +54,10 @@ INLINES = {
 each_inline = pytest.mark.parametrize("body", INLINES.values(), ids=INLINES.keys())
 
 
-def unwrapped(outer: bytes, inner: bytes) -> Parsed:
+def unwrapped(outer: bytes, inner: bytes) -> ParsedDocument:
     document, answer = parse(outer), parse(inner)
-    merged = merge(document, document.ads[0], answer, answer.ads)
-    return splice(document, document.ads, {document.ads[0]: merged})
+    merged = merge_wrapper(document, document.ads[0], answer, answer.ads)
+    return replace_wrappers(document, document.ads, {document.ads[0]: merged})
 
 
 def vast_outline(root: etree._Element) -> list:
@@ -81,9 +81,9 @@ def assert_readable(document: bytes) -> None:
 @pytest.mark.parametrize(("outer", "inner"), list(itertools.product(WRAPPERS, INLINES)))
 def test_an_unwrapped_document_has_one_default_namespace_and_no_prefixes(outer, inner):
     spliced = unwrapped(WRAPPERS[outer], INLINES[inner])
-    answer = with_trackers(spliced, BASE_URL).render(VALUES)
+    answer = document_with_trackers(spliced, BASE_URL).render(VALUES)
     assert_readable(answer)
-    assert vast_outline(spliced.tree.getroot()) == vast_outline(etree.fromstring(serialized(spliced.tree)))
+    assert vast_outline(spliced.tree.getroot()) == vast_outline(etree.fromstring(serialize(spliced.tree)))
     if TRACKED.encode() in WRAPPERS[outer]:
         assert b'<x xmlns="urn:x"><y xmlns=""/></x>' in answer
         assert b"<o:z" in answer
@@ -95,28 +95,33 @@ def test_an_unwrapped_document_has_one_default_namespace_and_no_prefixes(outer, 
 def test_the_ads_of_a_pod_do_not_declare_its_namespace_again(body, version):
     parsed = parse(body)
     version = max(version, parsed.version)
-    theirs = [fragment.render(VALUES) for fragment in ad_fragments(parsed, BASE_URL, version)]
+    theirs = [fragment.render(VALUES) for fragment in fragments_with_trackers(parsed, BASE_URL, version)]
     ours = own_ad(PLAIN, CAMPAIGN, version, BASE_URL).render(VALUES)
-    assert_readable(document(version, [ours, *theirs, ours]))
+    assert_readable(vast_document(version, [ours, *theirs, ours]))
 
 
 def test_the_ads_of_a_pod_of_3_0_declare_no_namespace():
-    theirs = [fragment.render(VALUES) for fragment in ad_fragments(parse(inline("2.0")), BASE_URL, VastVersion.V3_0)]
-    assert_readable(document(VastVersion.V3_0, theirs))
+    theirs = [
+        fragment.render(VALUES)
+        for fragment in fragments_with_trackers(parse(inline("2.0")), BASE_URL, VastVersion.V3_0)
+    ]
+    assert_readable(vast_document(VastVersion.V3_0, theirs))
 
 
 def test_what_an_ad_says_of_its_namespace_stays():
     text = f'<Extension> xmlns="{VAST}"</Extension>'
     body = inline(children=f"<Extensions>{text}</Extensions>")
-    (written,) = (fragment.render(VALUES) for fragment in ad_fragments(parse(body), BASE_URL, VastVersion.V4_2))
+    (written,) = (
+        fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body), BASE_URL, VastVersion.V4_2)
+    )
     assert text.encode() in written
     assert written.startswith(b"<Ad id=")
 
 
 def test_documents_of_several_namespaces_are_embedded_each_with_its_own():
-    documents = [with_trackers(unwrapped(WRAPPERS["3.0"], INLINES[inner]), BASE_URL) for inner in INLINES]
+    documents = [document_with_trackers(unwrapped(WRAPPERS["3.0"], INLINES[inner]), BASE_URL) for inner in INLINES]
     breaks = [(AdBreak(str(no), "start"), body.render(VALUES)) for no, body in enumerate(documents)]
-    root = etree.fromstring(vmap(breaks, VastVersion.V4_2))
+    root = etree.fromstring(render_vmap(breaks, VastVersion.V4_2))
     embedded = [data[0] for data in root.iter("{*}VASTAdData")]
     assert len(embedded) == len(documents)
     for vast in embedded:
@@ -125,7 +130,7 @@ def test_documents_of_several_namespaces_are_embedded_each_with_its_own():
 
 @each_inline
 def test_a_document_keeps_the_prefix_that_it_came_with_and_gets_no_other(body):
-    after = etree.fromstring(with_trackers(parse(body), BASE_URL).render(VALUES))
+    after = etree.fromstring(document_with_trackers(parse(body), BASE_URL).render(VALUES))
     assert {found.prefix for found in after.iter("*")} == {etree.fromstring(body).prefix}
 
 

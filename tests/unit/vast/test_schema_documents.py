@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from app.domain import VastVersion
-from app.vast.merge import merge, splice
-from app.vast.parse import parse
-from app.vast.render import document
-from app.vast.trackers import ad_fragments, with_trackers
+from app.vast.own_ads import vast_document
+from app.vast.parser import parse
+from app.vast.trackers import document_with_trackers, fragments_with_trackers
+from app.vast.wrapper_merge import merge_wrapper, replace_wrappers
 from tests.unit.vast.conftest import BASE_URL, SCHEMA_FILES, VALUES, needs_reference, outline, schema_faults
 from tests.unit.vast.schema_documents import documents
 from tests.unit.vast.test_trackers import is_in_order
@@ -88,7 +88,7 @@ def lasting(document: bytes) -> list:
 def test_a_document_with_our_trackers_is_valid_and_has_all_it_had(version, data):
     body = data.draw(documents(version, data.draw(KINDS)))
     assert schema_faults(body) == []
-    after = with_trackers(parse(body), BASE_URL).render(VALUES)
+    after = document_with_trackers(parse(body), BASE_URL).render(VALUES)
     assert schema_faults(after) == []
     assert is_in_order(lasting(body), lasting(after))
 
@@ -98,8 +98,8 @@ def test_a_document_with_our_trackers_is_valid_and_has_all_it_had(version, data)
 @given(data=st.data())
 def test_an_ad_in_a_pod_of_a_later_version_is_valid_and_says_as_much(version, later, data):
     body = data.draw(documents(version, data.draw(KINDS), always=("MediaFiles",)))
-    ads = [fragment.render(VALUES) for fragment in ad_fragments(parse(body), BASE_URL, VastVersion(later))]
-    pod = document(VastVersion(later), ads)
+    ads = [fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body), BASE_URL, VastVersion(later))]
+    pod = vast_document(VastVersion(later), ads)
     assert left(pod, UNAVOIDABLE) == []
     assert not uris(body) - uris(pod)
 
@@ -110,7 +110,7 @@ def test_an_ad_in_a_pod_of_a_later_version_is_valid_and_says_as_much(version, la
 def test_an_unwrapped_ad_is_valid(outer, inner, data):
     wrapping = parse(data.draw(documents(outer, "Wrapper")))
     answer = parse(data.draw(documents(inner, "InLine", always=("MediaFiles",))))
-    merged = merge(wrapping, wrapping.ads[0], answer, answer.ads)
-    spliced = splice(wrapping, wrapping.ads, {wrapping.ads[0]: merged})
-    body = with_trackers(spliced, BASE_URL).render(VALUES)
+    merged = merge_wrapper(wrapping, wrapping.ads[0], answer, answer.ads)
+    spliced = replace_wrappers(wrapping, wrapping.ads, {wrapping.ads[0]: merged})
+    body = document_with_trackers(spliced, BASE_URL).render(VALUES)
     assert left(body, UNAVOIDABLE, UNAVOIDABLE_IN_MERGING) == []

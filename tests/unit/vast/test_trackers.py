@@ -6,8 +6,8 @@ import vastlint
 from lxml import etree
 
 from app.domain import Event, VastVersion
-from app.vast.parse import parse
-from app.vast.trackers import ad_fragments, with_trackers
+from app.vast.parser import parse
+from app.vast.trackers import document_with_trackers, fragments_with_trackers
 from tests.unit.vast.conftest import (
     BASE_URL,
     SAMPLES,
@@ -25,7 +25,7 @@ each_sample = pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.ste
 
 
 def tracked(body: bytes) -> bytes:
-    return with_trackers(parse(body), BASE_URL).render(VALUES)
+    return document_with_trackers(parse(body), BASE_URL).render(VALUES)
 
 
 def event_url(event: Event) -> str:
@@ -201,13 +201,13 @@ def test_their_cdata_says_the_same_afterwards(url):
 def test_compiling_leaves_the_parsed_document_alone():
     parsed = parse(inline())
     before = etree.tostring(parsed.tree)
-    with_trackers(parsed, BASE_URL)
-    ad_fragments(parsed, BASE_URL, VastVersion.V4_2)
+    document_with_trackers(parsed, BASE_URL)
+    fragments_with_trackers(parsed, BASE_URL, VastVersion.V4_2)
     assert etree.tostring(parsed.tree) == before
 
 
 def test_two_serves_of_one_document_differ_only_in_their_tokens():
-    template = with_trackers(parse(inline()), BASE_URL)
+    template = document_with_trackers(parse(inline()), BASE_URL)
     one, other = (template.render({name: f"{name}{n}" for name in VALUES}) for n in "12")
     assert one != other
     assert re.sub(rb"([a-zA-Z_]+)1\b", rb"\1", one) == re.sub(rb"([a-zA-Z_]+)2\b", rb"\1", other)

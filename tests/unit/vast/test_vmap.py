@@ -4,10 +4,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from app.domain import AdBreak, VastVersion
-from app.vast.parse import parse
-from app.vast.render import document, empty, own_ad, own_document
-from app.vast.trackers import with_trackers
-from app.vast.vmap import valid_time_offset, vmap
+from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
+from app.vast.parser import parse
+from app.vast.trackers import document_with_trackers
+from app.vast.vmap import is_valid_time_offset, render_vmap
 from tests.unit.vast.conftest import BASE_URL, VALUES, needs_reference, outline, schema_faults
 from tests.unit.vast.creatives import CAMPAIGN, FULL, PLAIN
 from tests.unit.vast.documents import inline
@@ -27,7 +27,7 @@ def embedded(root: etree._Element) -> list[etree._Element]:
 
 
 def test_a_break_with_a_tag_url_says_when_and_where():
-    written = vmap(
+    written = render_vmap(
         [(ad_break, f"https://ads.example/vast?b={ad_break.id}&c=1") for ad_break in BREAKS], VastVersion.V4_2
     )
     root = etree.fromstring(written)
@@ -51,7 +51,7 @@ def test_a_break_with_a_tag_url_says_when_and_where():
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_template_type_is_that_of_the_version(version):
-    (uri,) = etree.fromstring(vmap([(BREAKS[0], "u")], version)).iter(f"{VMAP}AdTagURI")
+    (uri,) = etree.fromstring(render_vmap([(BREAKS[0], "u")], version)).iter(f"{VMAP}AdTagURI")
     assert uri.get("templateType") == f"vast{version[0]}"
 
 
@@ -61,11 +61,11 @@ def test_embedded_vast_is_the_document_itself_and_valid(version):
     ads = [own_ad(creative, CAMPAIGN, version, BASE_URL).render(VALUES) for creative in (PLAIN, FULL)]
     documents = [
         own_document(FULL, CAMPAIGN, version, BASE_URL).render(VALUES),
-        document(version, ads),
-        with_trackers(parse(inline()), BASE_URL).render(VALUES),
-        empty(version),
+        vast_document(version, ads),
+        document_with_trackers(parse(inline()), BASE_URL).render(VALUES),
+        empty_document(version),
     ]
-    written = vmap(list(zip(BREAKS, documents, strict=True)), version)
+    written = render_vmap(list(zip(BREAKS, documents, strict=True)), version)
     found = embedded(etree.fromstring(written))
     assert [outline(inside) for inside in found] == [outline(etree.fromstring(before)) for before in documents]
     for inside in (found[0], found[1], found[3]):
@@ -73,7 +73,7 @@ def test_embedded_vast_is_the_document_itself_and_valid(version):
 
 
 def test_a_placement_without_breaks_is_an_empty_list():
-    assert len(etree.fromstring(vmap([], VastVersion.V4_2))) == 0
+    assert len(etree.fromstring(render_vmap([], VastVersion.V4_2))) == 0
 
 
 RIGHT = ("start", "end", "00:00:00", "00:10:00", "99:59:59.999", "0%", "7%", "50%", "100%", "#1", "#12")
@@ -85,12 +85,12 @@ WRONG = (
 
 @pytest.mark.parametrize("text", RIGHT)
 def test_time_offsets_of_the_standard_are_taken(text):
-    assert valid_time_offset(text)
+    assert is_valid_time_offset(text)
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_others_are_not(text):
-    assert not valid_time_offset(text)
+    assert not is_valid_time_offset(text)
 
 
 hostile = st.text(
@@ -100,6 +100,6 @@ hostile = st.text(
 
 @given(hostile, hostile)
 def test_hostile_ids_and_urls_come_out_saying_the_same(break_id, url):
-    root = etree.fromstring(vmap([(AdBreak(break_id, "start"), url)], VastVersion.V4_2))
+    root = etree.fromstring(render_vmap([(AdBreak(break_id, "start"), url)], VastVersion.V4_2))
     assert root[0].get("breakId") == break_id
     assert (next(root.iter(f"{VMAP}AdTagURI")).text or "") == url

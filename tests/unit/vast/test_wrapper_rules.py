@@ -1,7 +1,7 @@
 import pytest
 
-from app.vast.parse import parse
-from app.vast.wrapper_rules import admitted, fallback
+from app.vast.parser import parse
+from app.vast.wrapper_rules import admitted_ads, fallback_ad
 from tests.unit.vast.documents import MEDIA_FILES
 
 INLINE = f"<InLine><Creatives><Creative><Linear>{MEDIA_FILES}</Linear></Creative></Creatives></InLine>"
@@ -37,13 +37,13 @@ def wrapper(*, follow="true", multiple="false"):
     ],
 )
 def test_a_wrapper_lets_in_what_its_flags_allow(flags, ads, let_in):
-    assert [ad.id for ad in admitted(wrapper(**flags), answer(*ads))] == list(let_in)
+    assert [ad.id for ad in admitted_ads(wrapper(**flags), answer(*ads))] == list(let_in)
 
 
 def test_an_ad_with_nothing_to_show_is_not_let_in():
     empty = '<Ad id="0"><InLine/></Ad><Ad id="1"><Wrapper><VASTAdTagURI> </VASTAdTagURI></Wrapper></Ad>'
     document = parse(f'<VAST version="4.2">{empty}<Ad id="2">{INLINE}</Ad></VAST>'.encode())
-    assert [ad.id for ad in admitted(wrapper(multiple="true"), document)] == ["2"]
+    assert [ad.id for ad in admitted_ads(wrapper(multiple="true"), document)] == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_an_ad_with_nothing_to_show_is_not_let_in():
 )
 def test_a_stand_alone_ad_takes_the_place_of_a_wrapper_that_asks_for_it(ads, failed, used, expected):
     document = answer(*ads)
-    found = fallback(document, document.ads[failed], [document.ads[no] for no in used])
+    found = fallback_ad(document, document.ads[failed], [document.ads[no] for no in used])
     assert (found.id if found else None) == expected

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.errors import StoreUnavailable
-from app.upstreams.quota import RateLimit
-from tests.unit.upstreams.conftest import Seen
+from app.upstreams.rate_limiter import RateLimiter
+from tests.unit.upstreams.conftest import RecordingObserver
 
 
 class Bucket:
@@ -57,36 +57,36 @@ async def bucket() -> Bucket:
 
 
 @pytest.fixture
-async def limit(bucket: Bucket, seen: Seen, clock: Clock) -> AsyncIterator[RateLimit]:
-    limit = RateLimit(bucket, seen, clock)
+async def limit(bucket: Bucket, observer: RecordingObserver, clock: Clock) -> AsyncIterator[RateLimiter]:
+    limit = RateLimiter(bucket, observer, clock)
     yield limit
     await limit.aclose()
 
 
-def allowed(limit: RateLimit, times: int, rate: int = 100, burst: int | None = None) -> int:
+def allowed(limit: RateLimiter, times: int, rate: int = 100, burst: int | None = None) -> int:
     return sum(limit.allow("upstream:primary", rate, burst) for _ in range(times))
 
 
-async def test_the_first_does_not_wait_for_a_lease(limit: RateLimit, bucket: Bucket) -> None:
+async def test_the_first_does_not_wait_for_a_lease(limit: RateLimiter, bucket: Bucket) -> None:
     assert allowed(limit, 1) == 1
     assert bucket.leases == []
 
 
-async def test_credit_is_half_a_bucket_and_is_settled(limit: RateLimit, bucket: Bucket) -> None:
+async def test_credit_is_half_a_bucket_and_is_settled(limit: RateLimiter, bucket: Bucket) -> None:
     assert allowed(limit, 100) == 13
     await bucket.until(1)
     assert bucket.leases == [("upstream:primary", 100, 26, 13, 13)]
     assert bucket.tokens == 0
 
 
-async def test_leases_ahead_twice_what_was_used(limit: RateLimit, bucket: Bucket) -> None:
+async def test_leases_ahead_twice_what_was_used(limit: RateLimiter, bucket: Bucket) -> None:
     allowed(limit, 3)
     await bucket.until(1)
     assert bucket.leases[0][3:] == (7, 3)
     assert bucket.tokens == 26 - 3 - 7
 
 
-async def test_nothing_passes_while_the_bucket_is_empty(limit: RateLimit, bucket: Bucket) -> None:
+async def test_nothing_passes_while_the_bucket_is_empty(limit: RateLimiter, bucket: Bucket) -> None:
     bucket.tokens = 0
     allowed(limit, 1)
     await bucket.until(1)
@@ -96,7 +96,7 @@ async def test_nothing_passes_while_the_bucket_is_empty(limit: RateLimit, bucket
     assert allowed(limit, 100) == 5
 
 
-async def test_gives_back_what_it_does_not_use(limit: RateLimit, bucket: Bucket, clock: Clock) -> None:
+async def test_gives_back_what_it_does_not_use(limit: RateLimiter, bucket: Bucket, clock: Clock) -> None:
     allowed(limit, 3)
     await bucket.until(1)
     assert bucket.tokens == 16
@@ -106,37 +106,37 @@ async def test_gives_back_what_it_does_not_use(limit: RateLimit, bucket: Bucket,
     assert bucket.tokens == 23
 
 
-async def test_idle_it_asks_nothing(limit: RateLimit, bucket: Bucket, clock: Clock) -> None:
+async def test_idle_it_asks_nothing(limit: RateLimiter, bucket: Bucket, clock: Clock) -> None:
     allowed(limit, 3)
     clock.now += 0.5
     await bucket.until(1)
-    assert limit._purses["upstream:primary"].supply is not None
-    await limit._purses["upstream:primary"].supply
+    assert limit._leases["upstream:primary"].refill_task is not None
+    await limit._leases["upstream:primary"].refill_task
     assert len(bucket.leases) == 1
     assert allowed(limit, 1) == 1
     await bucket.until(2)
 
 
 async def test_after_a_pause_it_remembers_that_the_bucket_was_empty(
-    limit: RateLimit, bucket: Bucket, clock: Clock
+    limit: RateLimiter, bucket: Bucket, clock: Clock
 ) -> None:
     bucket.tokens = -200
     allowed(limit, 1)
     await bucket.until(1)
     clock.now += 0.5
-    await limit._purses["upstream:primary"].supply  # type: ignore[misc]
+    await limit._leases["upstream:primary"].refill_task  # type: ignore[misc]
     assert allowed(limit, 100) == 0
     clock.now += 3
     assert 0 < allowed(limit, 100) <= 13
 
 
-async def test_burst_is_what_the_bucket_holds(limit: RateLimit, bucket: Bucket) -> None:
+async def test_burst_is_what_the_bucket_holds(limit: RateLimiter, bucket: Bucket) -> None:
     assert allowed(limit, 1000, rate=10, burst=100) == 50
     await bucket.until(1)
     assert bucket.leases[0][1:3] == (10, 100)
 
 
-async def test_without_the_buckets_nothing_passes_for_long(limit: RateLimit, bucket: Bucket) -> None:
+async def test_without_the_buckets_nothing_passes_for_long(limit: RateLimiter, bucket: Bucket) -> None:
     bucket.reachable = False
     assert allowed(limit, 100) == 13
     await bucket.refused.wait()
@@ -146,19 +146,19 @@ async def test_without_the_buckets_nothing_passes_for_long(limit: RateLimit, buc
     assert bucket.leases[0][4] == 13, "what was spent meanwhile is still owed"
 
 
-async def test_tells_of_every_request(limit: RateLimit, seen: Seen) -> None:
+async def test_tells_of_every_request(limit: RateLimiter, observer: RecordingObserver) -> None:
     allowed(limit, 15)
-    assert seen.quotas == [("upstream:primary", "passed")] * 13 + [("upstream:primary", "refused")] * 2
+    assert observer.quotas == [("upstream:primary", "passed")] * 13 + [("upstream:primary", "refused")] * 2
     assert limit.rates_per_s == {"upstream:primary": 100}
 
 
-async def test_names_do_not_share(limit: RateLimit) -> None:
+async def test_names_do_not_share(limit: RateLimiter) -> None:
     assert allowed(limit, 100) == 13
     assert limit.allow("publisher:one", 100)
 
 
-async def test_closing_settles_and_gives_back(bucket: Bucket, seen: Seen, clock: Clock) -> None:
-    limit = RateLimit(bucket, seen, clock)
+async def test_closing_settles_and_gives_back(bucket: Bucket, observer: RecordingObserver, clock: Clock) -> None:
+    limit = RateLimiter(bucket, observer, clock)
     allowed(limit, 3)
     await bucket.until(1)
     allowed(limit, 2)
@@ -167,7 +167,7 @@ async def test_closing_settles_and_gives_back(bucket: Bucket, seen: Seen, clock:
 
 
 async def test_closing_while_a_lease_is_under_way_settles_what_it_was_to_pay(
-    bucket: Bucket, seen: Seen, clock: Clock
+    bucket: Bucket, observer: RecordingObserver, clock: Clock
 ) -> None:
     lease, asked = bucket.lease, asyncio.Event()
 
@@ -177,7 +177,7 @@ async def test_closing_while_a_lease_is_under_way_settles_what_it_was_to_pay(
         raise AssertionError
 
     bucket.lease = lost  # type: ignore[method-assign]
-    limit = RateLimit(bucket, seen, clock)
+    limit = RateLimiter(bucket, observer, clock)
     assert allowed(limit, 100) == 13
     await asked.wait()
     bucket.lease = lease  # type: ignore[method-assign]

@@ -20,7 +20,7 @@ _ONLY_PROLOG = re.compile(rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>)
 """White space, comments and processing instructions; possessive, so that it takes linear time."""
 
 
-def readable(body: bytes) -> bytes:
+def clean_prolog(body: bytes) -> bytes:
     """The body as an XML parser takes it: no mark and no white space before it but one mark where that is needed.
 
     A document of one byte a character may call itself UTF-16, because it was a string before it was sent: a mark

@@ -1,33 +1,33 @@
-"""Taking a content coding off a body piece by piece: by its first bytes, because headers are often wrong."""
+"""Incremental decoding of content codings, recognized by the body's first bytes, because headers are often wrong."""
 
 import zlib
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 GZIP_MAGIC = b"\x1f\x8b"
-"""RFC 1952 section 2.3.1. No XML document begins with it, in any encoding."""
+"""RFC 1952 section 2.3.1. No XML document begins with these bytes, in any encoding."""
 
 GZIP = zlib.MAX_WBITS | 16
 ZLIB = zlib.MAX_WBITS
 RAW_DEFLATE = -zlib.MAX_WBITS
 
 MEMBERS_MAX = 1000
-"""Of one gzip body. Each costs some microseconds, however little is in it."""
+"""Members of one gzip body. Each costs some microseconds, even an empty one."""
 
-TEXT_STARTS = (b"<", b" ", b"\t", b"\r", b"\n", b"\0", b"\xef\xbb", b"\xff\xfe", b"\xfe\xff")
-"""What an XML document begins with: markup, white space, a byte order mark, or half a character of UTF-16."""
-
-
-class UnpackingError(Exception):
-    """The body is not what its coding says, or cut off."""
+TEXT_PREFIXES = (b"<", b" ", b"\t", b"\r", b"\n", b"\0", b"\xef\xbb", b"\xff\xfe", b"\xfe\xff")
+"""The possible beginnings of XML: markup, white space, a byte order mark, or half of a UTF-16 character."""
 
 
-class TooLargeError(Exception):
-    """The body unpacks to more than is allowed."""
+class DecodingError(Exception):
+    """The body does not match its content coding, or is truncated."""
+
+
+class BodyTooLargeError(Exception):
+    """The decoded body is larger than allowed."""
 
 
 class _Codec(Protocol):
-    """What `zlib.decompressobj` gives."""
+    """The interface of `zlib.decompressobj`."""
 
     @property
     def eof(self) -> bool: ...
@@ -37,7 +37,7 @@ class _Codec(Protocol):
 
 
 class _Verbatim:
-    """Leaves bytes as they are."""
+    """Returns bytes unchanged."""
 
     eof = False
     unused_data = b""
@@ -47,58 +47,58 @@ class _Verbatim:
 
 
 class _Ignored(_Verbatim):
-    """Drops what follows the last member of a gzip body."""
+    """Drops the bytes after the last member of a gzip body."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return b""
 
 
-class Unpacker:
-    """Unpacks gzip of one or more members (RFC 1952 section 2.2), zlib and raw deflate; other bytes stay as they are.
+class ContentDecoder:
+    """Decodes gzip of one or more members (RFC 1952 section 2.2), zlib and raw deflate; returns other bytes unchanged.
 
-    `codings` are those of the Content-Encoding header, in lower case. gzip is recognized whatever they say.
+    `codings` are those of the Content-Encoding header, in lower case. gzip is recognized even if it is not among them.
     """
 
     def __init__(self, codings: AbstractSet[str], max_bytes: int) -> None:
         self._codings = codings
-        self._left = max_bytes
+        self._remaining = max_bytes
         self._pending = b""
         self._codec: _Codec | None = None
         self._members = 0
 
     def feed(self, data: bytes) -> bytes:
-        """What the next bytes unpack to; raises UnpackingError, and TooLargeError beyond `max_bytes` in all."""
+        """Decode the next bytes; raise DecodingError, or BodyTooLargeError above `max_bytes` in total."""
         data = self._pending + data
         self._pending = b""
-        unpacked = bytearray()
+        decoded = bytearray()
         while data:
             if self._codec is None:
                 if self._members:
-                    data = data.lstrip(b"\0")  # zeros may pad the end of a member
+                    data = data.lstrip(b"\0")  # a member may be padded with zeros
                 if len(data) < len(GZIP_MAGIC):
                     self._pending = data
                     break
                 self._codec = self._begin(data)
-            unpacked += self._decompress(self._codec, data)
+            decoded += self._decompress(self._codec, data)
             if not self._codec.eof:
                 break
             data, self._codec = self._codec.unused_data, None
-        return bytes(unpacked)
+        return bytes(decoded)
 
     def finish(self) -> bytes:
-        """The rest, at the end of the body; raises UnpackingError if it is cut off."""
+        """Return the rest at the end of the body; raise DecodingError if it is truncated."""
         if self._codec is None:
             return b"" if self._members else self._pending
         if isinstance(self._codec, _Verbatim):
             return b""
-        raise UnpackingError("compressed body is cut off")
+        raise DecodingError("compressed body is truncated")
 
     def _begin(self, data: bytes) -> _Codec:
-        """The codec for what begins here."""
+        """Return the codec for data that begins with these bytes."""
         if data.startswith(GZIP_MAGIC):
             self._members += 1
             if self._members > MEMBERS_MAX:
-                raise UnpackingError(f"gzip of more than {MEMBERS_MAX} members")
+                raise DecodingError(f"gzip of more than {MEMBERS_MAX} members")
             return zlib.decompressobj(GZIP)
         if self._members:
             return _Ignored()
@@ -109,21 +109,21 @@ class Unpacker:
             return zlib.decompressobj(ZLIB)
         if "deflate" in self._codings:
             return zlib.decompressobj(RAW_DEFLATE)
-        if data.startswith(TEXT_STARTS):
+        if data.startswith(TEXT_PREFIXES):
             return _Verbatim()
-        raise UnpackingError("its content encoding says gzip, which it is not")
+        raise DecodingError("content encoding is gzip, but the body is not gzip")
 
     def _decompress(self, codec: _Codec, data: bytes) -> bytes:
         try:
-            unpacked = codec.decompress(data, self._left + 1)
+            decoded = codec.decompress(data, self._remaining + 1)
         except zlib.error as error:
-            raise UnpackingError("compressed body is damaged") from error
-        self._left -= len(unpacked)
-        if self._left < 0:
-            raise TooLargeError
-        return unpacked
+            raise DecodingError("compressed body is corrupt") from error
+        self._remaining -= len(decoded)
+        if self._remaining < 0:
+            raise BodyTooLargeError
+        return decoded
 
 
 def _has_zlib_header(data: bytes) -> bool:
-    """Whether it begins as RFC 1950 section 2.2 says; what has no such header under the name of deflate is raw."""
+    """Whether the data begins with a zlib header (RFC 1950 section 2.2); deflate without one is raw."""
     return data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0

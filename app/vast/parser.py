@@ -10,12 +10,12 @@ from lxml import etree
 from app.domain import VastVersion
 from app.errors import NoAd, UnusableVast
 from app.vast import limits
-from app.vast.durations import seconds
-from app.vast.normalizing import normalized
+from app.vast.durations import parse_duration_s
+from app.vast.element_tree import Element, child_uris, children, descendants, local_name, text_content
+from app.vast.normalization import normalize
 from app.vast.playable import is_playable
-from app.vast.prolog import has_no_element, readable
 from app.vast.schema import V1_0, Schema, schema_of
-from app.vast.tree import Element, children, content, descendants, local_name, uris
+from app.vast.xml_prolog import clean_prolog, has_no_element
 
 BODY_BYTES_MAX = 2 * 2**20
 ADS_MAX = 50
@@ -59,7 +59,7 @@ class Ad:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedDocument:
     """A VAST document. Its tree is shared: whoever changes it copies it before."""
 
     schema: Schema
@@ -84,14 +84,14 @@ class Parsed:
         return [ad for ad in self.ads if ad.is_playable]
 
 
-def parse(body: bytes) -> Parsed:
+def parse(body: bytes) -> ParsedDocument:
     """Reads a document; raises UnusableVast if it is not well-formed VAST, or not safe to read.
 
     One without any element is a NoAd.
     """
     if len(body) > BODY_BYTES_MAX:
         raise UnusableVast(f"has more than {BODY_BYTES_MAX} bytes")
-    body = readable(body)
+    body = clean_prolog(body)
     limits.check(body)
     try:
         root = etree.fromstring(body, _parser())
@@ -102,7 +102,7 @@ def parse(body: bytes) -> Parsed:
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
         raise UnusableVast("has a DOCTYPE")
-    return examine(normalized(root, body).getroottree())
+    return inspect_tree(normalize(root, body).getroottree())
 
 
 def _syntax_error(error: Exception) -> str:
@@ -116,7 +116,7 @@ def _syntax_error(error: Exception) -> str:
     return f"not well-formed: {name} at line {line}, column {column}"
 
 
-def examine(tree: etree._ElementTree) -> Parsed:
+def inspect_tree(tree: etree._ElementTree) -> ParsedDocument:
     """What there is to know of a tree; raises UnusableVast if it is not VAST."""
     root = tree.getroot()
     match local_name(root):
@@ -126,7 +126,7 @@ def examine(tree: etree._ElementTree) -> Parsed:
             schema = V1_0
         case _:
             raise UnusableVast("root element is not VAST")
-    return Parsed(schema, tree, _ads(root), uris(root, "Error"))
+    return ParsedDocument(schema, tree, _ads(root), child_uris(root, "Error"))
 
 
 def _parser() -> etree.XMLParser:
@@ -145,7 +145,7 @@ def _parser() -> etree.XMLParser:
 def _ads(root: Element) -> tuple[Ad, ...]:
     if len(children(root, "Ad")) > EMPTY_ADS_MAX:
         raise UnusableVast(f"more than {EMPTY_ADS_MAX} ads")
-    found = contents(root)
+    found = ad_contents(root)
     if len(found) > ADS_MAX:
         raise UnusableVast(f"more than {ADS_MAX} ads")
     for names in _LIMITED:
@@ -154,7 +154,7 @@ def _ads(root: Element) -> tuple[Ad, ...]:
     return tuple(starmap(_ad, found))
 
 
-def contents(root: Element) -> list[tuple[Element, Element]]:
+def ad_contents(root: Element) -> list[tuple[Element, Element]]:
     """Each Ad with its InLine or Wrapper; one that has neither is no ad."""
     ads = children(root, "Ad")
     return [(ad, content) for ad in ads for content in (*children(ad, "InLine"), *children(ad, "Wrapper"))[:1]]
@@ -167,11 +167,11 @@ def _ad(ad: Element, element: Element) -> Ad:
         sequence=int(sequence) if re.fullmatch(r"\d{1,9}", sequence, re.ASCII) else None,
         is_wrapper=local_name(element) == "Wrapper",
         is_playable=is_playable(element),
-        error_urls=uris(element, "Error"),
-        advertiser=next((content(child) for child in children(element, "Advertiser")), None),
+        error_urls=child_uris(element, "Error"),
+        advertiser=next((text_content(child) for child in children(element, "Advertiser")), None),
         creative_ids=tuple(dict.fromkeys(_creative_ids(element))),
         duration_s=_duration_s(element),
-        tag_uri=next(iter((*uris(element, "VASTAdTagURI"), *uris(element, "VASTAdTagURL"))), None),
+        tag_uri=next(iter((*child_uris(element, "VASTAdTagURI"), *child_uris(element, "VASTAdTagURL"))), None),
         follow_additional_wrappers=_flag(element, "followAdditionalWrappers", default=True),
         allow_multiple_ads=_flag(element, "allowMultipleAds", default=False),
         fallback_on_no_ad=_flag(element, "fallbackOnNoAd", default=False),
@@ -188,7 +188,7 @@ def _creative_ids(element: Element) -> Iterator[str]:
 
 def universal_ad_id(element: Element) -> str:
     """What a UniversalAdId says, in VAST 4.0 maybe with its `idValue` alone."""
-    return content(element) or element.get("idValue", "").strip()
+    return text_content(element) or element.get("idValue", "").strip()
 
 
 def _duration_s(element: Element) -> float | None:
@@ -199,7 +199,7 @@ def _duration_s(element: Element) -> float | None:
 
 
 def _length_s(linear: Element) -> float | None:
-    return next((seconds(content(duration)) for duration in children(linear, "Duration")), None)
+    return next((parse_duration_s(text_content(duration)) for duration in children(linear, "Duration")), None)
 
 
 def _flag(element: Element, name: str, *, default: bool) -> bool:

@@ -15,7 +15,7 @@ def local_name(element: Element) -> str:
     return tag[tag.find("}") + 1 :]
 
 
-def qualified(parent: Element, name: str) -> str:
+def qualified_name(parent: Element, name: str) -> str:
     """The tag of a child `name` in its parent's namespace, if that has one."""
     tag: str = parent.tag
     return f"{tag[: tag.find('}') + 1]}{name}"
@@ -23,7 +23,7 @@ def qualified(parent: Element, name: str) -> str:
 
 def children(parent: Element, name: str) -> list[Element]:
     """The children of that name."""
-    return parent.findall(qualified(parent, name))
+    return parent.findall(qualified_name(parent, name))
 
 
 def descendants(parent: Element, *names: str) -> Iterator[Element]:
@@ -45,46 +45,46 @@ def vast_elements(element: Element) -> Iterator[Element]:
             waiting += inner.iterchildren(etree.Element)
 
 
-def content(element: Element) -> str:
+def text_content(element: Element) -> str:
     """The text of an element and those in it, without the white space around it; CDATA makes no difference."""
     return (str(element.xpath("string()")) if len(element) else element.text or "").strip()
 
 
-def uris(parent: Element, name: str) -> tuple[str, ...]:
+def child_uris(parent: Element, name: str) -> tuple[str, ...]:
     """The URIs in the children of that name, empty ones left out."""
-    return tuple(uri for uri in map(content, children(parent, name)) if uri)
+    return tuple(uri for uri in map(text_content, children(parent, name)) if uri)
 
 
-def place(parent: Element, name: str, schema: Schema) -> Element:
+def add_child(parent: Element, name: str, schema: Schema) -> Element:
     """A new child where the schema wants it: after its like, or else before the first of those that come later."""
-    child = parent.makeelement(qualified(parent, name))
-    insert(parent, [child], schema)
+    child = parent.makeelement(qualified_name(parent, name))
+    insert_children(parent, [child], schema)
     return child
 
 
-def insert(parent: Element, added: Sequence[Element], schema: Schema) -> None:
+def insert_children(parent: Element, added: Sequence[Element], schema: Schema) -> None:
     """Puts elements, all of one name, where the schema wants them; a name that it does not know goes last."""
     if not added:
         return
     name = local_name(added[0])
     order = schema.orders.get(local_name(parent), ())
     # Found by lxml's own loops: a document may have thousands of siblings, and each would become an object of Python.
-    like = next(parent.iterchildren(qualified(parent, name), reversed=True), None)
+    like = next(parent.iterchildren(qualified_name(parent, name), reversed=True), None)
     if like is not None:
         at = parent.index(like) + 1
     else:
-        later = [qualified(parent, other) for other in order[order.index(name) + 1 :]] if name in order else []
+        later = [qualified_name(parent, other) for other in order[order.index(name) + 1 :]] if name in order else []
         before = next(parent.iterchildren(*later), None) if later else None
         at = len(parent) if before is None else parent.index(before)
     parent[at:at] = added
 
 
-def ensure(parent: Element, name: str, schema: Schema) -> Element:
+def get_or_add_child(parent: Element, name: str, schema: Schema) -> Element:
     """The first child of that name, made if there is none."""
-    found = parent.find(qualified(parent, name))
-    return found if found is not None else place(parent, name, schema)
+    found = parent.find(qualified_name(parent, name))
+    return found if found is not None else add_child(parent, name, schema)
 
 
-def serialized(tree: etree._ElementTree) -> bytes:
+def serialize(tree: etree._ElementTree) -> bytes:
     """The document in UTF-8."""
     return bytes(etree.tostring(tree, encoding="UTF-8", xml_declaration=True))

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from app.errors import NoAd, UnusableVast
-from app.vast.parse import parse
+from app.vast.parser import parse
 from tests.unit.vast.documents import inline
 
 DECLARED = '<?xml version="1.0" encoding="{}"?>\n'

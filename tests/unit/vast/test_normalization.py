@@ -1,8 +1,8 @@
 import pytest
 from lxml import etree
 
-from app.vast.parse import parse
-from app.vast.trackers import with_trackers
+from app.vast.parser import parse
+from app.vast.trackers import document_with_trackers
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, outline, texts
 from tests.unit.vast.documents import inline, wrapper
 from tests.unit.vast.test_namespaces import prefixed
@@ -28,7 +28,7 @@ def respelled(body: bytes, *names: str, change=str.lower) -> bytes:
 def test_an_inline_in_any_capitals_comes_out_spelled_as_in_the_standard(version, change, names):
     right = inline(version, children="<Impression>i</Impression>", linear=SPOT)
     wrong = respelled(right, *names, change=change)
-    after = [with_trackers(parse(body), BASE_URL).render(VALUES) for body in (wrong, right)]
+    after = [document_with_trackers(parse(body), BASE_URL).render(VALUES) for body in (wrong, right)]
     assert after[0] == after[1]
     assert texts(after[0], "MediaFile") == ["u"]
 
@@ -40,12 +40,14 @@ def test_a_wrapper_in_any_capitals_leads_on(change):
     assert [(ad.is_wrapper, ad.tag_uri, ad.allow_multiple_ads) for ad in parsed.ads] == [
         (True, "https://next.example/vast", True)
     ]
-    assert texts(with_trackers(parsed, BASE_URL).render(VALUES), "VASTAdTagURI") == ["https://next.example/vast"]
+    assert texts(document_with_trackers(parsed, BASE_URL).render(VALUES), "VASTAdTagURI") == [
+        "https://next.example/vast"
+    ]
 
 
 def test_a_prefix_stays_where_the_capitals_are_put_right():
     body = respelled(prefixed(inline()), "InLine", "Linear")
-    after = etree.fromstring(with_trackers(parse(body), BASE_URL).render(VALUES))
+    after = etree.fromstring(document_with_trackers(parse(body), BASE_URL).render(VALUES))
     assert len(list(after.iter("{http://www.iab.com/VAST}InLine"))) == 1
     assert {found.prefix for found in after.iter("*")} == {"v"}
 
@@ -53,7 +55,7 @@ def test_a_prefix_stays_where_the_capitals_are_put_right():
 def test_what_an_extension_holds_keeps_its_capitals():
     extension = '<Extension><inline/><vast:ad xmlns:vast="urn:other"/></Extension>'
     body = respelled(inline(children=f"<Extensions>{extension}</Extensions>"), "InLine")
-    after = with_trackers(parse(body), BASE_URL).render(VALUES)
+    after = document_with_trackers(parse(body), BASE_URL).render(VALUES)
     assert extension.encode() in after
     assert b"<InLine>" in after
 

@@ -2,9 +2,9 @@
 
 from lxml import etree
 
-from app.vast.namespaces import rooted
+from app.vast.element_tree import Element, local_name, qualified_name, vast_elements
+from app.vast.namespaces import with_default_namespace
 from app.vast.schema import SCHEMAS, V1_0
-from app.vast.tree import Element, local_name, qualified, vast_elements
 
 _NAMES = {
     *("VAST", "VideoAdServingTemplate", "Ad", "Tracking", "VASTAdTagURI", "VASTAdTagURL"),
@@ -18,7 +18,7 @@ _NAMES = {
 _SPELLINGS = {name.lower(): name for name in _NAMES}
 
 
-def normalized(root: Element, body: bytes) -> Element:
+def normalize(root: Element, body: bytes) -> Element:
     """The root of the document `body`, with element names in the standard's capitals and its namespace declared once.
 
     XML is case-sensitive, and yet some upstreams write `Inline` (as the schemas call its type) or `vast`. Where two
@@ -28,8 +28,8 @@ def normalized(root: Element, body: bytes) -> Element:
     if any(_SPELLINGS.get(name.lower(), name) != name for name in {*map(local_name, root.iter("*"))}):
         for element in vast_elements(root):
             name = local_name(element)
-            element.tag = qualified(element, _SPELLINGS.get(name.lower(), name))
+            element.tag = qualified_name(element, _SPELLINGS.get(name.lower(), name))
     namespace = etree.QName(root).namespace
     if namespace is not None and sum(body.count(f"{quote}{namespace}{quote}".encode()) for quote in "\"'") > 1:
-        return rooted(root, namespace)
+        return with_default_namespace(root, namespace)
     return root

@@ -8,9 +8,9 @@ from xml.sax.saxutils import unescape
 from lxml import etree
 
 from app.domain import VastVersion
-from app.vast.parse import universal_ad_id
+from app.vast.element_tree import Element, children, insert_children, local_name, qualified_name, text_content
+from app.vast.parser import universal_ad_id
 from app.vast.schema import Schema
-from app.vast.tree import Element, children, content, insert, local_name, qualified
 
 _EVENTS_SINCE_4_0 = {
     "fullscreen": "playerExpand",
@@ -29,7 +29,7 @@ _RESOURCES_GONE_IN_4_1 = ("FlashResource", "ViewableImpression")
 """Of a Verification: VAST 4.1 removed Flash, and its schema leaves ViewableImpression to the Ad."""
 
 
-def apply_changes(element: Element, target: Schema) -> None:
+def convert_element(element: Element, target: Schema) -> None:
     """Brings an element of an earlier version up to `target`; those in it are left to further calls.
 
     Only what no player of the later version reads is left out.
@@ -74,7 +74,7 @@ def _apply_changes_of_4_1(element: Element) -> None:
 
 
 def _is_in_wrapper(element: Element) -> bool:
-    return next(element.iterancestors(qualified(element, "Wrapper")), None) is not None
+    return next(element.iterancestors(qualified_name(element, "Wrapper")), None) is not None
 
 
 def _narrow(nonlinear: Element, target: Schema) -> None:
@@ -82,9 +82,9 @@ def _narrow(nonlinear: Element, target: Schema) -> None:
 
     In 3.0 it may have CreativeExtensions too (VAST 4.2 sections 3.7.2 and 3.12.1).
     """
-    kept = {qualified(nonlinear, name) for name in ("CreativeExtensions", "NonLinearClickTracking")}
+    kept = {qualified_name(nonlinear, name) for name in ("CreativeExtensions", "NonLinearClickTracking")}
     if target.namespace is not None:
-        kept = {qualified(nonlinear, "NonLinearClickTracking")}
+        kept = {qualified_name(nonlinear, "NonLinearClickTracking")}
         nonlinear.attrib.clear()
     for child in list(nonlinear.iterchildren(etree.Element)):
         if child.tag not in kept:
@@ -94,12 +94,12 @@ def _narrow(nonlinear: Element, target: Schema) -> None:
         for click_tracking in children(nonlinear, "NonLinearClickTracking")[1:]:
             others.append(nonlinear.makeelement(nonlinear.tag))
             others[-1].append(click_tracking)
-        insert(cast(Element, nonlinear.getparent()), others, target)
+        insert_children(cast(Element, nonlinear.getparent()), others, target)
 
 
 def _move_extensions(element: Element, target: Schema) -> None:
     """Since 4.0 CreativeExtensions are the Creative's, and in an InLine only (VAST 4.2 section 3.7.2)."""
-    creative = next(element.iterancestors(qualified(element, "Creative")), None)
+    creative = next(element.iterancestors(qualified_name(element, "Creative")), None)
     for extensions in children(element, "CreativeExtensions"):
         if creative is None or _is_in_wrapper(element):
             element.remove(extensions)
@@ -107,13 +107,13 @@ def _move_extensions(element: Element, target: Schema) -> None:
             there[0].extend(extensions)
             element.remove(extensions)
         else:
-            insert(creative, [extensions], target)
+            insert_children(creative, [extensions], target)
 
 
 def _rename_event(tracking: Element, target: Schema) -> None:
     """The events of a Verification are not those of an ad, and stay."""
     event, events = tracking.get("event", ""), cast(Element, tracking.getparent())
-    if next(tracking.iterancestors(qualified(tracking, "Verification")), None) is not None:
+    if next(tracking.iterancestors(qualified_name(tracking, "Verification")), None) is not None:
         return
     if target.has_ad_serving_id and event in _EVENTS_GONE_IN_4_1:
         events.remove(tracking)
@@ -125,13 +125,13 @@ def _rename_event(tracking: Element, target: Schema) -> None:
 def _decode(html: Element) -> None:
     """Since 4.0 there is no `xmlEncoded`, which had a player of 3.0 decode the text once more."""
     if html.get("xmlEncoded", "").strip() in ("true", "1"):
-        html.text = unescape(content(html), {"&quot;": '"', "&apos;": "'"})
+        html.text = unescape(text_content(html), {"&quot;": '"', "&apos;": "'"})
     _rename_attribute(html, "xmlEncoded", None)
 
 
 def _tell_id_in_text(universal: Element) -> None:
     """From 4.1 on there is no `idValue`; in 4.0 there was, and some tell the id nowhere else."""
-    if not content(universal):
+    if not text_content(universal):
         universal.text = universal_ad_id(universal)
     _rename_attribute(universal, "idValue", None)
 

@@ -5,11 +5,11 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
-from app.vast.convert import convert
-from app.vast.parse import parse
-from app.vast.render import document, own_ad
-from app.vast.trackers import ad_fragments
-from app.vast.tree import content
+from app.vast.element_tree import text_content
+from app.vast.own_ads import own_ad, vast_document
+from app.vast.parser import parse
+from app.vast.trackers import fragments_with_trackers
+from app.vast.version_conversion import convert
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
 from tests.unit.vast.creatives import CAMPAIGN, PLAIN
 from tests.unit.vast.documents import inline
@@ -37,11 +37,11 @@ def test_a_sample_can_stand_in_a_pod_of_a_later_version(path, version):
     parsed = parse(path.read_bytes())
     if b"VideoAdServingTemplate" in path.read_bytes():
         with pytest.raises(UnusableVast):
-            ad_fragments(parsed, BASE_URL, version)
+            fragments_with_trackers(parsed, BASE_URL, version)
         return
     ours = own_ad(PLAIN, CAMPAIGN, version, BASE_URL).render(VALUES)
-    theirs = [fragment.render(VALUES) for fragment in ad_fragments(parsed, BASE_URL, version)]
-    pod = document(version, [ours, *theirs])
+    theirs = [fragment.render(VALUES) for fragment in fragments_with_trackers(parsed, BASE_URL, version)]
+    pod = vast_document(version, [ours, *theirs])
     assert unless_4_0_knows_no_better(schema_faults(pod)) == []
     assert texts(pod, "MediaFile")[1:] == texts(path.read_bytes(), "MediaFile")
 
@@ -57,8 +57,10 @@ def test_a_sample_can_stand_in_a_pod_of_a_later_version(path, version):
 )
 def test_the_ads_of_a_pod_have_its_namespace_whatever_theirs_was(version, namespace):
     body = inline(version, namespace=False).replace(b"<VAST ", f'<VAST xmlns="{namespace}" '.encode())
-    theirs = [fragment.render(VALUES) for fragment in ad_fragments(parse(body), BASE_URL, VastVersion(version))]
-    pod = document(
+    theirs = [
+        fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body), BASE_URL, VastVersion(version))
+    ]
+    pod = vast_document(
         VastVersion(version), [own_ad(PLAIN, CAMPAIGN, VastVersion(version), BASE_URL).render(VALUES), *theirs]
     )
     assert [ad.duration_s for ad in parse(pod).ads] == [PLAIN.duration_s, 15]
@@ -67,9 +69,9 @@ def test_the_ads_of_a_pod_have_its_namespace_whatever_theirs_was(version, namesp
 def test_the_ads_of_a_pod_are_numbered_when_they_are_served():
     one = inline(ad='id="1" sequence="3"').decode()
     body = one.replace("</VAST>", "") + one[one.index("<Ad ") :].replace('sequence="3"', "")
-    fragments = [fragment.render(VALUES) for fragment in ad_fragments(parse(body.encode()), BASE_URL)]
+    fragments = [fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body.encode()), BASE_URL)]
     assert [etree.fromstring(fragment).get("sequence") for fragment in fragments] == [VALUES["sequence"]] * 2
-    assert "sequence" not in ad_fragments(parse(inline("2.0")), BASE_URL)[0].gaps
+    assert "sequence" not in fragments_with_trackers(parse(inline("2.0")), BASE_URL)[0].gaps
 
 
 def test_names_of_3_0_become_those_of_4_2():
@@ -102,7 +104,7 @@ def test_a_universal_ad_id_of_4_0_keeps_its_id(version, universal):
     body = inline("4.0").replace(b"</Creative>", universal.encode() + b"</Creative>")
     converted = convert(parse(body), version)
     (found,) = converted.tree.iterfind(".//{*}UniversalAdId")
-    assert (content(found), dict(found.attrib)) == ("c", {"idRegistry": "r"})
+    assert (text_content(found), dict(found.attrib)) == ("c", {"idRegistry": "r"})
 
 
 def test_the_inside_of_an_extension_is_not_put_in_order():

@@ -9,11 +9,19 @@ from typing import cast
 from lxml import etree
 
 from app.errors import UnusableVast
-from app.vast.convert import adapt, convert, identify
-from app.vast.namespaces import rooted
-from app.vast.parse import Ad, Parsed, contents, examine
+from app.vast.element_tree import (
+    Element,
+    add_child,
+    children,
+    descendants,
+    get_or_add_child,
+    insert_children,
+    qualified_name,
+)
+from app.vast.namespaces import with_default_namespace
+from app.vast.parser import Ad, ParsedDocument, ad_contents, inspect_tree
 from app.vast.schema import V1_0, Schema
-from app.vast.tree import Element, children, descendants, ensure, insert, place, qualified
+from app.vast.version_conversion import add_universal_ad_id, convert, convert_subtree
 
 NODES_MAX = 10_000
 """Elements and comments of a merged document."""
@@ -24,7 +32,7 @@ _COPIED_FOR = ("{*}InLine", "{*}Linear", "{*}NonLinearAds", "{*}NonLinear")
 _NONE: Mapping[Ad, Ad] = MappingProxyType({})
 
 
-def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) -> Parsed:
+def merge_wrapper(document: ParsedDocument, wrapper: Ad, answer: ParsedDocument, ads: Collection[Ad]) -> ParsedDocument:
     """Those InLine `ads` of the answer, each with what the Wrapper of `document` adds to it.
 
     Impressions, errors, tracking, clicks, companions, icons, extensions, verification and viewability count as well as
@@ -39,7 +47,7 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
     _check_nodes(copies * _nodes(wrapper.element))
     merged = convert(answer, max(document.version, answer.version))
     added = _adapted(wrapper.element, document.schema, merged.schema)
-    for before, (ad, inline) in zip(answer.ads, contents(merged.tree.getroot()), strict=True):
+    for before, (ad, inline) in zip(answer.ads, ad_contents(merged.tree.getroot()), strict=True):
         if before in ads and not before.is_wrapper:
             _Merger(merged.schema, inline).add(added)
         else:
@@ -49,16 +57,19 @@ def merge(document: Parsed, wrapper: Ad, answer: Parsed, ads: Collection[Ad]) ->
 
 def _adapted(wrapper: Element, source: Schema, target: Schema) -> Element:
     """A copy of the Wrapper by the schema of `target`."""
-    holder = wrapper.makeelement(qualified(wrapper, "Ad"))
+    holder = wrapper.makeelement(qualified_name(wrapper, "Ad"))
     holder.append(deepcopy(wrapper))
-    (added,) = rooted(holder, target.namespace)
-    adapt(added, source, target)
+    (added,) = with_default_namespace(holder, target.namespace)
+    convert_subtree(added, source, target)
     return added
 
 
-def splice(
-    document: Parsed, ads: Collection[Ad], unwrapped: Mapping[Ad, Parsed], substitutes: Mapping[Ad, Ad] = _NONE
-) -> Parsed:
+def replace_wrappers(
+    document: ParsedDocument,
+    ads: Collection[Ad],
+    unwrapped: Mapping[Ad, ParsedDocument],
+    substitutes: Mapping[Ad, Ad] = _NONE,
+) -> ParsedDocument:
     """Those `ads` of the document, with merged answers in the places of its Wrappers; one that has none is left out.
 
     A Wrapper that failed is replaced by its substitute, which then leaves its own place. The Ads of a pod are numbered
@@ -66,7 +77,7 @@ def splice(
     """
     _check_nodes(sum(_nodes(answer.tree) for answer in unwrapped.values()))
     spliced = convert(document, max((document.version, *(answer.version for answer in unwrapped.values()))))
-    found = dict(zip(document.ads, (ad for ad, _ in contents(spliced.tree.getroot())), strict=True))
+    found = dict(zip(document.ads, (ad for ad, _ in ad_contents(spliced.tree.getroot())), strict=True))
     playing = {before: _playing(before, ad, unwrapped, spliced) for before, ad in found.items() if before in ads}
     for failed, substitute in substitutes.items():
         playing[failed] = playing.pop(substitute, []) or _playing(substitute, found[substitute], unwrapped, spliced)
@@ -81,14 +92,14 @@ def splice(
     return _examine(spliced.tree)
 
 
-def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, Parsed], spliced: Parsed) -> list[Element]:
+def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, ParsedDocument], spliced: ParsedDocument) -> list[Element]:
     """An InLine's own Ad; of a Wrapper, copies of the Ads that it led to, in the order they play in."""
     if not before.is_wrapper:
         return [ad]
     if before not in unwrapped:
         return []
     answer = convert(unwrapped[before], spliced.version)
-    ads = zip(answer.ads, contents(answer.tree.getroot()), strict=True)
+    ads = zip(answer.ads, ad_contents(answer.tree.getroot()), strict=True)
     return [deepcopy(other) for _, (other, _) in sorted(ads, key=lambda pair: pair[0].sequence or 0)]
 
 
@@ -102,9 +113,9 @@ def _remove(element: Element) -> None:
     cast(Element, element.getparent()).remove(element)
 
 
-def _examine(tree: etree._ElementTree) -> Parsed:
+def _examine(tree: etree._ElementTree) -> ParsedDocument:
     _check_nodes(_nodes(tree))
-    return examine(tree)
+    return inspect_tree(tree)
 
 
 def _nodes(tree: etree._ElementTree | Element) -> int:
@@ -156,7 +167,7 @@ class _Merger:
         for ours in self._creatives("Linear"):
             self._add_lists(ours, theirs, _LINEAR_LISTS)
             if destinations and not _within([ours], "VideoClicks", "ClickThrough"):
-                self._copy(destinations, ensure(ours, "VideoClicks", self.schema))
+                self._copy(destinations, get_or_add_child(ours, "VideoClicks", self.schema))
 
     def _add_nonlinears(self, theirs: Sequence[Element]) -> None:
         click_trackings = _within(theirs, "NonLinear", "NonLinearClickTracking")
@@ -170,9 +181,9 @@ class _Merger:
         found = next(self._creatives("CompanionAds"), None)
         if found is not None:
             return found
-        creative = place(ensure(self.inline, "Creatives", self.schema), "Creative", self.schema)
-        identify(creative, self.schema)
-        return place(creative, "CompanionAds", self.schema)
+        creative = add_child(get_or_add_child(self.inline, "Creatives", self.schema), "Creative", self.schema)
+        add_universal_ad_id(creative, self.schema)
+        return add_child(creative, "CompanionAds", self.schema)
 
     def _creatives(self, kind: str) -> Iterator[Element]:
         return descendants(self.inline, "Creatives", "Creative", kind)
@@ -182,11 +193,11 @@ class _Merger:
             for name in names:
                 items = _within(theirs, holder, name)
                 if items:
-                    self._copy(items, ensure(ours, holder, self.schema))
+                    self._copy(items, get_or_add_child(ours, holder, self.schema))
 
     def _copy(self, items: Sequence[Element], target: Element) -> None:
         """All at once: to find their place is more work than to put them there."""
-        insert(target, [deepcopy(item) for item in items], self.schema)
+        insert_children(target, [deepcopy(item) for item in items], self.schema)
 
 
 def _within(elements: Sequence[Element], *names: str) -> list[Element]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from app.domain import Event, MediaFile, VastVersion
-from app.vast.render import document, empty, own_ad, own_document
+from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
 from tests.unit.vast.conftest import BASE_URL, TOKENS, VALUES, lint_errors, needs_reference, schema_faults, texts
 from tests.unit.vast.creatives import CAMPAIGN, FULL, PLAIN
 
@@ -76,7 +76,7 @@ def test_a_pod_of_own_ads_is_valid_and_numbered(version):
         own_ad(creative, CAMPAIGN, version, BASE_URL).render({**VALUES, "sequence": str(number)})
         for number, creative in enumerate([PLAIN, FULL, PLAIN], start=1)
     ]
-    pod = document(version, ads)
+    pod = vast_document(version, ads)
     assert schema_faults(pod) == []
     assert lint_errors(pod) == []
     numbers = [ad.get("sequence") for ad in etree.fromstring(pod).iter("{*}Ad")]
@@ -86,7 +86,7 @@ def test_a_pod_of_own_ads_is_valid_and_numbered(version):
 @needs_reference
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_ad_is_a_valid_root_without_an_ad(version):
-    answer = empty(version)
+    answer = empty_document(version)
     assert schema_faults(answer) == []
     assert etree.fromstring(answer).get("version") == version
     assert texts(answer, "Ad") == []

@@ -4,11 +4,11 @@ from copy import deepcopy
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
-from app.vast.namespaces import rooted
-from app.vast.parse import Parsed, examine
+from app.vast.element_conversion import convert_element
+from app.vast.element_tree import Element, add_child, children, descendants, local_name, vast_elements
+from app.vast.namespaces import with_default_namespace
+from app.vast.parser import ParsedDocument, inspect_tree
 from app.vast.schema import SCHEMAS, V1_0, Schema
-from app.vast.tree import Element, children, descendants, local_name, place, vast_elements
-from app.vast.version_changes import apply_changes
 
 _SCHEMA_LOCATIONS = {
     f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}" for name in ("schemaLocation", "noNamespaceSchemaLocation")
@@ -16,7 +16,7 @@ _SCHEMA_LOCATIONS = {
 """Attributes of a root that name the schema of the version it had before."""
 
 
-def convert(parsed: Parsed, version: VastVersion) -> Parsed:
+def convert(parsed: ParsedDocument, version: VastVersion) -> ParsedDocument:
     """The same document by the schema of `version`, which must not be earlier than its own.
 
     An earlier version has no place for much of what a later one says. Raises UnusableVast for VAST 1.
@@ -24,30 +24,30 @@ def convert(parsed: Parsed, version: VastVersion) -> Parsed:
     if parsed.schema is V1_0:
         raise UnusableVast("VAST 1 cannot be brought to another version")
     target = SCHEMAS[version]
-    root = rooted(deepcopy(parsed.tree.getroot()), target.namespace)
-    adapt(root, parsed.schema, target)
+    root = with_default_namespace(deepcopy(parsed.tree.getroot()), target.namespace)
+    convert_subtree(root, parsed.schema, target)
     for creative in descendants(root, "Ad", "InLine", "Creatives", "Creative"):
-        identify(creative, target)
+        add_universal_ad_id(creative, target)
     for name in _SCHEMA_LOCATIONS & set(root.attrib):
         del root.attrib[name]
     root.set("version", version)
-    return examine(root.getroottree())
+    return inspect_tree(root.getroottree())
 
 
-def adapt(element: Element, source: Schema, target: Schema) -> None:
+def convert_subtree(element: Element, source: Schema, target: Schema) -> None:
     """Brings an element of a `source` document, and all in it, into the names and order of `target`."""
     if source is target:
         return
     for inner in list(vast_elements(element)):
-        apply_changes(inner, target)
+        convert_element(inner, target)
         _sort(inner, target)
 
 
-def identify(creative: Element, schema: Schema) -> None:
+def add_universal_ad_id(creative: Element, schema: Schema) -> None:
     """Gives an InLine's Creative the UniversalAdId that its version requires (VAST 4.2 section 3.7.1)."""
     if not schema.has_universal_ad_id or children(creative, "UniversalAdId"):
         return
-    universal = place(creative, "UniversalAdId", schema)
+    universal = add_child(creative, "UniversalAdId", schema)
     universal.text = "unknown"
     universal.set("idRegistry", "unknown")
     if schema.version is VastVersion.V4_0:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.vast.template import Template, gap
+from app.vast.response_template import ResponseTemplate, placeholder
 
 names = st.sampled_from(["impression", "start", "firstQuartile", "ad_serving_id", "sequence"])
 values = st.text(alphabet="ABCabc019-_.", max_size=80)
@@ -10,7 +10,9 @@ values = st.text(alphabet="ABCabc019-_.", max_size=80)
 
 @given(st.lists(st.one_of(st.text(st.characters(exclude_categories=["Cs"])), names.map(lambda name: (name,)))))
 def test_rendering_is_replacing_each_gap_by_its_value(pieces):
-    template = Template.compile("".join(gap(p[0]) if isinstance(p, tuple) else p for p in pieces).encode())
+    template = ResponseTemplate.compile(
+        "".join(placeholder(p[0]) if isinstance(p, tuple) else p for p in pieces).encode()
+    )
     filled = {name: name.upper() for name in template.gaps}
     expected = "".join(p[0].upper() if isinstance(p, tuple) else p for p in pieces)
     assert template.render(filled) == expected.encode()
@@ -19,17 +21,17 @@ def test_rendering_is_replacing_each_gap_by_its_value(pieces):
 
 @given(values, values)
 def test_one_name_may_have_many_gaps_and_surplus_values_are_ignored(token, other):
-    template = Template.compile(f"é{gap('start')}%s{gap('start')}".encode())
+    template = ResponseTemplate.compile(f"é{placeholder('start')}%s{placeholder('start')}".encode())
     assert template.render({"start": token, "pause": other}) == f"é{token}%s{token}".encode()
 
 
 def test_a_gap_without_a_value_is_an_error():
-    template = Template.compile(f"{gap('start')} {gap('pause')}".encode())
+    template = ResponseTemplate.compile(f"{placeholder('start')} {placeholder('pause')}".encode())
     with pytest.raises(KeyError):
         template.render({"start": "x"})
 
 
 def test_a_document_cannot_guess_a_gap():
-    template = Template.compile(b"gap.0123456789abcdef.start. {start} %(start)s")
+    template = ResponseTemplate.compile(b"gap.0123456789abcdef.start. {start} %(start)s")
     assert template.gaps == frozenset()
     assert template.render({}) == b"gap.0123456789abcdef.start. {start} %(start)s"

@@ -21,13 +21,13 @@ _BYTE_FOR_BYTE = "latin-1"
 """UTF-8 read as Latin-1 has one character a byte: values are ASCII, and encoding back is a plain copy."""
 
 
-def gap(name: str) -> str:
+def placeholder(name: str) -> str:
     """The text that stands for the gap `name` until the document is compiled."""
     return f"gap.{_NONCE}.{name}."
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class ResponseTemplate:
     """A VAST document or an Ad fragment in UTF-8; `render` fills its `gaps`."""
 
     gaps: frozenset[str]

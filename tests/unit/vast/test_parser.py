@@ -5,7 +5,7 @@ import pytest
 from app.domain import VastVersion
 from app.errors import UnusableVast
 from app.vast import limits
-from app.vast.parse import ADS_MAX, BODY_BYTES_MAX, CREATIVES_MAX, parse
+from app.vast.parser import ADS_MAX, BODY_BYTES_MAX, CREATIVES_MAX, parse
 from tests.unit.vast.conftest import SAMPLES, needs_reference
 from tests.unit.vast.documents import inline, wrapper
 

@@ -7,13 +7,13 @@ from lxml import etree
 
 from app.domain import VastVersion
 from app.errors import UnusableVast
-from app.vast.merge import NODES_MAX, merge, splice
-from app.vast.parse import Parsed, parse
-from app.vast.trackers import with_trackers
-from app.vast.wrapper_rules import admitted
+from app.vast.parser import ParsedDocument, parse
+from app.vast.trackers import document_with_trackers
+from app.vast.wrapper_merge import NODES_MAX, merge_wrapper, replace_wrappers
+from app.vast.wrapper_rules import admitted_ads
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
 from tests.unit.vast.documents import inline, wrapper
-from tests.unit.vast.test_convert import unless_4_0_knows_no_better
+from tests.unit.vast.test_version_conversion import unless_4_0_knows_no_better
 
 TRACKERS = """
   <Impression>{0}-impression</Impression><Error>{0}-error</Error>
@@ -36,23 +36,23 @@ CREATIVES = """
 OVERLAY = "<Creative><NonLinearAds><NonLinear/></NonLinearAds></Creative>"
 
 
-def written(parsed: Parsed) -> bytes:
+def written(parsed: ParsedDocument) -> bytes:
     return etree.tostring(parsed.tree, encoding="UTF-8")
 
 
-def wrapped(name: str, version: str = "4.2", flags: str = "") -> Parsed:
+def wrapped(name: str, version: str = "4.2", flags: str = "") -> ParsedDocument:
     return parse(wrapper(version, children=(TRACKERS + CREATIVES).format(name), flags=flags))
 
 
-def chain(*documents: Parsed) -> Parsed:
+def chain(*documents: ParsedDocument) -> ParsedDocument:
     """The outermost first, the InLine last."""
     *wrappers, answer = documents
     for document in reversed(wrappers):
-        answer = merge(document, document.ads[0], answer, admitted(document.ads[0], answer))
+        answer = merge_wrapper(document, document.ads[0], answer, admitted_ads(document.ads[0], answer))
     return answer
 
 
-def final(version: str = "4.2", linear: str = "") -> Parsed:
+def final(version: str = "4.2", linear: str = "") -> ParsedDocument:
     body = inline(version, children=TRACKERS.format("inline"), linear=linear)
     return parse(body.replace(b"</Creatives>", OVERLAY.encode() + b"</Creatives>"))
 
@@ -115,7 +115,7 @@ def test_only_the_ads_let_in_are_left():
     assert texts(written(everything), "Impression") == ["outer-impression"] * 2
 
 
-def pod_of(*ads: str) -> Parsed:
+def pod_of(*ads: str) -> ParsedDocument:
     return parse(f'<VAST version="4.2" xmlns="http://www.iab.com/VAST">{"".join(ads)}</VAST>'.encode())
 
 
@@ -128,21 +128,23 @@ def ad(name: str, kind: str, sequence: int | None = None) -> str:
 def test_merged_answers_take_the_places_of_their_wrappers_and_a_pod_is_numbered_anew():
     document = pod_of(ad("a", "Wrapper", 2), ad("b", "InLine", 1), ad("c", "Wrapper", 3), ad("d", "InLine", 4))
     answer = pod_of(ad("x", "InLine", 2), ad("y", "InLine", 1))
-    merged = merge(document, document.ads[0], answer, answer.ads)
-    spliced = splice(document, document.ads, {document.ads[0]: merged})
+    merged = merge_wrapper(document, document.ads[0], answer, answer.ads)
+    spliced = replace_wrappers(document, document.ads, {document.ads[0]: merged})
     assert sorted((found.sequence or 0, found.id) for found in spliced.ads) == [(1, "b"), (2, "y"), (3, "x"), (4, "d")]
 
 
 def test_a_stand_alone_wrapper_becomes_the_pod_that_it_led_to():
     document = pod_of(ad("a", "Wrapper"), ad("b", "InLine"))
     answer = pod_of(ad("x", "InLine", 1), ad("y", "InLine", 2))
-    spliced = splice(document, document.ads, {document.ads[0]: merge(document, document.ads[0], answer, answer.ads)})
+    spliced = replace_wrappers(
+        document, document.ads, {document.ads[0]: merge_wrapper(document, document.ads[0], answer, answer.ads)}
+    )
     assert [(found.id, found.sequence) for found in spliced.ads] == [("x", 1), ("y", 2), ("b", None)]
 
 
 def test_without_any_answer_there_is_no_ad():
     document = pod_of(ad("a", "Wrapper"))
-    assert splice(document, document.ads, {}).has_ad is False
+    assert replace_wrappers(document, document.ads, {}).has_ad is False
 
 
 def test_merging_leaves_what_was_parsed_alone():
@@ -174,7 +176,7 @@ HUGE = {
 @pytest.mark.parametrize(("added", "ads"), HUGE.values(), ids=HUGE.keys())
 def test_small_documents_that_make_a_huge_one_are_refused_before_anything_is_copied(monkeypatch, added, ads):
     for copying in ("convert", "deepcopy"):
-        monkeypatch.setattr(f"app.vast.merge.{copying}", None)
+        monkeypatch.setattr(f"app.vast.wrapper_merge.{copying}", None)
     document = parse(wrapper(children=added, flags='allowMultipleAds="true"'))
     with pytest.raises(UnusableVast, match=str(NODES_MAX)):
         chain(document, pod_of(ads))
@@ -184,9 +186,9 @@ def test_answers_that_make_a_huge_document_together_are_refused_before_anything_
     document = pod_of(*(ad(name, "Wrapper") for name in "abc"))
     answer = pod_of(f"<Ad><InLine>{'<Error/>' * (NODES_MAX // 3)}</InLine></Ad>")
     for copying in ("convert", "deepcopy"):
-        monkeypatch.setattr(f"app.vast.merge.{copying}", None)
+        monkeypatch.setattr(f"app.vast.wrapper_merge.{copying}", None)
     with pytest.raises(UnusableVast, match=str(NODES_MAX)):
-        splice(document, document.ads, dict.fromkeys(document.ads, answer))
+        replace_wrappers(document, document.ads, dict.fromkeys(document.ads, answer))
 
 
 @pytest.mark.parametrize(
@@ -222,8 +224,8 @@ INLINES = {name: parsed for name, parsed in PARSED.items() if not parsed.ads[0].
 @pytest.mark.parametrize(("outer", "inner"), list(itertools.product(WRAPPERS, INLINES)))
 def test_every_sample_in_every_wrapper_stays_valid_but_for_the_errors_of_2_0_and_3_0(outer, inner):
     merged = chain(WRAPPERS[outer], INLINES[inner])
-    answer = with_trackers(
-        splice(WRAPPERS[outer], WRAPPERS[outer].ads, {WRAPPERS[outer].ads[0]: merged}), BASE_URL
+    answer = document_with_trackers(
+        replace_wrappers(WRAPPERS[outer], WRAPPERS[outer].ads, {WRAPPERS[outer].ads[0]: merged}), BASE_URL
     ).render(VALUES)
     faults = [fault for fault in schema_faults(answer) if "'Error': This element is not expected" not in fault]
     assert merged.version >= VastVersion.V4_0 or len(texts(answer, "Error")) <= 2
@@ -237,7 +239,7 @@ def test_every_sample_in_every_wrapper_stays_valid_but_for_the_errors_of_2_0_and
             assert not Counter(trackings(WRAPPERS[outer], kind)) - Counter(texts(answer, "Tracking")), kind
 
 
-def trackings(parsed: Parsed, kind: str) -> list[str]:
+def trackings(parsed: ParsedDocument, kind: str) -> list[str]:
     return [
         (found.text or "").strip()
         for found in parsed.tree.iterfind(f".//{{*}}{kind}/{{*}}TrackingEvents/{{*}}Tracking")
