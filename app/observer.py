@@ -30,7 +30,7 @@ class Observer:
         """Handle the end of a group's transaction."""
 
     def upstream_attempt_finished(self, upstream_id: str, outcome: str, seconds: float) -> None:
-        """Handle the end of an attempt: `ad`, `lost` if a hedge or the player's hang-up ended it, or a FailureKind."""
+        """Handle the end of an attempt: `ad`, `canceled` by a hedge or the player's hang-up, or a FailureKind."""
 
     def upstream_cache_checked(self, upstream_id: str, outcome: str) -> None:
         """Handle a cache lookup: `hit`, `stale` or `miss`."""
