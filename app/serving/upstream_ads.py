@@ -11,7 +11,7 @@ from app.serving.limits import ServingLimits
 from app.serving.pending import PendingRequest
 from app.upstreams.chain import UpstreamChain
 from app.upstreams.failures import FailureKind
-from app.upstreams.fetched_ad import FetchedAd as FetchedAd
+from app.upstreams.fetched_ad import FetchedAd
 from app.upstreams.wrapper_resolver import WrapperResolver
 from app.vast.macro_sources import MacroContext
 from app.vast.macros import cache_key, expand, expand_untrusted
