@@ -81,19 +81,11 @@ class VmapEndpoint:
         if embeds and request.method == "GET":
             sources = await self._embedded(requests, headers, peer_of(request.scope), version)
         else:
-<<<<<<< HEAD
             sources = [f"{self._base_url}/vast?{urlencode(request_values)}" for request_values in requests]
-        body = vmap(list(zip(breaks, sources, strict=True)), version)
+        body = render_vmap(list(zip(breaks, sources, strict=True)), version)
         gzipped = compressed(body, headers)
         response = Response(gzipped or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if gzipped else [])]
-=======
-            sources = [f"{self._base_url}/vast?{urlencode(of_break)}" for of_break in asked]
-        body = render_vmap(list(zip(breaks, sources, strict=True)), version)
-        packed = compressed(body, headers)
-        response = Response(packed or body, media_type="application/xml")
-        response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if packed else [])]
->>>>>>> 1a3a7a8 (upstreams, vast: name modules and classes for what they hold)
         return response
 
     async def _breaks(self, values: Mapping[str, str]) -> tuple[AdBreak, ...]:
@@ -146,13 +138,8 @@ class VmapEndpoint:
 
 
 def _no_breaks(version: VastVersion) -> Response:
-<<<<<<< HEAD
     """Return the response to a client above its limit."""
-    response = Response(vmap([], version), media_type="application/xml")
-=======
-    """The answer to a client above its limit: no breaks, and why."""
     response = Response(render_vmap([], version), media_type="application/xml")
->>>>>>> 1a3a7a8 (upstreams, vast: name modules and classes for what they hold)
     response.raw_headers += [NO_STORE, TIMING, (b"x-no-fill-reason", NoFillReason.RATE_LIMIT.encode())]
     return response
 
