@@ -11,7 +11,7 @@ from alembic import command
 from alembic.runtime.migration import MigrationInfo
 from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from app.errors import MisconfiguredServer, StoreUnavailable
 from app.store.connections import connect
@@ -19,7 +19,7 @@ from app.store.database_url import hide_password
 from app.store.revision import alembic_config, current_revision, needed_revision, revisions
 
 LOCK_RETRY_S = 60.0
-"""How long a migration retries to get its locks before it gives up."""
+"""Time for which a migration retries to get its locks before it gives up."""
 
 RETRY_MIN_S, RETRY_MAX_S = 0.2, 1.0
 """Bounds of the random pause before each retry, in which other sessions proceed."""
@@ -53,7 +53,7 @@ def migrate(
     config.attributes["on_version_apply"] = on_version_apply
     try:
         retry_on_lock_timeout(lambda: command.upgrade(config, "head"), lock_retry_s)
-    except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, DBAPIError, PendingRollbackError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"cannot migrate {hide_password(database_url)}: {_reason(error)}") from error
     except CommandError as error:
         raise MisconfiguredServer(f"cannot migrate {hide_password(database_url)}: {_refusal(error)}") from error
@@ -115,5 +115,8 @@ def _refusal(error: CommandError) -> str:
     return _reason(error)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PendingRollbackError) and error.__context__:
+        # Outside a transaction, as for CREATE INDEX CONCURRENTLY, it hides the error that ended the connection.
+        error = error.__context__
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -237,7 +237,7 @@ VIEWS = {
             "kind": "charge, settle, adjustment or reversal",
             "serve_id": "Request of the serve; NULL for an adjustment",
             "slot": "Position of the ad in its pod",
-            "amount": "Amount added to what is to be paid",
+            "amount": "Amount added to what must be paid",
             "currency": "Currency of the amount",
             "reason": "Reason of a manual entry",
         },

@@ -173,13 +173,19 @@ def test_alembic_without_a_url_names_the_setting() -> None:
     assert "Traceback" not in done.stderr
 
 
-async def test_the_sql_that_is_printed_offline_makes_the_same_schema(empty_database: str, database: str) -> None:
+async def test_the_sql_that_is_printed_offline_makes_the_same_schema(
+    postgres: EmbeddedPostgres, empty_database: str, database: str
+) -> None:
     with redirect_stdout(io.StringIO()) as printed:
         config = alembic_config()
         config.output_buffer = printed
         command.upgrade(config, "head", sql=True)
     async with connect(empty_database) as offline, connect(database) as online:
-        await offline.execute(printed.getvalue())
+        # As a DBA runs it. Sent as one string, an index could not be built CONCURRENTLY.
+        psql = [postgres.programs / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", empty_database]
+        await asyncio.to_thread(
+            subprocess.run, psql, input=printed.getvalue().encode(), capture_output=True, check=True
+        )
         assert await current_revision(offline) == needed_revision()
         assert await offline.fetch(SHAPE) == await online.fetch(SHAPE)
 
