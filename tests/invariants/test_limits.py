@@ -189,6 +189,7 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("count_within_cap", "UPDATE frequency_caps SET count = -1"),
         ("frequency_caps_pkey", "INSERT INTO frequency_caps TABLE frequency_caps"),
         ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
+        ("campaign and period of a row .* cannot be changed", "UPDATE budget_tracking SET period_start = now()"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
         ("ledger_corrections_pkey", CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL")),
         ("an_entry_is_reversed_once", CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1")),
