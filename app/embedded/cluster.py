@@ -28,12 +28,12 @@ INITDB_OPTIONS = (
     f"--username={SUPERUSER}",
 )
 
-# Create the database unless it exists; PostgreSQL has no CREATE DATABASE IF NOT EXISTS.
 CREATE_DATABASE = """
 SELECT format('CREATE DATABASE %I', :'name')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name')
 \\gexec
 """
+"""Create the database unless it exists; PostgreSQL has no CREATE DATABASE IF NOT EXISTS."""
 
 
 def initialize(paths: PostgresPaths, password: str) -> None:

@@ -1,1 +1,1 @@
-"""Every SQL statement of the ad server, a module for each table family."""
+"""All SQL statements of the ad server, one module for each family of tables."""
