@@ -1,4 +1,4 @@
-"""A test's own database as a standby has it, and as it is when the standby has become the primary."""
+"""Make a test's own database behave like a standby, and like a primary again."""
 
 from sqlalchemy.engine import make_url
 
@@ -6,7 +6,7 @@ from tests.players import connected
 
 
 async def set_standby(url: str, *, standby: bool) -> None:
-    """Whoever connects from now on can only read, or can write again; `url` is the owner's."""
+    """Make new connections to the database read-only, or writable again; `url` is the owner's."""
     async with connected(url) as connection:
         await connection.execute("SET default_transaction_read_only = off")
         await connection.execute(

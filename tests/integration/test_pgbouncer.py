@@ -1,4 +1,4 @@
-"""The server behind the PgBouncer of deploy/pgbouncer, and what its connections would be like without one."""
+"""The server behind the PgBouncer of deploy/pgbouncer, compared with direct connections."""
 
 import os
 import re
@@ -23,15 +23,15 @@ INI = Path(__file__).parents[2] / "deploy" / "pgbouncer" / "adserver.ini"
 PROGRAM = shutil.which("pgbouncer")
 KEEPS_PREPARED_STATEMENTS = (1, 21)
 POSTGRES = "host={host} port={port} dbname={dbname}"
-SETTINGS = "SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'tcp_keepalives_%'"
-"""PgBouncer asks after Postgres, and Postgres after PgBouncer, with the keepalives of each."""
+READ_SETTINGS = "SELECT name, setting FROM pg_settings WHERE name NOT LIKE 'tcp_keepalives_%'"
+"""Read the settings of a connection; keepalives differ, because PgBouncer has its own."""
 
 
 def version() -> tuple[int, ...]:
     if PROGRAM is None:
         return ()
-    said = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
-    return tuple(int(number) for number in re.findall(r"\d+", said.splitlines()[0]))
+    output = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(number) for number in re.findall(r"\d+", output.splitlines()[0]))
 
 
 pytestmark = pytest.mark.skipif(
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def pgbouncer(app_database: str) -> Iterator[str]:
-    """The URL of `app_database` through a PgBouncer with the configuration that is deployed."""
+    """Yield the URL of `app_database` through a PgBouncer with the deployed configuration."""
     assert PROGRAM
     url, port = make_url(app_database), free_port()
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=TEMPORARY) as name:
@@ -54,34 +54,32 @@ def pgbouncer(app_database: str) -> Iterator[str]:
             .replace("listen_port = 6432", f"listen_port = {port}")
             .replace("/tmp/userlist.txt", f"{folder}/userlist.txt")
         )
-        # It refuses to run as root.
+        # PgBouncer refuses to run as root.
         user = "nobody" if os.geteuid() == 0 else None
         with subprocess.Popen([PROGRAM, "--quiet", folder / "adserver.ini"], user=user) as process:
             try:
-                assert eventually(lambda: listens(port))
+                assert eventually(lambda: is_listening(port))
                 yield f"postgresql://{url.username}:{url.password}@127.0.0.1:{port}/adserver"
             finally:
                 process.kill()
 
 
-def listens(port: int) -> bool:
+def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def settings(connection: "Connection[Record]") -> dict[str, str]:
-    return dict(await connection.fetch(SETTINGS))
+    return dict(await connection.fetch(READ_SETTINGS))
 
 
-async def test_each_pool_has_the_settings_that_it_would_have_without_pgbouncer(
-    app_database: str, pgbouncer: str
-) -> None:
+async def test_each_pool_has_the_same_settings_as_without_pgbouncer(app_database: str, pgbouncer: str) -> None:
     direct, pooled = open_store(app_database), open_store(pgbouncer, serving_database="adserver_serving")
     for _ in range(2):
-        async with direct.serving_connection() as with_postgres, pooled.serving_connection() as connection:
-            assert await settings(connection) == await settings(with_postgres)
-        async with direct.connection() as with_postgres, pooled.connection() as connection:
-            assert await settings(connection) == await settings(with_postgres)
+        async with direct.serving_connection() as expected, pooled.serving_connection() as connection:
+            assert await settings(connection) == await settings(expected)
+        async with direct.connection() as expected, pooled.connection() as connection:
+            assert await settings(connection) == await settings(expected)
     await direct.close()
     await pooled.close()
 
@@ -92,5 +90,5 @@ async def test_ads_are_served_through_pgbouncer(database: str, pgbouncer: str) -
         serving(pgbouncer, SERVING_DATABASE="adserver_serving") as server,
         Players(server.url) as players,
     ):
-        answers = await players.ask_all({"campaign_id": "own"} for _ in range(20))
-        assert [answer.filled for answer in answers].count(True) == 5
+        responses = await players.ask_all({"campaign_id": "own"} for _ in range(20))
+        assert [response.filled for response in responses].count(True) == 5

@@ -1,4 +1,4 @@
-"""The buckets of rate limits, in Postgres; the worker's side is tested in tests/unit/upstreams/test_rate_limiter.py."""
+"""Token buckets of rate limits in Postgres; tests/unit/upstreams/test_rate_limiter.py tests the worker's side."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,8 +13,8 @@ RATE_PER_S, CAPACITY = 100, 26
 
 
 @pytest.fixture
-async def moment(database: str) -> AsyncIterator["Connection[Record]"]:
-    """A connection in a transaction, for which no time passes by itself."""
+async def frozen(database: str) -> AsyncIterator["Connection[Record]"]:
+    """Yield a connection in a transaction, in which the clock of Postgres stands still."""
     connection = await asyncpg.connect(database)
     async with connection.transaction():
         yield connection
@@ -29,59 +29,59 @@ async def take(connection: "Connection[Record]", want: int, owed: int = 0, name:
     return await lease(connection, name, RATE_PER_S, CAPACITY, want, owed)
 
 
-async def test_a_bucket_begins_full_and_gives_what_it_has(moment: "Connection[Record]") -> None:
-    assert await take(moment, 20) == (20, 6)
-    assert await take(moment, 20) == (6, 0)
-    assert await take(moment, 20) == (0, 0)
+async def test_a_bucket_starts_full_and_grants_its_contents(frozen: "Connection[Record]") -> None:
+    assert await take(frozen, 20) == (20, 6)
+    assert await take(frozen, 20) == (6, 0)
+    assert await take(frozen, 20) == (0, 0)
 
 
-async def test_it_fills_at_its_rate_up_to_what_it_holds(moment: "Connection[Record]") -> None:
-    await take(moment, CAPACITY)
-    await seconds_pass(moment, 0.1)
-    assert await take(moment, 100) == (10, 0)
-    await seconds_pass(moment, 3600)
-    assert await take(moment, 100) == (CAPACITY, 0)
+async def test_a_bucket_refills_at_its_rate_up_to_its_capacity(frozen: "Connection[Record]") -> None:
+    await take(frozen, CAPACITY)
+    await seconds_pass(frozen, 0.1)
+    assert await take(frozen, 100) == (10, 0)
+    await seconds_pass(frozen, 3600)
+    assert await take(frozen, 100) == (CAPACITY, 0)
 
 
-async def test_a_part_of_a_token_is_kept_until_it_is_whole(moment: "Connection[Record]") -> None:
-    await take(moment, CAPACITY)
+async def test_a_fraction_of_a_token_is_kept_until_it_is_whole(frozen: "Connection[Record]") -> None:
+    await take(frozen, CAPACITY)
     for granted in (0, 1, 0, 1):
-        await seconds_pass(moment, 0.005)
-        assert (await take(moment, 1))[0] == granted
+        await seconds_pass(frozen, 0.005)
+        assert (await take(frozen, 1))[0] == granted
 
 
-async def test_what_is_owed_goes_below_nothing_and_is_filled_up_first(moment: "Connection[Record]") -> None:
-    assert await take(moment, 5, owed=30) == (0, -4)
-    await seconds_pass(moment, 0.1)
-    assert await take(moment, 100) == (6, 0)
+async def test_debt_makes_the_level_negative_and_is_refilled_first(frozen: "Connection[Record]") -> None:
+    assert await take(frozen, 5, owed=30) == (0, -4)
+    await seconds_pass(frozen, 0.1)
+    assert await take(frozen, 100) == (6, 0)
 
 
-async def test_what_is_given_back_is_there_for_others(moment: "Connection[Record]") -> None:
-    await take(moment, CAPACITY)
-    assert await take(moment, 0, owed=-10) == (0, 10)
-    assert await take(moment, 100) == (10, 0)
+async def test_returned_tokens_are_available_to_others(frozen: "Connection[Record]") -> None:
+    await take(frozen, CAPACITY)
+    assert await take(frozen, 0, owed=-10) == (0, 10)
+    assert await take(frozen, 100) == (10, 0)
 
 
-async def test_names_do_not_share(moment: "Connection[Record]") -> None:
-    await take(moment, CAPACITY)
-    assert await take(moment, 1, name="another") == (1, CAPACITY - 1)
+async def test_buckets_with_different_names_are_independent(frozen: "Connection[Record]") -> None:
+    await take(frozen, CAPACITY)
+    assert await take(frozen, 1, name="another") == (1, CAPACITY - 1)
 
 
-async def test_a_clock_that_was_set_back_fills_nothing(moment: "Connection[Record]") -> None:
-    await take(moment, CAPACITY)
-    await seconds_pass(moment, -60)
-    assert await take(moment, 100) == (0, 0)
+async def test_a_clock_that_was_set_back_refills_nothing(frozen: "Connection[Record]") -> None:
+    await take(frozen, CAPACITY)
+    await seconds_pass(frozen, -60)
+    assert await take(frozen, 100) == (0, 0)
 
 
-async def test_all_who_ask_at_once_together_get_what_there_is(database: str) -> None:
+async def test_concurrent_leases_together_grant_the_contents_of_the_bucket(database: str) -> None:
     async with asyncpg.create_pool(database, min_size=8, max_size=8) as pool:
         async with pool.acquire() as connection:
             await take(connection, 0)
             await connection.execute("UPDATE quotas SET tokens = $1, refilled_at = now() + interval '1 hour'", CAPACITY)
 
-        async def ask() -> int:
+        async def lease_three() -> int:
             async with pool.acquire() as connection:
                 return (await take(connection, 3))[0]
 
-        granted = await asyncio.gather(*(ask() for _ in range(20)))
+        granted = await asyncio.gather(*(lease_three() for _ in range(20)))
     assert sum(granted) == CAPACITY

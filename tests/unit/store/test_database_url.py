@@ -1,4 +1,4 @@
-"""URLs of databases: what people may see of them, and the ways to another role or database."""
+"""Database URLs: hidden passwords, and URLs for another role or database."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_each_host_has_a_url() -> None:
         ("postgresql://h/my%20ads", "postgresql://h/my%20ads"),
     ],
 )
-def test_nobody_sees_a_password_wherever_it_stands(url: str, shown: str) -> None:
+def test_passwords_are_hidden_in_every_part_of_the_url(url: str, shown: str) -> None:
     assert hide_password(url) == shown
 
 
@@ -34,7 +34,7 @@ def test_nobody_sees_a_password_wherever_it_stands(url: str, shown: str) -> None
         ("postgresql://h/db", "postgresql://finance@h/db"),
     ],
 )
-def test_the_url_of_another_role_leaves_its_password_to_whoever_has_it(url: str, finance: str) -> None:
+def test_the_url_of_another_role_has_no_password(url: str, finance: str) -> None:
     assert with_role(url, "finance") == finance
 
 

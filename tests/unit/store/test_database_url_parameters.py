@@ -1,4 +1,4 @@
-"""Database URLs as hosts hand them out, and what becomes of their parameters."""
+"""Database URLs of hosting providers, and the use of their parameters."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from app.store.database_url_parameters import InvalidUrl, parse_url
         ("postgresql://h1:1,h2:2/db?target_session_attrs=primary", "postgresql://h1:1,h2:2/db?target_session_attrs=primary"),
     ],
 )  # fmt: skip
-def test_the_driver_gets_what_it_takes(given: str, driver: str) -> None:
+def test_the_driver_url_has_only_parameters_of_the_driver(given: str, driver: str) -> None:
     assert parse_url(given).driver_url == driver
 
 
@@ -43,7 +43,7 @@ def test_the_driver_gets_what_it_takes(given: str, driver: str) -> None:
         ),
     ],
 )
-def test_psql_gets_what_it_takes(given: str, psql: str) -> None:
+def test_the_psql_url_has_only_parameters_of_psql(given: str, psql: str) -> None:
     assert parse_url(given).psql_url == psql
 
 
@@ -51,7 +51,7 @@ def test_psql_gets_what_it_takes(given: str, psql: str) -> None:
     ("query", "timeout_s"),
     [("connect_timeout=10", 10), ("connect_timeout=0", None), ("connect_timeout=-1", None), ("sslmode=prefer", None)],
 )
-def test_how_long_to_wait_for_a_connection(query: str, timeout_s: float | None) -> None:
+def test_the_connect_timeout_is_read(query: str, timeout_s: float | None) -> None:
     assert parse_url(f"postgresql://h/db?{query}").connect_timeout_s == timeout_s
 
 
@@ -71,7 +71,7 @@ def test_statements_are_cached_unless_connections_are_pooled(query: str, cached:
     assert parse_url(f"postgresql://h/db?{query}").caches_statements == cached
 
 
-def test_the_system_s_certificates_take_the_place_of_a_file(tmp_path: Path) -> None:
+def test_system_certificates_replace_a_certificate_file(tmp_path: Path) -> None:
     url = parse_url("postgresql://h/db?sslrootcert=system")
     assert url.trusts_system
     assert url.driver_url == "postgresql://h/db?sslmode=verify-full"
@@ -82,7 +82,7 @@ def test_the_system_s_certificates_take_the_place_of_a_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "url", ["postgresql://u:s3cret?connect_timeout=s3cret@h/db", "postgresql://u:s3cret/w@h/db", "s3cret"]
 )
-def test_a_complaint_repeats_nothing_of_the_url(url: str) -> None:
-    with pytest.raises(InvalidUrl) as complaint:
+def test_an_error_repeats_no_part_of_the_url(url: str) -> None:
+    with pytest.raises(InvalidUrl) as caught:
         parse_url(url)
-    assert "s3cret" not in str(complaint.value)
+    assert "s3cret" not in str(caught.value)
