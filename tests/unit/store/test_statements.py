@@ -69,9 +69,9 @@ def faults(constant: Constant) -> Iterator[str]:
     """Yield a message for each rule that the constant breaks."""
     begins_with_verb, has_object = VERB.match(constant.name) is not None, "_" in constant.name
     if constant.is_statement and not (begins_with_verb and has_object):
-        yield f"{constant.location}: {constant.name} is a statement: name it by a verb and its object, like LOCK_BUDGETS"
+        yield f"{constant.location}: {constant.name} is a statement: name it with a verb and its object"
     if not constant.is_statement and (begins_with_verb or not has_object):
-        yield f"{constant.location}: {constant.name} is a fragment: name it by two nouns, like ALLOWED_LIMITS"
+        yield f"{constant.location}: {constant.name} is a fragment: name it with two nouns"
     if constant.docstring is None or not SENTENCE.match(constant.docstring):
         yield f"{constant.location}: {constant.name} has no docstring that begins with a sentence"
 
@@ -106,9 +106,9 @@ def test_no_name_of_a_statement_occurs_twice() -> None:
 @pytest.mark.parametrize(
     ("module", "complaint"),
     [
-        ('LOOK = """\nSELECT 1 WHERE true\n"""\n"""Look at it."""', "by a verb and its object"),
-        ('CAMPAIGN_ROWS = "SELECT * FROM campaigns"\n"""Read the campaigns."""', "by a verb and its object"),
-        ('READ_LIMIT = f"CROSS JOIN {TABLE}"\n"""The limit."""', "by two nouns"),
+        ('LOOK = """\nSELECT 1 WHERE true\n"""\n"""Look at it."""', "with a verb and its object"),
+        ('CAMPAIGN_ROWS = "SELECT * FROM campaigns"\n"""Read the campaigns."""', "with a verb and its object"),
+        ('READ_LIMIT = f"CROSS JOIN {TABLE}"\n"""The limit."""', "with two nouns"),
         ('LOCK_CATALOG = "SELECT FROM catalog FOR UPDATE"', "no docstring"),
         ('LOCK_CATALOG = "SELECT FROM catalog FOR UPDATE"\n"""no sentence"""', "no docstring"),
     ],
