@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile, as far as they can be held against something without Docker."""
+"""docker-compose.yml and the Dockerfiles: everything that can be checked without Docker."""
 
 import json
 import re
@@ -34,23 +34,23 @@ def test_the_compose_file_is_valid_against_the_compose_specification() -> None:
     Validator(SCHEMA).validate(COMPOSE)
 
 
-def test_the_schema_refuses_what_the_specification_does_not_know() -> None:
+def test_the_schema_rejects_unknown_keys() -> None:
     broken = {**COMPOSE, "services": {**SERVICES, "adserver": {**SERVICES["adserver"], "helthcheck": {}}}}
     with pytest.raises(jsonschema.ValidationError):
         Validator(SCHEMA).validate(broken)
 
 
-def test_everything_that_is_mounted_or_built_is_there() -> None:
+def test_mounted_files_and_build_folders_exist() -> None:
     mounted = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
     built = [service["build"] for service in SERVICES.values() if "build" in service]
     paths = [path for path in mounted if path.startswith(".")] + built
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_setting_in_the_compose_file_is_one() -> None:
+def test_settings_in_the_compose_file_exist() -> None:
     known = {f"ADSERVER_{name.upper()}" for name in Settings.model_fields}
-    given = SERVICES["adserver"]["environment"].keys() | SERVICES["migrate"]["environment"].keys()
-    assert given - known == set()
+    configured = SERVICES["adserver"]["environment"].keys() | SERVICES["migrate"]["environment"].keys()
+    assert configured - known == set()
 
 
 def test_the_server_waits_for_the_migrations_and_runs_as_the_role_that_cannot_migrate() -> None:
@@ -59,19 +59,19 @@ def test_the_server_waits_for_the_migrations_and_runs_as_the_role_that_cannot_mi
 
 
 @pytest.mark.parametrize("service", ["adserver", "pgbouncer"])
-def test_docker_kills_nothing_that_the_server_needs_while_it_stops(service: str) -> None:
+def test_docker_gives_servers_time_to_stop(service: str) -> None:
     granted_s = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
     assert granted_s > STOP_S + CLOSE_S
 
 
-def test_the_server_asks_pgbouncer_for_databases_that_it_knows() -> None:
+def test_pgbouncer_knows_the_databases_that_the_server_connects_to() -> None:
     environment = SERVICES["adserver"]["environment"]
-    asked = {environment["ADSERVER_DATABASE_URL"].rpartition("/")[2]}
-    asked |= set(re.findall(r"ADDRESS:\+(\w+)", environment["ADSERVER_SERVING_DATABASE"]))
-    assert asked == set(pgbouncer()["databases"])
+    requested = {environment["ADSERVER_DATABASE_URL"].rpartition("/")[2]}
+    requested |= set(re.findall(r"ADDRESS:\+(\w+)", environment["ADSERVER_SERVING_DATABASE"]))
+    assert requested == set(pgbouncer()["databases"])
 
 
-def test_whoever_starts_pgbouncer_as_the_file_says_uses_it() -> None:
+def test_the_documented_command_for_pgbouncer_makes_the_server_use_it() -> None:
     port = pgbouncer()["pgbouncer"]["listen_port"]
     variable = f"ADSERVER_DATABASE_ADDRESS=pgbouncer:{port}"
     assert re.findall(r"^# .*: +(.*--profile pgbouncer up)$", FILE, re.MULTILINE) == [
@@ -79,13 +79,13 @@ def test_whoever_starts_pgbouncer_as_the_file_says_uses_it() -> None:
     ]
 
 
-def test_every_secret_is_asked_for_and_none_is_in_the_file() -> None:
+def test_every_secret_is_required_and_none_is_in_the_file() -> None:
     secrets = set(re.findall(r"\w*(?:PASSWORD|SECRET|TOKEN)\w*(?=:\?)", FILE))
     assert secrets == set(re.findall(r"\$\{(\w*(?:PASSWORD|SECRET|TOKEN)\w*)", FILE))
     assert {name: value for name, value in environments() if SECRET_NAME.search(name) and "${" not in value} == {}
 
 
-def test_the_file_of_secrets_is_made_as_the_head_says_and_is_strong_enough(tmp_path: Path) -> None:
+def test_the_documented_commands_create_strong_secrets(tmp_path: Path) -> None:
     block = "\n".join(line.removeprefix("#") for line in FILE.splitlines() if line.startswith("#   "))
     subprocess.run(["sh", "-eu", "-c", block], cwd=tmp_path, check=True)
     file = tmp_path / ".env"
@@ -99,14 +99,14 @@ def test_the_file_of_secrets_is_made_as_the_head_says_and_is_strong_enough(tmp_p
     assert subprocess.run(["git", "check-ignore", "-q", ".env"], cwd=ROOT, check=False).returncode == 0
 
 
-def test_ports_are_published_to_this_machine_alone() -> None:
+def test_ports_are_published_on_loopback_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
     assert published
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_container_has_no_rights_that_it_does_not_need(service: str) -> None:
+def test_containers_have_no_unneeded_rights(service: str) -> None:
     confined = SERVICES[service]
     assert (confined["cap_drop"], confined["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
     assert confined["read_only"] is True
@@ -122,14 +122,14 @@ def test_images_are_of_exact_versions() -> None:
     assert [image for image in images if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z-]+)?$", image)] == []
 
 
-def test_prometheus_asks_on_the_admin_port() -> None:
+def test_prometheus_scrapes_the_admin_port() -> None:
     configuration = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     (target,) = configuration["scrape_configs"][0]["static_configs"][0]["targets"]
     assert target == f"adserver:{SERVICES['adserver']['environment']['ADSERVER_ADMIN_PORT']}"
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_an_image_copies_only_what_is_there_and_does_not_run_as_root(dockerfile: str) -> None:
+def test_an_image_copies_existing_files_and_does_not_run_as_root(dockerfile: str) -> None:
     file = ROOT / dockerfile
     instructions = re.sub(r"\\\n", " ", file.read_text()).splitlines()
     copied = [
