@@ -1,8 +1,9 @@
-"""The composition root: settings become a store, lanes, clients and routes; what is opened last is closed first."""
+"""The composition root: opens each room with its settings, connects the rooms, and closes them in reverse order."""
 
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -52,7 +53,7 @@ from app.web.client_limits import ClientLimits
 from app.web.clients import ClientReader
 from app.web.demo import DemoEndpoints
 from app.web.openapi import OpenApiEndpoint
-from app.web.operations import OperationsEndpoints
+from app.web.operations import HealthEndpoints, OperationsEndpoints
 from app.web.pages import PageEndpoints
 from app.web.players import TAG_PATH, VastEndpoint
 from app.web.ports import OperatorAccess, PortRouter
@@ -62,11 +63,11 @@ from app.web.trailing_slashes import TrailingSlashMiddleware
 from app.web.vmap import VmapEndpoint
 
 GC_THRESHOLDS = (50_000, 20, 50)
-"""Requests leave few cycles behind: looking for them after every 700 objects cost a third of the throughput."""
+"""Requests leave few reference cycles; a collection after every 700 objects cost a third of the throughput."""
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
-    """The ASGI application of one worker, by default with the settings of the environment."""
+    """Return the ASGI application of one worker, by default with the settings of the environment."""
     settings = settings or Settings()
     tracing = Tracing() if tracing_is_configured() else None
     worker = Worker(settings, tracing)
@@ -75,141 +76,201 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     return app if tracing is None else tracing.wrap_app(app)
 
 
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The open parts of the server that endpoints use."""
+
+    store: Store
+    catalogs: CatalogHolder
+    adserver: AdServer
+    beacon_lane: BeaconLane
+    observer: Observer
+    metrics: Metrics
+    readiness: Readiness
+    upstream_monitor: UpstreamMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what: clients, their limits, and tokens."""
+
+    clients: ClientReader
+    client_limits: ClientLimits
+    admin: BearerAuth
+    stitchers: BearerAuth
+    operators: OperatorAccess
+
+
 class Worker:
-    """One server process: opens everything in the running event loop, and closes it in reverse."""
+    """One server process: opens its rooms in the running event loop, and closes them in reverse order."""
 
     def __init__(self, settings: Settings, tracing: Tracing | None) -> None:
         self._settings = settings
         self._tracing = tracing
         self._stack = AsyncExitStack()
+        self._secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
+        self._hash_key = hash_key(self._secrets[0])
+        self._signer = TokenSigner(self._secrets, settings.beacon_ttl_s)
+        self._limits = _limits(settings)
         self.hot_paths: dict[str, DirectEndpoint] = {}
         self.public_app = _router()
-        """What the public port serves where operators have a port of their own."""
+        """The application of the public port if there is an admin port."""
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Starlette's lifespan: the routes exist while it lasts."""
+        """Open the worker's rooms and add their routes; close the rooms at the end (Starlette's lifespan)."""
         async with self._stack:
-            players, operators = await self._open()
+            rooms = await self._open_rooms()
+            access = self._access(rooms)
+            players, operators = self._player_routes(rooms, access), self._operator_routes(rooms, access)
             self.public_app.router.routes.extend(players)
             app.router.routes.extend([*players, *operators])
-            _settle_memory()
+            _freeze_memory()
             yield
 
-    async def _open(self) -> tuple[list[BaseRoute], list[BaseRoute]]:
-        """The routes of players and of operators."""
-        settings = self._settings
-        log = LineWriter()
-        self._stack.callback(log.close)
-        configure(settings.log_level, log)
-        if self._tracing is not None:
-            self._stack.callback(self._tracing.close)
+    async def _open_rooms(self) -> Rooms:
+        log = self._open_log()
         metrics = Metrics()
         self._stack.push_async_callback(metrics.stop)
-        store = _store(settings)
+        store = _store(self._settings)
         self._stack.push_async_callback(store.close)
+        requests = self._open_request_buffer(store, metrics, log)
+        observer = fan_out(metrics, requests)
+        catalogs = await CatalogHolder.open(store)
+        upstreams = self._open_upstreams(store, observer)
+        adserver = self._open_adserver(store, catalogs, upstreams, observer)
+        beacon_lane = self._open_beacon_lane(store, observer)
+        self._open_maintenance(store)
+        refusals = SharedRefusals(upstreams.refusals)
+        metrics.start(GaugeSampler(metrics, requests, log, adserver, store, upstreams, refusals).sample)
+        self._open_ledger_health(store, metrics)
+        monitor = self._open_upstream_monitor(metrics, catalogs, refusals)
+        readiness = Readiness(store, lambda: upstreams.breaker_states)
+        return Rooms(store, catalogs, adserver, beacon_lane, observer, metrics, readiness, monitor)
+
+    def _open_log(self) -> LineWriter:
+        log = LineWriter()
+        self._stack.callback(log.close)
+        configure(self._settings.log_level, log)
+        if self._tracing is not None:
+            self._stack.callback(self._tracing.close)
+        return log
+
+    def _open_request_buffer(self, store: Store, metrics: Metrics, log: LineWriter) -> RequestBuffer:
         counts = RequestCounts(store)
         counts.start()
         self._stack.push_async_callback(counts.stop)
-        requests = RequestBuffer([metrics, counts, RequestLog(log, settings.log_level)])
+        requests = RequestBuffer([metrics, counts, RequestLog(log, self._settings.log_level)])
         self._stack.callback(requests.flush)
-        observer = fan_out(metrics, requests)
-        catalogs = await CatalogHolder.open(store)
+        return requests
+
+    def _open_upstreams(self, store: Store, observer: Observer) -> UpstreamService:
         upstreams = UpstreamService(
             Quotas(store),
-            DocumentCache(settings.beacon_base_url),
+            DocumentCache(self._settings.beacon_base_url),
             observer,
-            allowed_networks=settings.allowed_networks,
+            allowed_networks=self._settings.allowed_networks,
             wrap=self._tracing.wrap_transport if self._tracing else no_wrapper,
         )
         self._stack.push_async_callback(upstreams.aclose)
-        secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
-        signer = TokenSigner(secrets, settings.beacon_ttl_s)
-        limits = _limits(settings)
-        ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, limits)
-        spans = self._tracing or NO_TRACER
+        return upstreams
+
+    def _open_adserver(
+        self, store: Store, catalogs: CatalogHolder, upstreams: UpstreamService, observer: Observer
+    ) -> AdServer:
+        tracer = self._tracing or NO_TRACER
         adserver = AdServer(
             store,
             catalogs,
-            CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(secrets[0]), spans),
-            ads,
+            CandidateResolver(catalogs, upstreams.rate_limiter, self._hash_key, tracer),
+            UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, self._limits),
             observer,
-            Answers(signer, settings.beacon_base_url),
-            limits,
-            spans,
+            Answers(self._signer, self._settings.beacon_base_url),
+            self._limits,
+            tracer,
         )
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
-        beacon_lane = self._beacon_lane(store, observer)
-        maintenance = Maintenance(store, settings.retention_days)
-        maintenance.start()
-        self._stack.push_async_callback(maintenance.stop)
-        refusals = SharedRefusals(upstreams.refusals)
-        metrics.start(GaugeSampler(metrics, requests, log, adserver, store, upstreams, refusals).sample)
-        watch = LedgerHealthSampler(store, metrics)
-        watch.start()
-        self._stack.push_async_callback(watch.stop)
-        statuses = UpstreamMonitor(metrics, catalogs, refusals)
-        statuses.start()
-        self._stack.push_async_callback(statuses.stop)
-        readiness = Readiness(store, lambda: upstreams.breaker_states)
-        metered_handler = MeteredAdRequestHandler(adserver, identification_allowed, observer)
-        clients = ClientReader(settings.trusted_proxies)
-        client_limits = ClientLimits(
-            clients,
-            observer,
-            requests_per_s=settings.client_requests_per_s,
-            workers=settings.workers,
-            unlimited=settings.unlimited_networks,
-        )
-        players = VastEndpoint(AdRequestHandler(adserver, identification_allowed), clients, client_limits, observer)
-        beacons = BeaconEndpoints(signer, beacon_lane, client_limits, observer)
-        token_failures = TokenFailures(clients, client_limits, observer)
-        admin_token = settings.admin_token.get_secret_value()
-        token = BearerAuth(admin_token, failures=token_failures)
-        batch_token = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, failures=token_failures)
-        self.hot_paths |= {TAG_PATH: players.handle, **beacons.hot_paths()}
-        figures = OperatorAccess(token, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
-        operations = OperationsEndpoints(metrics, readiness, statuses, figures)
-        return [
-            *players.routes(),
-            *beacons.routes(),
-            *BatchAdsEndpoint(
-                metered_handler,
-                clients,
-                batch_token,
-                max_body_bytes=settings.max_body_bytes,
-                batch_max=settings.batch_max,
-            ).routes(),
-            *VmapEndpoint(
-                metered_handler, catalogs, clients, client_limits, settings.beacon_base_url, limits.request_deadline_s
-            ).routes(),
-            *SessionEndpoints(
-                ViewingSessions(store, hash_key(secrets[0]), settings.sessions_max), client_limits
-            ).routes(),
-            *operations.probes(),
-        ], [
-            *operations.routes(),
-            *CampaignAdminEndpoints(
-                CampaignAdminService(store, catalogs), token, figures, settings.max_body_bytes
-            ).routes(),
-            *DemoEndpoints(store, hash_key(secrets[0])).routes(),
-            *OpenApiEndpoint().routes(),
-            *PageEndpoints().routes(),
-        ]
+        return adserver
 
-    def _beacon_lane(self, store: Store, observer: Observer) -> BeaconLane:
-        settings = self._settings
+    def _open_beacon_lane(self, store: Store, observer: Observer) -> BeaconLane:
         lane = BeaconLane(
             store,
             observer,
-            connections=settings.beacon_connections,
-            queue_max=settings.beacon_queue_max,
-            group_max=settings.beacon_group_max,
+            connections=self._settings.beacon_connections,
+            queue_max=self._settings.beacon_queue_max,
+            group_max=self._settings.beacon_group_max,
         )
         lane.start()
         self._stack.push_async_callback(lane.stop)
         return lane
+
+    def _open_maintenance(self, store: Store) -> None:
+        maintenance = Maintenance(store, self._settings.retention_days)
+        maintenance.start()
+        self._stack.push_async_callback(maintenance.stop)
+
+    def _open_ledger_health(self, store: Store, metrics: Metrics) -> None:
+        sampler = LedgerHealthSampler(store, metrics)
+        sampler.start()
+        self._stack.push_async_callback(sampler.stop)
+
+    def _open_upstream_monitor(
+        self, metrics: Metrics, catalogs: CatalogHolder, refusals: SharedRefusals
+    ) -> UpstreamMonitor:
+        monitor = UpstreamMonitor(metrics, catalogs, refusals)
+        monitor.start()
+        self._stack.push_async_callback(monitor.stop)
+        return monitor
+
+    def _access(self, rooms: Rooms) -> Access:
+        settings = self._settings
+        clients = ClientReader(settings.trusted_proxies)
+        client_limits = ClientLimits(
+            clients,
+            rooms.observer,
+            requests_per_s=settings.client_requests_per_s,
+            workers=settings.workers,
+            unlimited=settings.unlimited_networks,
+        )
+        failures = TokenFailures(clients, client_limits, rooms.observer)
+        admin_token = settings.admin_token.get_secret_value()
+        admin = BearerAuth(admin_token, failures=failures)
+        stitchers = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, failures=failures)
+        operators = OperatorAccess(admin, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
+        return Access(clients, client_limits, admin, stitchers, operators)
+
+    def _player_routes(self, rooms: Rooms, access: Access) -> list[BaseRoute]:
+        settings, clients, limits = self._settings, access.clients, access.client_limits
+        handler = AdRequestHandler(rooms.adserver, identification_allowed)
+        metered_handler = MeteredAdRequestHandler(rooms.adserver, identification_allowed, rooms.observer)
+        vast = VastEndpoint(handler, clients, limits, rooms.observer)
+        beacons = BeaconEndpoints(self._signer, rooms.beacon_lane, limits, rooms.observer)
+        batches = BatchAdsEndpoint(
+            metered_handler,
+            clients,
+            access.stitchers,
+            max_body_bytes=settings.max_body_bytes,
+            batch_max=settings.batch_max,
+        )
+        deadline_s = self._limits.request_deadline_s
+        vmap = VmapEndpoint(metered_handler, rooms.catalogs, clients, limits, settings.beacon_base_url, deadline_s)
+        sessions = SessionEndpoints(ViewingSessions(rooms.store, self._hash_key, settings.sessions_max), limits)
+        self.hot_paths |= {TAG_PATH: vast.handle, **beacons.hot_paths()}
+        probes = HealthEndpoints(rooms.readiness, access.operators)
+        endpoints = (vast, beacons, batches, vmap, sessions, probes)
+        return [route for endpoint in endpoints for route in endpoint.routes()]
+
+    def _operator_routes(self, rooms: Rooms, access: Access) -> list[BaseRoute]:
+        service = CampaignAdminService(rooms.store, rooms.catalogs)
+        endpoints = (
+            OperationsEndpoints(rooms.metrics, rooms.upstream_monitor, access.operators),
+            CampaignAdminEndpoints(service, access.admin, access.operators, self._settings.max_body_bytes),
+            DemoEndpoints(rooms.store, self._hash_key),
+            OpenApiEndpoint(),
+            PageEndpoints(),
+        )
+        return [route for endpoint in endpoints for route in endpoint.routes()]
 
 
 def _router(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
@@ -218,8 +279,8 @@ def _router(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     return app
 
 
-def _settle_memory() -> None:
-    """What is there after the start stays: the garbage collector need not look at it again."""
+def _freeze_memory() -> None:
+    """Exclude the objects that exist after the start from garbage collection, because they stay."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

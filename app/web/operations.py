@@ -19,28 +19,16 @@ DETAILS = ("schema", "schema_needed", "breakers")
 """Fields of `/readyz` for operators alone, because they name upstreams and versions."""
 
 
-class OperationsEndpoints:
-    """Health and operational data; no response identifies a viewer or contains a tag URL."""
+class HealthEndpoints:
+    """`/healthz` and `/readyz`, for load balancers and supervisors."""
 
-    def __init__(
-        self, metrics: Metrics, readiness: Readiness, upstreams: UpstreamMonitor, operators: OperatorAccess
-    ) -> None:
-        self._metrics = metrics
+    def __init__(self, readiness: Readiness, operators: OperatorAccess) -> None:
         self._readiness = readiness
-        self._upstreams = upstreams
         self._operators = operators
 
-    def probes(self) -> list[BaseRoute]:
-        """Return the routes of `/healthz` and `/readyz`, for load balancers and supervisors."""
-        return [Route("/healthz", self._healthz), Route("/readyz", self._readyz)]
-
     def routes(self) -> list[BaseRoute]:
-        """Return the routes of `/metrics`, `/v1/stats` and `/v1/upstreams/status`."""
-        return [
-            Route("/metrics", self._operators.protect(self._exposition)),
-            Route("/v1/stats", self._operators.protect(self._stats)),
-            Route("/v1/upstreams/status", self._operators.protect(self._upstream_statuses)),
-        ]
+        """Return the routes of `/healthz` and `/readyz`."""
+        return [Route("/healthz", self._healthz), Route("/readyz", self._readyz)]
 
     async def _healthz(self, _request: Request) -> Response:
         """Respond while the process runs; `/readyz` reports whether it can serve."""
@@ -52,6 +40,23 @@ class OperationsEndpoints:
         if not self._operators.is_allowed(request):
             report = {name: value for name, value in report.items() if name not in DETAILS}
         return _json(report, status)
+
+
+class OperationsEndpoints:
+    """`/metrics`, `/v1/stats` and `/v1/upstreams/status`; no response identifies a viewer or contains a tag URL."""
+
+    def __init__(self, metrics: Metrics, upstreams: UpstreamMonitor, operators: OperatorAccess) -> None:
+        self._metrics = metrics
+        self._upstreams = upstreams
+        self._operators = operators
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes, which require access to operational data."""
+        return [
+            Route("/metrics", self._operators.protect(self._exposition)),
+            Route("/v1/stats", self._operators.protect(self._stats)),
+            Route("/v1/upstreams/status", self._operators.protect(self._upstream_statuses)),
+        ]
 
     async def _exposition(self, _request: Request) -> Response:
         return Response(await self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
