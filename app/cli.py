@@ -1,4 +1,4 @@
-"""The `adserver` command. What goes wrong on purpose becomes one line and an exit status."""
+"""The `adserver` program. Expected errors become one line on standard error and an exit status."""
 
 import sys
 from io import TextIOWrapper
@@ -11,9 +11,9 @@ from app.commands import books, ledger, psql, reports, serving, setup, users
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
 from app.version import VERSION
 
-BAD_INPUT = 2
-FAILURE = 1
-INTERRUPTED = 130
+EXIT_BAD_INPUT = 2
+EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="adserver",
@@ -23,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for audience in (serving, psql, setup, books, ledger, reports, users):
-    audience.register(app)
+for group in (serving, psql, setup, books, ledger, reports, users):
+    group.register(app)
 
 
 def _print_version(is_requested: bool) -> None:
@@ -44,21 +44,21 @@ def _options(*, _version: VersionOption = False) -> None:
 
 
 def main() -> None:
-    """Runs the command; exits with 2 for bad input or settings, with 1 for any other failure."""
-    # What a command prints is for its caller alone; a server sets its log up anew.
+    """Run a command. Exit with status 2 for invalid input or settings, and with 1 for any other failure."""
+    # Standard output carries the result of a command, so its log goes to standard error; a server configures its own.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     if isinstance(sys.stdout, TextIOWrapper):
-        # A letter that the terminal has not is no reason to fail when the work is done; standard error is like this.
+        # Escape characters that the terminal cannot encode instead of failing, as standard error does by default.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except AdServerError as error:
         for line in str(error).splitlines():
             typer.echo(f"adserver: {line}", err=True)
-        sys.exit(BAD_INPUT if isinstance(error, (InvalidInput, MisconfiguredServer)) else FAILURE)
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, (InvalidInput, MisconfiguredServer)) else EXIT_FAILURE)
     except OSError as error:
-        # Such as a full disk behind a redirection.
+        # For example, a full disk.
         typer.echo(f"adserver: {error.filename or 'output'}: {error.strerror}", err=True)
-        sys.exit(FAILURE)
+        sys.exit(EXIT_FAILURE)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)

@@ -14,7 +14,7 @@ import asyncpg
 from asyncpg import Connection, Record
 
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
-from app.accounting.month_close import close
+from app.accounting.month_close import close_month
 from app.beacons.settlement import settle
 from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
@@ -88,7 +88,7 @@ async def make_books(owner_url: str) -> None:
             await _set_clock(owner, ENDS)
             await _trade(store, random, ENDS.date())
         await _correct(owner)
-        await close(owner, date(2026, 10, 1))
+        await close_month(owner, date(2026, 10, 1))
     finally:
         await owner.close()
 
@@ -122,7 +122,7 @@ async def _set_clock(owner: "Connection[Record]", at: datetime) -> None:
 async def _trade(store: Store, random: Random, day: date) -> None:
     """Releases what was never seen, serves, and settles most of what is charged when it is seen."""
     upkeep = Maintenance(store, RETENTION_DAYS)
-    for task in ("partitions made", "holds released", "days rolled up"):
+    for task in ("partitions created", "holds released", "days rolled up"):
         await upkeep.tasks[task].run()
     async with store.serving_connection() as connection:
         await budget_periods.open_periods(connection, list(ADS))

@@ -1,4 +1,4 @@
-"""Corrections: entries that people book, each once, with a reason; counters follow in the same transaction."""
+"""Corrections: manual ledger entries with a reason and an idempotency key; counters change in the same transaction."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,26 +17,26 @@ KEY_LENGTH_MAX = 128
 REASON_LENGTH_MAX = 1000
 
 NO_PERIOD = datetime(1970, 1, 1, tzinfo=UTC)
-"""An adjustment counts in the lifetime budget alone: hours and days bound delivery, and it delivers nothing."""
+"""Hour and day of an adjustment: it delivers nothing, so it counts only toward the lifetime budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """Money that is added to what a campaign has spent, or taken off it."""
+    """An amount to add to a campaign's spend; negative for a credit."""
 
     campaign_id: str
     amount: Decimal
     reason: str
     key: str
     currency: str | None = None
-    """The campaign's, if it is given at all."""
+    """If given, must be the campaign's currency."""
     day: date | None = None
-    """The day of the campaign's calendar whose date it carries; None for now."""
+    """The day, in the campaign's timezone, on which the entry is dated; None for now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
-    """The taking back of one entry."""
+    """A request to cancel one entry by booking its opposite."""
 
     entry_id: int
     reason: str
@@ -45,7 +45,7 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True)
 class BookedEntry:
-    """The entry, and whether it was there before, under the same key."""
+    """A booked entry; `is_repeat` is True if the same key had booked it before."""
 
     entry_id: int
     campaign_id: str
@@ -56,32 +56,32 @@ class BookedEntry:
 
 
 def parse_amount(text: str) -> Decimal:
-    """Raises InvalidEntry if it is not an amount with at most six decimals that is not 0."""
+    """Return the amount. Raises InvalidEntry unless it is a nonzero number with at most six decimals."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
-        raise InvalidEntry("amount", f"must be a number, not {text!r}") from None
+        raise InvalidEntry("amount", f"must be a number, got {text!r}") from None
     if not amount.is_finite() or amount == 0 or abs(amount) >= AMOUNT_MAX:
-        raise InvalidEntry("amount", f"must not be 0, and less than {AMOUNT_MAX:f}")
+        raise InvalidEntry("amount", f"must not be 0, and must be below {AMOUNT_MAX:f}, got {text!r}")
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > DECIMALS_MAX:
-        raise InvalidEntry("amount", f"must have at most {DECIMALS_MAX} decimals")
+        raise InvalidEntry("amount", f"must have at most {DECIMALS_MAX} decimals, got {text!r}")
     return amount
 
 
 async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> BookedEntry:
-    """Books an adjustment in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
-    _check_words(adjustment.key, adjustment.reason)
+    """Book an adjustment in its own transaction. Raises InvalidEntry, and then books nothing."""
+    _require_texts(adjustment.key, adjustment.reason)
     async with connection.transaction():
-        before = await ledger_corrections.find_correction(connection, adjustment.key)
-        campaign = await _campaign(connection, adjustment.campaign_id, adjustment.day)
+        previous = await ledger_corrections.find_correction(connection, adjustment.key)
+        campaign = await _lock_campaign(connection, adjustment.campaign_id, adjustment.day)
         if adjustment.currency not in (None, campaign.currency):
-            raise InvalidEntry("currency", f"{adjustment.campaign_id} is in {campaign.currency}")
-        if before is not None:
-            # What is given no day carries the moment at which it is recorded.
-            dated = campaign.day_start or before["recorded_at"]
+            raise InvalidEntry("currency", f"must be the campaign's, {campaign.currency}, got {adjustment.currency!r}")
+        if previous is not None:
+            # An adjustment without a day is dated when it is recorded.
+            dated = campaign.day_start or previous["recorded_at"]
             wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, dated)
-            return _repeated(before, adjustment.key, wanted)
+            return _repeated_entry(previous, adjustment.key, wanted)
         entry = ManualEntry(
             key=adjustment.key,
             kind="adjustment",
@@ -97,26 +97,27 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
 
 
 async def reverse(connection: "Connection[Record]", reversal: Reversal) -> BookedEntry:
-    """Takes one entry back, in a transaction of its own. Raises InvalidEntry; then nothing is booked."""
-    _check_words(reversal.key, reversal.reason)
+    """Reverse one entry in its own transaction. Raises InvalidEntry, and then books nothing."""
+    _require_texts(reversal.key, reversal.reason)
     if abs(reversal.entry_id) > ENTRY_ID_MAX:
-        raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
+        raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
     async with connection.transaction():
-        before = await ledger_corrections.find_correction(connection, reversal.key)
+        previous = await ledger_corrections.find_correction(connection, reversal.key)
         found = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if found is None:
-            raise InvalidEntry("entry", f"there is no entry {reversal.entry_id}")
-        if before is not None:
-            dated = before["recorded_at"]
+            raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
+        if previous is not None:
+            dated = previous["recorded_at"]
             wanted = ("reversal", found["campaign_id"], -found["amount"], reversal.reason, reversal.entry_id, dated)
-            return _repeated(before, reversal.key, wanted)
+            return _repeated_entry(previous, reversal.key, wanted)
         if found["kind"] == "reversal" or found["amount"] == 0:
-            raise InvalidEntry("entry", f"{reversal.entry_id} has nothing to be taken back")
-        campaign = await _campaign(connection, found["campaign_id"], None)
-        # Who came first has booked by now, or never will.
+            raise InvalidEntry("entry_id", f"entry {reversal.entry_id} cannot be reversed")
+        campaign = await _lock_campaign(connection, found["campaign_id"], None)
+        # Read again under the lock: a concurrent reversal has committed by now, or has failed.
         again = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if again is not None and again["reversed_by"] is not None:
-            raise InvalidEntry("entry", f"{reversal.entry_id} was taken back before, by entry {again['reversed_by']}")
+            reason = f"entry {reversal.entry_id} is already reversed by entry {again['reversed_by']}"
+            raise InvalidEntry("entry_id", reason)
         entry = ManualEntry(
             key=reversal.key,
             kind="reversal",
@@ -134,33 +135,34 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
         return await _book(connection, entry, campaign)
 
 
-def _check_words(key: str, reason: str) -> None:
-    for field, text, longest in (("key", key, KEY_LENGTH_MAX), ("reason", reason, REASON_LENGTH_MAX)):
-        if not text.strip() or len(text) > longest or not text.isprintable():
-            raise InvalidEntry(field, f"must be 1 to {longest} printable characters")
+def _require_texts(key: str, reason: str) -> None:
+    for field, text, length_max in (("key", key, KEY_LENGTH_MAX), ("reason", reason, REASON_LENGTH_MAX)):
+        if not text.strip() or len(text) > length_max or not text.isprintable():
+            raise InvalidEntry(field, f"must have 1 to {length_max} printable characters")
 
 
-async def _campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
-    # A month that is being closed can take minutes, and who changes the campaign is not to wait for that.
+async def _lock_campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
+    # Wait for a month close, which can take minutes, before locking the campaign, so that changes to it need not wait.
     await closed_months.lock_closing_shared(connection)
     campaign = await ledger_corrections.lock_campaign(connection, campaign_id, day)
     if campaign is None:
-        raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
+        raise InvalidEntry("campaign_id", f"unknown campaign {campaign_id!r}")
     if campaign.day_start is not None and campaign.day_start > campaign.now:
-        raise InvalidEntry("date", f"{day} has not begun")
+        raise InvalidEntry("date", f"must not be in the future, got {day}")
     return campaign
 
 
-def _repeated(before: Record, key: str, wanted: tuple[object, ...]) -> BookedEntry:
-    booked = tuple(before[part] for part in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_at"))
+def _repeated_entry(previous: Record, key: str, wanted: tuple[object, ...]) -> BookedEntry:
+    """Return the entry that the key has booked. Raises InvalidEntry if it differs from the wanted one."""
+    booked = tuple(previous[column] for column in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_at"))
     if booked != wanted:
-        raise InvalidEntry("key", f"{key} was used before, for entry {before['entry_id']}, which is another")
+        raise InvalidEntry("key", f"key {key} was already used for entry {previous['entry_id']} with different values")
     return BookedEntry(
-        before["entry_id"],
-        before["campaign_id"],
-        before["amount"],
-        before["currency"],
-        before["booked_at"],
+        previous["entry_id"],
+        previous["campaign_id"],
+        previous["amount"],
+        previous["currency"],
+        previous["booked_at"],
         is_repeat=True,
     )
 
@@ -170,30 +172,39 @@ async def _book(connection: "Connection[Record]", entry: ManualEntry, campaign: 
     month = entry.booked_at.astimezone(UTC).date().replace(day=1)
     if closed is not None and month <= closed:
         raise InvalidEntry("date", f"the books of {month:%Y-%m} are closed")
-    await _check_balance(connection, entry)
+    await _require_balance(connection, entry)
     try:
         entry_id = await ledger_corrections.book_entry(connection, entry, campaign.timezone)
-        await _count(connection, entry)
+        await _update_counters(connection, entry)
     except CheckViolationError as error:
-        # The database has the last word, whatever was looked at before.
+        # The constraints of the database decide, regardless of the checks above.
         raise InvalidEntry("amount", str(error)) from error
     return BookedEntry(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, is_repeat=False)
 
 
-async def _check_balance(connection: "Connection[Record]", entry: ManualEntry) -> None:
-    """Holds until the transaction ends: nobody else corrects the campaign, and ads only add to what was spent."""
+async def _require_balance(connection: "Connection[Record]", entry: ManualEntry) -> None:
+    """Raise InvalidEntry if the campaign's spend would become negative.
+
+    The result stays valid until the transaction ends: the campaign is locked for corrections, and ads only add spend.
+    """
     spent = await ledger_corrections.read_balance(connection, entry.campaign_id)
     if spent + entry.amount < 0:
-        raise InvalidEntry("amount", f"only {spent} {entry.currency} were spent")
+        raise InvalidEntry("amount", f"must be at least {-spent} {entry.currency}, because no more was spent")
 
 
-async def _count(connection: "Connection[Record]", entry: ManualEntry) -> None:
-    """Comes last: every ad of the campaign waits for its counters, so nothing is waited for while they are locked."""
+async def _update_counters(connection: "Connection[Record]", entry: ManualEntry) -> None:
+    """Add the entry to the budget counters. Raises InvalidEntry if a budget has no room for it.
+
+    This comes last, because every ad of the campaign waits while its counters are locked.
+    """
     await budget_periods.open_periods(connection, [entry.campaign_id])
     for counter in await ledger_corrections.lock_counters(connection, entry):
-        room = None if counter.limit is None else counter.limit - counter.spent - counter.held
-        if room is not None and entry.amount > max(room, Decimal(0)):
-            raise InvalidEntry("amount", f"the {counter.period} budget has room for {room} {entry.currency}")
+        if counter.limit is not None:
+            room = max(counter.limit - counter.spent - counter.held, Decimal(0))
+            if entry.amount > room:
+                reason = f"must be at most {room} {entry.currency}, the rest of the {counter.period} budget"
+                raise InvalidEntry("amount", reason)
         if counter.spent + entry.amount < 0:
-            raise InvalidEntry("amount", f"only {counter.spent} {entry.currency} were spent")
+            reason = f"must be at least {-counter.spent} {entry.currency}, because no more was spent"
+            raise InvalidEntry("amount", reason)
     await ledger_corrections.add_to_counters(connection, entry)

@@ -1,42 +1,42 @@
-"""Months, days and moments as people write them."""
+"""Parsers for the months, days and moments that people type."""
 
 from contextlib import suppress
 from datetime import UTC, date, datetime
 
 from app.errors import InvalidEntry
 
-YEARS = range(1970, 9999)
-"""Those of the books: nothing is booked earlier, and to the driver the last day that there is stands for infinity."""
+BOOKABLE_YEARS = range(1970, 9999)
+"""Years in which an entry may be dated; asyncpg treats the last day of 9999 as infinity."""
 
 
 def parse_month(text: str) -> date:
-    """The first day of `2026-10`. Raises InvalidEntry, also for a month that the books cannot have."""
-    return require_bookable("month", _parse("month", text, "%Y-%m", "2026-10"))
+    """Return the first day of a month such as `2026-10`. Raises InvalidEntry."""
+    return require_bookable("month", _parse_date("month", text, "%Y-%m", "2026-10"))
 
 
 def parse_day(field: str, text: str) -> date:
-    """The day `2026-10-31`. Raises InvalidEntry, which names the field."""
-    return _parse(field, text, "%Y-%m-%d", "2026-10-31")
+    """Return the date of a day such as `2026-10-31`. Raises InvalidEntry, which names the field."""
+    return _parse_date(field, text, "%Y-%m-%d", "2026-10-31")
 
 
 def require_bookable(field: str, day: date) -> date:
-    """The day, if something can be booked on it. Raises InvalidEntry, which names the field."""
-    if day.year not in YEARS:
-        raise InvalidEntry(field, f"must be in a year from {YEARS[0]} to {YEARS[-1]}")
+    """Return the day if an entry may be dated on it. Raises InvalidEntry, which names the field."""
+    if day.year not in BOOKABLE_YEARS:
+        raise InvalidEntry(field, f"must be between the years {BOOKABLE_YEARS[0]} and {BOOKABLE_YEARS[-1]}, got {day}")
     return day
 
 
 def parse_moment(field: str, text: str) -> datetime:
-    """The moment `2026-10-31T23:59:59Z`. Raises InvalidEntry, which names the field."""
+    """Return the UTC time of a moment such as `2026-10-31T23:59:59Z`. Raises InvalidEntry, which names the field."""
     with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return moment.astimezone(UTC)
-    raise InvalidEntry(field, f"must be like 2026-10-31T23:59:59Z, not {text!r}")
+    raise InvalidEntry(field, f"must have the form 2026-10-31T23:59:59Z, got {text!r}")
 
 
-def _parse(field: str, text: str, form: str, example: str) -> date:
+def _parse_date(field: str, text: str, date_format: str, example: str) -> date:
     try:
-        return datetime.strptime(text, form).replace(tzinfo=UTC).date()
+        return datetime.strptime(text, date_format).replace(tzinfo=UTC).date()
     except ValueError:
-        raise InvalidEntry(field, f"must be like {example}, not {text!r}") from None
+        raise InvalidEntry(field, f"must have the form {example}, got {text!r}") from None

@@ -1,10 +1,10 @@
-"""Closing a month, and proving that a closed one is what it was.
+"""Month close: rejects further entries in a month, and proves later that its entries are unchanged.
 
-The hash of a month is chained over blocks of its entries, and begins with the hash of the month closed before:
+A month's hash is chained over chunks of its entries, and starts from the hash of the previously closed month:
 
-    hash = sha256(hash || sha256(the block's entries))
+    hash = sha256(hash || sha256(entries of the chunk))
 
-so whoever changes, adds or removes one entry would have to change every hash from there on.
+Anyone who changes, adds or removes an entry therefore has to replace every later hash too.
 """
 
 from collections.abc import Callable
@@ -21,107 +21,120 @@ from app.store.connections import disable_timeouts
 
 CHUNK_ENTRIES = 10_000
 FIRST_HASH = bytes(32)
-"""What the first month that is closed begins with."""
+"""The previous hash of the first closed month."""
 
-Progress = Callable[[int, int], None]
-"""Is told how many entries of how many are hashed."""
+ProgressCallback = Callable[[int, int], None]
+"""Receives the number of hashed entries and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonthCheck:
-    """A closed month, and what is wrong with it; empty if nothing is."""
+    """The result of verifying a closed month."""
 
     month: ClosedMonth
     fault: str
+    """Empty if the month is unchanged."""
 
 
-async def close(
-    connection: "Connection[Record]", month: date, progress: Progress = lambda _done, _all: None
+async def close_month(
+    connection: "Connection[Record]", month: date, progress: ProgressCallback = lambda _done, _total: None
 ) -> ClosedMonth:
-    """Closes a UTC month in one transaction; one that is closed already stays as it is, and is returned.
+    """Close a UTC month in one transaction and return it; return a month that is already closed unchanged.
 
-    Raises InvalidEntry if it is not over, has open holds, or an earlier one is not closed.
+    Raises InvalidEntry if the month has not ended, has open holds, or follows a month that is not closed yet.
     """
     async with connection.transaction():
         await disable_timeouts(connection)
         try:
-            return await _close(connection, month, progress)
+            return await _close_month(connection, month, progress)
         except InsufficientPrivilegeError as error:
             raise AdServerError("only the owner of the database may close a month") from error
 
 
-async def _close(connection: "Connection[Record]", month: date, progress: Progress) -> ClosedMonth:
+async def _close_month(connection: "Connection[Record]", month: date, progress: ProgressCallback) -> ClosedMonth:
     await closed_months.lock_closing_exclusive(connection)
-    before = await closed_months.read_closed_months(connection)
-    for known in before:
-        if known.month == month:
-            return known
-    obstacles = await closed_months.read_month_status(connection, month)
-    _check(month, obstacles)
+    previous = await closed_months.read_closed_months(connection)
+    for closed in previous:
+        if closed.month == month:
+            return closed
+    status = await closed_months.read_month_status(connection, month)
+    _require_closable(month, status)
     await closed_months.refuse_entries(connection, month)
-    previous_hash = before[-1].hash if before else FIRST_HASH
-    entries, month_hash = await _hash(connection, obstacles.begins, obstacles.ends, previous_hash, progress)
+    previous_hash = previous[-1].hash if previous else FIRST_HASH
+    entries, month_hash = await _hash_entries(connection, status.begins, status.ends, previous_hash, progress)
     await closed_months.close_month(connection, month, entries, previous_hash, month_hash)
     return (await closed_months.read_closed_months(connection))[-1]
 
 
-def _check(month: date, obstacles: MonthStatus) -> None:
+def _require_closable(month: date, status: MonthStatus) -> None:
     name = f"{month:%Y-%m}"
-    if not obstacles.is_over:
-        raise InvalidEntry("month", f"{name} is not over")
-    if obstacles.last_closed is not None and month < obstacles.last_closed:
-        raise InvalidEntry("month", f"{name} is before {obstacles.last_closed:%Y-%m}, which is closed")
-    if obstacles.open_holds:
-        raise InvalidEntry("month", f"{name} has {obstacles.open_holds} open holds, or months before it have")
-    if obstacles.earlier_entry is not None:
-        earlier = obstacles.earlier_entry.astimezone(UTC)
-        raise InvalidEntry("month", f"{earlier:%Y-%m} is to be closed before {name}")
+    if not status.is_over:
+        raise InvalidEntry("month", f"{name} has not ended")
+    if status.last_closed is not None and month < status.last_closed:
+        raise InvalidEntry("month", f"{name} is before {status.last_closed:%Y-%m}, which is already closed")
+    if status.open_holds:
+        raise InvalidEntry("month", f"{name} or an earlier month has {status.open_holds} open holds")
+    if status.earlier_entry is not None:
+        earlier = status.earlier_entry.astimezone(UTC)
+        raise InvalidEntry("month", f"{earlier:%Y-%m} must be closed before {name}")
 
 
-async def _hash(
-    connection: "Connection[Record]", begins: datetime, ends: datetime, previous_hash: bytes, progress: Progress
+async def _hash_entries(
+    connection: "Connection[Record]",
+    start: datetime,
+    end: datetime,
+    previous_hash: bytes,
+    progress: ProgressCallback,
 ) -> tuple[int, bytes]:
-    total = await closed_months.count_entries(connection, begins, ends)
-    entries, last_entry, chained = 0, 0, previous_hash
+    """Return the number of entries between the two moments, and the hash chained over them."""
+    total = await closed_months.count_entries(connection, start, end)
+    entries, last_entry, chained_hash = 0, 0, previous_hash
     while True:
-        block = await closed_months.hash_chunk(connection, begins, ends, last_entry, CHUNK_ENTRIES)
-        if block.last_entry is None:
-            return entries, chained
-        chained = sha256(chained + block.digest).digest()
-        entries, last_entry = entries + block.entries, block.last_entry
+        chunk = await closed_months.hash_chunk(connection, start, end, last_entry, CHUNK_ENTRIES)
+        if chunk.last_entry is None:
+            return entries, chained_hash
+        chained_hash = sha256(chained_hash + chunk.digest).digest()
+        entries, last_entry = entries + chunk.entries, chunk.last_entry
         progress(entries, total)
 
 
-async def verify(
+async def verify_months(
     connection: "Connection[Record]",
     report: Callable[[MonthCheck], None],
-    progress: Progress = lambda _done, _all: None,
+    progress: ProgressCallback = lambda _done, _total: None,
 ) -> int:
-    """Hashes every closed month again, in one snapshot; returns how many are not what they were."""
+    """Hash every closed month again, in one snapshot, and report each one. Return the number of changed months."""
     faults = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await disable_timeouts(connection)
-        previous_hash, begins = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
+        previous_hash, start = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
         for month in await closed_months.read_closed_months(connection):
-            verdict = MonthCheck(month, await _fault(connection, month, previous_hash, begins, progress))
-            faults += bool(verdict.fault)
-            report(verdict)
-            previous_hash, begins = month.hash, _end(month.month)
+            check = MonthCheck(month, await _find_fault(connection, month, previous_hash, start, progress))
+            faults += bool(check.fault)
+            report(check)
+            previous_hash, start = month.hash, _end(month.month)
     return faults
 
 
-async def _fault(
-    connection: "Connection[Record]", month: ClosedMonth, previous_hash: bytes, begins: datetime, progress: Progress
+async def _find_fault(
+    connection: "Connection[Record]",
+    month: ClosedMonth,
+    previous_hash: bytes,
+    start: datetime,
+    progress: ProgressCallback,
 ) -> str:
-    """What is wrong with a month; months since the one closed before had no entry, and are proved with it."""
+    """Return the fault of a month, or an empty string.
+
+    `start` is the end of the previously closed month: the months between had no entry, and must have none now.
+    """
     if month.previous_hash != previous_hash:
-        return "it does not continue the month closed before"
-    entries, month_hash = await _hash(connection, begins, _end(month.month), previous_hash, progress)
+        return "it does not continue the previously closed month"
+    entries, month_hash = await _hash_entries(connection, start, _end(month.month), previous_hash, progress)
     if entries != month.entries:
-        return f"it had {month.entries} entries, and has {entries}"
+        return f"it had {month.entries} entries and now has {entries}"
     return "" if month_hash == month.hash else "an entry was changed"
 
 
 def _end(month: date) -> datetime:
-    """When a UTC month is over."""
+    """Return the end of a UTC month, exclusive."""
     return datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)

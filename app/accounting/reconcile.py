@@ -1,4 +1,4 @@
-"""Proving the books: every rule checked in one snapshot, while ads are served."""
+"""Reconciliation: checks every accounting rule in one snapshot, while ads are served."""
 
 import time
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from asyncpg import Connection, Record
 from app.store.connections import disable_timeouts
 from app.store.ledger_checks import RULES, Disagreement, find_disagreements
 
-LIMIT = 1000
-"""Disagreements that are reported for each rule; one cause can show in every serve."""
+DISAGREEMENTS_MAX = 1000
+"""Disagreements reported for one rule; a single cause can affect every serve."""
 
-Report = Callable[[str, list[Disagreement], float], None]
-"""Is told of a rule, its disagreements, and the seconds that it took."""
+RuleReporter = Callable[[str, list[Disagreement], float], None]
+"""Receives a rule, its disagreements and the seconds that the check took."""
 
 
 async def reconcile(
-    connection: "Connection[Record]", report: Report, *, starting: Callable[[str], None] = lambda _: None
+    connection: "Connection[Record]", report: RuleReporter, *, on_rule_start: Callable[[str], None] = lambda _: None
 ) -> int:
-    """Checks every rule and reports each when it is done; returns how many disagreements there are.
+    """Check every rule and report each one as it completes. Return the number of disagreements.
 
-    All rules see the same snapshot, so nothing that is served meanwhile looks like a disagreement.
+    All rules read the same snapshot, so ads served in the meantime cause no disagreement.
     """
     found = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await disable_timeouts(connection)
         for rule in RULES:
-            starting(rule)
-            began = time.monotonic()
-            wrong = await find_disagreements(connection, rule, LIMIT)
-            report(rule, wrong, time.monotonic() - began)
-            found += len(wrong)
+            on_rule_start(rule)
+            started = time.monotonic()
+            disagreements = await find_disagreements(connection, rule, DISAGREEMENTS_MAX)
+            report(rule, disagreements, time.monotonic() - started)
+            found += len(disagreements)
     return found

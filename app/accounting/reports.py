@@ -1,4 +1,4 @@
-"""Reports on spend: a table for people, CSV for sheets, Parquet for machines."""
+"""Spend reports: a table for people, CSV for spreadsheets, Parquet for programs."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
@@ -17,17 +17,17 @@ from app.store import finance_reports
 from app.store.connections import disable_timeouts
 from app.store.finance_reports import SpendLine
 
-TABLE_LINES_MAX = 10_000
-BATCH_LINES = 5000
+TABLE_ROWS_MAX = 10_000
+BATCH_ROWS = 5000
 
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""With what a spreadsheet takes a cell for a formula ("CSV Injection", OWASP), also in full width."""
+"""Characters that make a spreadsheet treat a cell as a formula, including full-width forms (OWASP, "CSV Injection")."""
 
-Value = str | date | Decimal | int | None
+Cell = str | date | Decimal | int | None
 
 
-class By(StrEnum):
-    """What a line of the report stands for, beside a currency."""
+class Dimension(StrEnum):
+    """A column by which spend is grouped, in addition to the currency."""
 
     ADVERTISER = "advertiser"
     CAMPAIGN = "campaign"
@@ -36,6 +36,8 @@ class By(StrEnum):
 
 
 class Format(StrEnum):
+    """An output format."""
+
     TABLE = "table"
     CSV = "csv"
     PARQUET = "parquet"
@@ -43,50 +45,50 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpendQuery:
-    """Days of the campaigns' calendars, both included, and what a line is to stand for."""
+    """The days of a report, in the campaigns' timezones and both included, and the dimensions of its rows."""
 
     first: date
     last: date
-    by: tuple[By, ...]
+    by: tuple[Dimension, ...]
 
     def __post_init__(self) -> None:
         if self.first > self.last:
-            raise InvalidEntry("from", f"{self.first} is after {self.last}")
-        if By.DAY in self.by and By.MONTH in self.by:
-            raise InvalidEntry("by", "day and month exclude each other")
+            raise InvalidEntry("from", f"must not be after to ({self.last}), got {self.first}")
+        if Dimension.DAY in self.by and Dimension.MONTH in self.by:
+            raise InvalidEntry("by", "must not contain both day and month")
 
     @property
     def columns(self) -> list[str]:
-        """What the report's columns are called."""
+        """Column names of the report."""
         return [*dict.fromkeys(self.by), "currency", "delivered", "corrected", "spent", "impressions"]
 
 
-def parse_by(text: str) -> tuple[By, ...]:
-    """The dimensions of `advertiser,day`. Raises InvalidEntry."""
+def parse_dimensions(text: str) -> tuple[Dimension, ...]:
+    """Return the dimensions of a list such as `advertiser,day`. Raises InvalidEntry."""
     try:
-        return tuple(By(word.strip()) for word in text.split(",") if word.strip())
+        return tuple(Dimension(word.strip()) for word in text.split(",") if word.strip())
     except ValueError:
-        raise InvalidEntry("by", f"must be some of {', '.join(By)}, with commas, not {text!r}") from None
+        raise InvalidEntry("by", f"must be a comma-separated list of {', '.join(Dimension)}, got {text!r}") from None
 
 
-class Writer(Protocol):
-    """Takes the lines of a report, some at a time."""
+class ReportWriter(Protocol):
+    """A destination for the rows of a report."""
 
-    def write(self, lines: Sequence[Sequence[Value]]) -> None:
-        """Adds lines."""
+    def write(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Write some rows."""
 
 
-async def write_spend(
-    connection: "Connection[Record]", query: SpendQuery, writer: Writer, progress: Callable[[int], None]
+async def write_spend_report(
+    connection: "Connection[Record]", query: SpendQuery, writer: ReportWriter, progress: Callable[[int], None]
 ) -> int:
-    """Reads the report in one snapshot and writes it as it comes; tells how many lines there are so far."""
+    """Write the report in batches, from one snapshot. Return the number of rows; `progress` receives it as it grows."""
     written = 0
-    batch: list[Sequence[Value]] = []
+    batch: list[Sequence[Cell]] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await disable_timeouts(connection)
         async for line in finance_reports.report_spend(connection, query.first, query.last, query.by):
-            batch.append(_values(line, query))
-            if len(batch) == BATCH_LINES:
+            batch.append(_cells(line, query))
+            if len(batch) == BATCH_ROWS:
                 writer.write(batch)
                 written += len(batch)
                 progress(written)
@@ -95,15 +97,15 @@ async def write_spend(
     return written + len(batch)
 
 
-def _values(line: SpendLine, query: SpendQuery) -> Sequence[Value]:
-    dimensions: dict[By, Value] = {
-        By.ADVERTISER: line.advertiser,
-        By.CAMPAIGN: line.campaign_id,
-        By.DAY: line.day,
-        By.MONTH: line.day,
+def _cells(line: SpendLine, query: SpendQuery) -> Sequence[Cell]:
+    dimensions: dict[Dimension, Cell] = {
+        Dimension.ADVERTISER: line.advertiser,
+        Dimension.CAMPAIGN: line.campaign_id,
+        Dimension.DAY: line.day,
+        Dimension.MONTH: line.day,
     }
     return [
-        *(dimensions[by] for by in dict.fromkeys(query.by)),
+        *(dimensions[dimension] for dimension in dict.fromkeys(query.by)),
         line.currency,
         line.delivered,
         line.corrected,
@@ -113,73 +115,73 @@ def _values(line: SpendLine, query: SpendQuery) -> Sequence[Value]:
 
 
 class TableWriter:
-    """Aligned columns, printed when all lines are there."""
+    """Writes aligned columns, after all rows are known."""
 
     def __init__(self, out: IO[str], columns: Sequence[str]) -> None:
         self._out = out
-        self._lines: list[list[str]] = [list(columns)]
+        self._rows: list[list[str]] = [list(columns)]
 
-    def write(self, lines: Sequence[Sequence[Value]]) -> None:
-        """Adds lines. Raises InvalidEntry if there are more than a person can read."""
-        self._lines += [["" if value is None else str(value) for value in line] for line in lines]
-        if len(self._lines) > TABLE_LINES_MAX:
-            raise InvalidEntry("format", f"a table has at most {TABLE_LINES_MAX} lines; take csv or parquet")
+    def write(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Add some rows. Raises InvalidEntry if the table becomes too long to read."""
+        self._rows += [["" if cell is None else str(cell) for cell in row] for row in rows]
+        if len(self._rows) > TABLE_ROWS_MAX:
+            raise InvalidEntry("format", f"must be csv or parquet for more than {TABLE_ROWS_MAX} rows")
 
     def close(self) -> None:
-        """Prints the table; amounts and counts stand to the right."""
-        widths = [max(map(len, column)) for column in zip(*self._lines, strict=True)]
-        words = len(widths) - 4
-        for line in self._lines:
+        """Write the table, with amounts and counts aligned to the right."""
+        widths = [max(map(len, column)) for column in zip(*self._rows, strict=True)]
+        text_columns = len(widths) - 4
+        for row in self._rows:
             cells = [
-                text.ljust(width) if no < words else text.rjust(width)
-                for no, (text, width) in enumerate(zip(line, widths, strict=True))
+                text.ljust(width) if index < text_columns else text.rjust(width)
+                for index, (text, width) in enumerate(zip(row, widths, strict=True))
             ]
             self._out.write("  ".join(cells).rstrip() + "\n")
 
 
 class CsvWriter:
-    """RFC 4180, with a line of column names; text that a spreadsheet would run as a formula begins with a quote."""
+    """Writes RFC 4180 with a header; text that a spreadsheet would run as a formula gets a leading quote."""
 
     def __init__(self, out: IO[str], columns: Sequence[str]) -> None:
         self._writer = csv.writer(out, lineterminator="\r\n")
         self._writer.writerow(columns)
 
-    def write(self, lines: Sequence[Sequence[Value]]) -> None:
-        """Adds lines."""
-        self._writer.writerows([_inert(value) for value in line] for line in lines)
+    def write(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Write some rows."""
+        self._writer.writerows([_escape_formula(cell) for cell in row] for row in rows)
 
 
-def _inert(value: Value) -> Value:
-    """Text as spreadsheets show it; amounts, which may be negative, stay numbers."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+def _escape_formula(cell: Cell) -> Cell:
+    """Return a cell that spreadsheets show as it is; amounts, which may be negative, stay numbers."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 class ParquetWriter:
-    """Parquet with exact decimals: money is decimal128(38, 6), because sums outgrow the 18 digits of one amount."""
+    """Writes Parquet with exact amounts, as decimal128(38, 6): a sum may have more digits than one amount."""
 
     def __init__(self, arrow: Any, writer: Any) -> None:
         self._arrow = arrow
         self._writer = writer
 
-    def write(self, lines: Sequence[Sequence[Value]]) -> None:
-        """Adds lines as a row group."""
-        if lines:
+    def write(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Write some rows as a row group."""
+        if rows:
             schema = self._writer.schema
             columns = [
                 self._arrow.array(values, field.type)
-                for values, field in zip(zip(*lines, strict=True), schema, strict=True)
+                for values, field in zip(zip(*rows, strict=True), schema, strict=True)
             ]
             self._writer.write_table(self._arrow.Table.from_arrays(columns, schema=schema))
 
 
 @contextmanager
 def parquet_writer(file: Path, columns: Sequence[str]) -> Iterator[ParquetWriter]:
-    """Writes the file while the block runs. Raises InvalidEntry if pyarrow is not installed."""
+    """Open a writer for the file while the block runs. Raises InvalidEntry if pyarrow is not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise InvalidEntry("format", "parquet needs pyarrow: pip install 'adserver[parquet]'") from None
+        raise InvalidEntry("format", "parquet requires pyarrow: pip install 'adserver[parquet]'") from None
     types = {"day": pyarrow.date32(), "month": pyarrow.date32(), "impressions": pyarrow.int64()}
     money = dict.fromkeys(("delivered", "corrected", "spent"), pyarrow.decimal128(38, 6))
     schema = pyarrow.schema([(name, (types | money).get(name, pyarrow.string())) for name in columns])

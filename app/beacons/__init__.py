@@ -1,1 +1,1 @@
-"""Beacons: counted in batches, and settled into money."""
+"""Beacons: counted in groups, and settled into spend."""

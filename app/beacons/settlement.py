@@ -1,4 +1,4 @@
-"""Settlement: impressions turn holds into spend, errors and time release them."""
+"""Settlement: an impression turns its hold into spend; an error or the hold's expiry releases it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from app.store.holds import Beacon
 log = structlog.get_logger()
 
 SWEEP_LIMIT = 500
-"""Holds that one statement of the sweeper releases: their budgets' rows stay locked for that long."""
+"""Holds that one sweep statement releases, which bounds the time for which it locks rows of budgets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a group of beacons."""
+    """The outcome of a group of beacons."""
 
-    first: int
-    """The first of their serve and event: these count."""
+    counted: int
+    """Beacons that were the first with their serve and event."""
     settled: int
-    """Impressions that were charged now, late ones included."""
+    """Impressions that were charged, including late ones."""
     released: int
     """Errors that released a hold."""
 
 
 async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Settlement:
-    """Counts a group of beacons and moves the money; safe to repeat, with the same or other groups at once.
+    """Count a group of beacons, and charge or release their holds. Idempotent and safe to run concurrently.
 
-    The connection must not be in a transaction: late impressions are charged in one of their own, after the group's,
-    so that locks keep their order. Should the server die between the two, the beacon may simply come again.
+    The connection must not be in a transaction: late impressions are charged in a second transaction, so that locks are
+    always taken in the same order. If the server dies between the two, a repeated beacon completes the charge.
     """
     counted = await holds.record_beacons(connection, beacons)
     settled = counted.settled
@@ -44,25 +44,25 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
 
 
 async def sweep(store: Store, limit: int = SWEEP_LIMIT) -> int:
-    """Releases every expired hold, some at a time, each in its own transaction; returns how many.
+    """Release every expired hold, at most `limit` in one transaction. Return the number of released holds.
 
-    Those of a campaign whose counters are wrong stay, and nobody else's wait for them.
+    Holds of a campaign whose counters are wrong stay; they do not prevent the release of the others.
     """
     try:
-        return await _release(store, limit)
+        return await _release_expired(store, limit)
     except CheckViolationError:
         async with store.connection() as connection:
             campaign_ids = await holds.find_campaigns_with_expired_holds(connection)
     released = 0
     for campaign_id in campaign_ids:
         try:
-            released += await _release(store, limit, campaign_id)
+            released += await _release_expired(store, limit, campaign_id)
         except CheckViolationError as error:
-            log.error("counters_wrong", campaign_id=campaign_id, reason=str(error))  # noqa: TRY400 - it says it all
+            log.error("counters_wrong", campaign_id=campaign_id, error=str(error))  # noqa: TRY400 - no traceback needed
     return released
 
 
-async def _release(store: Store, limit: int, campaign_id: str | None = None) -> int:
+async def _release_expired(store: Store, limit: int, campaign_id: str | None = None) -> int:
     released = 0
     while True:
         async with store.connection() as connection:

@@ -1,1 +1,1 @@
-"""The commands, a module for each audience; each has `register`, which `app.cli` calls."""
+"""Commands, grouped by audience; each module has a `register` function that adds them to the program."""

@@ -1,4 +1,4 @@
-"""Commands of finance and of DBAs: the books, their proof, and their upkeep."""
+"""Commands for finance and DBAs: month close, reconciliation and maintenance."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,20 +18,23 @@ from app.maintenance.tasks import Maintenance
 from app.store.closed_months import ClosedMonth
 from app.store.ledger_checks import RULES, Disagreement
 
-DISAGREE = 1
+EXIT_DISAGREEMENT = 1
 
-books = typer.Typer(name="books", help="Close months, and prove what they were.", no_args_is_help=True)
+books = typer.Typer(name="books", help="Close months and verify closed ones.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(reconcile)
     app.command()(maintain)
     app.add_typer(books)
 
 
 def reconcile() -> None:
-    """Check that counters, serves, caps and ledger agree; print every disagreement, and exit with 1 if there is one."""
+    """Check that counters, serves, caps and the ledger agree.
+
+    Prints every disagreement, and exits with status 1 if there is one.
+    """
 
     async def run(url: str) -> int:
         async with connected(url) as connection:
@@ -40,12 +43,16 @@ def reconcile() -> None:
     with ready_database() as url:
         found = asyncio.run(run(url))
     if found:
-        raise typer.Exit(DISAGREE)
+        raise typer.Exit(EXIT_DISAGREEMENT)
     typer.echo("the books agree")
 
 
 def maintain() -> None:
-    """Do now what every server does by itself from time to time: make and drop partitions, sweep, roll up."""
+    """Run all maintenance tasks now.
+
+    Creates and drops partitions, releases expired holds, removes old rows and rolls up days. Every server also runs
+    these tasks periodically.
+    """
     retention_days = settings_from_environment().retention_days
 
     async def run(url: str) -> Mapping[str, int | None]:
@@ -53,24 +60,24 @@ def maintain() -> None:
             return await Maintenance(store, retention_days).run_all()
 
     with ready_database() as url:
-        done = asyncio.run(run(url))
-    for task, count in done.items():
+        results = asyncio.run(run(url))
+    for task, count in results.items():
         if count is not None:
             typer.echo(f"{task}: {count}")
-    failed = [task for task, count in done.items() if count is None]
+    failed = [task for task, count in results.items() if count is None]
     if failed:
-        raise AdServerError(f"not done, and to be tried again: {', '.join(failed)}")
+        raise AdServerError(f"failed, try again: {', '.join(failed)}")
 
 
 @books.command()
-def close(month: Annotated[str, typer.Argument(help="A UTC month that is over, such as 2026-10.")]) -> None:
-    """Let no entry carry a date in that month any more, and keep a hash over those that do."""
+def close(month: Annotated[str, typer.Argument(help="UTC month that has ended, such as 2026-10.")]) -> None:
+    """Close a month: reject further entries dated in it, and store a hash."""
     first_day = parse_month(month)
 
     async def run(url: str) -> ClosedMonth:
         with progress("entries") as show:
             async with connected(url) as connection:
-                return await month_close.close(connection, first_day, show)
+                return await month_close.close_month(connection, first_day, show)
 
     with ready_database() as url:
         typer.echo(_month_line(asyncio.run(run(url))))
@@ -78,20 +85,23 @@ def close(month: Annotated[str, typer.Argument(help="A UTC month that is over, s
 
 @books.command()
 def verify() -> None:
-    """Hash every closed month again; exit with 1 if one is not what it was when it was closed."""
-    verdicts: list[MonthCheck] = []
+    """Verify the hash of every closed month.
+
+    Exits with status 1 if a month has changed since it was closed.
+    """
+    checks: list[MonthCheck] = []
 
     async def run(url: str) -> int:
         with progress("entries") as show:
             async with connected(url) as connection:
-                return await month_close.verify(connection, verdicts.append, show)
+                return await month_close.verify_months(connection, checks.append, show)
 
     with ready_database() as url:
         faults = asyncio.run(run(url))
-    for verdict in verdicts:
-        typer.echo(f"{_month_line(verdict.month)}: {f'WRONG, {verdict.fault}' if verdict.fault else 'ok'}")
+    for check in checks:
+        typer.echo(f"{_month_line(check.month)}: {f'WRONG, {check.fault}' if check.fault else 'ok'}")
     if faults:
-        raise typer.Exit(DISAGREE)
+        raise typer.Exit(EXIT_DISAGREEMENT)
 
 
 def _month_line(closed: ClosedMonth) -> str:
@@ -101,12 +111,13 @@ def _month_line(closed: ClosedMonth) -> str:
     )
 
 
-def _print_rule(rule: str, wrong: list[Disagreement], seconds: float) -> None:
-    verdict = "ok" if not wrong else "WRONG"
-    typer.echo(f"{rule:10}  {RULES[rule]}: {verdict} ({seconds:.1f} s)")
-    for one in wrong:
+def _print_rule(rule: str, disagreements: list[Disagreement], seconds: float) -> None:
+    result = "WRONG" if disagreements else "ok"
+    typer.echo(f"{rule:10}  {RULES[rule]}: {result} ({seconds:.1f} s)")
+    for found in disagreements:
         typer.echo(
-            f"{'':10}  {one.campaign_id}: {one.subject}: {one.explanation}: expected {one.expected}, is {one.actual}"
+            f"{'':10}  {found.campaign_id}: {found.subject}: {found.explanation}: "
+            f"expected {found.expected}, got {found.actual}"
         )
-    if len(wrong) == reconciliation.LIMIT:
-        typer.echo(f"{'':10}  and there may be more; these are the first {reconciliation.LIMIT}")
+    if len(disagreements) == reconciliation.DISAGREEMENTS_MAX:
+        typer.echo(f"{'':10}  there may be more; only the first {reconciliation.DISAGREEMENTS_MAX} are shown")

@@ -1,4 +1,4 @@
-"""What commands work with: the database in use and its secret, and how they show that they are not done yet."""
+"""Shared context of the commands: the database in use, the server's secrets, and a progress bar."""
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +19,7 @@ from app.store.connections import connect
 
 @contextmanager
 def ready_database() -> Iterator[str]:
-    """The connection URL of the database in use, whose schema is what this code needs."""
+    """Yield the connection URL of the database in use, after checking that its schema fits this version."""
     with database_in_use(settings_from_environment()) as url:
         require_schema(url)
         yield url
@@ -27,7 +27,7 @@ def ready_database() -> Iterator[str]:
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
-    """One connection; raises AdServerError in the words of Postgres for what that refuses, such as a right."""
+    """Open one connection. Raises AdServerError with the message of Postgres if it refuses a statement."""
     try:
         async with connect(url) as connection:
             yield connection
@@ -36,19 +36,22 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
 
 
 def secrets_in_use() -> list[str]:
-    """The secret that users' keys are made with, configured or kept in the data directory, and those of before.
+    """Return the current secret key, from the settings or the data directory, and the retired ones.
 
-    For a database elsewhere none is made: nobody would be known by it. Raises MisconfiguredServer.
+    With a configured database, the key must exist: a new key would match no stored user. Raises MisconfiguredServer.
     """
     settings = settings_from_environment()
-    kept = load_secret_key if settings.database_url else load_or_create_secret_key
-    present = settings.secret_key.get_secret_value() or kept(settings.data_dir)
-    return [present, *(key.get_secret_value() for key in settings.retired_secret_keys)]
+    stored = load_secret_key if settings.database_url else load_or_create_secret_key
+    current = settings.secret_key.get_secret_value() or stored(settings.data_dir)
+    return [current, *(key.get_secret_value() for key in settings.retired_secret_keys)]
 
 
 @contextmanager
-def progress(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """Shows on a terminal how many of how many are done; of an unknown number: how many. Print nothing meanwhile."""
+def progress(unit: str, *, hidden: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Show progress on a terminal. Yield a function of the number done and of the total, None if it is unknown.
+
+    Nothing else may be printed while the block runs.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(
         *columns,
@@ -59,5 +62,5 @@ def progress(what: str, *, hidden: bool = False) -> Iterator[Callable[[int, int 
         disable=hidden or not sys.stderr.isatty(),
     )
     with bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

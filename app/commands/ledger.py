@@ -1,4 +1,4 @@
-"""`adserver ledger`: entries by hand, each once and with a reason, and what the balance was."""
+"""`adserver ledger`: manual entries and balances."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,29 +16,29 @@ from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
 from app.store.finance_reports import Balance, read_balances
 
-Reason = Annotated[str, typer.Option(help="Why; it stands in the ledger.")]
-Key = Annotated[str, typer.Option(help="Idempotency key: the same one again books nothing, and tells what it booked.")]
+Reason = Annotated[str, typer.Option(help="Reason, recorded in the ledger.")]
+Key = Annotated[str, typer.Option(help="Idempotency key: repeating a key shows its entry and books nothing.")]
 
-ledger = typer.Typer(
-    name="ledger", help="Correct the ledger by entries of its own, and ask it for balances.", no_args_is_help=True
-)
+ledger = typer.Typer(name="ledger", help="Correct the ledger and show balances.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.add_typer(ledger)
 
 
 @ledger.command()
 def adjust(
-    campaign_id: Annotated[str, typer.Argument(help="The campaign.")],
-    amount: Annotated[str, typer.Option(help="What is added to what was spent: -5.25 is a credit.")],
+    campaign_id: Annotated[str, typer.Argument(help="Campaign to adjust.")],
+    amount: Annotated[str, typer.Option(help="Amount to add to the spend; negative for a credit, such as -5.25.")],
     reason: Reason,
     key: Key,
-    currency: Annotated[str | None, typer.Option(help="Refuse unless it is the campaign's.")] = None,
-    date: Annotated[str | None, typer.Option(help="Day in the campaign's timezone that it is booked on; now.")] = None,
+    currency: Annotated[str | None, typer.Option(help="Expected currency; fail if the campaign has another.")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="Date of the entry in the campaign's timezone, such as 2026-10-31; default: now.")
+    ] = None,
 ) -> None:
-    """Add an amount to what a campaign has spent, or take it off; its lifetime budget follows."""
+    """Add an amount to a campaign's spend and its lifetime budget."""
     adjustment = Adjustment(
         campaign_id=campaign_id,
         amount=parse_amount(amount),
@@ -52,22 +52,27 @@ def adjust(
 
 @ledger.command()
 def reverse(
-    entry_id: Annotated[int, typer.Argument(help="The entry, as `finance.invoice_lines` names it.")],
+    entry_id: Annotated[int, typer.Argument(help="Entry to reverse, as shown in finance.invoice_lines.")],
     reason: Reason,
     key: Key,
 ) -> None:
-    """Take one entry back, whole; every budget that it counted in follows."""
+    """Reverse one entry, in every budget in which it was counted."""
     reversal = Reversal(entry_id, reason, key)
     _book(lambda connection: corrections.reverse(connection, reversal))
 
 
 @ledger.command()
 def balance(
-    campaign_id: Annotated[str | None, typer.Argument(help="The campaign; all of them without it.")] = None,
-    at: Annotated[str | None, typer.Option(help="A past moment, such as 2026-10-31T23:59:59Z; now.")] = None,
+    campaign_id: Annotated[str | None, typer.Argument(help="Campaign to show; default: all campaigns.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--at", help="Past moment, such as 2026-10-31T23:59:59Z; default: now.")
+    ] = None,
 ) -> None:
-    """What a campaign had spent at a past moment, by the dates that the entries carry; also for the finance role."""
-    moment = None if at is None else parse_moment("at", at)
+    """Show the spend of campaigns as of a moment.
+
+    Counts the entries dated up to that moment. The finance role may run this command.
+    """
+    moment = None if as_of is None else parse_moment("at", as_of)
 
     async def run(url: str) -> Sequence[Balance]:
         async with connected(url) as connection:
@@ -76,9 +81,9 @@ def balance(
     with database_in_use(settings_from_environment()) as url:
         balances = asyncio.run(run(url))
     if campaign_id is not None and not balances:
-        raise InvalidEntry("campaign", f"there is no campaign {campaign_id}")
-    for one in balances:
-        typer.echo(f"{one.campaign_id} {one.spent:.6f} {one.currency}")
+        raise InvalidEntry("campaign_id", f"unknown campaign {campaign_id!r}")
+    for row in balances:
+        typer.echo(f"{row.campaign_id} {row.spent:.6f} {row.currency}")
 
 
 def _book(book: "Callable[[Connection[Record]], Awaitable[BookedEntry]]") -> None:
@@ -88,7 +93,7 @@ def _book(book: "Callable[[Connection[Record]], Awaitable[BookedEntry]]") -> Non
 
     with ready_database() as url:
         booked = asyncio.run(run(url))
-    verb = "was booked before" if booked.is_repeat else "booked"
+    verb = "was already booked" if booked.is_repeat else "booked"
     typer.echo(
         f"entry {booked.entry_id} {verb}: {booked.campaign_id} {booked.amount:+.6f} {booked.currency}, "
         f"dated {booked.booked_at.isoformat(timespec='seconds')}"

@@ -1,4 +1,4 @@
-"""`adserver report`: spend for people, sheets and machines."""
+"""`adserver report`: spend reports for people, spreadsheets and programs."""
 
 import asyncio
 import sys
@@ -13,70 +13,79 @@ from app.accounting.dates import parse_day
 from app.accounting.reports import (
     CsvWriter,
     Format,
+    ReportWriter,
     SpendQuery,
     TableWriter,
-    Writer,
     parquet_writer,
-    parse_by,
-    write_spend,
+    parse_dimensions,
+    write_spend_report,
 )
 from app.commands.command_context import connected, progress
 from app.errors import AdServerError, InvalidEntry
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
 
-report = typer.Typer(name="report", help="Reports on money.", no_args_is_help=True)
+report = typer.Typer(name="report", help="Create spend reports.", no_args_is_help=True)
 
 
 @report.callback()
-def _reports() -> None:
-    """Makes `spend` a command of its own, though it is the only one."""
+def _report_group() -> None:
+    """Keep `spend` a subcommand: typer would otherwise merge a group's only command into the group."""
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.add_typer(report)
 
 
 @report.command()
 def spend(
     first: Annotated[str, typer.Option("--from", help="First day in the campaigns' timezones, such as 2026-10-01.")],
-    last: Annotated[str, typer.Option("--to", help="Last day, which is included.")],
-    by: Annotated[str, typer.Option(help="What has a line: advertiser, campaign, day or month, with commas.")] = (
-        "advertiser"
-    ),
-    form: Annotated[Format, typer.Option("--format", help="For people, sheets or machines.")] = Format.TABLE,
-    output: Annotated[Path | None, typer.Option(help="File to write; needed for parquet.")] = None,
+    last: Annotated[str, typer.Option("--to", help="Last day, inclusive.")],
+    by: Annotated[
+        str, typer.Option(help="Comma-separated dimensions: advertiser, campaign, and day or month.")
+    ] = "advertiser",
+    output_format: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option(help="File to write; required for parquet.")] = None,
 ) -> None:
-    """What was spent, with a line for each currency; also for the finance role, whose URL ADSERVER_DATABASE_URL is."""
-    query = SpendQuery(parse_day("from", first), parse_day("to", last), parse_by(by))
-    if form is Format.PARQUET and output is None:
-        raise InvalidEntry("output", "parquet is written to a file; name one")
+    """Report the spend of a period, with a row for each currency.
 
-    async def run(url: str, writer: Writer) -> None:
-        streams_to_terminal = form is Format.CSV and output is None and sys.stdout.isatty()
-        with progress("lines", hidden=streams_to_terminal) as show:
+    The finance role may run this command.
+    """
+    query = SpendQuery(parse_day("from", first), parse_day("to", last), parse_dimensions(by))
+    if output_format is Format.PARQUET and output is None:
+        raise InvalidEntry("output", "is required for parquet")
+
+    async def run(url: str, writer: ReportWriter) -> None:
+        streams_to_terminal = output_format is Format.CSV and output is None and sys.stdout.isatty()
+        with progress("rows", hidden=streams_to_terminal) as show:
             async with connected(url) as connection:
-                await write_spend(connection, query, writer, lambda lines: show(lines, None))
+                await write_spend_report(connection, query, writer, lambda rows: show(rows, None))
 
-    with database_in_use(settings_from_environment()) as url, _writing(form, query.columns, output) as writer:
+    with (
+        database_in_use(settings_from_environment()) as url,
+        _open_writer(output_format, query.columns, output) as writer,
+    ):
         asyncio.run(run(url, writer))
 
 
 @contextmanager
-def _writing(form: Format, columns: list[str], output: Path | None) -> Iterator[Writer]:
-    """A file appears when it is complete, or not at all."""
+def _open_writer(output_format: Format, columns: list[str], output: Path | None) -> Iterator[ReportWriter]:
+    """Open a writer to the file, which appears only once it is complete, or to standard output."""
     if output is None:
-        with _text(form, columns, sys.stdout) as writer:
+        with _text_writer(output_format, columns, sys.stdout) as writer:
             yield writer
         return
     unfinished = output.with_name(f"{output.name}.unfinished")
     try:
-        if form is Format.PARQUET:
+        if output_format is Format.PARQUET:
             with parquet_writer(unfinished, columns) as parquet:
                 yield parquet
         else:
-            with unfinished.open("w", newline="", encoding="utf-8") as out, _text(form, columns, out) as writer:
+            with (
+                unfinished.open("w", newline="", encoding="utf-8") as file,
+                _text_writer(output_format, columns, file) as writer,
+            ):
                 yield writer
         unfinished.replace(output)
     except OSError as error:
@@ -86,10 +95,10 @@ def _writing(form: Format, columns: list[str], output: Path | None) -> Iterator[
 
 
 @contextmanager
-def _text(form: Format, columns: list[str], out: IO[str]) -> Iterator[Writer]:
-    if form is Format.CSV:
-        yield CsvWriter(out, columns)
+def _text_writer(output_format: Format, columns: list[str], file: IO[str]) -> Iterator[ReportWriter]:
+    if output_format is Format.CSV:
+        yield CsvWriter(file, columns)
         return
-    table = TableWriter(out, columns)
+    table = TableWriter(file, columns)
     yield table
     table.close()

@@ -1,4 +1,4 @@
-"""Whom a command connects to the database as."""
+"""Database roles as which a command can connect."""
 
 import enum
 
@@ -10,17 +10,17 @@ from app.store.roles import APP, FINANCE
 
 
 class Role(enum.StrEnum):
-    """Who connects."""
+    """A database role."""
 
     OWNER = "owner"
     APP = "app"
     FINANCE = "finance"
 
 
-def url_of(role: Role, settings: Settings) -> str:
-    """The role's connection URL, as psql takes it. Raises StoreUnavailable if the embedded Postgres is down."""
+def role_connection_url(role: Role, settings: Settings) -> str:
+    """Return the role's connection URL for psql. Raises StoreUnavailable if the embedded Postgres is not running."""
     names = {Role.APP: APP, Role.FINANCE: FINANCE}
     url = configured_or_running(settings) if role is Role.OWNER else role_url(settings, names[role])
     if url is None:
-        raise StoreUnavailable("the embedded Postgres does not run; start it with `adserver run`")
+        raise StoreUnavailable("the embedded Postgres is not running; start it with `adserver run`")
     return parse_url(url).psql_url

@@ -1,4 +1,4 @@
-"""Commands of ad operations: what campaigns there are, and why one did not serve."""
+"""Commands for ad operations: apply and export campaign files, and explain decisions."""
 
 import asyncio
 from pathlib import Path
@@ -21,14 +21,14 @@ from app.web.query import ad_request, read_parameters
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(apply)
     app.command()(export)
     app.command()(explain)
 
 
-def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.")]) -> None:
-    """Create and update campaigns and all that belongs to them from a file: all of it, or nothing."""
+def apply(file: Annotated[Path, typer.Argument(help="Campaign file (TOML).")]) -> None:
+    """Apply a campaign file: create and update, all or nothing."""
     draft = read_file(file)
 
     async def run(url: str) -> ApplyResult:
@@ -36,50 +36,53 @@ def apply(file: Annotated[Path, typer.Argument(help="The campaign file, in TOML.
             return await apply_draft(store, draft)
 
     with ready_database() as url:
-        applied = asyncio.run(run(url))
-    for verb, names in (("created", applied.created), ("updated", applied.updated)):
+        result = asyncio.run(run(url))
+    for verb, names in (("created", result.created), ("updated", result.updated)):
         for name in names:
             typer.echo(f"{verb}  {name}")
-    for note in applied.notes:
+    for note in result.notes:
         typer.echo(f"note: {note}")
     typer.echo(
-        f"{len(applied.created)} created, {len(applied.updated)} updated, {len(applied.unchanged)} unchanged; "
-        f"the catalog is at revision {applied.revision}"
+        f"{len(result.created)} created, {len(result.updated)} updated, {len(result.unchanged)} unchanged; "
+        f"the catalog is at revision {result.revision}"
     )
 
 
 def export() -> None:
-    """Print everything that is set up as a campaign file."""
+    """Print the whole catalog as a campaign file."""
 
     async def run(url: str) -> str:
         async with command_store(url) as store, store.connection() as connection:
             return to_toml(await catalog_reader.load(connection))
 
     with ready_database() as url:
-        # TOML is UTF-8, whatever the terminal is.
+        # TOML is UTF-8, regardless of the terminal's encoding.
         typer.echo(asyncio.run(run(url)).encode(), nl=False)
 
 
 def explain(
     request: Annotated[
-        str, typer.Argument(help="The tag URL that was asked, or its query: 'placement_id=preroll&user_id=u1'.")
+        str, typer.Argument(help="Tag URL or its query string, such as 'placement_id=preroll&user_id=u1'.")
     ],
 ) -> None:
-    """Tell for each campaign of an ad request whether it may serve now, and with which numbers. Changes nothing."""
+    """Explain which campaigns may serve an ad request now, and why.
+
+    Prints the result and the numbers for each candidate campaign. Changes nothing.
+    """
     parameters = read_parameters(request.partition("?")[2].encode() if "?" in request else request.encode())
     values = parameters.values
-    asked = ad_request(values, identifiable=identification_allowed(values))
+    parsed_request = ad_request(values, identifiable=identification_allowed(values))
 
     async def run(url: str) -> Explanation:
         async with command_store(url) as store, store.connection() as connection:
-            return await explain_request(connection, asked, hash_key(secrets_in_use()[0]))
+            return await explain_request(connection, parsed_request, hash_key(secrets_in_use()[0]))
 
     with ready_database() as url:
         explanation = asyncio.run(run(url))
     typer.echo(f"at {explanation.at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}")
     if parameters.ignored:
-        typer.echo(f"ignored, because they say nothing: {' '.join(parameters.ignored)}")
-    for no, verdict in enumerate(explanation.verdicts, start=1):
-        typer.echo(f"{no}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
+        typer.echo(f"ignored (unreadable or a placeholder): {' '.join(parameters.ignored)}")
+    for number, verdict in enumerate(explanation.verdicts, start=1):
+        typer.echo(f"{number}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
         for fact in verdict.facts:
             typer.echo(f"   {fact}")

@@ -1,4 +1,4 @@
-"""`adserver users`: what there is of a viewer, and how it goes."""
+"""`adserver users`: stored data of viewers."""
 
 import asyncio
 from typing import Annotated
@@ -10,34 +10,35 @@ from app.maintenance import erasure
 from app.maintenance.erasure import ErasedCounts
 from app.serving.keys import device_key, hash_key, user_key
 
-users = typer.Typer(name="users", help="What is kept of viewers.", no_args_is_help=True)
+users = typer.Typer(name="users", help="Manage stored viewer data.", no_args_is_help=True)
 
 
 @users.callback()
-def _users() -> None:
-    """Makes `forget` a command of its own, though it is the only one."""
+def _user_group() -> None:
+    """Keep `forget` a subcommand: typer would otherwise merge a group's only command into the group."""
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.add_typer(users)
 
 
 @users.command()
-def forget(user_id: Annotated[str, typer.Argument(help="The user_id or device_id as players send it.")]) -> None:
-    """Make the serves of a user nobody's, and remove the user's counts, sessions and upstreams' documents.
+def forget(user_id: Annotated[str, typer.Argument(help="user_id or device_id, as sent by players.")]) -> None:
+    """Erase a viewer's identity from the database.
 
-    What was spent stays.
+    Anonymizes the viewer's serves, and deletes the viewer's counts, sessions and upstream documents. Spend does not
+    change.
     """
 
     async def run(url: str) -> ErasedCounts:
-        user_keys = [of(hash_key(secret), user_id) for secret in secrets_in_use() for of in (user_key, device_key)]
+        user_keys = [
+            make_key(hash_key(secret), user_id) for secret in secrets_in_use() for make_key in (user_key, device_key)
+        ]
         async with connected(url) as connection:
             return await erasure.erase_viewer(connection, user_keys)
 
     with ready_database() as url:
-        forgotten = asyncio.run(run(url))
-    documents = f", {forgotten.documents} documents" if forgotten.documents else ""
-    typer.echo(
-        f"forgotten: {forgotten.serves} serves, {forgotten.counts} counts, {forgotten.sessions} sessions{documents}"
-    )
+        erased = asyncio.run(run(url))
+    documents = f", {erased.documents} documents" if erased.documents else ""
+    typer.echo(f"forgotten: {erased.serves} serves, {erased.counts} counts, {erased.sessions} sessions{documents}")

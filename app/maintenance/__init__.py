@@ -1,1 +1,1 @@
-"""What keeps the tables in shape: periodic tasks, and the erasure of viewers."""
+"""Maintenance of the tables: periodic tasks, and the erasure of a viewer's data."""

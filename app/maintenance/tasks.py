@@ -1,7 +1,7 @@
-"""Upkeep that every server does by itself, and `adserver maintain` at once: each task by one server at a time.
+"""Maintenance tasks, which every server runs periodically and `adserver maintain` runs immediately.
 
-A task that fails is tried again when its time comes; none holds up serving. Rows leave in small batches, each in a
-transaction of its own.
+One server at a time runs a task. A failed task runs again after its interval. No task delays serving: rows are removed
+in small batches, each in its own transaction.
 """
 
 import asyncio
@@ -18,96 +18,105 @@ from app.store import caps, connections, maintenance, partitions, rollup, serves
 from app.store.connections import Store
 
 AHEAD_DAYS = 7
-"""Days for which partitions exist: so long may maintenance fail before rows go to the default partitions."""
+"""Days for which partitions are created ahead: maintenance may fail this long before rows go to default partitions."""
 
 DOCUMENTS_DAYS = 3
-"""A request may be asked again for 24 hours; then its upstream's document is of no more use."""
+"""Days for which upstream documents are kept; a request can be repeated for 24 hours."""
 
 SWEEP_LIMIT = 500
+"""Rows that one sweep statement removes."""
+
 SWEEP_PAGES = 256
-TICK_S = 1.0
+"""Pages of `frequency_caps` that one sweep statement reads."""
+
+CHECK_INTERVAL_S = 1.0
+"""Seconds between checks for tasks that are due."""
+
+CLAIM_FRACTION = 0.9
+"""Fraction of a task's interval during which no other server can claim it."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """Something to be done every so often by one of all servers; `run` returns how much there was to do."""
+class MaintenanceTask:
+    """A periodic task."""
 
     run: Callable[[], Awaitable[int]]
-    every_s: float
+    """Do the work and return the number of affected rows or tables."""
+    interval_s: float
 
 
 class Maintenance:
-    """The tasks, by name; start it with the server and stop it before its store is closed."""
+    """The periodic tasks, by name."""
 
     def __init__(self, store: Store, retention_days: int) -> None:
         self._store = store
         self._retention_days = retention_days
         self._running: asyncio.Task[None] | None = None
-        self.tasks: Mapping[str, Task] = {
-            "partitions made": Task(self._make_partitions, 3600),
-            "partitions dropped": Task(self._drop_partitions, 3600),
-            "holds released": Task(self._release_holds, 5),
-            "sessions removed": Task(self._sweep_sessions, 60),
-            "counts removed": Task(self._sweep_caps, 600),
-            "claims removed": Task(self._sweep_midnight_requests, 3600),
-            "days rolled up": Task(self._roll_up, 60),
+        self.tasks: Mapping[str, MaintenanceTask] = {
+            "partitions created": MaintenanceTask(self._make_partitions, 3600),
+            "partitions dropped": MaintenanceTask(self._drop_partitions, 3600),
+            "holds released": MaintenanceTask(self._release_holds, 5),
+            "sessions removed": MaintenanceTask(self._sweep_sessions, 60),
+            "counts removed": MaintenanceTask(self._sweep_caps, 600),
+            "claims removed": MaintenanceTask(self._sweep_midnight_requests, 3600),
+            "days rolled up": MaintenanceTask(self._roll_up, 60),
         }
 
     def start(self) -> None:
-        """Begins in the running event loop."""
+        """Start the tasks in the running event loop."""
         self._running = asyncio.create_task(self.run_forever())
 
     async def stop(self) -> None:
-        """Ends what is being done; a batch that was not committed is rolled back."""
+        """Cancel the running task; an uncommitted batch is rolled back. Must be called before the store is closed."""
         if self._running is not None:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
                 await self._running
 
     async def run_forever(self) -> None:
-        """Does each task when its time comes, unless another server has just done it."""
+        """Run each task at its interval, unless another server has run it."""
         clock = asyncio.get_running_loop().time
         due = dict.fromkeys(self.tasks, clock())
         while True:
             for name, task in self.tasks.items():
                 if clock() >= due[name]:
-                    due[name] = clock() + task.every_s
+                    due[name] = clock() + task.interval_s
                     await self._run_claimed(name, task)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def run_all(self) -> Mapping[str, int | None]:
-        """Does every task at once, whoever has just done it; returns how much each had to do, None if it failed."""
-        done: dict[str, int | None] = {}
+        """Run every task now, even if another server has just run it. Return the results by name; None is a failure."""
+        results: dict[str, int | None] = {}
         for name, task in self.tasks.items():
             try:
-                done[name] = await task.run()
+                results[name] = await task.run()
             except (StoreUnavailable, asyncpg.PostgresError) as error:
-                log.warning("maintenance_failed", task=name, reason=str(error))
-                done[name] = None
-        return done
+                log.warning("maintenance_failed", task=name, error=str(error))
+                results[name] = None
+        return results
 
-    async def _run_claimed(self, name: str, task: Task) -> None:
+    async def _run_claimed(self, name: str, task: MaintenanceTask) -> None:
         try:
             async with self._store.connection() as connection:
-                mine = await maintenance.claim_task(connection, name, task.every_s * 0.9)
-            if mine:
+                claimed = await maintenance.claim_task(connection, name, task.interval_s * CLAIM_FRACTION)
+            if claimed:
                 await task.run()
         except (StoreUnavailable, asyncpg.PostgresError) as error:
-            log.warning("maintenance_failed", task=name, reason=str(error))
+            log.warning("maintenance_failed", task=name, error=str(error))
 
     async def _make_partitions(self) -> int:
-        made = 0
-        # Day by day, so that no transaction locks more than one day's tables.
+        created = 0
+        # One day at a time, so that no transaction locks the tables of several days.
         for days in range(AHEAD_DAYS + 1):
             async with self._store.connection() as connection:
-                made += await partitions.make_partitions(connection, days)
-        return made
+                created += await partitions.make_partitions(connection, days)
+        return created
 
     async def _drop_partitions(self) -> int:
         dropped = 0
-        # Serves first: what became of a serve is not missed when the serve is gone.
+        # Serves go first: reconciliation expects the events and releases of every serve that exists.
         for parent, days in (
             ("ad_serves", self._retention_days),
             ("ad_events", self._retention_days),
@@ -127,14 +136,12 @@ class Maintenance:
         return await settlement.sweep(self._store)
 
     async def _sweep_sessions(self) -> int:
-        return await self._until_none_is_left(sessions.delete_expired)
+        return await self._sweep_all(sessions.delete_expired)
 
     async def _sweep_midnight_requests(self) -> int:
-        return await self._until_none_is_left(serves.delete_midnight_requests)
+        return await self._sweep_all(serves.delete_midnight_requests)
 
-    async def _until_none_is_left(
-        self, sweep: "Callable[[asyncpg.Connection[asyncpg.Record], int], Awaitable[int]]"
-    ) -> int:
+    async def _sweep_all(self, sweep: "Callable[[asyncpg.Connection[asyncpg.Record], int], Awaitable[int]]") -> int:
         removed = 0
         while True:
             async with self._store.connection() as connection:

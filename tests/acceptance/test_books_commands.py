@@ -72,7 +72,7 @@ async def test_an_entry_is_adjusted_and_taken_back_each_once(database: str) -> N
     adjusted = await printed(database, "ledger", "adjust", "spring", "--amount", "-5.25", *CREDIT)
     again = await printed(database, "ledger", "adjust", "spring", "--amount", "-5.25", *CREDIT)
     assert " booked: spring -5.250000 USD, dated " in adjusted
-    assert again == adjusted.replace(" booked: ", " was booked before: ")
+    assert again == adjusted.replace(" booked: ", " was already booked: ")
     reversal = ("ledger", "reverse", str(await first_entry(database)), "--reason", "fraud", "--key", "k2")
     assert " booked: spring -2.500000 USD, dated " in await printed(database, *reversal)
     assert (await balance(database, "spring"))[0] == 10 * PRICE - Decimal("5.25") - PRICE
@@ -102,30 +102,34 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
     month = f"{TODAY:%Y-%m}"
     await printed(database, "ledger", "adjust", "spring", "--amount", "-1", *CREDIT)
     for line, *arguments in [
-        ("campaign: there is no campaign nobody", "ledger", "adjust", "nobody", "--amount", "1", *CREDIT[:3], "k2"),
-        ("currency: spring is in USD", "ledger", "adjust", "spring", "--amount", "1", "--currency", "EUR", *CREDIT),
-        ("amount: must have at most 6 decimals", "ledger", "adjust", "spring", "--amount", "1.0000001", *CREDIT),
-        ("amount: must be a number, not '1,50'", "ledger", "adjust", "spring", "--amount", "1,50", *CREDIT),
-        ("key: k1 was used before, for entry ", "ledger", "adjust", "spring", "--amount", "-2", *CREDIT),
-        (f"date: {TODAY + timedelta(days=9)} has not begun", "ledger", "adjust", "spring", "--amount", "1",
-         "--date", str(TODAY + timedelta(days=9)), *CREDIT[:3], "k2"),
-        ("date: must be like 2026-10-31, not 'today'", "ledger", "adjust", "spring", "--amount", "1",
+        ("campaign_id: unknown campaign 'nobody'", "ledger", "adjust", "nobody", "--amount", "1", *CREDIT[:3], "k2"),
+        ("currency: must be the campaign's, USD, got 'EUR'", "ledger", "adjust", "spring", "--amount", "1",
+         "--currency", "EUR", *CREDIT),
+        ("amount: must have at most 6 decimals, got '1.0000001'", "ledger", "adjust", "spring",
+         "--amount", "1.0000001", *CREDIT),
+        ("amount: must be a number, got '1,50'", "ledger", "adjust", "spring", "--amount", "1,50", *CREDIT),
+        ("key: key k1 was already used for entry ", "ledger", "adjust", "spring", "--amount", "-2", *CREDIT),
+        (f"date: must not be in the future, got {TODAY + timedelta(days=9)}", "ledger", "adjust", "spring",
+         "--amount", "1", "--date", str(TODAY + timedelta(days=9)), *CREDIT[:3], "k2"),
+        ("date: must have the form 2026-10-31, got 'today'", "ledger", "adjust", "spring", "--amount", "1",
          "--date", "today", *CREDIT),
-        *(("date: must be in a year from 1970 to 9998", "ledger", "adjust", "spring", "--amount", "1",
+        *((f"date: must be between the years 1970 and 9998, got {day}", "ledger", "adjust", "spring", "--amount", "1",
            "--date", day, *CREDIT[:3], "k2") for day in ("1969-12-31", "9999-12-31")),
-        *((f"entry: there is no entry {entry}", "ledger", "reverse", str(entry), "--reason", "fraud", "--key", "k2")
+        *((f"entry_id: unknown entry {entry}", "ledger", "reverse", str(entry), "--reason", "fraud", "--key", "k2")
           for entry in (999999, 2**63)),
-        ("at: must be like 2026-10-31T23:59:59Z, not '2026-10-31'", "ledger", "balance", "--at", "2026-10-31"),
-        ("at: must be like ", "ledger", "balance", "--at", "0001-01-01T00:00:00+14:00"),
-        ("campaign: there is no campaign nobody", "ledger", "balance", "nobody"),
-        (f"month: {month} is not over", "books", "close", month),
-        ("month: must be like 2026-10, not 'october'", "books", "close", "october"),
-        ("month: 9998-12 is not over", "books", "close", "9998-12"),
-        *(("month: must be in a year from 1970 to 9998", "books", "close", far) for far in ("0001-01", "9999-12")),
-        (f"from: {TODAY} is after {YESTERDAY}", "report", "spend", "--from", str(TODAY), "--to", str(YESTERDAY)),
-        ("by: must be some of advertiser, campaign, day, month, with commas, not 'colour'",
+        ("at: must have the form 2026-10-31T23:59:59Z, got '2026-10-31'", "ledger", "balance", "--at", "2026-10-31"),
+        ("at: must have the form ", "ledger", "balance", "--at", "0001-01-01T00:00:00+14:00"),
+        ("campaign_id: unknown campaign 'nobody'", "ledger", "balance", "nobody"),
+        (f"month: {month} has not ended", "books", "close", month),
+        ("month: must have the form 2026-10, got 'october'", "books", "close", "october"),
+        ("month: 9998-12 has not ended", "books", "close", "9998-12"),
+        *((f"month: must be between the years 1970 and 9998, got {far}", "books", "close", far)
+          for far in ("0001-01", "9999-12")),
+        (f"from: must not be after to ({YESTERDAY}), got {TODAY}", "report", "spend",
+         "--from", str(TODAY), "--to", str(YESTERDAY)),
+        ("by: must be a comma-separated list of advertiser, campaign, day, month, got 'colour'",
          "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--by", "colour"),
-        ("output: parquet is written to a file; name one",
+        ("output: is required for parquet",
          "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--format", "parquet"),
     ]:  # fmt: skip
         refused = await told(database, *arguments)
@@ -141,7 +145,7 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
     await set_clock(database, f"timestamptz '{next_month} 12:00Z'")
     month = f"{TODAY:%Y-%m}"
     refused = await told(database, "books", "close", month)
-    assert refused.stderr == f"adserver: month: {month} has 2 open holds, or months before it have\n"
+    assert refused.stderr == f"adserver: month: {month} or an earlier month has 2 open holds\n"
     assert refused.returncode == 2
     assert (await told(database, "maintain")).returncode == 0
     closed = await printed(database, "books", "close", month)
@@ -167,7 +171,7 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
 async def test_the_server_may_not_close_a_month_and_is_told_so(store: Store, database: str, app_database: str) -> None:
     await set_clock(database, f"timestamptz '{TODAY + timedelta(days=40)} 12:00Z'")
     maintained = await told(app_database, "maintain")
-    assert "partitions made: " in maintained.stdout
+    assert "partitions created: " in maintained.stdout
     assert "partition_dropped" not in maintained.stdout
     assert "partition_dropped" in maintained.stderr
     refused = await told(app_database, "books", "close", f"{TODAY:%Y-%m}")
@@ -204,7 +208,7 @@ async def test_maintain_says_what_it_did_and_may_run_many_times_at_once(database
     counts = [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
     assert sum(int(one["holds released"]) for one in counts) == 2
     assert sum(int(one["counts removed"]) for one in counts) == 10
-    assert sum(int(one["partitions made"]) for one in counts) > 0
+    assert sum(int(one["partitions created"]) for one in counts) > 0
     assert (await printed(database, "reconcile")).endswith("the books agree\n")
 
 

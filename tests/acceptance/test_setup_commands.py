@@ -118,7 +118,7 @@ def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(
     told = adserver("explain", asked, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.splitlines()[0].endswith("for campaign_id country lmt")
-    assert told.stdout.splitlines()[1] == "ignored, because they say nothing: user_id session_id"
+    assert told.stdout.splitlines()[1] == "ignored (unreadable or a placeholder): user_id session_id"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.launched import Launched, adserver, environment, eventually, free_por
 from tests.postgres import temporary_folder
 
 AD = "<Ad "
-SERVING = "Stop it with Ctrl-C"
+SERVING = "Press Ctrl-C to stop"
 # With other tests beside it, on two cores.
 SERVING_S = 180.0
 SHORT_S = 8.0

@@ -20,7 +20,7 @@ from tests.integration.serves import add_campaigns, open_store, serve_ads
 from tests.standby import set_standby
 
 LONGER_S = 5
-"""Much longer than patience, and shorter than a lock that is held until the test lets go of it."""
+"""Much longer than an acknowledgment takes, and shorter than a lock that is held until the test lets go of it."""
 
 
 class Observed(Observer):
@@ -128,7 +128,7 @@ async def test_when_the_queue_is_full_a_beacon_is_dropped_at_once_and_its_sender
 async def test_beacons_that_wait_for_a_lock_are_answered_in_time_and_counted_later(
     database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(lane_module, "ACK_TIMEOUT_S", 0.2)
     await add_campaigns(store, ["locked", "free"])
     payments = await serve_ads(store, "locked", 3)
     (free,) = await serve_ads(store, "free", 1)
@@ -169,7 +169,7 @@ async def test_no_beacon_is_lost_when_postgres_ends_the_lanes_connections(databa
 async def test_no_beacon_is_lost_while_the_lanes_connections_lead_to_a_standby(
     database: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(lane_module, "ACK_TIMEOUT_S", 0.2)
     await add_campaigns(store, ["a"])
     (payment,) = await serve_ads(store, "a", 1)
     observed = Observed()

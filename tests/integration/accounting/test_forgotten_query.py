@@ -101,9 +101,9 @@ async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: st
             await upkeep.tasks[task].run()
         # A partition cannot be attached beside a default one that somebody reads: its rows go there, and move later.
         with pytest.raises(StoreUnavailable, match="lock timeout"):
-            await upkeep.tasks["partitions made"].run()
+            await upkeep.tasks["partitions created"].run()
         await serve_many(store, "served", 10)
-    await upkeep.tasks["partitions made"].run()
+    await upkeep.tasks["partitions created"].run()
     async with store.connection() as connection:
         assert not await partitions.has_misplaced_rows(connection)
     assert await balance(database, "seen") == (10 * PRICE, 0, 10)

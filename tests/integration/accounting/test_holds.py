@@ -155,8 +155,8 @@ async def test_of_an_impression_and_an_error_the_first_decides(store: Store, dat
             connection, [beacon(seen), beacon(failed, Event.ERROR), beacon(seen, Event.ERROR), beacon(failed)]
         )
         again = await settle(connection, [beacon(seen), beacon(failed)])
-    assert (together.first, together.settled, together.released) == (4, 1, 1)
-    assert (again.first, again.settled, again.released) == (0, 0, 0)
+    assert (together.counted, together.settled, together.released) == (4, 1, 1)
+    assert (again.counted, again.settled, again.released) == (0, 0, 0)
     async with connected(database) as owner:
         assert await owner.fetchval("SELECT request_key FROM spend_ledger") == seen.request_key
         assert await owner.fetchval("SELECT request_key FROM hold_releases") == failed.request_key
@@ -170,7 +170,7 @@ async def test_a_late_impression_is_recorded_and_not_charged(store: Store, datab
     assert await sweep(store) == 1
     async with store.serving_connection() as connection:
         late = await settle(connection, [beacon(served)])
-    assert (late.first, late.settled) == (1, 0)
+    assert (late.counted, late.settled) == (1, 0)
     assert await balance(database, "strict") == (Decimal(0), Decimal(0), 0)
     assert await disagreements(database) == []
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from app.accounting.month_close import close
+from app.accounting.month_close import close_month
 from app.maintenance.tasks import AHEAD_DAYS, Maintenance
 from app.store import ledger_checks, maintenance, partitions
 from app.store.connections import Store
@@ -40,7 +40,7 @@ async def test_partitions_are_made_ahead_once_however_many_servers_make_them(
     await set_clock(database, "transaction_timestamp() + interval '40 days'")
     others = [open_store(app_database, others=1) for _ in range(4)]
     try:
-        made = await asyncio.gather(*(run(one, "partitions made") for one in others))
+        made = await asyncio.gather(*(run(one, "partitions created") for one in others))
     finally:
         for one in others:
             await one.close()
@@ -58,7 +58,7 @@ async def test_a_missing_partition_fails_no_serve_and_its_rows_move_when_it_is_m
     async with store.connection() as connection:
         assert await partitions.count_days_ahead(connection) == -1
         assert await partitions.has_misplaced_rows(connection)
-    await run(store, "partitions made")
+    await run(store, "partitions created")
     async with store.connection() as connection:
         assert await partitions.count_days_ahead(connection) >= AHEAD_DAYS
         assert not await partitions.has_misplaced_rows(connection)
@@ -75,11 +75,11 @@ async def test_rows_of_days_that_are_over_for_long_move_too_and_their_month_can_
             await serve_many(store, campaign_id, 10)
     await set_clock(database, "timestamptz '2027-03-12 12:00Z'")
     await run(store, "holds released")
-    await run(store, "partitions made")
+    await run(store, "partitions created")
     async with store.connection() as connection:
         assert not await partitions.has_misplaced_rows(connection)
     async with connected(database) as connection:
-        assert (await close(connection, date(2027, 2, 1))).entries == 20
+        assert (await close_month(connection, date(2027, 2, 1))).entries == 20
     assert await disagreements(database) == []
 
 

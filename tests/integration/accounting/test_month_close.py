@@ -14,7 +14,7 @@ from asyncpg import Connection, Record
 from app.accounting import month_close as closing_module
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.dates import parse_month
-from app.accounting.month_close import MonthCheck, close, verify
+from app.accounting.month_close import MonthCheck, close_month, verify_months
 from app.errors import AdServerError, InvalidEntry
 from app.launch.migrate import migrate
 from app.maintenance.tasks import Maintenance
@@ -35,7 +35,7 @@ async def books(store: Store, database: str) -> AsyncIterator["Connection[Record
     await set_up(store, campaign("autumn", billing="serve", timezone="Europe/Berlin"))
     for day in ("2026-09-30 23:59:59.999999Z", "2026-10-01 00:00Z", "2026-11-19 12:00Z"):
         await set_clock(database, f"timestamptz '{day}'")
-        await Maintenance(store, 35).tasks["partitions made"].run()
+        await Maintenance(store, 35).tasks["partitions created"].run()
         await serve_many(store, "autumn", 30)
     await set_clock(database, NOW)
     async with connected(database) as connection:
@@ -44,7 +44,7 @@ async def books(store: Store, database: str) -> AsyncIterator["Connection[Record
 
 async def verdicts(connection: "Connection[Record]") -> list[MonthCheck]:
     found: list[MonthCheck] = []
-    await verify(connection, found.append)
+    await verify_months(connection, found.append)
     return found
 
 
@@ -55,10 +55,10 @@ async def all_wait(connection: "Connection[Record]", *tasks: "asyncio.Task[Any]"
 
 
 async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Record]") -> None:
-    closed = await close(books, SEPTEMBER)
+    closed = await close_month(books, SEPTEMBER)
     assert closed.entries == 30
-    assert await close(books, SEPTEMBER) == closed
-    october = await close(books, OCTOBER)
+    assert await close_month(books, SEPTEMBER) == closed
+    october = await close_month(books, OCTOBER)
     assert october.previous_hash == closed.hash
     assert [(one.month.month, one.fault) for one in await verdicts(books)] == [(SEPTEMBER, ""), (OCTOBER, "")]
 
@@ -66,7 +66,7 @@ async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Recor
 async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing_module, "CHUNK_ENTRIES", 12)
     told: list[tuple[int, int]] = []
-    await close(books, SEPTEMBER, lambda done, total: told.append((done, total)))
+    await close_month(books, SEPTEMBER, lambda done, total: told.append((done, total)))
     assert told == [(12, 30), (24, 30), (30, 30)]
 
 
@@ -84,7 +84,7 @@ async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", mon
 async def test_whoever_drops_the_trigger_and_changes_something_is_found_out(
     books: "Connection[Record]", change: str
 ) -> None:
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     await books.execute("DROP TRIGGER month_is_closed ON spend_ledger_202609")
     await books.execute(change)
     assert [bool(one.fault) for one in await verdicts(books)] == [True]
@@ -107,7 +107,7 @@ async def test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_be
     books: "Connection[Record]", change: str
 ) -> None:
     await books.execute("SELECT make_ledger_partition('2026-08-01')")
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):
         await books.execute(change)
 
@@ -121,7 +121,7 @@ BOOK_IN_AUGUST = (
 async def test_a_partition_that_is_made_for_a_month_before_the_closed_one_takes_no_entry(
     books: "Connection[Record]",
 ) -> None:
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     await books.execute("SELECT make_ledger_partition('2026-08-01')")
     with pytest.raises(asyncpg.CheckViolationError, match="the books of 2026-08 are closed"):
         await books.execute(BOOK_IN_AUGUST)
@@ -131,7 +131,7 @@ async def test_a_closed_month_takes_no_entry_after_the_schema_went_down_and_up_a
     books: "Connection[Record]", database: str
 ) -> None:
     await books.execute("SELECT make_ledger_partition('2026-08-01')")
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     config = alembic_config()
     config.attributes["database_url"] = database
     await asyncio.to_thread(command.downgrade, config, "0005")
@@ -148,7 +148,7 @@ async def test_an_entry_that_appears_between_closed_months_or_before_them_is_fou
     await books.execute("DELETE FROM spend_ledger WHERE booked_at >= '2026-10-01Z'")
     await set_clock(database, "timestamptz '2026-12-01 12:00Z'")
     for closed in (SEPTEMBER, NOVEMBER):
-        await close(books, closed)
+        await close_month(books, closed)
     await books.execute(f"SELECT make_ledger_partition('{month}-01')")
     await books.execute(f"DROP TRIGGER IF EXISTS month_is_closed ON spend_ledger_{month.replace('-', '')}")
     assert [one.fault for one in await verdicts(books)] == ["", ""]
@@ -160,7 +160,7 @@ async def test_an_entry_that_appears_between_closed_months_or_before_them_is_fou
 
 
 async def test_an_adjustment_in_a_closed_month_is_refused_and_one_after_it_is_not(books: "Connection[Record]") -> None:
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
 
     def credit(key: str, day: date) -> Adjustment:
         return Adjustment("autumn", Decimal(-1), "credit", key, day=day)
@@ -177,7 +177,7 @@ async def test_an_adjustment_in_a_closed_month_is_refused_and_one_after_it_is_no
 async def test_an_entry_of_a_closed_month_is_taken_back_in_the_month_that_runs(
     books: "Connection[Record]", database: str
 ) -> None:
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     entry = await books.fetchval("SELECT min(entry_id) FROM spend_ledger")
     before = await books.fetchrow("SELECT * FROM finance.advertiser_spend_monthly WHERE month = '2026-09-01'")
     assert (await reverse(books, Reversal(entry, "fraud", "k1"))).booked_at.month == 11
@@ -189,26 +189,26 @@ async def test_an_entry_of_a_closed_month_is_taken_back_in_the_month_that_runs(
 @pytest.mark.parametrize(
     ("month", "words"),
     [
-        (NOVEMBER, "2026-11 is not over"),
-        (date(2027, 1, 1), "2027-01 is not over"),
-        (OCTOBER, "2026-09 is to be closed before 2026-10"),
+        (NOVEMBER, "2026-11 has not ended"),
+        (date(2027, 1, 1), "2027-01 has not ended"),
+        (OCTOBER, "2026-09 must be closed before 2026-10"),
     ],
 )
 async def test_a_month_that_cannot_be_closed_yet_is_not(books: "Connection[Record]", month: date, words: str) -> None:
     with pytest.raises(InvalidEntry, match=words):
-        await close(books, month)
+        await close_month(books, month)
     assert await verdicts(books) == []
 
 
 async def test_a_month_is_over_when_no_transaction_can_still_carry_its_date(
     books: "Connection[Record]", database: str
 ) -> None:
-    await close(books, SEPTEMBER)
+    await close_month(books, SEPTEMBER)
     await set_clock(database, "timestamptz '2026-11-01 00:01:59.999999Z'")
-    with pytest.raises(InvalidEntry, match="is not over"):
-        await close(books, OCTOBER)
+    with pytest.raises(InvalidEntry, match="has not ended"):
+        await close_month(books, OCTOBER)
     await set_clock(database, "timestamptz '2026-11-01 00:02Z'")
-    await close(books, OCTOBER)
+    await close_month(books, OCTOBER)
 
 
 async def test_a_month_with_open_holds_is_not_closed(books: "Connection[Record]", store: Store, database: str) -> None:
@@ -216,15 +216,15 @@ async def test_a_month_with_open_holds_is_not_closed(books: "Connection[Record]"
     await set_clock(database, "timestamptz '2026-10-31 23:30Z'")
     await serve_many(store, "unseen", 7)
     await set_clock(database, NOW)
-    await close(books, SEPTEMBER)
-    with pytest.raises(InvalidEntry, match="2026-10 has 7 open holds"):
-        await close(books, OCTOBER)
+    await close_month(books, SEPTEMBER)
+    with pytest.raises(InvalidEntry, match="2026-10 or an earlier month has 7 open holds"):
+        await close_month(books, OCTOBER)
     await Maintenance(store, 35).tasks["holds released"].run()
-    await close(books, OCTOBER)
+    await close_month(books, OCTOBER)
 
 
 async def test_an_empty_month_can_be_closed_and_takes_nothing_either(books: "Connection[Record]") -> None:
-    assert (await close(books, AUGUST)).entries == 0
+    assert (await close_month(books, AUGUST)).entries == 0
     with pytest.raises(InvalidEntry, match="the books of 2026-08 are closed"):
         await adjust(books, CREDIT_IN_AUGUST)
 
@@ -232,7 +232,7 @@ async def test_an_empty_month_can_be_closed_and_takes_nothing_either(books: "Con
 async def test_the_server_cannot_close_a_month(books: "Connection[Record]", app_database: str) -> None:
     async with connected(app_database) as connection:
         with pytest.raises(AdServerError, match="only the owner of the database may close a month"):
-            await close(connection, SEPTEMBER)
+            await close_month(connection, SEPTEMBER)
 
 
 async def test_closing_waits_for_who_is_booking_in_the_month(books: "Connection[Record]", app_database: str) -> None:
@@ -243,7 +243,7 @@ async def test_closing_waits_for_who_is_booking_in_the_month(books: "Connection[
             "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
             "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
         )
-        closing = asyncio.create_task(close(books, SEPTEMBER))
+        closing = asyncio.create_task(close_month(books, SEPTEMBER))
         await all_wait(booking, closing)
         await transaction.commit()
         assert (await closing).entries == 31
@@ -256,7 +256,7 @@ async def test_no_correction_gets_into_an_earlier_month_while_a_month_is_closed(
     async with connected(database) as booking, connected(app_database) as correcting:
         async with booking.transaction():
             await booking.execute("LOCK TABLE spend_ledger_202609 IN ROW EXCLUSIVE MODE")
-            closing = asyncio.create_task(close(books, SEPTEMBER))
+            closing = asyncio.create_task(close_month(books, SEPTEMBER))
             await all_wait(booking, closing)
             correction = asyncio.create_task(adjust(correcting, CREDIT_IN_AUGUST))
             await all_wait(booking, closing, correction)
@@ -273,10 +273,10 @@ async def test_closing_waits_for_who_is_correcting_an_earlier_month(
             await rolling_up.execute("SELECT FROM books_state FOR UPDATE")
             correction = asyncio.create_task(adjust(correcting, CREDIT_IN_AUGUST))
             await all_wait(rolling_up, correction)
-            closing = asyncio.create_task(close(books, SEPTEMBER))
+            closing = asyncio.create_task(close_month(books, SEPTEMBER))
             await all_wait(rolling_up, correction, closing)
         await correction
-        with pytest.raises(InvalidEntry, match="2026-08 is to be closed before 2026-09"):
+        with pytest.raises(InvalidEntry, match="2026-08 must be closed before 2026-09"):
             await closing
 
 
@@ -290,9 +290,9 @@ async def test_months_that_are_closed_at_once_are_chained_all_the_same(
                 "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
                 "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
             )
-            august = asyncio.create_task(close(books, AUGUST))
+            august = asyncio.create_task(close_month(books, AUGUST))
             await all_wait(booking, august)
-            september = asyncio.create_task(close(other, SEPTEMBER))
+            september = asyncio.create_task(close_month(other, SEPTEMBER))
             await all_wait(booking, august, september)
         await asyncio.gather(august, september)
     assert [(one.month.entries, one.fault) for one in await verdicts(books)] == [(1, ""), (30, "")]
@@ -300,5 +300,5 @@ async def test_months_that_are_closed_at_once_are_chained_all_the_same(
 
 @pytest.mark.parametrize("text", ["2026", "2026-13", "2026-10-01", "october", "", "0000-01"])
 def test_months_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(InvalidEntry, match="must be like 2026-10"):
+    with pytest.raises(InvalidEntry, match="must have the form 2026-10"):
         parse_month(text)

@@ -28,7 +28,7 @@ async def make_books(store: Store, database: str) -> None:
     await set_up(store, campaign("spring", billing="serve", budgets={}))
     for moment in MOMENTS:
         await set_clock(database, f"timestamptz '{moment}'")
-        for task in ("partitions made", "days rolled up"):
+        for task in ("partitions created", "days rolled up"):
             await Maintenance(store, 35).tasks[task].run()
         await serve_many(store, "spring", 4)
     async with connected(database) as connection:

@@ -68,5 +68,5 @@ def test_migrate_makes_one() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         stopped = adserver("dsn", DATA_DIR=str(folder / "var"))
         assert (stopped.returncode, stopped.stderr.count("\n")) == (1, 1)
-        assert "does not run" in stopped.stderr
+        assert "is not running" in stopped.stderr
         assert running_dsn(folder / "var") is None

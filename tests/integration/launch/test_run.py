@@ -21,7 +21,7 @@ from tests.launched import Launched, adserver, environment, eventually, free_por
 from tests.postgres import temporary_folder
 
 AD = "<Ad "
-SERVING = "Stop it with Ctrl-C"
+SERVING = "Press Ctrl-C to stop"
 REQUEST = {"placement_id": "preroll", "user_id": "viewer", "request_id": "01890a5d-ac96-774b-bcce-b302099a8057"}
 
 
@@ -143,7 +143,7 @@ def test_psql_says_that_the_embedded_postgres_does_not_run(folder: Path) -> None
     refused = adserver("psql", DATA_DIR=str(folder))
     assert (refused.returncode, refused.stderr) == (
         1,
-        "adserver: the embedded Postgres does not run; start it with `adserver run`\n",
+        "adserver: the embedded Postgres is not running; start it with `adserver run`\n",
     )
 
 

@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from app.accounting.reports import CsvWriter, Value
+from app.accounting.reports import Cell, CsvWriter
 
 
-def cells(*values: Value) -> list[str]:
+def cells(*values: Cell) -> list[str]:
     """How a line of these values reads as CSV."""
     out = io.StringIO()
     CsvWriter(out, ["column"] * len(values)).write([values])
