@@ -1,4 +1,4 @@
-"""Country codes: the trade writes alpha-2 and alpha-3 codes of ISO 3166-1 side by side."""
+"""Country codes: requests and campaign files use alpha-2 and alpha-3 codes of ISO 3166-1."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from iso3166 import countries
 
 _ALPHA_2: Mapping[str, str] = {
     **{country.alpha3: country.alpha2 for country in countries},
-    # What is common although ISO 3166-1 has another code: the United Kingdom, Greece (in the European Union), Kosovo.
+    # Common codes outside ISO 3166-1: the United Kingdom, Greece (as used by the European Union) and Kosovo.
     "UK": "GB",
     "EL": "GR",
     "XKX": "XK",
@@ -14,6 +14,6 @@ _ALPHA_2: Mapping[str, str] = {
 
 
 def to_alpha_2(code: str) -> str:
-    """The two-letter code of a country, in upper case; a code that is not known stays as it is."""
+    """Return the alpha-2 code of a country, or an unknown code as it is, in upper case."""
     code = code.upper()
     return _ALPHA_2.get(code, code)

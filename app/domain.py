@@ -1,4 +1,4 @@
-"""The field's words as frozen dataclasses and enums. No I/O, and no imports from the rest of the app."""
+"""The domain model: frozen dataclasses and enums, without I/O and without imports from the rest of the app."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,25 +10,26 @@ from typing import NamedTuple
 from uuid import UUID
 
 URL_BYTES_MAX = 16_384
-"""In UTF-8, of a URL that was set up or came in somebody's document."""
+"""UTF-8 bytes of a URL, in a campaign file or in a fetched document."""
 
 ID_LENGTH_MAX = 128
-"""In characters, of every id that is set up or asked for."""
+"""Characters of an id, in a campaign file or in a request."""
 
 POD_SIZE_MAX = 20
-"""Ads in one answer."""
+"""Ads in one response."""
 
 DURATION_MAX_S = 21_600
-"""Of a creative, of a pod, and of what a request asks for."""
+"""Seconds of a creative, of a pod, or of the duration that a request allows."""
 
 AMOUNT_MAX = Decimal(10) ** 12
-"""Of money, exclusive: what a column of numeric(18,6) has room for."""
+"""Exclusive limit of an amount of money, which is stored as numeric(18,6)."""
 
 BUDGET_IMPRESSIONS_MAX = 1_000_000_000_000
+"""Impressions in one budget."""
 
 
 class CampaignStatus(StrEnum):
-    """active → paused → active; active or paused → ended. Only an active campaign serves."""
+    """State of a campaign: active ⇄ paused, and either → ended. Only an active campaign serves."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -36,40 +37,44 @@ class CampaignStatus(StrEnum):
 
 
 class Billing(StrEnum):
-    """When an ad is paid for: as it is served, or as its impression beacon arrives."""
+    """Event that charges for an ad: the serve, or its impression beacon."""
 
     SERVE = "serve"
     IMPRESSION = "impression"
 
 
 class Pacing(StrEnum):
-    """asap spends as requests come; even lets spend grow linearly over the flight and the day."""
+    """Pace of spend: as soon as possible, or evenly over the flight and the day."""
 
     ASAP = "asap"
     EVEN = "even"
 
 
 class WithoutUser(StrEnum):
-    """What a campaign with caps does when there is nobody to count."""
+    """Behavior of a campaign with caps for a request without an identifiable user."""
 
     SKIP = "skip"
     SERVE = "serve"
 
 
 class LateImpressions(StrEnum):
-    """What happens to an impression beacon whose hold was already released."""
+    """Treatment of an impression beacon whose hold was already released."""
 
     IGNORE = "ignore"
     CHARGE = "charge"
 
 
 class BudgetPeriod(StrEnum):
+    """Period of a budget, in the campaign's timezone."""
+
     HOUR = "hour"
     DAY = "day"
     LIFETIME = "lifetime"
 
 
 class CapWindow(StrEnum):
+    """Window of a frequency cap, in the campaign's timezone."""
+
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
@@ -80,7 +85,7 @@ class CapWindow(StrEnum):
 
 
 class NoFillReason(StrEnum):
-    """Why a request got no ad: the value of `X-No-Fill-Reason`."""
+    """Reason why a request got no ad; the value of the header `X-No-Fill-Reason`."""
 
     FREQUENCY_CAP = "frequency_cap"
     BUDGET = "budget"
@@ -97,6 +102,8 @@ class NoFillReason(StrEnum):
 
 
 class VastVersion(StrEnum):
+    """VAST version of a response."""
+
     V2_0 = "2.0"
     V3_0 = "3.0"
     V4_0 = "4.0"
@@ -105,7 +112,7 @@ class VastVersion(StrEnum):
 
 
 class Event(StrEnum):
-    """What a beacon reports: VAST 4.2 section 3.14 spelling, plus impression, error and click."""
+    """Event that a beacon reports, spelled as in VAST 4.2 section 3.14, plus impression, error and click."""
 
     IMPRESSION = "impression"
     ERROR = "error"
@@ -124,7 +131,7 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent, and how many ads may be served, in one period; None for no limit of that kind."""
+    """Limits on spend and on served ads in one period; None means no limit."""
 
     amount: Decimal | None = None
     impressions: int | None = None
@@ -132,7 +139,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class FrequencyCap:
-    """At most `impressions` ads of the campaign for one user in each `per` window."""
+    """Limit of `impressions` ads of a campaign per user and window."""
 
     impressions: int
     per: CapWindow
@@ -140,7 +147,7 @@ class FrequencyCap:
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """One rendition of a creative: VAST 4.2 section 3.9.1."""
+    """A rendition of a creative (VAST 4.2 section 3.9.1)."""
 
     url: str
     type: str
@@ -153,7 +160,7 @@ class MediaFile:
 
 @dataclass(frozen=True, slots=True)
 class Creative:
-    """A campaign's own linear video ad."""
+    """A linear video ad of a campaign."""
 
     id: str
     campaign_id: str
@@ -170,7 +177,7 @@ class Creative:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Somebody else's ad server: where its VAST is asked for, and within what limits."""
+    """An external ad server: its tag URL, and the limits for requests to it."""
 
     id: str
     tag_url: str
@@ -189,7 +196,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Targeting:
-    """Who a campaign may be shown to; an empty tuple means everybody."""
+    """Audience of a campaign; an empty tuple does not restrict it."""
 
     countries: tuple[str, ...] = ()
     device_types: tuple[str, ...] = ()
@@ -198,7 +205,7 @@ class Targeting:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What an advertiser bought. `cpm` is money for a thousand ads, in `currency`."""
+    """A purchase of ads by an advertiser. `cpm` is the price of a thousand ads, in `currency`."""
 
     id: str
     advertiser: str
@@ -217,13 +224,13 @@ class Campaign:
     late_impressions: LateImpressions = LateImpressions.IGNORE
     hold_ttl_s: int = 3600
     direct: bool | None = None
-    """Whether a request may name it by `campaign_id`; None only in a draft that leaves it as it is."""
+    """Whether a request may select the campaign by `campaign_id`; None only in a draft that keeps the current value."""
     targeting: Targeting = field(default_factory=Targeting)
 
 
 @dataclass(frozen=True, slots=True)
 class AdBreak:
-    """One break of a placement for VMAP; `time_offset` as in VMAP 1.0.1 section 2.3.1."""
+    """An ad break of a placement; `time_offset` has the format of VMAP 1.0.1 section 2.3.1."""
 
     id: str
     time_offset: str
@@ -233,7 +240,7 @@ class AdBreak:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A place of a publisher's where ads are shown; `campaigns` in priority order."""
+    """An ad slot of a publisher; `campaigns` is in priority order."""
 
     id: str
     publisher_id: str
@@ -243,7 +250,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who owns placements; the inbound limit is players' requests a second, None for no limit."""
+    """An owner of placements. `requests_per_s` limits requests from its players; None means no limit."""
 
     id: str
     requests_per_s: int | None = None
@@ -251,28 +258,29 @@ class Publisher:
 
 
 CatalogItem = Publisher | Upstream | Campaign | Creative | Placement
-"""Everything that ad operations set up; an item is identified by its type and its id."""
+"""An item of the catalog, identified by its type and id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything that ad operations set up, as of one `revision` of the database."""
+    """All campaigns and related items, at one `revision` of the database."""
 
     revision: int
     created_at: datetime | None
-    """When the revision came about, which tells it from one with the same number; None if nobody wrote it down."""
+    """Creation time of the revision, which tells apart revisions with one number; None if it was not recorded."""
     campaigns: Mapping[str, Campaign]
     creatives: Mapping[str, tuple[Creative, ...]]
-    """Creatives by campaign id, in id order."""
+    """Creatives by campaign id, each list in id order."""
     upstreams: Mapping[str, Upstream]
     placements: Mapping[str, Placement]
     publishers: Mapping[str, Publisher]
 
 
 class AdRequest(NamedTuple):
-    """What a player asked for, after validation; exactly one of `campaign_id` and `placement_id` is set.
+    """A validated ad request; exactly one of `campaign_id` and `placement_id` is set.
 
-    A named tuple, because one is made for every request, and a frozen dataclass takes more than twice as long.
+    This is a named tuple, because one is created for every request, and a frozen dataclass takes more than twice as
+    long.
     """
 
     campaign_id: str | None = None
@@ -288,8 +296,8 @@ class AdRequest(NamedTuple):
     min_duration_s: int | None = None
     max_duration_s: int | None = None
     values: Mapping[str, str] = MappingProxyType({})
-    """Every known parameter as it was sent, for macros and for telling a retry from another request."""
+    """Every known parameter as sent; used for macros and to distinguish a retry from a different request."""
     identifiable: bool = True
-    """Whether the privacy signals allow that the user is told from others."""
+    """Whether the privacy signals allow identification of the user."""
     stitched: bool = False
-    """Whether a server asks, ahead of when its viewers will see the ad."""
+    """Whether the request comes from a stitcher, ahead of playback."""

@@ -1,20 +1,20 @@
-"""Every exception that the ad server raises on purpose.
+"""Exceptions that the ad server raises deliberately.
 
 AdServerError
-├── InvalidInput            the caller sent something wrong: names the field and the reason
-│   ├── InvalidRequest      an HTTP request; becomes a 400 problem
-│   ├── InvalidFile         a campaign file; carries every fault found in it
-│   └── InvalidEntry        a booking, a closing or a report that the books refuse
-├── NotFound                a session, campaign or other thing that is not there; a 404 problem
-├── Gone                    a session that has expired or was ended; a 410 problem
-├── Conflict                the same key again with other parameters; a 409 problem
-├── Unauthorized            a missing or wrong admin token; a 401 problem
-├── RateLimited             a client that asks too often; a 429 problem that says when to come again
-├── UpstreamFailed          one upstream gave no ad, and why
-├── UnusableVast            a document that is not VAST, or not safe to parse
-│   └── NoAd                it is VAST, and has no Ad: an upstream's way of saying so
-├── StoreUnavailable        the database cannot be reached or will not answer in time
-└── MisconfiguredServer     a setting that cannot work; the server refuses to start
+├── InvalidInput            invalid input from the caller, with field and reason
+│   ├── InvalidRequest      an HTTP request; a 400 problem
+│   ├── InvalidFile         a campaign file, with every fault found in it
+│   └── InvalidEntry        an argument of an accounting command
+├── NotFound                an unknown session, campaign or other resource; a 404 problem
+├── Gone                    an expired or ended session; a 410 problem
+├── Conflict                a repeated key with different parameters; a 409 problem
+├── Unauthorized            a missing or invalid token; a 401 problem
+├── RateLimited             too many requests from a client; a 429 problem with Retry-After
+├── UpstreamFailed          an upstream that returned no ad, with the kind of failure
+├── UnusableVast            a document that is not VAST or not safe to parse
+│   └── NoAd                a valid VAST document without an ad
+├── StoreUnavailable        a database that cannot be reached or does not answer in time
+└── MisconfiguredServer     an invalid setting; the server does not start
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 
 class AdServerError(Exception):
-    """Root of the tree; catch it to catch everything that is raised on purpose."""
+    """Base of all exceptions that are raised deliberately."""
 
 
 class InvalidInput(AdServerError):
-    """Something wrong in what the caller sent.
+    """Invalid input from the caller.
 
-    `field` is the name the caller used, `reason` one sentence fragment: "must be positive".
+    `field` is the name that the caller used; `reason` states what is accepted, such as "must be positive".
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -38,23 +38,23 @@ class InvalidInput(AdServerError):
 
 
 class InvalidRequest(InvalidInput):
-    """A malformed or impossible HTTP request."""
+    """An invalid HTTP request."""
 
 
 class InvalidEntry(InvalidInput):
-    """A booking, closing or report that the books refuse."""
+    """An invalid argument of a correction, a month close or a report."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFault:
-    """One thing wrong in a campaign file: where (`campaigns[0].cpm`) and why."""
+    """A fault in a campaign file: the location, such as `campaigns[0].cpm`, and the reason."""
 
     key: str
     reason: str
 
 
 class InvalidFile(InvalidInput):
-    """A campaign file that was not applied; `faults` has every fault found, in file order."""
+    """An invalid campaign file; `faults` contains every fault, in file order."""
 
     def __init__(self, file: str, faults: list[FileFault]) -> None:
         super().__init__(faults[0].key, faults[0].reason)
@@ -66,23 +66,23 @@ class InvalidFile(InvalidInput):
 
 
 class NotFound(AdServerError):
-    """The thing named in the request does not exist."""
+    """The requested resource does not exist."""
 
 
 class Gone(AdServerError):
-    """The thing named in the request existed, and has ended."""
+    """The requested resource has expired or was ended."""
 
 
 class Conflict(AdServerError):
-    """The same key was used before with other parameters."""
+    """The key was already used with different parameters."""
 
 
 class Unauthorized(AdServerError):
-    """The admin token is missing or wrong."""
+    """The token is missing or invalid."""
 
 
 class RateLimited(AdServerError):
-    """The client asks more often than it may; after `retry_after_s` seconds one more request passes."""
+    """The client exceeds its rate limit; its next request is accepted after `retry_after_s` seconds."""
 
     def __init__(self, reason: str, retry_after_s: int) -> None:
         super().__init__(reason)
@@ -90,7 +90,7 @@ class RateLimited(AdServerError):
 
 
 class UpstreamFailed(AdServerError):
-    """One upstream gave no ad; `kind` is a short fixed word for metrics and logs."""
+    """An upstream returned no ad; `kind` is a fixed word for metrics and logs."""
 
     def __init__(self, upstream_id: str, kind: str, detail: str = "") -> None:
         super().__init__(f"{upstream_id}: {kind}" + (f": {detail}" if detail else ""))
@@ -100,14 +100,14 @@ class UpstreamFailed(AdServerError):
 
 
 class UnusableVast(AdServerError):
-    """A document that is not well-formed, not VAST, or not safe to parse."""
+    """The document is not well-formed, not VAST, or not safe to parse."""
 
 
 class NoAd(UnusableVast):
-    """A document without an Ad: there is nothing wrong with it, and nothing in it.
+    """The document is valid and contains no ad.
 
-    `error_urls` are those of its root, which are to be called then. With `has_ads` there are Ads in it, but none of
-    them has anything to show.
+    `error_urls` are the error URLs of the root element, which the caller must request. `has_ads` is True if the
+    document contains Ad elements, but none with media.
     """
 
     def __init__(self, reason: str, error_urls: Sequence[str] = (), *, has_ads: bool = False) -> None:
@@ -121,4 +121,4 @@ class StoreUnavailable(AdServerError):
 
 
 class MisconfiguredServer(AdServerError):
-    """Settings that cannot work together; the message names them."""
+    """A setting is invalid, or settings do not fit each other; the message names them."""

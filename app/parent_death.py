@@ -1,8 +1,8 @@
-"""Programs that end when the process that started them ends, however that happens: kill -9 leaves no orphan.
+"""Child programs that receive a signal when their parent process ends, even by SIGKILL, so that none is orphaned.
 
-Linux alone does that, with PR_SET_PDEATHSIG of prctl(2). It is asked for by the program's own process before it becomes
-the program, because Python cannot safely run code between fork and exec in a process with threads. The standard library
-is all that is imported here: each program waits for it.
+Only Linux supports this (PR_SET_PDEATHSIG, prctl(2)). The child process sets it up before it executes the program,
+because Python cannot safely run code between fork and exec in a process with threads. This module imports only the
+standard library, because it delays the start of each program.
 """
 
 import ctypes
@@ -12,34 +12,34 @@ import sys
 from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
-PARENT_IS_GONE = 1
+EXIT_PARENT_ENDED = 1
 
 
 def bound_command(
     command: Sequence[str], parent_death_signal: signal.Signals, *, uid: int | None = None, gid: int | None = None
 ) -> list[str]:
-    """The command with which the calling thread starts one that gets the signal when the thread's process ends.
+    """Return a command that runs the given one with the signal to be sent when the calling thread or its process ends.
 
-    Linux counts the end of the thread too. `uid` and `gid`, together, are those that root starts it as.
+    Root can set `uid` and `gid`, always together, to run the command as another user.
     """
-    words = (os.getpid(), int(parent_death_signal), "" if uid is None else uid, "" if gid is None else gid)
-    return [sys.executable, "-I", "-S", __file__, *map(str, words), *command]
+    arguments = (os.getpid(), int(parent_death_signal), "" if uid is None else uid, "" if gid is None else gid)
+    return [sys.executable, "-I", "-S", __file__, *map(str, arguments), *command]
 
 
-def _become(parent: int, number: int, uid: str, gid: str, command: list[str]) -> None:
+def _exec_bound(parent: int, signal_number: int, uid: str, gid: str, command: list[str]) -> None:
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if uid:
-        # A change of the user resets the signal, so it comes first.
+        # Changing the user resets the signal, so it comes first.
         os.setgroups([])
         os.setgid(int(gid))
         os.setuid(int(uid))
-    if libc is not None and libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl refuses PR_SET_PDEATHSIG")
+    if libc is not None and libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
-        sys.exit(PARENT_IS_GONE)
+        sys.exit(EXIT_PARENT_ENDED)
     os.execv(command[0], command)
 
 
 if __name__ == "__main__":
     _, launcher, death_signal, user, group, *program = sys.argv
-    _become(int(launcher), int(death_signal), user, group, program)
+    _exec_bound(int(launcher), int(death_signal), user, group, program)

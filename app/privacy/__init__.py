@@ -1,4 +1,4 @@
-"""What a request's privacy signals allow. Pure: strings in, a decision out."""
+"""Privacy signals of a request: pure functions from strings to a decision."""
 
 from app.privacy.identification import identification_allowed
 

@@ -1,4 +1,4 @@
-"""The bits of a base64url string, as the strings of the IAB's frameworks hold them: six a letter."""
+"""Decoder of the base64url strings of the IAB frameworks: six bits per letter."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ _BITS: Mapping[str, str] = {letter: f"{index:06b}" for index, letter in enumerat
 
 
 class UnreadableBitsError(ValueError):
-    """A letter that is not in the alphabet."""
+    """The text contains a letter outside the alphabet."""
 
 
-def bits_of(text: str) -> str:
-    """The bits, as zeros and ones. Raises UnreadableBitsError."""
+def decode_bits(text: str) -> str:
+    """Return the bits as text of zeros and ones. Raises UnreadableBitsError."""
     try:
         return "".join([_BITS[letter] for letter in text])
     except KeyError:

@@ -1,26 +1,26 @@
-"""The IAB Global Privacy Platform string: a header that lists sections, and a section for each region's law.
+"""The IAB Global Privacy Platform string: a header that lists sections, and one section per jurisdiction.
 
-No maintained library for Python decodes it, so this does, as far as the question goes. Of the sections of Indiana,
-Kentucky, Maryland and Rhode Island the published encoding is not unambiguous: where one of them applies, nothing is
-allowed, as for every section that cannot be read.
+No maintained Python library decodes it, so this module decodes the parts it needs. The published encodings of the
+sections for Indiana, Kentucky, Maryland and Rhode Island are ambiguous; they count as unreadable, and an applicable
+section that is unreadable forbids identification.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.privacy.bits import UnreadableBitsError, bits_of
+from app.privacy.bits import UnreadableBitsError, decode_bits
 from app.privacy.tcf import SELECT_ADVERTISING, STORE_AND_ACCESS, tcf_allows
 from app.privacy.us_privacy import us_privacy_allows
 
 GPP_LENGTH_MAX = 8192
 SECTIONS_MAX = 64
-"""There are 27 so far."""
+"""Sections in one string; 27 are defined."""
 FIBONACCI_BITS_MAX = 12
-"""Room for every number up to SECTIONS_MAX."""
+"""Bits of a Fibonacci-coded number; enough for every number up to SECTIONS_MAX."""
 
 _HEADER = f"{3:06b}{1:06b}"
-"""Type and version."""
+"""Bits of type and version."""
 _CORE_VERSIONS = (f"{1:06b}", f"{2:06b}")
 _TCF_EU, _TCF_CANADA, _US_PRIVACY = 2, 5, 6
 _OPTED_OUT = 1
@@ -29,16 +29,16 @@ _TO_URL_ALPHABET = str.maketrans("+/", "-_")
 _SECTION_IDS = re.compile(r"-?\d{1,3}([,_]-?\d{1,3}){0,63}", re.ASCII)
 
 _CANADA_EXPRESS_BIT = 6 + 36 + 36 + 12 + 12 + 6 + 12 + 12 + 6 + 1 + 12
-"""Where in the Canadian section's core the purposes with express consent begin; 24 later those with an implied one."""
+"""First bit of the purposes with express consent in the Canadian core; implied consent starts 24 bits later."""
 
 
 class _UnreadableError(ValueError):
-    """Not a GPP string, or not one of this version."""
+    """The text is not a GPP string of this version."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OptOuts:
-    """The choices in a US section's core, two bits each: sale, sharing, targeted advertising, as far as it has them."""
+    """Position of the opt-outs (sale, sharing, targeted advertising) in the core of a US section, two bits each."""
 
     first_bit: int
     count: int
@@ -57,10 +57,10 @@ _US_SECTIONS: Mapping[int, _OptOuts] = {
 
 
 def gpp_allows(text: str, applicable: str | None) -> bool:
-    """Whether every section that applies allows that the user is told from others.
+    """Whether every applicable section allows identification of the user.
 
-    `applicable` is `gpp_sid`: section ids separated by commas or underscores, -1 or 0 for none; without it all
-    sections of the string apply. A section that applies and is not there allows nothing.
+    `applicable` is `gpp_sid`: section ids separated by commas or underscores, or -1 or 0 for none. If it is None, all
+    sections of the string apply. An applicable section that is missing forbids identification.
     """
     try:
         wanted = None if applicable is None else _section_ids(applicable)
@@ -82,7 +82,7 @@ def _section_ids(applicable: str) -> frozenset[int]:
 
 
 def _sections(text: str) -> Mapping[int, str]:
-    """Each section's text, by its id."""
+    """Return the text of each section by id. Raises _UnreadableError."""
     header, *bodies = text.split("~", SECTIONS_MAX + 1) if len(text) <= GPP_LENGTH_MAX else [""]
     bits = _bits(header)
     if bits[:12] != _HEADER:
@@ -95,13 +95,13 @@ def _sections(text: str) -> Mapping[int, str]:
 
 def _bits(text: str) -> str:
     try:
-        return bits_of(text.translate(_TO_URL_ALPHABET))
+        return decode_bits(text.translate(_TO_URL_ALPHABET))
     except UnreadableBitsError:
         raise _UnreadableError from None
 
 
 def _fibonacci_range(bits: str) -> Iterator[int]:
-    """The ids of a `Range (Fibonacci)`: a count, then of each item whether it is a group, its offset, its length."""
+    """Yield the ids of a `Range (Fibonacci)`: a count, then for each item whether it is a group, offset and length."""
     position, last = 12, 0
     for _ in range(int(bits[:12] or "0", 2)):
         is_group = bits[position : position + 1] == "1"
@@ -114,7 +114,7 @@ def _fibonacci_range(bits: str) -> Iterator[int]:
 
 
 def _fibonacci(bits: str, start: int) -> tuple[int, int]:
-    """A number in Fibonacci coding, and where the bits after it begin: it ends with the first two ones in a row."""
+    """Return a Fibonacci-coded number, which ends with two consecutive ones, and the position after it."""
     end = bits.find("11", start, start + FIBONACCI_BITS_MAX)
     if end < 0:
         raise _UnreadableError
@@ -143,7 +143,7 @@ def _section_allows(section_id: int, text: str) -> bool:
 
 
 def _canada_allows(core: str) -> bool:
-    """Express or implied consent to the two purposes, which are those of the European framework."""
+    """Whether there is express or implied consent to both purposes, which are numbered as in the European framework."""
     return all(
         "1" in (core[bit : bit + 1], core[bit + 24 : bit + 25])
         for bit in (_CANADA_EXPRESS_BIT + purpose - 1 for purpose in (STORE_AND_ACCESS, SELECT_ADVERTISING))
@@ -151,7 +151,7 @@ def _canada_allows(core: str) -> bool:
 
 
 def _us_allows(core: str, others: Sequence[str], opt_outs: _OptOuts) -> bool:
-    """No opt-out, neither as a choice nor by Global Privacy Control (a segment of type 1, whose third bit it is)."""
+    """Whether there is no opt-out, as a choice or by Global Privacy Control (third bit of a segment of type 1)."""
     end = opt_outs.first_bit + 2 * opt_outs.count
     choices = [int(core[bit : bit + 2] or "1", 2) for bit in range(opt_outs.first_bit, end, 2)]
     return len(core) >= end and _OPTED_OUT not in choices and not any(bits[:3] == "011" for bits in others)

@@ -1,4 +1,4 @@
-"""Whether a user may be told from others: the one question that frequency caps and macros have."""
+"""The decision whether a user may be identified, on which frequency caps and macros depend."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,10 @@ from app.privacy.us_privacy import us_privacy_allows
 
 
 def identification_allowed(values: Mapping[str, str]) -> bool:
-    """False if any signal among a request's parameters forbids it; without a signal it is allowed.
+    """Whether the privacy signals among a request's parameters allow identification; True without any signal.
 
-    `coppa`, `lmt` and `gpc` forbid it by themselves. With `gdpr=1`, or with a `gdpr_consent` unless `gdpr=0`, the
-    consent string must allow it; so must `us_privacy` and the sections of `gpp` that apply. A string that cannot be
-    read allows nothing.
+    `coppa=1`, `lmt=1` and `gpc=1` each forbid it. With `gdpr=1`, or with `gdpr_consent` unless `gdpr=0`, the consent
+    string must allow it; so must `us_privacy` and the applicable sections of `gpp`. An unreadable string forbids it.
     """
     if "1" in (values.get("coppa"), values.get("lmt"), values.get("gpc")):
         return False

@@ -1,35 +1,34 @@
-"""Consent by the IAB Europe Transparency & Consent Framework, version 2."""
+"""Consent under the IAB Europe Transparency & Consent Framework, version 2."""
 
 import re
 
-from app.privacy.bits import bits_of
+from app.privacy.bits import decode_bits
 
 STORE_AND_ACCESS = 1
 SELECT_ADVERTISING = 2
-"""The purposes that counting a user's ads needs.
+"""Purposes that frequency capping requires.
 
-An identifier that a device keeps is read (purpose 1, which has no other basis than consent), "for example, to limit
-the number of times an ad is presented to you", as the text of purpose 2 says. Purpose 2 may rest on a legitimate
-interest that the user has not objected to.
+Capping reads an identifier stored on the device: purpose 1, for which consent is the only legal basis. The text of
+purpose 2 includes "to limit the number of times an ad is presented to you"; its basis may also be a legitimate interest
+to which the user has not objected.
 """
 
 VERSION = 2
 VERSION_BITS = 6
 PURPOSES = 24
 CONSENT_BIT = VERSION_BITS + 36 + 36 + 12 + 12 + 6 + 12 + 12 + 6 + 1 + 1 + 12
-"""Where PurposesConsent begins ("Core String" in the TC string format of version 2): a bit for each purpose from 1 on.
+"""First bit of PurposesConsent ("Core String" in the TC string format of version 2), with one bit per purpose from 1.
 
-Before it are the times of creation and update, the consent platform's id, version, screen and language, the versions of
+It follows the times of creation and update, the consent platform's id, version, screen and language, the versions of
 vendor list and policy, two flags and the special features.
 """
 LEGITIMATE_INTEREST_BIT = CONSENT_BIT + PURPOSES
-"""Where PurposesLITransparency begins."""
+"""First bit of PurposesLITransparency."""
 FIXED_BITS = LEGITIMATE_INTEREST_BIT + PURPOSES + 1 + 12
-"""Of the core segment, to the end of PublisherCC; what comes after are lists of vendors and of publishers'
-restrictions to them.
+"""Bits of the core segment up to the end of PublisherCC.
 
-This server is no vendor of the global list but its operator's, so that they do not concern it; and reading them takes
-as long as the sender likes.
+The lists of vendors and of publisher restrictions follow. They do not apply to this server, which acts for its operator
+and is not a vendor of the global list; and the sender could make them take arbitrarily long to read.
 """
 _FIXED_LETTERS = -(-FIXED_BITS // 6)
 
@@ -37,11 +36,11 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 def tcf_allows(consent: str) -> bool:
-    """Whether a TC string allows that ads are counted for its user; one that cannot be read does not."""
+    """Whether a TC string allows frequency capping of its user; False for an unreadable string."""
     core = consent.partition(".")[0]
     if len(core) < _FIXED_LETTERS or not _SEGMENT.fullmatch(core):
         return False
-    bits = bits_of(core[:_FIXED_LETTERS])
+    bits = decode_bits(core[:_FIXED_LETTERS])
     if int(bits[:VERSION_BITS], 2) != VERSION:
         return False
     return _is_set(bits, CONSENT_BIT, STORE_AND_ACCESS) and (

@@ -1,4 +1,4 @@
-"""The US Privacy string (CCPA): version, notice given, opt-out of sale, covered by the agreement."""
+"""The US Privacy string (CCPA): version, notice given, opt-out of sale, covered by LSPA."""
 
 import re
 
@@ -6,6 +6,6 @@ _STRING = re.compile(r"1[YN-]([YN-])[YN-]", re.ASCII | re.IGNORECASE)
 
 
 def us_privacy_allows(text: str) -> bool:
-    """Whether the user has not opted out of the sale of personal information; `1---` says that no such law applies."""
+    """Whether the string is valid and contains no opt-out of sale; `1---` means that the law does not apply."""
     match = _STRING.fullmatch(text)
     return match is not None and match[1] not in "Yy"

@@ -85,10 +85,10 @@ def pages_of(plan: dict[str, Any]) -> int:
     return pages
 
 
-async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: str, finance_database: str) -> None:
+async def test_ads_beacons_campaigns_and_maintenance_go_on(store: Store, database: str, finance_database: str) -> None:
     await set_up(store, campaign("seen"), campaign("served", billing="serve"))
     await serve_many(store, "seen", 1)
-    upkeep = Maintenance(store, 35)
+    maintenance = Maintenance(store, 35)
     async with connected(finance_database) as finance, finance.transaction(isolation="repeatable_read"):
         await read_everything(finance)
         await set_up(store, campaign("seen", budgets={"lifetime": "1000", "day": "500"}))
@@ -98,12 +98,12 @@ async def test_ads_beacons_campaigns_and_upkeep_go_on(store: Store, database: st
             assert (await settle(connection, [beacon(one) for one in seen])).settled == 10
         await set_clock(database, "transaction_timestamp() + interval '40 days'")
         for task in ("holds released", "sessions removed", "counts removed", "days rolled up"):
-            await upkeep.tasks[task].run()
+            await maintenance.tasks[task].run()
         # A partition cannot be attached beside a default one that somebody reads: its rows go there, and move later.
         with pytest.raises(StoreUnavailable, match="lock timeout"):
-            await upkeep.tasks["partitions created"].run()
+            await maintenance.tasks["partitions created"].run()
         await serve_many(store, "served", 10)
-    await upkeep.tasks["partitions created"].run()
+    await maintenance.tasks["partitions created"].run()
     async with store.connection() as connection:
         assert not await partitions.has_misplaced_rows(connection)
     assert await balance(database, "seen") == (10 * PRICE, 0, 10)
