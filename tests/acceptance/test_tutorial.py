@@ -18,7 +18,7 @@ STEP = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 STARTS_THE_SERVER = "adserver run"
-READY = "Stop it with Ctrl-C."
+READY = "Press Ctrl-C to stop."
 PORT = "8080"
 END = "--- end of output ---"
 

@@ -27,7 +27,7 @@ def server(installation: Installation) -> Iterator[Launched]:
     """`adserver run` from the wheel, on a database that `adserver migrate` made."""
     assert installation.run("adserver", "migrate").splitlines()[-1] == f"Migrated to {needed_revision()}."
     with installation.launch("run") as launched:
-        launched.wait_for("Stop it with Ctrl-C")
+        launched.wait_for("Press Ctrl-C to stop")
         yield launched
 
 
