@@ -79,7 +79,9 @@ def explain(
 
     with ready_database() as url:
         explanation = asyncio.run(run(url))
-    typer.echo(f"at {explanation.at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}")
+    typer.echo(
+        f"at {explanation.decided_at.isoformat(timespec='seconds')}, for {' '.join(sorted(values)) or 'nothing'}"
+    )
     if parameters.ignored:
         typer.echo(f"ignored (unreadable or a placeholder): {' '.join(parameters.ignored)}")
     for number, verdict in enumerate(explanation.verdicts, start=1):

@@ -1,1 +1,1 @@
-"""What happens to an ad request: decision, THE TRANSACTION, grouping, answer."""
+"""Serving: decides ad requests, and serves them in groups, each in one transaction."""

@@ -129,10 +129,13 @@ class AdServer:
         self, request: AdRequest, context: SessionContext, deadline: float, on_done: Completion
     ) -> None:
         """Serve a request whose campaign or placement may have been set up a moment ago."""
+        client_left = asyncio.Event()
+        context.on_close(client_left.set)
         try:
             async with asyncio.timeout_at(deadline):
                 candidates = await self._resolver.reloaded_candidates(request)
-            self._enqueue(request, context, candidates, deadline, on_done)
+            if not client_left.is_set():
+                self._enqueue(request, context, candidates, deadline, on_done)
         except TimeoutError:
             on_done(NoFill(NoFillReason.BUSY))
         except Exception as error:  # noqa: BLE001 - the client's answer says what went wrong

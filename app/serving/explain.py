@@ -35,7 +35,7 @@ class CandidateVerdict:
 class Explanation:
     """The verdicts on all candidates in priority order, and the time of the database's clock."""
 
-    at: datetime
+    decided_at: datetime
     verdicts: tuple[CandidateVerdict, ...]
 
 

@@ -14,7 +14,7 @@ from app.upstreams.fetched_ad import FetchedAd
 class ServedAd(NamedTuple):
     """One Ad of an answer: an own creative, or the Ad at `position` in an upstream's document.
 
-    Both `creative` and `fetched` are None for an ad of an earlier attempt that is not known any more.
+    An ad of an earlier attempt that is not known any more has neither `creative` nor `fetched`.
     """
 
     slot: int

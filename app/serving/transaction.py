@@ -121,16 +121,16 @@ class GroupTransaction:
         """Ask the database about every candidate of these requests."""
         if not requests:
             return
-        asked = [(pending, campaign_id) for pending in requests for campaign_id in pending.progress.lane_candidates]
-        seen = await candidate_checks.check_candidates(
+        pairs = [(pending, campaign_id) for pending in requests for campaign_id in pending.progress.lane_candidates]
+        checked = await candidate_checks.check_candidates(
             self._connection,
-            [campaign_id for _, campaign_id in asked],
-            [pending.progress.user_key for pending, _ in asked],
-            [pending.request.session_id for pending, _ in asked],
+            [campaign_id for _, campaign_id in pairs],
+            [pending.progress.user_key for pending, _ in pairs],
+            [pending.request.session_id for pending, _ in pairs],
         )
-        self._check_revision(seen.revision, seen.database_time)
-        for index, reason in seen.refusals.items():
-            self._refuse(*asked[index], reason)
+        self._check_revision(checked.revision, checked.database_time)
+        for index, reason in checked.refusals.items():
+            self._refuse(*pairs[index], reason)
 
     def _check_revision(self, revision: int, now: datetime) -> None:
         """Raise CatalogMovedError if a statement ran on another catalog revision."""

@@ -1,4 +1,4 @@
-"""The rules of serving in plain Python, one request after the other: what the database must come to as well."""
+"""A model of the rules of serving in plain Python, one request after the other, to compare the database with."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PERIODS = ("hour", "day", "lifetime")
 Request = tuple[tuple[str, ...], str | None]
-"""What makes two requests of one name the same: candidates and user."""
+"""The parts of a request that its retries must repeat: candidates and user."""
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """A campaign as it is set up now."""
+    """A campaign's present definition."""
 
     id: str
     starts_at: datetime
@@ -30,14 +30,14 @@ class Campaign:
     hold_ttl: timedelta = timedelta(hours=1)
     budgets: Mapping[str, Decimal] = field(default_factory=dict)
     units: Mapping[str, int] = field(default_factory=dict)
-    """How many ads may be served in each period."""
+    """The number of ads that may be served in each period."""
     caps: Mapping[str, int] = field(default_factory=dict)
     upstreams: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ad:
-    """An ad that was served; `starts` are the budget periods that it counts in."""
+    """An ad that was served; `starts` has the budget periods that it counts in."""
 
     request: Request
     campaign: Campaign
@@ -47,14 +47,14 @@ class Ad:
 
 @dataclass(frozen=True)
 class Answer:
-    """The campaign of the ad, or None and every reason that may be given; a conflict has neither."""
+    """The campaign of the ad, or None and all acceptable reasons; a conflict has neither."""
 
     campaign_id: str | None = None
     reasons: frozenset[str] = frozenset()
 
 
 def window_start(window: str, at: datetime, timezone: str) -> datetime:
-    """When the window that `at` lies in began: minutes and hours are the world's, the others the campaign's own."""
+    """Return the start of the window that contains `at`: minutes and hours in UTC, others in its timezone."""
     if window == "lifetime":
         return EPOCH
     if window in ("minute", "hour"):
@@ -66,7 +66,7 @@ def window_start(window: str, at: datetime, timezone: str) -> datetime:
 
 
 class Model:
-    """What was spent, held, counted and served."""
+    """The amounts spent and held, the counts, and the serves."""
 
     def __init__(self, now: datetime, *campaigns: Campaign) -> None:
         self.now = now
@@ -75,15 +75,15 @@ class Model:
         self.spent: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
         self.held: defaultdict[tuple[str, str, datetime], Decimal] = defaultdict(Decimal)
         self.units: Counter[tuple[str, str, datetime]] = Counter()
-        """Ads charged or held."""
+        """The number of ads charged or held."""
         self.seen: Counter[tuple[str, str, str, datetime]] = Counter()
         self.served: dict[str, Ad] = {}
-        """By request id; one that was served again a day later has its newest ad."""
+        """By request id; a request that was served again a day later has its newest ad."""
         self.holds: dict[tuple[str, datetime], Ad] = {}
-        """By request id and when it was served."""
+        """By request id and the time of the serve."""
 
     def ask(self, request_id: str, candidates: tuple[str, ...], user_id: str | None) -> Answer:
-        """Serves the first candidate that nothing speaks against; asked again, it changes nothing."""
+        """Serve the first candidate that no rule refuses; a repeat changes nothing."""
         request = (candidates, user_id)
         earlier = self.served.get(request_id)
         if earlier and earlier.served_at > self.now - timedelta(days=1):
@@ -95,13 +95,13 @@ class Model:
         return Answer(None, frozenset(self._refusals(self.campaigns[candidates[0]], user_id)))
 
     def end_hold(self, request_id: str, *, seen: bool) -> None:
-        """An impression or an error of the newest ad of that request came."""
+        """Settle the newest ad of that request for an impression or an error."""
         ad = self.served[request_id]
         if self.holds.pop((request_id, ad.served_at), None):
             self._release(ad, seen=seen)
 
     def sweep(self) -> None:
-        """Releases the holds that nobody saw in time."""
+        """Release the holds that have expired."""
         for key, ad in list(self.holds.items()):
             if ad.served_at + ad.campaign.hold_ttl <= self.now:
                 del self.holds[key]
@@ -138,7 +138,7 @@ class Model:
         return found
 
     def _over(self, campaign: Campaign, period: str, used: Decimal, wanted: Decimal, limit: Decimal) -> set[str]:
-        """Nothing is left of a limit, or not enough; a free ad needs some of its money to be there."""
+        """Return whether a limit has too little left; a free ad needs a limit that is not used up."""
         if used >= limit or used + wanted > limit:
             return {"budget"}
         if campaign.pacing == "even":
@@ -148,7 +148,7 @@ class Model:
         return set()
 
     def _elapsed(self, campaign: Campaign, period: str) -> Fraction:
-        """How much of the flight is over; the model paces no other budget than that of the lifetime."""
+        """Return the elapsed fraction of the flight; the model paces lifetime budgets only."""
         assert period == "lifetime"
         gone, whole = self.now - campaign.starts_at, campaign.ends_at - campaign.starts_at
         return Fraction(int(gone.total_seconds()), int(whole.total_seconds()))

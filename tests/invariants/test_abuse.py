@@ -1,4 +1,4 @@
-"""What a stranger with a socket cannot do: buy past the placements, or use up what somebody else may ask."""
+"""A1 and A2: no client can bypass the placements, or use up another publisher's rate limit."""
 
 import pytest
 
@@ -17,7 +17,7 @@ async def refusal(server: Server, **values: str) -> str:
 
 
 async def reasons(server: Server, **values: str) -> set[NoFillReason | None]:
-    """What became of a dozen requests, one after the other."""
+    """The reasons of a dozen requests, one after the other; None for an ad."""
     outcomes = [await server.ask(**values, user_id=f"u{no}") for no in range(ASKED)]
     return {getattr(outcome, "reason", None) for outcome in outcomes}
 

@@ -62,8 +62,8 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-class UpstreamRequester:
-    """Asks one campaign at moments that the test chooses."""
+class AdRequester:
+    """Requests ads of one campaign at moments that the test chooses."""
 
     def __init__(self, url: str, server: Server, campaign_id: str) -> None:
         self._url = url
@@ -71,51 +71,51 @@ class UpstreamRequester:
         self.campaign_id = campaign_id
 
     async def at(self, when: datetime) -> str | None:
-        """Why there was no ad then; None if there was one."""
+        """The reason for the lack of an ad at that moment; None if there was an ad."""
         await set_clock(self._url, when.isoformat())
         outcome = await self._server.ask(campaign_id=self.campaign_id, user_id="u")
         return outcome.reason.value if isinstance(outcome, NoFill) else None
 
     async def ads_at(self, when: datetime) -> int:
-        """How many there were until there was no more."""
+        """The number of ads until there were no more."""
         ads = 0
         while await self.at(when) is None:
             ads += 1
         return ads
 
     async def is_repeat(self, when: datetime, request_id: str) -> bool:
-        """Whether that request gets the ad that it had before, then."""
+        """Whether the request gets its earlier ad at that moment."""
         await set_clock(self._url, when.isoformat())
         return (await self._server.served(campaign_id=self.campaign_id, request_id=request_id)).repeat
 
     async def rows(self, query: str) -> list[asyncpg.Record]:
-        """What a query says of the campaign, whose id is its parameter."""
+        """The result of a query with the campaign's id as its parameter."""
         async with connected(self._url) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(query, self.campaign_id)
         return rows
 
 
-Asking = Callable[..., AbstractAsyncContextManager[UpstreamRequester]]
+Asking = Callable[..., AbstractAsyncContextManager[AdRequester]]
 
 
 @pytest.fixture(scope="module")
 async def asking(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[Asking]:
-    """Sets up a campaign with the values that it is given; all of them share a database and a server."""
+    """Sets up a campaign with the given values; all share a database and a server."""
     numbers = count(1)
     async with cloned_database(postgres, migrated_template) as url, running(url) as server:
 
         @asynccontextmanager
-        async def set_up_one(**values: object) -> AsyncIterator[UpstreamRequester]:
+        async def set_up_one(**values: object) -> AsyncIterator[AdRequester]:
             campaign_id = f"campaign{next(numbers)}"
             await set_up(url, own_campaign(campaign_id, **values))
-            yield UpstreamRequester(url, server, campaign_id)
+            yield AdRequester(url, server, campaign_id)
 
         yield set_up_one
         assert await disagreements(url) == []
 
 
 def each(**windows: list[object]) -> pytest.MarkDecorator:
-    """The test with every timezone and pair of moments, by window."""
+    """The test with each timezone and pair of moments, by window."""
     return pytest.mark.parametrize(
         ("window", "timezone", "begins", "ends"),
         [
@@ -184,7 +184,7 @@ async def test_a_request_asked_again_is_the_same_for_a_day_and_no_instant_longer
 
 @pytest.mark.parametrize("billing", ["serve", "impression"])
 async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(asking: Asking, billing: str) -> None:
-    """Ten ads in ten days: one a day, due at the same time of every day."""
+    """Ten ads in ten days: one a day, at the same time of each day."""
     begins = moment("2026-06-01 10:00")
     flight = {"starts_at": begins.isoformat(), "ends_at": (begins + timedelta(days=10)).isoformat()}
     even = {"pacing": "even", "cpm": "1000", "budgets": {"lifetime": "10"}, "billing": billing}
@@ -208,7 +208,7 @@ async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(asking: As
 async def test_an_even_day_budget_grows_linearly_over_the_campaigns_own_day(
     asking: Asking, timezone: str, begins: str, hours: int
 ) -> None:
-    """One ad for every hour that the day has."""
+    """One ad for each hour of the day."""
     even = {"pacing": "even", "cpm": "1000", "budgets": {"day": str(hours)}, "timezone": timezone}
     async with asking(**even) as player:
 
@@ -237,7 +237,7 @@ async def test_an_even_campaign_that_was_behind_catches_up_within_its_hours_budg
 
 
 async def test_no_period_begins_for_a_campaign_that_cannot_serve_in_it(database: str) -> None:
-    """Only what serves has new rows, however many campaigns there have ever been."""
+    """Only campaigns that serve get new rows, regardless of the number of other campaigns."""
     hourly = {"cpm": "1000", "budgets": {"hour": "9", "day": "9"}}
     await set_clock(database, "2026-06-15 12:00Z")
     await set_up(
@@ -269,7 +269,7 @@ async def test_a_day_budget_that_is_added_counts_from_the_first_of_two_midnights
 
 
 async def test_every_window_ends_where_the_next_one_begins(database: str) -> None:
-    """Over two years, in timezones of every kind, also those whose day or offset is unusual."""
+    """Over two years, in timezones of every kind, including those with unusual days or offsets."""
     async with connected(database) as connection:
         wrong = await connection.fetch("""
             SELECT w, zone, at, s.begins, e.ends

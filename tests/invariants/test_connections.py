@@ -1,4 +1,4 @@
-"""I7: whatever goes wrong on a connection, the next to use it finds a clean one; and what is stuck is ended."""
+"""I7: after any fault the next user of a connection finds a clean one, and stuck transactions are ended."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ OF_SERVING = "FROM pg_stat_activity WHERE datname = current_database() AND appli
 
 @pytest.fixture
 async def store(database: str, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    """One of which the parameter's time-outs are short."""
+    """A store whose timeouts in the parameter are short."""
     short = dict.fromkeys(getattr(request, "param", ()), SHORT_MS)
     timeouts = Timeouts(**{"lock_ms": LONG_MS, "statement_ms": LONG_MS, "idle_in_transaction_ms": LONG_MS} | short)
     store = Store(database, serving_connections=1, general_connections=1, timeouts=timeouts)
@@ -87,7 +87,7 @@ async def test_a_lock_and_a_statement_take_no_longer_than_they_may(
 async def test_a_request_is_served_although_every_idle_connection_was_ended(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There are more of them than a request has attempts, and none is replaced before it could have used these up."""
+    """There are more connections than a request has attempts, and none is replaced before it could use these up."""
     for bound in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):
         monkeypatch.setattr(group_runner, bound, RECONNECT_S)
     await set_up(database, own_campaign("own"))
@@ -100,12 +100,12 @@ async def test_a_request_is_served_although_every_idle_connection_was_ended(
             opened.append(connection.driver_connection)
 
         async def all_idle() -> bool:
-            """One that is only being made would be made anew, and be the way out."""
+            """A connection that is being made would be made again, and the request would go through it."""
             count: int = await owner.fetchval(f"SELECT count(*) {OF_SERVING} AND state = 'idle'")
             return count == len(opened) == 2 * ATTEMPTS_MAX + 1
 
         async def all_closed() -> bool:
-            """On this side, which hears of it a little later than Postgres knows it."""
+            """On this side, which notices a little later than Postgres."""
             return all(connection.is_closed() for connection in opened)
 
         await becomes(all_idle)

@@ -1,4 +1,4 @@
-"""I8: every request is answered by its deadline, and at once when too many wait."""
+"""I8: each request is answered by its deadline, and immediately when too many wait."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ CATALOG = "LOCK TABLE catalog"
 
 @asynccontextmanager
 async def held(database: str, lock: str) -> AsyncIterator[None]:
-    """Somebody has the budgets or the catalog locked while the block lasts."""
+    """Another session has the budgets or the catalog locked inside the block."""
     async with connected(database) as holder, holder.transaction():
         await holder.execute(lock)
         yield

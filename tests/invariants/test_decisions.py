@@ -1,4 +1,4 @@
-"""What a group decides where requests, definitions and upstreams meet."""
+"""Decisions of groups while requests, definitions and upstreams' answers interleave."""
 
 import asyncio
 
@@ -46,7 +46,7 @@ async def test_a_campaign_that_is_aimed_at_others_is_served_to_them_by_a_server_
 async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(
     database: str, last: str, outcome: type[Outcome]
 ) -> None:
-    """Its request was admitted, and its upstream asked, by the one of before."""
+    """Its request was admitted, and its upstream asked, by the previous catalog."""
 
     async def nobody_is_in_a_transaction() -> bool:
         return await idle_in_transaction(database) == 0
@@ -57,7 +57,7 @@ async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(
     async with UpstreamServer() as network:
         gate = network.behaviour = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), late("DE"))
-        async with running(database, group_fetch_wait_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0) as server:
             asking = asyncio.create_task(server.ask(campaign_id="late", country="DE"))
             await network.asked(1)
             await becomes(nobody_is_in_a_transaction)
@@ -93,7 +93,7 @@ async def test_a_users_second_request_of_a_group_keeps_the_order_of_its_campaign
 async def test_an_answer_that_is_late_leaves_no_old_creative_for_those_after_it(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The catalog has moved, and been loaded, while the first one's COMMIT was under way."""
+    """The catalog changed, and was reloaded, while the first request's COMMIT was on its way."""
     await set_up(database, campaign("a"), creative("c", "a", "Old"))
     commit = Transaction._Transaction__commit
     committed, heard = asyncio.Event(), asyncio.Event()
@@ -143,7 +143,7 @@ async def test_a_creative_that_did_not_fit_beside_another_serves_when_the_other_
         placement("preroll", "long", "short"),
     )
     async with running(database) as server:
-        # Both are looked at before either is paid for, and both choose what there is money for once.
+        # Both are checked before either is paid for, and both choose a campaign that has money for one ad.
         asked = [server.served(placement_id="preroll", pod_size="2", pod_duration_s="20") for _ in range(2)]
         assert [[ad.campaign_id for ad in served.ads] for served in await asyncio.gather(*asked)] == [
             ["long"],
@@ -163,7 +163,7 @@ async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
             campaign("b", upstreams=["two"], advertiser="Other"),
             placement("preroll", "a", "b"),
         )
-        async with running(database, group_fetch_wait_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0) as server:
             asking = asyncio.create_task(server.served(placement_id="preroll", pod_size="2"))
             await one.asked(1)
             await two.asked(1)
@@ -189,7 +189,7 @@ async def test_a_request_that_two_workers_would_fill_differently_is_paid_once(da
         async with running(database, group_fetch_wait_s=2) as one, running(database, group_fetch_wait_s=2) as two:
             first = asyncio.create_task(one.served(**asked))
             await network.asked(1)
-            # The other worker has found no answer yet, and waits for the user's count.
+            # The other worker has found no earlier answer, and waits for the lock on the user's count.
             second = asyncio.create_task(two.served(**asked))
             await somebody_waits(database)
             network.behaviour = answer(inline())

@@ -1,4 +1,4 @@
-"""I3 and I5 are about Ads: each Ad of an answer is a serve, paid and counted for itself."""
+"""I3 and I5 for Ads: each Ad of an answer is one serve, paid for and counted on its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -34,7 +34,7 @@ WHERE s.request_key = $1
 
 @dataclass(frozen=True)
 class Books:
-    """What an answer came to: its Ads as a player sees them, and what the database has of them."""
+    """The result of a request: the Ads that a player sees, and their rows in the database."""
 
     ads: int
     tokens: int
@@ -46,7 +46,7 @@ class Books:
 
     @property
     def agree(self) -> bool:
-        """Whether every Ad is one serve and one charge or hold, with a token and an AdServingId of its own."""
+        """Whether each Ad is one serve and one charge or hold, with its own token and AdServingId."""
         return (
             self.ids_differ
             and self.shows_something
@@ -55,7 +55,7 @@ class Books:
 
 
 async def books(database: str, served: Served) -> Books:
-    """Reads both sides."""
+    """Read the answer and the database."""
     ads = ads_of(served.vast)
     serves = serves_of(served.vast)
     ids = [found.text for ad in ads for found in ad.iter("{*}AdServingId", "AdServingId")]
@@ -72,7 +72,7 @@ async def books(database: str, served: Served) -> Books:
 
 
 class Network:
-    """An upstream that answers what it is told to, and below /inner what its Wrappers lead to."""
+    """An upstream with a configurable document; below /inner it has the target of its Wrappers."""
 
     def __init__(self, server: UpstreamServer) -> None:
         self.url = server.url
@@ -86,7 +86,7 @@ class Network:
 
 @asynccontextmanager
 async def network() -> AsyncIterator[Network]:
-    """The upstream while the block lasts."""
+    """The upstream, running inside the block."""
     async with UpstreamServer() as server:
         yield Network(server)
 
@@ -220,14 +220,14 @@ ASKED = st.fixed_dictionaries(
 )
 NAMES = ("capped", "poor", "held", "house")
 Case = tuple[list[DrawnAd], list[DrawnAd], str, Sequence[str], dict[str, str]]
-"""An upstream's Ads, those that its Wrappers lead to, their version, two campaigns, and what is asked."""
+"""An upstream's Ads, the Ads that its Wrappers lead to, their version, two campaigns, and a request."""
 PAIRS = st.permutations(NAMES).map(lambda names: names[:2])
 CASES = st.tuples(ADS, ADS, st.sampled_from(["3.0", "4.0", "4.2"]), PAIRS, ASKED)
 
 
 @pytest.fixture
 async def house(database: str) -> AsyncIterator[tuple[str, Network, Server]]:
-    """Campaigns of every kind on one upstream, which a worker serves."""
+    """A worker with campaigns of every kind on one upstream."""
     async with network() as upstream_server:
         await set_up(
             database,
@@ -243,7 +243,7 @@ async def house(database: str) -> AsyncIterator[tuple[str, Network, Server]]:
 
 
 async def test_whatever_upstreams_answer_the_ads_are_the_serves(house: tuple[str, Network, Server]) -> None:
-    """Documents x caps x budgets x what is asked: each Ad that leaves is a serve, and a charge or a hold."""
+    """Documents x caps x budgets x requests: each Ad in an answer is a serve, and a charge or a hold."""
     database, upstream_server, server = house
     drawn = count()
 
@@ -255,7 +255,7 @@ async def test_whatever_upstreams_answer_the_ads_are_the_serves(house: tuple[str
         outcome = await server.ask(placement_id="-".join(names), **asked)
         if isinstance(outcome, NoFill):
             return
-        assert outcome.fault is None
+        assert outcome.render_error is None
         found = await books(database, outcome)
         assert found.agree, found
         assert 1 <= found.ads <= int(asked.get("pod_size", "1"))
@@ -268,7 +268,7 @@ async def test_whatever_upstreams_answer_the_ads_are_the_serves(house: tuple[str
 
 
 async def _draw(trial: Callable[[Case], Coroutine[None, None, None]]) -> None:
-    """Draws in a thread of its own, since the event loop is the tests'."""
+    """Hypothesis draws in another thread, because the tests use the event loop."""
     loop = asyncio.get_running_loop()
 
     @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""`adserver explain` says of any request what the server answers it with in the same state."""
+"""`adserver explain` predicts the server's answer to any request in the same state."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -28,7 +28,7 @@ BUDGETS = [
     {"day": {"impressions": 1}},
 ]
 AGAIN = 2
-"""How often a request that got an ad is sent once more: caps and budgets are used by then."""
+"""The number of repeats of a request that got an ad, by which caps and budgets are used up."""
 EXAMPLES = settings(
     max_examples=40, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )

@@ -1,4 +1,4 @@
-"""What a worker does when a part of it fails in a way that nobody thought of."""
+"""Unexpected failures in a part of a worker."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypa
     async with UpstreamServer() as network:
         gate = network.behaviour = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("a", upstreams=["network"]))
-        async with running(database, group_fetch_wait_s=0.01) as server:
+        async with running(database, group_fetch_wait_s=0) as server:
             fetch = server.ads.fetch
 
             async def break_after_fetching(pending: PendingRequest, upstreams: list) -> FetchedAd:  # type: ignore[type-arg]
@@ -57,7 +57,7 @@ async def test_a_lane_outlives_every_refusal_of_the_database(postgres: EmbeddedP
     await set_up(database, own_campaign("own"))
     name = make_url(database).database
     async with running(database, request_deadline_s=3) as server, administering(postgres) as operator:
-        # Not one of the errors by which a database says that it is down.
+        # This is not among the errors that mean that a database is down.
         await operator.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
         assert await server.reason(campaign_id="own") is NoFillReason.BUSY

@@ -1,4 +1,4 @@
-"""I1, I2 and I5: each rule has guards behind each other, and each of them holds alone."""
+"""I1, I2 and I5: each rule has several guards, and each guard alone holds the rule."""
 
 import asyncio
 from collections import Counter
@@ -37,13 +37,13 @@ SELECT {key}, '{kind}', 'tight', 1, 'USD', 'why', {reverses}, no, now(), now(), 
 
 
 async def reasons(asked: Iterable[Awaitable[Served | NoFill]]) -> Counter[str | None]:
-    """How often there was an ad, under None, and how often there was none for each reason."""
+    """The number of ads, as None, and the number of refusals for each reason."""
     outcomes = await asyncio.gather(*asked)
     return Counter(outcome.reason.value if isinstance(outcome, NoFill) else None for outcome in outcomes)
 
 
 def without(statement: str, guard: str, instead: str = "") -> str:
-    """The statement as it would be without that guard."""
+    """The statement without that guard."""
     assert statement.count(guard) == 1
     return statement.replace(guard, instead)
 
@@ -69,7 +69,7 @@ async def test_a_user_sees_as_many_ads_as_every_cap_allows(database: str) -> Non
 
 
 async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
-    """The first campaign is full in one window and not in the other: neither count may move."""
+    """The first campaign is full in one window and not in the other: neither count may change."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
     count = caps.CapIncrement("capped", uuid4(), None)
     async with connected(database) as connection:
@@ -82,7 +82,7 @@ async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
 
 
 async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted(database: str) -> None:
-    """Of four ads wanted, one window counts three and the other four; two are paid for in the end."""
+    """Four ads are wanted; one window counts three and the other four; two are paid for."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
     count = caps.CapIncrement("capped", uuid4(), None, ads=4)
     async with connected(database) as connection:
@@ -102,7 +102,7 @@ async def counts(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, 
 
 
 async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Spends more than there is, in one group."""
+    """Spend more than the budget has, in one group."""
     payments = [Payment(uuid4(), 0, "tight", "tight-15s", None, None, None, None, 0) for _ in range(8)]
     await budget_periods.open_periods(connection, ["tight"])
     async with connection.transaction():
@@ -158,7 +158,7 @@ async def test_a_budget_period_is_opened_once(
             await one.execute(OPEN_PERIOD)
             second = asyncio.create_task(two.execute(OPEN_PERIOD))
             await somebody_waits(database)
-            # The version that the primary key would have met is no more when the second goes on.
+            # The row version that the primary key would find is gone when the second continues.
             await one.execute("UPDATE budget_tracking SET generation = generation + 1")
         with pytest.raises(refused):
             await second
@@ -166,7 +166,7 @@ async def test_a_budget_period_is_opened_once(
 
 @pytest.fixture(scope="module")
 async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIterator[str]:
-    """A database in which one ad was served."""
+    """A database with one served ad."""
     async with cloned_database(postgres, migrated_template) as url:
         await set_up(url, own_campaign("tight", frequency_caps=CAPS, **SEVEN))
         async with running(url) as server:

@@ -1,4 +1,4 @@
-"""I3 and I4: an ad is heard of when its transaction is committed, and paid for once however it is asked for."""
+"""I3 and I4: a client gets an ad only after its transaction has committed, and each request is paid for once."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ FOR EACH ROW EXECUTE FUNCTION fail_at_commit()
 
 
 async def served_and_counted(url: str) -> tuple[int, int, int]:
-    """Ads that were served, paid for, and counted for their users."""
+    """The numbers of ads served, paid for, and counted for their users."""
     async with connected(url) as connection:
         row = await connection.fetchrow(
             "SELECT (SELECT count(*) FROM ad_serves), (SELECT coalesce(sum(impressions), 0) FROM budget_tracking), "
@@ -144,7 +144,7 @@ async def test_asked_again_it_is_the_same_ad_and_with_other_parameters_a_conflic
 async def test_two_workers_that_decide_one_request_at_once_pay_for_it_once(
     database: str, first_at: str, second_at: str
 ) -> None:
-    """The second has found no answer yet, and still fetches while the first is paid for."""
+    """One worker found no earlier answer, and still fetches while the other pays."""
     gate = Gate(answer(inline()))
 
     async def hold_the_first(request: Request, writer: asyncio.StreamWriter) -> None:
@@ -177,7 +177,7 @@ async def test_two_workers_that_decide_one_request_at_once_pay_for_it_once(
     ids=["just before midnight", "just after midnight", "later"],
 )
 async def test_a_request_without_a_name_is_claimed_around_midnight_too(database: str, at: str, claims: int) -> None:
-    """Its first COMMIT may still be under way when the server, which has lost the connection, asks for it again."""
+    """The server may lose the connection and try again while the first COMMIT is still on its way."""
     await set_clock(database, at)
     await set_up(database, own_campaign("own"))
     async with running(database) as server, connected(database) as owner:
@@ -186,7 +186,7 @@ async def test_a_request_without_a_name_is_claimed_around_midnight_too(database:
 
 
 async def test_two_workers_that_wait_for_one_budget_pay_for_a_request_once(database: str) -> None:
-    """Neither has found an answer yet, and both are about to pay."""
+    """Neither has found an earlier answer, and both are about to pay."""
     await set_up(database, own_campaign("own", cpm="1000", budgets={"lifetime": "100"}))
     async with running(database) as one, running(database) as two:
         async with connected(database) as holder, holder.transaction():

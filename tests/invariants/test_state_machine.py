@@ -1,4 +1,4 @@
-"""Whatever happens, and in whatever order, the database comes to what a model in plain Python comes to."""
+"""After any events in any order, the database agrees with a model in plain Python."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -39,11 +39,11 @@ from tests.postgres import cloned_database
 
 Result = TypeVar("Result")
 Request = tuple[str, str, str | None]
-"""Its id, where an ad is wanted, and the user."""
+"""The request's id, its placement or campaign, and its user."""
 
 NOW = datetime(2026, 3, 7, 22, 30, tzinfo=UTC)
 FLIGHT = {"starts_at": NOW - timedelta(seconds=200_000), "ends_at": NOW + timedelta(seconds=800_000)}
-"""A million seconds, so that what is elapsed has few decimals."""
+"""A million seconds, so that the elapsed fraction has few decimals."""
 SPRING = Campaign("spring", **FLIGHT, timezone="America/New_York")
 FETCHED = Campaign("fetched", **FLIGHT, timezone="Asia/Kolkata", upstreams=("network",))
 HOUSE = Campaign("house", NOW - timedelta(days=400), NOW + timedelta(days=400))
@@ -100,7 +100,7 @@ some_time = st.one_of(
 
 
 def in_file(of: Campaign) -> str:
-    """The campaign as a campaign file has it."""
+    """The campaign in the format of a campaign file."""
     make = campaign if of.upstreams else own_campaign
     values = {"upstreams": list(of.upstreams)} if of.upstreams else {}
     return make(
@@ -129,7 +129,7 @@ def _budget(of: Campaign, period: str) -> str | dict[str, object]:
 
 
 class Serving(RuleBasedStateMachine):
-    """Two workers on one database, and the model beside them."""
+    """Two workers on one database, and the model."""
 
     postgres: ClassVar[EmbeddedPostgres]
     template: ClassVar[str]
@@ -159,7 +159,7 @@ class Serving(RuleBasedStateMachine):
             *(in_file(of) for of in self.model.campaigns.values()),
             *(placement(place, *candidates) for place, candidates in PLACES.items()),
         )
-        # No more connections than a request has attempts: a crash ends all of them.
+        # No more connections than a request has attempts, because a crash ends all of them.
         lanes = {"serve_connections": 2, "fetch_connections": 2}
         self.workers = [await self.open.enter_async_context(running(self.url, **lanes)) for _ in range(2)]
 
@@ -320,7 +320,7 @@ def test_the_database_does_what_the_model_does(
             deadline=None,
             print_blob=True,
             database=None,
-            phases=[Phase.generate],  # to shrink an example takes minutes; whoever needs a short one adds Phase.shrink
+            phases=[Phase.generate],  # shrinking takes minutes; add Phase.shrink for a short example
             suppress_health_check=list(HealthCheck),
         ),
     )

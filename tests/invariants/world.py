@@ -1,4 +1,4 @@
-"""The ad server without HTTP, on a real database and with real upstreams, for tests of what it decides."""
+"""The ad server without HTTP, with a real database and real upstreams, for tests of its decisions."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +41,7 @@ LIMITS = ServingLimits(
 
 
 class Server:
-    """One worker's ad server; `served` and `reason` ask it as a player would."""
+    """One worker's ad server, and the requests of a player."""
 
     def __init__(self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: UpstreamService) -> None:
         self.adserver = adserver
@@ -50,24 +50,24 @@ class Server:
         self.upstreams = upstreams
 
     async def ask(self, **values: str) -> Outcome:
-        """The outcome of one request; `values` are the tag URL's parameters."""
+        """Return the outcome of a request with these parameters of the tag URL."""
         request = ad_request({name: text for name, value in values.items() if (text := read_parameter(name, value))})
         with open_context(values.get("request_id") or str(new_request_key()), {}) as context:
             return await wait_for_outcome(partial(self.adserver.submit, request, context))
 
     async def served(self, **values: str) -> Served:
-        """The ads; fails if there are none."""
+        """Return the ads; fail if there is no ad."""
         outcome = await self.ask(**values)
         assert isinstance(outcome, Served), outcome
         return outcome
 
     async def campaign(self, **values: str) -> str:
-        """The campaign of the only ad."""
+        """Return the campaign of the only ad."""
         (ad,) = (await self.served(**values)).ads
         return ad.campaign_id
 
     async def fetch_wait_is_over(self) -> None:
-        """Returns when no group waits for its upstreams any more."""
+        """Return when no group waits for its upstreams any more."""
 
         async def none_waits() -> bool:
             busy, _ = self.adserver.connections["fetch"]
@@ -76,7 +76,7 @@ class Server:
         await becomes(none_waits)
 
     async def has_answer_of(self, upstream_id: str) -> None:
-        """Returns when nothing is asked of the upstream any more."""
+        """Return when no request to the upstream is running any more."""
 
         async def nothing_is_asked() -> bool:
             return not self.upstreams.in_flight.get(upstream_id)
@@ -84,7 +84,7 @@ class Server:
         await becomes(nothing_is_asked)
 
     async def reason(self, **values: str) -> NoFillReason:
-        """Why there is no ad; fails if there is one."""
+        """Return the reason for the lack of an ad; fail if there is an ad."""
         outcome = await self.ask(**values)
         assert isinstance(outcome, NoFill), outcome
         return outcome.reason
@@ -94,7 +94,7 @@ class Server:
 async def running(
     url: str, *, lock_ms: int = 5000, statement_ms: int = 10_000, **limits: float
 ) -> AsyncIterator[Server]:
-    """A worker while the block lasts, in the server's role whosever URL it is; `limits` as in `ServingLimits`."""
+    """Run a worker inside the block, in the server's role; `limits` override those of LIMITS."""
     bounds = replace(LIMITS, **limits)  # type: ignore[arg-type]
     connections = bounds.serve_connections + bounds.fetch_connections
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=statement_ms, idle_in_transaction_ms=10_000)
@@ -125,7 +125,7 @@ WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databas
 
 
 async def somebody_waits(url: str, number: int = 1) -> None:
-    """Returns when so many sessions of the database wait for a lock."""
+    """Return when this many sessions of the database wait for a lock."""
     async with connected(url) as connection:
 
         async def waiting() -> bool:

@@ -4,23 +4,23 @@ from app.serving.fetch_wait import FetchWaitLimiter
 
 
 def test_the_last_connection_waits_for_nobody_that_all_others_wait_for() -> None:
-    patience = FetchWaitLimiter(0.06, connections=3)
-    with patience.waiting({"slow"}) as first, patience.waiting({"slow"}) as second:
+    limiter = FetchWaitLimiter(0.06, connections=3)
+    with limiter.waiting({"slow"}) as first, limiter.waiting({"slow"}) as second:
         assert (first, second) == ({"slow"}, {"slow"})
-        with patience.waiting({"slow", "quick"}) as third:
+        with limiter.waiting({"slow", "quick"}) as third:
             assert third == {"quick"}
-    with patience.waiting({"slow"}) as again:
+    with limiter.waiting({"slow"}) as again:
         assert again == {"slow"}
 
 
 def test_an_error_ends_the_waiting() -> None:
-    patience = FetchWaitLimiter(0.06, connections=2)
-    with pytest.raises(TimeoutError), patience.waiting({"slow"}):
+    limiter = FetchWaitLimiter(0.06, connections=2)
+    with pytest.raises(TimeoutError), limiter.waiting({"slow"}):
         raise TimeoutError
-    with patience.waiting({"slow"}) as patient:
-        assert patient == {"slow"}
+    with limiter.waiting({"slow"}) as allowed:
+        assert allowed == {"slow"}
 
 
 def test_a_single_connection_may_wait() -> None:
-    with FetchWaitLimiter(0.06, connections=1).waiting({"slow"}) as patient:
-        assert patient == {"slow"}
+    with FetchWaitLimiter(0.06, connections=1).waiting({"slow"}) as allowed:
+        assert allowed == {"slow"}

@@ -17,7 +17,7 @@ signer = TokenSigner(["secret"], TTL_S)
 
 
 def payload_of(token: str) -> bytes:
-    """What anybody can read of a token."""
+    """The part of a token that is readable without the key."""
     text = token.partition(".")[0]
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
