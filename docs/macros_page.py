@@ -1,12 +1,12 @@
-"""Writes docs/macros.md from the sources of the macros themselves: `make docs`."""
+"""Generates docs/macros.md from the macro sources: `make docs`."""
 
 import sys
 from datetime import UTC, datetime
 
-from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
+from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, MacroSource
 from app.vast.macros import UNKNOWN, WITHHELD, expand
 
-NOTHING_KNOWN = MacroContext(
+NO_VALUES = MacroContext(
     values={},
     timestamp=datetime(2026, 1, 1, tzinfo=UTC),
     cachebusting="12345678",
@@ -18,60 +18,60 @@ HEAD = f"""# Macros
 
 ## In the tag URLs of upstreams
 
-A tag URL of the campaign file, and every URL that a Wrapper leads to, may hold the macros of VAST 4.x in square
-brackets: `[CACHEBUSTING]`. The server asks, so the server fills them in, from the parameters of the player's request
-(named like this: `page_url`). Values are percent-encoded as `encodeURIComponent` does it; in a list the commas stay.
+Tag URLs in the campaign file, and the URLs in Wrappers, may contain the macros of VAST 4.x in square brackets:
+`[CACHEBUSTING]`. The server sends these requests, so it replaces the macros, with the parameters of the player's
+request (`page_url`). Values are percent-encoded as by `encodeURIComponent`; the commas of a list are kept.
 
-- A value that is not known is sent as `{UNKNOWN}`.
-- A value that tells who watches is sent as `{WITHHELD}` where the request's privacy signals forbid that the user is
-  told from others (see [players.md](players.md#privacy)). It is marked in the last column.
-- Brackets and braces that are no macro of these lists stay as they are, and so do the macros of other ad servers:
-  `%%CACHEBUSTER%%`, `${{GDPR}}`, `[timestamp]`. `adserver apply` and the admin API note them, each with the macro to
-  use instead where one has a similar name.
+- An unknown value is sent as `{UNKNOWN}`.
+- A value that identifies the viewer is sent as `{WITHHELD}` if the request's privacy signals forbid identification
+  (see [players.md](players.md#privacy)). These values are marked in the last column.
+- Brackets and braces that are not a macro of these lists are kept unchanged, and so are the macros of other ad servers:
+  `%%CACHEBUSTER%%`, `${{GDPR}}`, `[timestamp]`. `adserver apply` and the admin API report them, with the macro to use
+  instead if there is one with a similar name.
 
-| Macro | Where its value comes from | Unknown | Identification forbidden |
+| Macro | Source of the value | Unknown | Identification forbidden |
 |---|---|---|---|
 """
 
 FIELDS = """
-Tag URLs of the campaign file, and only those, may also hold parameters of the request by their own names in braces:
-what they say is between the operator and the upstreams that the operator chose, so that a URL that came in
-somebody's document does not get them.
+Tag URLs in the campaign file, and only those, may also contain parameters of the request by their names in braces.
+They are for the upstreams that the operator configured; in a URL that came in a document they are not replaced.
 
-| Field | Where its value comes from | Unknown | Identification forbidden |
+| Field | Source of the value | Unknown | Identification forbidden |
 |---|---|---|---|
 """
 
 TAIL = """
-Two answers of one upstream are the same for the cache if their tag URLs differ in nothing but what changes with every
-request: `[CORRELATOR]`, `[REQUESTID]`, `[TIMESTAMP]`, `[CACHEBUSTING]`, `[TRANSACTIONID]`, `{request_id}` and `{tmax}`.
-An upstream whose documents are kept gets no `X-Device-IP` and no `X-Device-User-Agent`: what it is to tell viewers
-apart by has to be in its tag URL.
+Two requests to an upstream share a cached response if their tag URLs differ only in macros that vary per request:
+`[CORRELATOR]`, `[REQUESTID]`, `[TIMESTAMP]`, `[CACHEBUSTING]`, `[TRANSACTIONID]`, `{request_id}` and `{tmax}`.
+An upstream with a cache gets no `X-Device-IP` and no `X-Device-User-Agent`: the values by which it tells viewers apart
+must be in its tag URL.
 
 ## In tracking URLs
 
-Who sends a request fills its macros in, and tracking is sent by the player. So tracking, click and error URLs of an
-upstream's document reach the player exactly as they came. Of the server's own, the error URL holds `[ERRORCODE]` for
-the player to fill in; the others hold no macro, since their tokens say everything. VMAP's `[ERROR_CODE]` is not used.
+The sender of a request replaces its macros, and players send tracking requests. So the tracking, click and error URLs
+of an upstream's document are forwarded to the player unchanged. The server's own error URL contains `[ERRORCODE]`, which
+the player replaces; its other tracking URLs contain no macro, because their tokens contain all data. VMAP's
+`[ERROR_CODE]` is not used.
 
-When the server follows Wrappers itself (`unwrap=1`), it is the one who calls the `Error` URLs of a chain that failed,
-and fills in `[ERRORCODE]` and the macros above.
+If the server follows Wrappers itself (`unwrap=1`), it requests the `Error` URLs of a failed chain, and replaces
+`[ERRORCODE]` and the macros above.
 
-This page is written by `make docs` from `app/vast/macro_sources.py`.
+This page is generated by `make docs` from `app/vast/macro_sources.py`.
 """
 
 
 def page() -> str:
-    """The page as it is to stand in docs/macros.md."""
+    """Return the content of docs/macros.md."""
     bracketed = "".join(_row(f"[{name}]", source) for name, source in BRACKETED.items())
     braced = "".join(_row(f"{{{name}}}", source) for name, source in BRACED.items())
     return HEAD + bracketed + FIELDS + braced + TAIL
 
 
-def _row(macro: str, source: Source) -> str:
+def _row(macro: str, source: MacroSource) -> str:
     withheld = f"`{WITHHELD}`" if source.identifies else ""
-    unknown = f"`{UNKNOWN}`" if expand(macro, NOTHING_KNOWN, {"tmax": "250"}) == UNKNOWN else ""
-    return f"| `{macro}` | {source.said} | {unknown} | {withheld} |\n"
+    unknown = f"`{UNKNOWN}`" if expand(macro, NO_VALUES, {"tmax": "250"}) == UNKNOWN else ""
+    return f"| `{macro}` | {source.description} | {unknown} | {withheld} |\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Durations as upstreams write them: the standard's `HH:MM:SS.mmm` (VAST 4.2 section 3.9), and other spellings."""
+"""Durations as upstreams write them: the standard's `HH:MM:SS.mmm` (VAST 4.2 section 3.9) and other formats."""
 
 import re
 
@@ -10,9 +10,9 @@ _ISO_8601 = re.compile(r"PT(?:(\d{1,3})H)?(?:(\d{1,5})M)?(?:(\d{1,6}(?:[.,]\d{1,
 
 
 def parse_duration_s(text: str) -> float | None:
-    """The length that `text` gives, in seconds; None if it gives none.
+    """Return the duration in seconds; None if `text` is not a duration.
 
-    Reads `00:00:30`, `00:00:30.500`, `00:00:30:500`, `0:30`, `30`, `30.5`, `30s`, `30500 ms` and ISO 8601's `PT30S`.
+    Accepts `00:00:30`, `00:00:30.500`, `00:00:30:500`, `0:30`, `30`, `30.5`, `30s`, `30500 ms` and ISO 8601's `PT30S`.
     """
     text = _CLOCK_WITH_MILLISECONDS.sub(r"\1.\2", text.strip())
     if match := _CLOCK.fullmatch(text) or _ISO_8601.fullmatch(text):

@@ -1,4 +1,4 @@
-"""What later VAST versions call otherwise, keep elsewhere or have no more, element by element."""
+"""Conversion of single elements to later VAST versions, which have renamed, moved and removed some."""
 
 import re
 from math import prod
@@ -18,31 +18,31 @@ _EVENTS_SINCE_4_0 = {
     "expand": "adExpand",
     "collapse": "adCollapse",
 }
-"""What the events of VAST 2.0 and 3.0 have been called since 4.0 (VAST 4.2 section 3.14.1)."""
+"""The names since 4.0 of events of VAST 2.0 and 3.0 (VAST 4.2 section 3.14.1)."""
 
 _EVENTS_SINCE_4_1 = {**_EVENTS_SINCE_4_0, "acceptInvitationLinear": "acceptInvitation"}
-"""VAST 4.1 removed acceptInvitationLinear; acceptInvitation says the same, and not of nonlinear ads only."""
+"""VAST 4.1 removed acceptInvitationLinear; its acceptInvitation applies to linear ads too."""
 
-_EVENTS_GONE_IN_4_1 = ("timeSpentViewing",)
+_EVENTS_REMOVED_IN_4_1 = ("timeSpentViewing",)
 
-_RESOURCES_GONE_IN_4_1 = ("FlashResource", "ViewableImpression")
-"""Of a Verification: VAST 4.1 removed Flash, and its schema leaves ViewableImpression to the Ad."""
+_RESOURCES_REMOVED_IN_4_1 = ("FlashResource", "ViewableImpression")
+"""Children of a Verification: VAST 4.1 removed Flash, and has ViewableImpression in the Ad only."""
 
 
 def convert_element(element: Element, target: Schema) -> None:
-    """Brings an element of an earlier version up to `target`; those in it are left to further calls.
+    """Convert an element of an earlier version to `target`, without its descendants.
 
-    Only what no player of the later version reads is left out.
+    Removes only what no player of the later version reads.
     """
     if local_name(element) == "NonLinear" and _is_in_wrapper(element):
-        _narrow(element, target)
+        _reduce_wrapper_nonlinear(element, target)
     elif target.namespace is not None:
-        _apply_changes_of_4(element, target)
+        _convert_to_4(element, target)
         if target.has_ad_serving_id:
-            _apply_changes_of_4_1(element)
+            _convert_to_4_1(element)
 
 
-def _apply_changes_of_4(element: Element, target: Schema) -> None:
+def _convert_to_4(element: Element, target: Schema) -> None:
     match local_name(element):
         case "Tracking":
             _rename_event(element, target)
@@ -61,14 +61,14 @@ def _apply_changes_of_4(element: Element, target: Schema) -> None:
             cast(Element, element.getparent()).remove(element)
 
 
-def _apply_changes_of_4_1(element: Element) -> None:
+def _convert_to_4_1(element: Element) -> None:
     match local_name(element):
         case "Mezzanine":
             _describe_mezzanine(element)
         case "UniversalAdId":
-            _tell_id_in_text(element)
+            _move_id_value_to_text(element)
         case "Verification":
-            for name in _RESOURCES_GONE_IN_4_1:
+            for name in _RESOURCES_REMOVED_IN_4_1:
                 for child in children(element, name):
                     element.remove(child)
 
@@ -77,8 +77,8 @@ def _is_in_wrapper(element: Element) -> bool:
     return next(element.iterancestors(qualified_name(element, "Wrapper")), None) is not None
 
 
-def _narrow(nonlinear: Element, target: Schema) -> None:
-    """A Wrapper's NonLinear shows nothing: since 3.0 it has only click tracking, in 4.x one each and no attributes.
+def _reduce_wrapper_nonlinear(nonlinear: Element, target: Schema) -> None:
+    """Reduce a Wrapper's NonLinear to click tracking; in 4.x, to a single one without attributes.
 
     In 3.0 it may have CreativeExtensions too (VAST 4.2 sections 3.7.2 and 3.12.1).
     """
@@ -90,32 +90,32 @@ def _narrow(nonlinear: Element, target: Schema) -> None:
         if child.tag not in kept:
             nonlinear.remove(child)
     if target.has_single_wrapper_click:
-        others = []
+        added = []
         for click_tracking in children(nonlinear, "NonLinearClickTracking")[1:]:
-            others.append(nonlinear.makeelement(nonlinear.tag))
-            others[-1].append(click_tracking)
-        insert_children(cast(Element, nonlinear.getparent()), others, target)
+            added.append(nonlinear.makeelement(nonlinear.tag))
+            added[-1].append(click_tracking)
+        insert_children(cast(Element, nonlinear.getparent()), added, target)
 
 
 def _move_extensions(element: Element, target: Schema) -> None:
-    """Since 4.0 CreativeExtensions are the Creative's, and in an InLine only (VAST 4.2 section 3.7.2)."""
+    """Move CreativeExtensions to the Creative, where they are since 4.0, in InLines only (VAST 4.2 section 3.7.2)."""
     creative = next(element.iterancestors(qualified_name(element, "Creative")), None)
     for extensions in children(element, "CreativeExtensions"):
         if creative is None or _is_in_wrapper(element):
             element.remove(extensions)
-        elif there := children(creative, "CreativeExtensions"):
-            there[0].extend(extensions)
+        elif existing := children(creative, "CreativeExtensions"):
+            existing[0].extend(extensions)
             element.remove(extensions)
         else:
             insert_children(creative, [extensions], target)
 
 
 def _rename_event(tracking: Element, target: Schema) -> None:
-    """The events of a Verification are not those of an ad, and stay."""
+    """Rename an event, or remove one that 4.1 has removed; the events of a Verification are kept."""
     event, events = tracking.get("event", ""), cast(Element, tracking.getparent())
     if next(tracking.iterancestors(qualified_name(tracking, "Verification")), None) is not None:
         return
-    if target.has_ad_serving_id and event in _EVENTS_GONE_IN_4_1:
+    if target.has_ad_serving_id and event in _EVENTS_REMOVED_IN_4_1:
         events.remove(tracking)
     else:
         renamed = _EVENTS_SINCE_4_1 if target.has_ad_serving_id else _EVENTS_SINCE_4_0
@@ -123,23 +123,23 @@ def _rename_event(tracking: Element, target: Schema) -> None:
 
 
 def _decode(html: Element) -> None:
-    """Since 4.0 there is no `xmlEncoded`, which had a player of 3.0 decode the text once more."""
+    """Decode text with `xmlEncoded`, which told players of 3.0 to decode it again and was removed in 4.0."""
     if html.get("xmlEncoded", "").strip() in ("true", "1"):
         html.text = unescape(text_content(html), {"&quot;": '"', "&apos;": "'"})
     _rename_attribute(html, "xmlEncoded", None)
 
 
-def _tell_id_in_text(universal: Element) -> None:
-    """From 4.1 on there is no `idValue`; in 4.0 there was, and some tell the id nowhere else."""
+def _move_id_value_to_text(universal: Element) -> None:
+    """Move `idValue`, which 4.1 has removed, to the text; some documents of 4.0 have the id nowhere else."""
     if not text_content(universal):
         universal.text = universal_ad_id(universal)
     _rename_attribute(universal, "idValue", None)
 
 
 def _describe_mezzanine(mezzanine: Element) -> None:
-    """What 4.1 asks about the raw file and 4.0 did not: that of the best rendition made of it."""
-    made_of_it = children(cast(Element, mezzanine.getparent()), "MediaFile")
-    best = max(made_of_it, key=_pixels, default=None)
+    """Add the attributes that 4.1 requires of the Mezzanine: those of the best rendition."""
+    renditions = children(cast(Element, mezzanine.getparent()), "MediaFile")
+    best = max(renditions, key=_pixels, default=None)
     if best is not None:
         for name in ("delivery", "type", "width", "height"):
             mezzanine.set(name, mezzanine.get(name, best.get(name, "")))
@@ -151,7 +151,7 @@ def _pixels(media_file: Element) -> int:
 
 
 def _rename_attribute(element: Element, old: str, new: str | None) -> None:
-    """Without a `new` name the attribute has no place any more."""
+    """Rename the attribute, or remove it if `new` is None."""
     value = element.get(old)
     if value is not None:
         del element.attrib[old]

@@ -1,4 +1,4 @@
-"""Walking a VAST tree and adding to it. Names are looked for in their parent's namespace, so any prefix will do."""
+"""Reading and extending VAST element trees. Names are looked up in their parent's namespace, so any prefix works."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,24 +10,24 @@ Element = etree._Element
 
 
 def local_name(element: Element) -> str:
-    """The tag without its namespace."""
+    """Return the tag without its namespace."""
     tag: str = element.tag
     return tag[tag.find("}") + 1 :]
 
 
 def qualified_name(parent: Element, name: str) -> str:
-    """The tag of a child `name` in its parent's namespace, if that has one."""
+    """Return the tag of a child `name` in its parent's namespace, if it has one."""
     tag: str = parent.tag
     return f"{tag[: tag.find('}') + 1]}{name}"
 
 
 def children(parent: Element, name: str) -> list[Element]:
-    """The children of that name."""
+    """Return the children of that name."""
     return parent.findall(qualified_name(parent, name))
 
 
 def descendants(parent: Element, *names: str) -> Iterator[Element]:
-    """The elements found by going down one name after the other."""
+    """Yield the elements at this path of names below `parent`."""
     if not names:
         yield parent
         return
@@ -36,55 +36,58 @@ def descendants(parent: Element, *names: str) -> Iterator[Element]:
 
 
 def vast_elements(element: Element) -> Iterator[Element]:
-    """The element and those in it, but nothing inside an Extension, whose content is not VAST."""
-    waiting = [element]
-    while waiting:
-        inner = waiting.pop()
-        yield inner
-        if local_name(inner) not in ("Extension", "CreativeExtension"):
-            waiting += inner.iterchildren(etree.Element)
+    """Yield the element and its descendants, except those in an Extension, whose content is not VAST."""
+    stack = [element]
+    while stack:
+        current = stack.pop()
+        yield current
+        if local_name(current) not in ("Extension", "CreativeExtension"):
+            stack += current.iterchildren(etree.Element)
 
 
 def text_content(element: Element) -> str:
-    """The text of an element and those in it, without the white space around it; CDATA makes no difference."""
+    """Return the text of an element and its descendants without surrounding white space, in CDATA or not."""
     return (str(element.xpath("string()")) if len(element) else element.text or "").strip()
 
 
 def child_uris(parent: Element, name: str) -> tuple[str, ...]:
-    """The URIs in the children of that name, empty ones left out."""
+    """Return the non-empty URIs in the children of that name."""
     return tuple(uri for uri in map(text_content, children(parent, name)) if uri)
 
 
 def add_child(parent: Element, name: str, schema: Schema) -> Element:
-    """A new child where the schema wants it: after its like, or else before the first of those that come later."""
+    """Add a new child where the schema requires it; see `insert_children`."""
     child = parent.makeelement(qualified_name(parent, name))
     insert_children(parent, [child], schema)
     return child
 
 
 def insert_children(parent: Element, added: Sequence[Element], schema: Schema) -> None:
-    """Puts elements, all of one name, where the schema wants them; a name that it does not know goes last."""
+    """Insert elements of one name where the schema requires them; an unknown name goes last.
+
+    They follow the existing children of the same name, or else precede the first child that the schema has later.
+    """
     if not added:
         return
     name = local_name(added[0])
-    order = schema.orders.get(local_name(parent), ())
-    # Found by lxml's own loops: a document may have thousands of siblings, and each would become an object of Python.
-    like = next(parent.iterchildren(qualified_name(parent, name), reversed=True), None)
-    if like is not None:
-        at = parent.index(like) + 1
+    order = schema.child_orders.get(local_name(parent), ())
+    # lxml searches by itself: with thousands of siblings, a loop here would create a Python object for each of them.
+    last_same = next(parent.iterchildren(qualified_name(parent, name), reversed=True), None)
+    if last_same is not None:
+        index = parent.index(last_same) + 1
     else:
         later = [qualified_name(parent, other) for other in order[order.index(name) + 1 :]] if name in order else []
-        before = next(parent.iterchildren(*later), None) if later else None
-        at = len(parent) if before is None else parent.index(before)
-    parent[at:at] = added
+        successor = next(parent.iterchildren(*later), None) if later else None
+        index = len(parent) if successor is None else parent.index(successor)
+    parent[index:index] = added
 
 
 def get_or_add_child(parent: Element, name: str, schema: Schema) -> Element:
-    """The first child of that name, made if there is none."""
+    """Return the first child of that name, added if there is none."""
     found = parent.find(qualified_name(parent, name))
     return found if found is not None else add_child(parent, name, schema)
 
 
 def serialize(tree: etree._ElementTree) -> bytes:
-    """The document in UTF-8."""
+    """Return the document in UTF-8."""
     return bytes(etree.tostring(tree, encoding="UTF-8", xml_declaration=True))

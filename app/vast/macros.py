@@ -1,4 +1,4 @@
-"""Macros in upstream tag URLs: VAST 4.x names in brackets, and the request's own fields in braces."""
+"""Macros in URLs: names of VAST 4.x in brackets, and the request's own fields in braces."""
 
 import re
 from collections.abc import Mapping
@@ -8,41 +8,41 @@ from urllib.parse import quote
 
 from app.domain import URL_BYTES_MAX
 from app.errors import UnusableVast
-from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, Source
+from app.vast.macro_sources import BRACED, BRACKETED, MacroContext, MacroSource
 
 UNKNOWN = "-1"
 WITHHELD = "-2"
-"""VAST 4.2 section 6.1: for a value that nobody knows, and for one that is known but not told."""
+"""VAST 4.2 section 6.1: an unknown value, and a known value that is withheld."""
 
 TAG_URLS_MAX = 4096
-"""Tag URLs kept compiled: only those that were set up, because there is no end of what documents can hold."""
+"""Cached templates: those of configured tag URLs only, because documents can contain any number of URLs."""
 
 _MACRO = re.compile(r"(\[[A-Z]+\]|\{[a-z_]+\})")
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
-def expand(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
-    """The URL to ask, each value percent-encoded; brackets that are no macro of the list stay as they are.
+def expand(url: str, context: MacroContext, extra: Mapping[str, str] = _NO_VALUES) -> str:
+    """Return the URL with its macros replaced by percent-encoded values; unknown macros are left unchanged.
 
-    `also` has values, by macro name, of what is not the request's: `tmax` in ms, `ERRORCODE`.
+    `extra` contains values that do not come from the request, by macro name: `tmax` in ms, `ERRORCODE`.
     """
-    parts = list(_kept(url))
-    for at in range(1, len(parts), 2):
-        parts[at] = _value(parts[at], context, also)
+    parts = list(_compile_cached(url))
+    for index in range(1, len(parts), 2):
+        parts[index] = _value(parts[index], context, extra)
     return "".join(parts)
 
 
-def expand_untrusted(url: str, context: MacroContext, also: Mapping[str, str] = _NOTHING) -> str:
-    """The same for a URL that came in somebody's document: only the macros of the list are replaced.
+def expand_untrusted(url: str, context: MacroContext, extra: Mapping[str, str] = _NO_VALUES) -> str:
+    """Return a URL that came in a document with its macros in brackets replaced.
 
-    What braces name is between the operator and the upstreams that were set up; no stranger is to ask for it.
-    Raises UnusableVast for a URL that is too long, as it came or with its macros replaced.
+    Fields in braces are left unchanged: they are for the tags that the operator configured, not for untrusted servers.
+    Raises UnusableVast if the URL is too long, before or after the replacement.
     """
     _check_length(url)
     expanded = ""
-    for no, part in enumerate(_compile(url)):
-        expanded += _value(part, context, also) if no % 2 and part[0] == "[" else part
-        # After each: the values of a short URL's many macros can be thousands of times as long as it is.
+    for index, part in enumerate(_compile(url)):
+        expanded += _value(part, context, extra) if index % 2 and part[0] == "[" else part
+        # After each part: the values of many macros can be thousands of times as long as the URL.
         _check_length(expanded)
     return expanded
 
@@ -53,36 +53,36 @@ def _check_length(url: str) -> None:
 
 
 def cache_key(url: str, context: MacroContext) -> str:
-    """The URL without what changes with every request: two requests with the same key may share an answer."""
-    parts = list(_kept(url))
-    for at in range(1, len(parts), 2):
-        parts[at] = "" if _source(parts[at]).always_new else _value(parts[at], context, _NOTHING)
+    """Return the URL without the values that vary per request; requests with the same key may share a response."""
+    parts = list(_compile_cached(url))
+    for index in range(1, len(parts), 2):
+        parts[index] = "" if _source(parts[index]).varies_per_request else _value(parts[index], context, _NO_VALUES)
     return "".join(parts)
 
 
 @lru_cache(TAG_URLS_MAX)
-def _kept(url: str) -> tuple[str, ...]:
+def _compile_cached(url: str) -> tuple[str, ...]:
     return _compile(url)
 
 
 def _compile(url: str) -> tuple[str, ...]:
-    """Text and macros in turn."""
+    """Split the URL into text and macros, alternately; the text comes first."""
     parts = [""]
-    for no, piece in enumerate(_MACRO.split(url)):
-        if no % 2 and (piece[1:-1] in BRACKETED or piece[1:-1] in BRACED):
+    for index, piece in enumerate(_MACRO.split(url)):
+        if index % 2 and (piece[1:-1] in BRACKETED or piece[1:-1] in BRACED):
             parts += (piece, "")
         else:
             parts[-1] += piece
     return tuple(parts)
 
 
-def _source(macro: str) -> Source:
+def _source(macro: str) -> MacroSource:
     return (BRACKETED if macro[0] == "[" else BRACED)[macro[1:-1]]
 
 
-def _value(macro: str, context: MacroContext, also: Mapping[str, str]) -> str:
+def _value(macro: str, context: MacroContext, extra: Mapping[str, str]) -> str:
     source = _source(macro)
-    value = also.get(macro[1:-1]) or source.read(context)
+    value = extra.get(macro[1:-1]) or source.read(context)
     if not value:
         return UNKNOWN
     if source.identifies and context.withhold_identity:
@@ -91,5 +91,5 @@ def _value(macro: str, context: MacroContext, also: Mapping[str, str]) -> str:
 
 
 def _encode(value: str, safe: str) -> str:
-    """What `encodeURIComponent` makes of it; the commas of a list stay (VAST 4.2 section 6.1)."""
+    """Percent-encode as `encodeURIComponent` does; the commas of a list are kept (VAST 4.2 section 6.1)."""
     return quote(value, safe=safe, errors="replace")

@@ -1,7 +1,7 @@
-"""Namespaces of merged documents: many players look elements up by their written name and find none with a prefix.
+"""Default namespaces for merged documents: many players find elements by their qualified name and ignore prefixed ones.
 
-lxml invents a prefix (`ns0`) for an element whose namespace its ancestors do not declare. So the root of a merged
-document is made with its default namespace, and elements move under it.
+lxml generates a prefix (`ns0`) for an element whose namespace its ancestors do not declare. So the root of a merged
+document is created with its default namespace, and the elements are moved into it.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from app.vast.element_tree import Element
 
 
 def with_default_namespace(root: Element, namespace: str | None) -> Element:
-    """A root in place of `root`, with its content moved there, for which `namespace` is the default namespace.
+    """Return a new root with the content of `root`, moved, and with `namespace` as its default namespace.
 
-    Elements of the root's own namespace come into the new one. Those that an Extension has from other namespaces keep
-    theirs, and their prefixes.
+    Elements in the old root's namespace are put into the new one. Elements of other namespaces, as in an Extension,
+    keep their namespaces and prefixes.
     """
     own = etree.QName(root).namespace
     if own != namespace:
@@ -31,7 +31,7 @@ def with_default_namespace(root: Element, namespace: str | None) -> Element:
     attributes = {str(name): str(value) for name, value in root.attrib.items()}
     new = etree.Element(root.tag, attributes, cast("Mapping[str, str]", declared))
     new.text = root.text
-    # The old root comes too, for a moment: lxml takes quadratic time to move elements away from their declaration.
+    # The old root is a child for a moment: lxml takes quadratic time to move elements away from their declaration.
     new.append(root)
     new.extend(list(root))
     new.remove(root)
@@ -39,7 +39,7 @@ def with_default_namespace(root: Element, namespace: str | None) -> Element:
 
 
 def serialize_fragment(element: Element) -> bytes:
-    """The element in UTF-8, to be put into a document whose root declares the default namespace."""
+    """Return the element in UTF-8 for a document whose root declares the default namespace."""
     written = bytes(etree.tostring(element, encoding="UTF-8", with_tail=False))
-    # lxml writes declarations before attributes, so the first one found is that of the start tag.
+    # lxml writes declarations before attributes, so the first match is the one of the start tag.
     return written.replace(f' xmlns="{element.nsmap.get(None)}"'.encode(), b"", 1)

@@ -1,4 +1,4 @@
-"""What upstreams write that players cannot read, put right as a document is parsed."""
+"""Corrections of upstream documents that players could not read, made while a document is parsed."""
 
 from lxml import etree
 
@@ -11,7 +11,7 @@ _NAMES = {
     *(
         name
         for schema in (*SCHEMAS.values(), V1_0)
-        for parent, order in schema.orders.items()
+        for parent, order in schema.child_orders.items()
         for name in (parent, *order)
     ),
 }
@@ -19,11 +19,10 @@ _SPELLINGS = {name.lower(): name for name in _NAMES}
 
 
 def normalize(root: Element, body: bytes) -> Element:
-    """The root of the document `body`, with element names in the standard's capitals and its namespace declared once.
+    """Return the root of the document `body` with standard element names and a single namespace declaration.
 
-    XML is case-sensitive, and yet some upstreams write `Inline` (as the schemas call its type) or `vast`. Where two
-    prefixes are declared for the document's namespace, an added element might come out with the one that players do
-    not read.
+    XML is case-sensitive, but some upstreams write `Inline` (as the schemas name its type) or `vast`. If two prefixes
+    are declared for the document's namespace, added elements might get the one that players do not read.
     """
     if any(_SPELLINGS.get(name.lower(), name) != name for name in {*map(local_name, root.iter("*"))}):
         for element in vast_elements(root):

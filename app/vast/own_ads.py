@@ -1,4 +1,4 @@
-"""Own creatives as InLine ads, for each VAST version with what its schema requires and nothing it does not know."""
+"""Own creatives as InLine ads: for each VAST version, the elements that its schema requires and allows."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,28 +15,28 @@ XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def own_ad(creative: Creative, campaign: Campaign, version: VastVersion, base_url: str) -> ResponseTemplate:
-    """The Ad of a creative for a pod; from VAST 3.0 on it has a gap `sequence`."""
+    """Return the Ad of a creative for a pod; since VAST 3.0 it has a placeholder `sequence`."""
     schema = SCHEMAS[version]
     sequence = placeholder("sequence") if schema.has_ad_sequence else None
     return ResponseTemplate.compile(_ad(creative, campaign, schema, base_url, sequence).encode())
 
 
 def own_document(creative: Creative, campaign: Campaign, version: VastVersion, base_url: str) -> ResponseTemplate:
-    """A whole document with a creative's Ad."""
+    """Return a document with the Ad of a creative."""
     return ResponseTemplate.compile(
         vast_document(version, [_ad(creative, campaign, SCHEMAS[version], base_url, None).encode()])
     )
 
 
 def vast_document(version: VastVersion, ads: Sequence[bytes]) -> bytes:
-    """Ads under the root element of their version; without any, the answer that says "no ad"."""
+    """Return a document with these Ads in the root element of their version; without Ads, it means "no ad"."""
     head, tail = _root(version)
     return b"".join((head, *ads, tail))
 
 
 @lru_cache
 def empty_document(version: VastVersion) -> bytes:
-    """No ad (VAST 4.2 section 2.3.6.4)."""
+    """Return the document without an ad (VAST 4.2 section 2.3.6.4)."""
     return vast_document(version, [])
 
 
@@ -59,18 +59,18 @@ def _ad(creative: Creative, campaign: Campaign, schema: Schema, base_url: str, s
     }
     if creative.description is not None:
         children["Description"] = xml_element("Description", escaped_text(creative.description))
-    inline = xml_element("InLine", _in_order(schema.orders["InLine"], children))
-    # The id is the serve's: some players show an Ad only once whose id they have seen.
+    inline = xml_element("InLine", _in_order(schema.child_orders["InLine"], children))
+    # The id is unique per serve, because some players skip an Ad whose id they have shown before.
     return xml_element("Ad", inline, id=placeholder("ad_serving_id"), sequence=sequence)
 
 
-def _in_order(sequence: Sequence[str], children: Mapping[str, str]) -> str:
-    """The children that this version knows, in its order."""
-    return "".join(children[name] for name in sequence if name in children)
+def _in_order(order: Sequence[str], children: Mapping[str, str]) -> str:
+    """Join the children that this version allows, in its order."""
+    return "".join(children[name] for name in order if name in children)
 
 
 def _creative(creative: Creative, schema: Schema, base_url: str) -> str:
-    # Stitchers tell creatives apart by these ids, so one that is in no registry goes by its own.
+    # Ad stitchers identify creatives by these ids, so an unregistered creative gets its own id.
     ad_id = creative.universal_ad_id or creative.id
     if not schema.has_universal_ad_id:
         return xml_element("Creative", _linear(creative, schema, base_url), id=creative.id, AdID=ad_id)
@@ -99,7 +99,7 @@ def _linear(creative: Creative, schema: Schema, base_url: str) -> str:
         children["VideoClicks"] = xml_element("VideoClicks", xml_element("ClickThrough", cdata(click_url(base_url))))
     can_skip = creative.skip_offset_s is not None and schema.version is not VastVersion.V2_0
     skip_offset = _clock(creative.skip_offset_s or 0) if can_skip else None
-    return xml_element("Linear", _in_order(schema.orders["Linear"], children), skipoffset=skip_offset)
+    return xml_element("Linear", _in_order(schema.child_orders["Linear"], children), skipoffset=skip_offset)
 
 
 def _media_files(creative: Creative, schema: Schema) -> str:
@@ -123,7 +123,7 @@ def _media_file(media_file: MediaFile, schema: Schema) -> str:
 
 
 def _mezzanine(url: str, media_files: Sequence[MediaFile], schema: Schema) -> str:
-    """The raw file; what the schema asks about it from 4.1 on is that of the best rendition made of it."""
+    """Return the Mezzanine; since 4.1 it needs attributes, which are those of the best rendition."""
     if schema.version is VastVersion.V4_0:
         return xml_element("Mezzanine", cdata(url))
     best = max(media_files, key=lambda media_file: media_file.width * media_file.height)
@@ -133,5 +133,5 @@ def _mezzanine(url: str, media_files: Sequence[MediaFile], schema: Schema) -> st
 
 
 def _clock(seconds: int) -> str:
-    """HH:MM:SS."""
+    """Format as HH:MM:SS."""
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,4 +1,4 @@
-"""Reading an upstream's VAST safely, and what others need to know of it."""
+"""A safe parser of upstream VAST, and the facts about a document that other modules need."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ BODY_BYTES_MAX = 2 * 2**20
 ADS_MAX = 50
 EMPTY_ADS_MAX = 500
 CREATIVES_MAX = 200
-"""Over all Ads, of each kind that gets trackers, so that a small body does not make a huge answer."""
+"""Elements of each kind that gets trackers, over all Ads, so that a small body does not lead to a huge response."""
 
 _LIMITED = (
     ("Creatives",),
@@ -31,26 +31,26 @@ _LIMITED = (
     ("Creatives", "Creative", "NonLinearAds"),
     ("Creatives", "Creative", "NonLinearAds", "NonLinear"),
 )
-"""Below an InLine or Wrapper: what gets trackers, and what is looked through for something to show."""
+"""Paths below an InLine or Wrapper to the elements that get trackers or are searched for playable content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ad:
-    """Facts of one InLine or Wrapper. URIs are stripped of the white space around them."""
+    """The facts about one InLine or Wrapper. URIs have no surrounding white space."""
 
     id: str | None
     sequence: int | None
     is_wrapper: bool
     is_playable: bool
-    """Whether there is anything in it that a player could show, or that leads to it."""
+    """Whether it has anything that a player can show, or, for a Wrapper, a URI."""
     error_urls: tuple[str, ...]
     advertiser: str | None
     creative_ids: tuple[str, ...]
-    """Universal ad ids, or where there are none the ids of the creatives: what tells two ads of a pod apart."""
+    """Universal ad ids, or else the ids of the creatives, by which the ads of a pod are told apart."""
     duration_s: float | None
-    """Of its linear creatives together; None where one of them does not say, and for an Ad without any."""
+    """The total duration of its linear creatives in seconds; None if one is unknown, or if there are none."""
     tag_uri: str | None
-    """VASTAdTagURI of a Wrapper (in VAST 1, VASTAdTagURL); the rest as in VAST 4.2 section 3.19 with its defaults."""
+    """The VASTAdTagURI of a Wrapper (VASTAdTagURL in VAST 1); the flags default as in VAST 4.2 section 3.19."""
     follow_additional_wrappers: bool
     allow_multiple_ads: bool
     fallback_on_no_ad: bool
@@ -60,44 +60,44 @@ class Ad:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A VAST document. Its tree is shared: whoever changes it copies it before."""
+    """A VAST document. Its tree is shared: copy it before changing it."""
 
     schema: Schema
     tree: etree._ElementTree
     ads: tuple[Ad, ...]
     error_urls: tuple[str, ...]
-    """Of the root: called when there is no ad."""
+    """The Error URLs of the root, which are requested if there is no ad."""
 
     @property
     def version(self) -> VastVersion:
-        """The version that its schema is nearest to."""
+        """The version of its schema."""
         return self.schema.version
 
     @property
     def has_ad(self) -> bool:
-        """False for the answer that says "no ad"."""
+        """Whether any Ad is playable; False for a "no ad" response."""
         return bool(self.playable_ads)
 
     @property
     def playable_ads(self) -> list[Ad]:
-        """The Ads with something to show."""
+        """The Ads with anything to show."""
         return [ad for ad in self.ads if ad.is_playable]
 
 
 def parse(body: bytes) -> ParsedDocument:
-    """Reads a document; raises UnusableVast if it is not well-formed VAST, or not safe to read.
+    """Parse a document; raise UnusableVast if it is not well-formed VAST, or not safe to parse.
 
-    One without any element is a NoAd.
+    Raises NoAd for a document without any element.
     """
     if len(body) > BODY_BYTES_MAX:
         raise UnusableVast(f"has more than {BODY_BYTES_MAX} bytes")
     body = clean_prolog(body)
-    limits.check(body)
+    limits.check_limits(body)
     try:
         root = etree.fromstring(body, _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         if has_no_element(body):
-            raise NoAd("nothing but white space and comments") from error
+            raise NoAd("only white space and comments") from error
         raise UnusableVast(_syntax_error(error)) from error
     tree = root.getroottree()
     if tree.docinfo.internalDTD is not None:
@@ -106,18 +106,18 @@ def parse(body: bytes) -> ParsedDocument:
 
 
 def _syntax_error(error: Exception) -> str:
-    """What is wrong and where, in libxml2's name for it: its sentences may quote the document, and so a viewer's id."""
+    """Describe the error by libxml2's name for it: its messages may quote the document, and so a viewer's id."""
     if not isinstance(error, etree.XMLSyntaxError):
         return "not well-formed"
     line, column = error.position
-    found = error.error_log.last_error  # type: ignore[attr-defined]
-    name = found.type_name.removeprefix("ERR_").replace("_", " ").lower() if found else "syntax"
+    entry = error.error_log.last_error  # type: ignore[attr-defined]
+    name = entry.type_name.removeprefix("ERR_").replace("_", " ").lower() if entry else "syntax"
     name = name.replace("document empty", "start tag expected")
     return f"not well-formed: {name} at line {line}, column {column}"
 
 
 def inspect_tree(tree: etree._ElementTree) -> ParsedDocument:
-    """What there is to know of a tree; raises UnusableVast if it is not VAST."""
+    """Return the document of an element tree; raise UnusableVast if it is not VAST."""
     root = tree.getroot()
     match local_name(root):
         case "VAST":
@@ -130,7 +130,7 @@ def inspect_tree(tree: etree._ElementTree) -> ParsedDocument:
 
 
 def _parser() -> etree.XMLParser:
-    """A parser of its own for each document, because one cannot be shared by threads. Depth is limited to 256."""
+    """Return a new parser, because parsers cannot be shared by threads. The depth is limited to 256."""
     return etree.XMLParser(
         resolve_entities=False,
         load_dtd=False,
@@ -155,7 +155,7 @@ def _ads(root: Element) -> tuple[Ad, ...]:
 
 
 def ad_contents(root: Element) -> list[tuple[Element, Element]]:
-    """Each Ad with its InLine or Wrapper; one that has neither is no ad."""
+    """Return each Ad with its InLine or Wrapper, without the Ads that have neither."""
     ads = children(root, "Ad")
     return [(ad, content) for ad in ads for content in (*children(ad, "InLine"), *children(ad, "Wrapper"))[:1]]
 
@@ -187,7 +187,7 @@ def _creative_ids(element: Element) -> Iterator[str]:
 
 
 def universal_ad_id(element: Element) -> str:
-    """What a UniversalAdId says, in VAST 4.0 maybe with its `idValue` alone."""
+    """Return the id of a UniversalAdId; in VAST 4.0 it may be in the `idValue` attribute alone."""
     return text_content(element) or element.get("idValue", "").strip()
 
 

@@ -1,4 +1,4 @@
-"""What each VAST version knows, and in which order: from the XML schemas of the IAB Tech Lab."""
+"""The elements of each VAST version and their order, from the XML schemas of the IAB Tech Lab."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,30 +6,30 @@ from dataclasses import dataclass, replace
 from app.domain import Event, VastVersion
 
 NAMESPACE = "http://www.iab.com/VAST"
-"""Of VAST 4.x documents; earlier ones have none."""
+"""The namespace of VAST 4.x documents; earlier ones have none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The part of one version's schema that matters to whoever adds to a document, or writes one."""
+    """The part of a version's schema that is needed for extending and writing documents."""
 
     version: VastVersion
     namespace: str | None
-    orders: Mapping[str, tuple[str, ...]]
-    """By element, the order that its children stand in (`xs:sequence`)."""
+    child_orders: Mapping[str, tuple[str, ...]]
+    """By element, the order of its children (`xs:sequence`)."""
     linear_events: tuple[Event, ...]
     has_ad_sequence: bool = False
     has_ad_serving_id: bool = False
     has_universal_ad_id: bool = False
     has_allow_multiple_ads: bool = False
     has_single_error: bool = False
-    """Whether an Ad has room for one Error only, and the root for none."""
+    """Whether an Ad may have one Error only, and the root none."""
     has_single_wrapper_click: bool = False
-    """Whether a Wrapper's NonLinear has room for one NonLinearClickTracking only."""
+    """Whether a Wrapper's NonLinear may have one NonLinearClickTracking only."""
 
-    def knows(self, parent: str, child: str) -> bool:
+    def allows_child(self, parent: str, child: str) -> bool:
         """Whether `parent` may have such a child."""
-        return child in self.orders.get(parent, ())
+        return child in self.child_orders.get(parent, ())
 
 
 NONLINEAR_EVENTS = (Event.MUTE, Event.UNMUTE, Event.PAUSE, Event.RESUME)
@@ -49,7 +49,7 @@ _RESOURCES_4 = ("HTMLResource", "IFrameResource", "StaticResource")
 _WRAPPER_2 = ("AdSystem", "VASTAdTagURI", "Error", "Impression", "Creatives", "Extensions")
 _AD_4 = ("AdSystem", "Error", "Extensions", "Impression", "Pricing", "ViewableImpression")
 
-_SAME_IN_ALL: Mapping[str, tuple[str, ...]] = {
+_COMMON_ORDERS: Mapping[str, tuple[str, ...]] = {
     "NonLinearAds": ("TrackingEvents", "NonLinear"),
     "CompanionAds": ("Companion",),
     "ViewableImpression": ("Viewable", "NotViewable", "ViewUndetermined"),
@@ -59,8 +59,8 @@ _SAME_IN_ALL: Mapping[str, tuple[str, ...]] = {
 V2_0 = Schema(
     version=VastVersion.V2_0,
     namespace=None,
-    orders={
-        **_SAME_IN_ALL,
+    child_orders={
+        **_COMMON_ORDERS,
         "InLine": ("AdSystem", "AdTitle", "Description", "Survey", "Error", "Impression", "Creatives", "Extensions"),
         "Wrapper": _WRAPPER_2,
         "Linear": ("Duration", "TrackingEvents", "AdParameters", "VideoClicks", "MediaFiles"),
@@ -74,7 +74,7 @@ V2_0 = Schema(
 
 V1_0 = replace(
     V2_0,
-    orders={
+    child_orders={
         "InLine": (
             *("AdSystem", "AdTitle", "Description", "Survey", "Error", "Impression", "TrackingEvents", "Video"),
             *("CompanionAds", "NonLinearAds", "Extensions"),
@@ -87,13 +87,13 @@ V1_0 = replace(
         "VideoClicks": ("ClickThrough", "ClickTracking"),
     },
 )
-"""VAST 1, whose root is VideoAdServingTemplate, and which no player asks for any more; some upstreams still send it."""
+"""VAST 1, whose root is VideoAdServingTemplate. Players no longer request it, but some upstreams still send it."""
 
 V3_0 = replace(
     V2_0,
     version=VastVersion.V3_0,
-    orders={
-        **V2_0.orders,
+    child_orders={
+        **V2_0.child_orders,
         "InLine": (
             *("AdSystem", "AdTitle", "Description", "Advertiser", "Pricing", "Survey", "Error", "Impression"),
             *("Creatives", "Extensions"),
@@ -120,8 +120,8 @@ V4_0 = replace(
     V3_0,
     version=VastVersion.V4_0,
     namespace=NAMESPACE,
-    orders={
-        **_SAME_IN_ALL,
+    child_orders={
+        **_COMMON_ORDERS,
         "InLine": (
             *_AD_4,
             "AdTitle",
@@ -153,8 +153,8 @@ V4_0 = replace(
 V4_1 = replace(
     V4_0,
     version=VastVersion.V4_1,
-    orders={
-        **V4_0.orders,
+    child_orders={
+        **V4_0.child_orders,
         "InLine": (
             *(*_AD_4, "AdServingId", "AdTitle", "AdVerifications", "Advertiser", "Category", "Creatives"),
             *("Description", "Expires", "Survey"),
@@ -167,14 +167,14 @@ V4_1 = replace(
 V4_2 = replace(
     V4_1,
     version=VastVersion.V4_2,
-    orders={**V4_1.orders, "VideoClicks": ("ClickTracking", "ClickThrough", "CustomClick")},
+    child_orders={**V4_1.child_orders, "VideoClicks": ("ClickTracking", "ClickThrough", "CustomClick")},
 )
 
 SCHEMAS = {schema.version: schema for schema in (V2_0, V3_0, V4_0, V4_1, V4_2)}
 
 
 def schema_of(declared: str, *, namespaced: bool) -> Schema:
-    """The schema nearest to what a document's `version` attribute says."""
+    """Return the schema closest to a document's `version` attribute."""
     try:
         return SCHEMAS[VastVersion(declared)]
     except ValueError:

@@ -1,4 +1,4 @@
-"""Our trackers in somebody else's VAST: everything that came stays, and ours stand where its schema wants them."""
+"""Adds this server's trackers to an upstream's VAST where its schema requires them; keeps everything else."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -18,29 +18,29 @@ from app.vast.version_conversion import convert
 
 
 def document_with_trackers(parsed: ParsedDocument, base_url: str, position: int = 0) -> ResponseTemplate:
-    """The document in UTF-8 with one of its Ads, to which our Impression, Error, tracking and click tracking are added.
+    """Return the document with one of its Ads and this server's Impression, Error, tracking and click tracking.
 
-    `position` is that of the Ad in `parsed.ads`; no other Ad stays. VAST 2.0 and 3.0 have room for one Error in an Ad:
-    where there is one already, ours stays out. A Wrapper may lead to one Ad only, since one Ad is what is paid for.
+    `position` is the index of the Ad in `parsed.ads`; the other Ads are removed. In VAST 2.0 and 3.0 an Ad may have one
+    Error only: if there is one already, this server's is omitted. A Wrapper may lead to one Ad only, since one is paid.
     """
-    tree, content = _alone(parsed, position)
-    _track(content, parsed.schema, base_url)
+    tree, content = _copy_with_single_ad(parsed, position)
+    _add_trackers(content, parsed.schema, base_url)
     return ResponseTemplate.compile(serialize(tree))
 
 
 def fragments_with_trackers(
     parsed: ParsedDocument, base_url: str, version: VastVersion | None = None
 ) -> list[ResponseTemplate]:
-    """The Ads one by one, with our trackers, for a pod of that version; from VAST 3.0 on each has a gap `sequence`.
+    """Return each Ad with trackers for a pod of `version`; since VAST 3.0 it has a placeholder `sequence`.
 
-    Without `version` they stay in their own; raises UnusableVast for VAST 1 with one.
+    Without `version` the Ads keep their own. Raises UnusableVast for VAST 1 with a `version`.
     """
     if version is not None and not _fits(parsed, SCHEMAS[version]):
         parsed = convert(parsed, version)
     fragments = []
     for ad, content in ad_contents(deepcopy(parsed.tree).getroot()):
         _keep_only(ad, content)
-        _track(content, parsed.schema, base_url)
+        _add_trackers(content, parsed.schema, base_url)
         if parsed.schema.has_ad_sequence:
             ad.set("sequence", placeholder("sequence"))
         fragments.append(ResponseTemplate.compile(serialize_fragment(ad)))
@@ -48,13 +48,13 @@ def fragments_with_trackers(
 
 
 def single_ad_tree(parsed: ParsedDocument, position: int) -> etree._ElementTree:
-    """A copy of the document without its other Ads; of a pod, that leaves a stand-alone Ad."""
-    tree, _ = _alone(parsed, position)
+    """Return a copy of the document with that Ad alone; an Ad of a pod becomes a stand-alone Ad."""
+    tree, _ = _copy_with_single_ad(parsed, position)
     return tree
 
 
-def _alone(parsed: ParsedDocument, position: int) -> tuple[etree._ElementTree, Element]:
-    """That copy, and the InLine or Wrapper in it."""
+def _copy_with_single_ad(parsed: ParsedDocument, position: int) -> tuple[etree._ElementTree, Element]:
+    """Return the copy, and the InLine or Wrapper in it."""
     tree = deepcopy(parsed.tree)
     root = tree.getroot()
     ad, content = ad_contents(root)[position]
@@ -68,20 +68,20 @@ def _alone(parsed: ParsedDocument, position: int) -> tuple[etree._ElementTree, E
 
 
 def _keep_only(ad: Element, content: Element) -> None:
-    """Removes what an Ad has beside its InLine or Wrapper: a player might show a second one."""
+    """Remove further InLines and Wrappers from an Ad, because a player might show them too."""
     for other in (*ad.findall("{*}InLine"), *ad.findall("{*}Wrapper")):
         if other is not content:
             ad.remove(other)
 
 
 def _fits(parsed: ParsedDocument, schema: Schema) -> bool:
-    """Whether its Ads fit into a document of that version: some have a prefix, or a namespace that is not its own."""
+    """Whether the Ads can be put into a document of that version unchanged, with its namespace and without a prefix."""
     root = parsed.tree.getroot()
     return parsed.schema is schema and root.prefix is None and etree.QName(root).namespace == schema.namespace
 
 
-def _track(content: Element, schema: Schema, base_url: str) -> None:
-    """Adds our trackers to an InLine or Wrapper."""
+def _add_trackers(content: Element, schema: Schema, base_url: str) -> None:
+    """Add trackers to an InLine or Wrapper."""
     if schema is V1_0:
         add_vast1_trackers(content, base_url)
     elif local_name(content) == "Wrapper":
@@ -98,7 +98,7 @@ class _Trackers:
     def add_to_inline(self, inline: Element) -> None:
         self._add_impression(inline)
         if self.schema.has_ad_serving_id:
-            # It differs for every InLine that is served (VAST 4.2 section 3.4.3), so theirs cannot stay.
+            # It must be unique per served InLine (VAST 4.2 section 3.4.3), so the upstream's is replaced.
             get_or_add_child(inline, "AdServingId", self.schema).text = placeholder("ad_serving_id")
         for linear in descendants(inline, "Creatives", "Creative", "Linear"):
             self._add_linear(linear)
@@ -108,17 +108,17 @@ class _Trackers:
     def add_to_wrapper(self, wrapper: Element) -> None:
         self._add_impression(wrapper)
         for nonlinear_ads in descendants(wrapper, "Creatives", "Creative", "NonLinearAds"):
-            self._add_nonlinear(nonlinear_ads, self._with_room(nonlinear_ads))
+            self._add_nonlinear(nonlinear_ads, self._nonlinears_for_clicks(nonlinear_ads))
         self._add_linear(self._linear_of(wrapper))
         self._allow_one_ad(wrapper)
 
     def _allow_one_ad(self, wrapper: Element) -> None:
-        """One Ad is the default too; the schemas before 4.0 do not have the attribute (VAST 4.2 section 3.19)."""
+        """Forbid several Ads, which is also the default; before 4.0 there is no such attribute (VAST 4.2 section 3.19)."""
         if self.schema.has_allow_multiple_ads or "allowMultipleAds" in wrapper.attrib:
             wrapper.set("allowMultipleAds", "false")
 
     def _linear_of(self, wrapper: Element) -> Element:
-        """One Linear is enough, since all of a Wrapper's track the same ad, and needed even where it tracks nothing."""
+        """Return a Linear of the Wrapper, added if missing; one is enough, since all of them track the same ad."""
         linear = next(descendants(wrapper, "Creatives", "Creative", "Linear"), None)
         if linear is None:
             creatives = get_or_add_child(wrapper, "Creatives", self.schema)
@@ -135,8 +135,8 @@ class _Trackers:
         clicks = get_or_add_child(linear, "VideoClicks", self.schema)
         self._write(add_child(clicks, "ClickTracking", self.schema), Event.CLICK)
 
-    def _with_room(self, nonlinear_ads: Element) -> list[Element]:
-        """A Wrapper's NonLinears that can take our click tracking; if the schema leaves no room in any, a new one."""
+    def _nonlinears_for_clicks(self, nonlinear_ads: Element) -> list[Element]:
+        """Return the Wrapper's NonLinears that may get a click tracker; add one if none of them may."""
         nonlinears = children(nonlinear_ads, "NonLinear")
         if not (nonlinears and self.schema.has_single_wrapper_click):
             return nonlinears
@@ -145,7 +145,7 @@ class _Trackers:
 
     def _add_nonlinear(self, nonlinear_ads: Element, nonlinears: Sequence[Element]) -> None:
         self._add_events(get_or_add_child(nonlinear_ads, "TrackingEvents", self.schema), NONLINEAR_EVENTS)
-        if self.schema.knows("NonLinear", "NonLinearClickTracking"):
+        if self.schema.allows_child("NonLinear", "NonLinearClickTracking"):
             for nonlinear in nonlinears:
                 self._write(add_child(nonlinear, "NonLinearClickTracking", self.schema), Event.CLICK)
 

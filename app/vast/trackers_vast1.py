@@ -1,4 +1,4 @@
-"""Our trackers in VAST 1, where what is tracked stands once, with a URL element for each who wants to know."""
+"""Trackers in VAST 1, where each tracking element occurs once and contains several URL elements."""
 
 from lxml import etree
 
@@ -9,7 +9,7 @@ from app.vast.tracking_urls import event_url
 
 
 def add_vast1_trackers(content: Element, base_url: str) -> None:
-    """Adds Impression, Error, tracking events and click tracking to an InLine or Wrapper of VAST 1."""
+    """Add Impression, Error, tracking events and click tracking to an InLine or Wrapper of VAST 1."""
     _add_url(get_or_add_child(content, "Impression", V1_0), base_url, Event.IMPRESSION)
     if not children(content, "Error"):
         _add_url(add_child(content, "Error", V1_0), base_url, Event.ERROR)

@@ -1,4 +1,4 @@
-"""Macros of other ad servers' dialects in a tag URL: they are sent as they stand, because nothing fills them in."""
+"""Detection of macros in the syntax of other ad servers, which this server does not replace."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from app.vast.macro_sources import BRACED, BRACKETED
 
-NOTED_MAX = 10
-"""Of one URL."""
+REPORTED_MAX = 10
+"""Macros reported for one URL."""
 
 _PLACEHOLDER = re.compile(
     r"""
@@ -27,16 +27,16 @@ _PLACEHOLDER = re.compile(
     re.VERBOSE | re.ASCII,
 )
 
-_FILLED_IN = {f"[{name}]": name for name in BRACKETED} | {f"{{{name}}}": name for name in BRACED}
+_SUPPORTED = {f"[{name}]": name for name in BRACKETED} | {f"{{{name}}}": name for name in BRACED}
 
 
 def _letters(text: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", text.upper())
 
 
-_BY_LETTERS = {_letters(name): macro for macro, name in reversed(_FILLED_IN.items())}
+_BY_LETTERS = {_letters(name): macro for macro, name in reversed(_SUPPORTED.items())}
 
-_OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "[CACHEBUSTING]": ("cachebuster", "cb", "random", "rand", "rnd", "random_number", "ord", "nocache", "buster"),
     "[TIMESTAMP]": ("ts", "time", "unixtime", "epoch", "now"),
     "[GDPRCONSENT]": ("consent", "consent_string", "tcf", "gdpr_consent_string", "gdpr_consent_755", "tc_string"),
@@ -53,24 +53,24 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "{content_genre}": ("genre",),
     "[GPPSECTIONID]": ("gpp_section",),
 }
-_BY_OTHER_WORDS = {_letters(word): macro for macro, words in _OTHER_WORDS.items() for word in words}
+_BY_SYNONYMS = {_letters(word): macro for macro, words in _SYNONYMS.items() for word in words}
 
 
 def unknown_macros(url: str) -> Iterator[tuple[str, str | None]]:
-    """What looks like a macro and is none of docs/macros.md, each once, with the one to use instead if one is near."""
+    """Yield each unsupported macro of the URL once, with the supported macro of a similar name, if there is one."""
     found = dict.fromkeys(_PLACEHOLDER.findall(url.removeprefix(_origin(url))))
-    for text in [text for text in found if text not in _FILLED_IN][:NOTED_MAX]:
-        yield text, _nearest(text)
+    for macro in [macro for macro in found if macro not in _SUPPORTED][:REPORTED_MAX]:
+        yield macro, _nearest(macro)
 
 
 def _origin(url: str) -> str:
-    """Scheme and host, where brackets are an IPv6 address."""
+    """Return the scheme and host, in which brackets enclose an IPv6 address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _nearest(text: str) -> str | None:
-    name = _letters(re.sub(r"ROKU_ADS_|%5B|%5D|%7B|%7D", "", text))
-    words = _BY_LETTERS | _BY_OTHER_WORDS
+def _nearest(macro: str) -> str | None:
+    name = _letters(re.sub(r"ROKU_ADS_|%5B|%5D|%7B|%7D", "", macro))
+    words = _BY_LETTERS | _BY_SYNONYMS
     close = [name] if name in words else get_close_matches(name, words, n=1, cutoff=0.8)
     return words[close[0]] if close else None

@@ -1,4 +1,4 @@
-"""Bringing a document up to a later VAST version, for a pod or a chain of wrappers that mixes versions."""
+"""Conversion of documents to later VAST versions, for pods and chains of Wrappers with mixed versions."""
 
 from copy import deepcopy
 
@@ -13,16 +13,16 @@ from app.vast.schema import SCHEMAS, V1_0, Schema
 _SCHEMA_LOCATIONS = {
     f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}" for name in ("schemaLocation", "noNamespaceSchemaLocation")
 }
-"""Attributes of a root that name the schema of the version it had before."""
+"""Attributes of the root that refer to the schema of the original version."""
 
 
 def convert(parsed: ParsedDocument, version: VastVersion) -> ParsedDocument:
-    """The same document by the schema of `version`, which must not be earlier than its own.
+    """Return the document in `version`, which must not be earlier than its own.
 
-    An earlier version has no place for much of what a later one says. Raises UnusableVast for VAST 1.
+    Earlier versions lack elements for much of a later one's content. Raises UnusableVast for VAST 1.
     """
     if parsed.schema is V1_0:
-        raise UnusableVast("VAST 1 cannot be brought to another version")
+        raise UnusableVast("VAST 1 cannot be converted to another version")
     target = SCHEMAS[version]
     root = with_default_namespace(deepcopy(parsed.tree.getroot()), target.namespace)
     convert_subtree(root, parsed.schema, target)
@@ -35,16 +35,16 @@ def convert(parsed: ParsedDocument, version: VastVersion) -> ParsedDocument:
 
 
 def convert_subtree(element: Element, source: Schema, target: Schema) -> None:
-    """Brings an element of a `source` document, and all in it, into the names and order of `target`."""
+    """Convert an element of a `source` document and its descendants to the names and order of `target`."""
     if source is target:
         return
-    for inner in list(vast_elements(element)):
-        convert_element(inner, target)
-        _sort(inner, target)
+    for descendant in list(vast_elements(element)):
+        convert_element(descendant, target)
+        _sort_children(descendant, target)
 
 
 def add_universal_ad_id(creative: Element, schema: Schema) -> None:
-    """Gives an InLine's Creative the UniversalAdId that its version requires (VAST 4.2 section 3.7.1)."""
+    """Add the UniversalAdId that the version requires to an InLine's Creative (VAST 4.2 section 3.7.1)."""
     if not schema.has_universal_ad_id or children(creative, "UniversalAdId"):
         return
     universal = add_child(creative, "UniversalAdId", schema)
@@ -54,12 +54,12 @@ def add_universal_ad_id(creative: Element, schema: Schema) -> None:
         universal.set("idValue", "unknown")
 
 
-def _sort(element: Element, target: Schema) -> None:
-    """Comments, and children that the schema does not know, go last."""
-    order = target.orders.get(local_name(element))
+def _sort_children(element: Element, target: Schema) -> None:
+    """Sort the children by the schema's order; comments and unknown elements go last."""
+    order = target.child_orders.get(local_name(element))
     if order is None:
         return
-    rank = {name: no for no, name in enumerate(order)}
+    rank = {name: index for index, name in enumerate(order)}
     element[:] = sorted(element, key=lambda child: rank.get(_name_or_none(child), len(rank)))
 
 

@@ -1,4 +1,4 @@
-"""VMAP 1.0.1: where in a video its ad breaks are, and where their ads come from."""
+"""VMAP 1.0.1 documents: the ad breaks of a video and the sources of their ads."""
 
 import re
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ _DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*\?>\s*")
 
 
 def is_valid_time_offset(text: str) -> bool:
-    """Whether it is a `timeOffset`: start, end, hh:mm:ss[.mmm], n% or #m (VMAP 1.0.1 section 2.3.1)."""
+    """Whether the text is a `timeOffset`: start, end, hh:mm:ss[.mmm], n% or #m (VMAP 1.0.1 section 2.3.1)."""
     return _TIME_OFFSET.fullmatch(text) is not None
 
 
 def render_vmap(breaks: Sequence[tuple[AdBreak, str | bytes]], version: VastVersion) -> bytes:
-    """The breaks in their order, each with the tag URL to ask (str), or with its VAST document in UTF-8 (bytes)."""
-    written = (_break(ad_break, source, version) for ad_break, source in breaks)
-    root = xml_element("vmap:VMAP", *written, **{"xmlns:vmap": NAMESPACE, "version": "1.0"})
+    """Return the breaks in order, each with its tag URL (str) or its VAST document in UTF-8 (bytes)."""
+    elements = (_break(ad_break, source, version) for ad_break, source in breaks)
+    root = xml_element("vmap:VMAP", *elements, **{"xmlns:vmap": NAMESPACE, "version": "1.0"})
     return (XML_DECLARATION + root).encode()
 
 

@@ -1,4 +1,4 @@
-"""Unwrapping: one document that says what a Wrapper and its answer say together."""
+"""Merging a Wrapper and the response it leads to into one document."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -24,29 +24,29 @@ from app.vast.schema import V1_0, Schema
 from app.vast.version_conversion import add_universal_ad_id, convert, convert_subtree
 
 NODES_MAX = 10_000
-"""Elements and comments of a merged document."""
+"""The maximum of elements and comments in a merged document."""
 
 _COPIED_FOR = ("{*}InLine", "{*}Linear", "{*}NonLinearAds", "{*}NonLinear")
-"""For each of these in its answer, parts of a Wrapper are copied."""
+"""Elements of a response, for each of which parts of the Wrapper are copied."""
 
-_NONE: Mapping[Ad, Ad] = MappingProxyType({})
+_NO_SUBSTITUTES: Mapping[Ad, Ad] = MappingProxyType({})
 
 
 def merge_wrapper(document: ParsedDocument, wrapper: Ad, answer: ParsedDocument, ads: Collection[Ad]) -> ParsedDocument:
-    """Those InLine `ads` of the answer, each with what the Wrapper of `document` adds to it.
+    """Return these InLine `ads` of the answer, each merged with the Wrapper of `document`.
 
-    Impressions, errors, tracking, clicks, companions, icons, extensions, verification and viewability count as well as
-    the InLine's own. Of what an ad has only once, the one nearest to the InLine stays (VAST 4.2 section 2.3.5.2): so
-    the innermost Wrapper is merged first. The result is of the later of the two versions. In 2.0 and 3.0 an Ad then
-    has several Errors, for which their schemas have no room: better so than an ad server that never hears of its error.
-    Raises UnusableVast for VAST 1, and when the two together are too much.
+    The Wrapper's impressions, errors, tracking, clicks, companions, icons, extensions, verification and viewability are
+    added to the InLine's own. Of elements that an ad has only once, the one closest to the InLine is kept (VAST 4.2
+    section 2.3.5.2), so the innermost Wrapper must be merged first. The result has the later of the two versions. In
+    2.0 and 3.0 an Ad may then have several Errors, which their schemas forbid; otherwise an ad server would miss its
+    errors. Raises UnusableVast for VAST 1, and if the result would be too large.
     """
     if document.schema is V1_0:
         raise UnusableVast("VAST 1 cannot be unwrapped")
     copies = sum(1 for ad in ads for _ in ad.element.iter(*_COPIED_FOR))
     _check_nodes(copies * _nodes(wrapper.element))
     merged = convert(answer, max(document.version, answer.version))
-    added = _adapted(wrapper.element, document.schema, merged.schema)
+    added = _converted(wrapper.element, document.schema, merged.schema)
     for before, (ad, inline) in zip(answer.ads, ad_contents(merged.tree.getroot()), strict=True):
         if before in ads and not before.is_wrapper:
             _Merger(merged.schema, inline).add(added)
@@ -55,8 +55,8 @@ def merge_wrapper(document: ParsedDocument, wrapper: Ad, answer: ParsedDocument,
     return _examine(merged.tree)
 
 
-def _adapted(wrapper: Element, source: Schema, target: Schema) -> Element:
-    """A copy of the Wrapper by the schema of `target`."""
+def _converted(wrapper: Element, source: Schema, target: Schema) -> Element:
+    """Return a copy of the Wrapper, converted to `target`."""
     holder = wrapper.makeelement(qualified_name(wrapper, "Ad"))
     holder.append(deepcopy(wrapper))
     (added,) = with_default_namespace(holder, target.namespace)
@@ -68,12 +68,12 @@ def replace_wrappers(
     document: ParsedDocument,
     ads: Collection[Ad],
     unwrapped: Mapping[Ad, ParsedDocument],
-    substitutes: Mapping[Ad, Ad] = _NONE,
+    substitutes: Mapping[Ad, Ad] = _NO_SUBSTITUTES,
 ) -> ParsedDocument:
-    """Those `ads` of the document, with merged answers in the places of its Wrappers; one that has none is left out.
+    """Return these `ads` of the document with each Wrapper replaced by its merged answer, or removed if it has none.
 
-    A Wrapper that failed is replaced by its substitute, which then leaves its own place. The Ads of a pod are numbered
-    anew. Raises UnusableVast for VAST 1.
+    A failed Wrapper is replaced by its substitute, which is removed from its own place. The Ads of a pod are
+    renumbered. Raises UnusableVast for VAST 1.
     """
     _check_nodes(sum(_nodes(answer.tree) for answer in unwrapped.values()))
     spliced = convert(document, max((document.version, *(answer.version for answer in unwrapped.values()))))
@@ -83,17 +83,17 @@ def replace_wrappers(
         playing[failed] = playing.pop(substitute, []) or _playing(substitute, found[substitute], unwrapped, spliced)
     for before in found.keys() - playing.keys():
         _remove(found[before])
-    for before, in_its_place in playing.items():
-        _replace(found[before], in_its_place)
-    pod = sorted((before.sequence, no) for no, before in enumerate(playing) if before.sequence is not None)
+    for before, replacement in playing.items():
+        _replace(found[before], replacement)
+    pod = sorted((before.sequence, index) for index, before in enumerate(playing) if before.sequence is not None)
     order = list(playing.values())
-    for number, ad in enumerate((ad for _, no in pod for ad in order[no]), start=1):
+    for number, ad in enumerate((ad for _, index in pod for ad in order[index]), start=1):
         ad.set("sequence", str(number))
     return _examine(spliced.tree)
 
 
 def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, ParsedDocument], spliced: ParsedDocument) -> list[Element]:
-    """An InLine's own Ad; of a Wrapper, copies of the Ads that it led to, in the order they play in."""
+    """Return an InLine's Ad itself; for a Wrapper, copies of the Ads of its answer in playing order."""
     if not before.is_wrapper:
         return [ad]
     if before not in unwrapped:
@@ -105,8 +105,8 @@ def _playing(before: Ad, ad: Element, unwrapped: Mapping[Ad, ParsedDocument], sp
 
 def _replace(ad: Element, others: list[Element]) -> None:
     parent = cast(Element, ad.getparent())
-    at = parent.index(ad)
-    parent[at : at + 1] = others
+    index = parent.index(ad)
+    parent[index : index + 1] = others
 
 
 def _remove(element: Element) -> None:
@@ -122,9 +122,9 @@ def _nodes(tree: etree._ElementTree | Element) -> int:
     return sum(1 for _ in tree.iter())
 
 
-def _check_nodes(number: int) -> None:
-    """Called before anything is copied too: small documents can make a huge one together."""
-    if number > NODES_MAX:
+def _check_nodes(count: int) -> None:
+    """Raise UnusableVast for too many nodes; called before copying too, because small documents can make a huge one."""
+    if count > NODES_MAX:
         raise UnusableVast(f"unwraps to more than {NODES_MAX} nodes")
 
 
@@ -133,7 +133,7 @@ _LISTS: Mapping[str, Sequence[str]] = {
     "Extensions": ("Extension",),
     "ViewableImpression": ("Viewable", "NotViewable", "ViewUndetermined"),
 }
-"""What an ad has one of, with everybody's items in it."""
+"""Elements that an ad has once, and their items, to which the Wrapper's items are added."""
 
 _TRACKING_LISTS: Mapping[str, Sequence[str]] = {"TrackingEvents": ("Tracking",)}
 _LINEAR_LISTS: Mapping[str, Sequence[str]] = {
@@ -141,7 +141,7 @@ _LINEAR_LISTS: Mapping[str, Sequence[str]] = {
     "VideoClicks": ("ClickTracking", "CustomClick"),
     "Icons": ("Icon",),
 }
-"""The same of NonLinearAds and of a Linear."""
+"""The same for NonLinearAds and for a Linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class _Merger:
     inline: Element
 
     def add(self, wrapper: Element) -> None:
-        """Adds copies of what counts in a Wrapper, which is of the InLine's version already."""
+        """Add copies of a Wrapper's elements; the Wrapper has been converted to the InLine's version."""
         for name in ("Impression", "Error"):
             self._copy(children(wrapper, name), self.inline)
         self._add_lists(self.inline, [wrapper], _LISTS)
@@ -162,22 +162,22 @@ class _Merger:
         if companions:
             self._copy(companions, self._companion_ads())
 
-    def _add_linears(self, theirs: Sequence[Element]) -> None:
-        destinations = _within(theirs, "VideoClicks", "ClickThrough")[:1]
-        for ours in self._creatives("Linear"):
-            self._add_lists(ours, theirs, _LINEAR_LISTS)
-            if destinations and not _within([ours], "VideoClicks", "ClickThrough"):
-                self._copy(destinations, get_or_add_child(ours, "VideoClicks", self.schema))
+    def _add_linears(self, wrapper_elements: Sequence[Element]) -> None:
+        destinations = _within(wrapper_elements, "VideoClicks", "ClickThrough")[:1]
+        for inline_element in self._creatives("Linear"):
+            self._add_lists(inline_element, wrapper_elements, _LINEAR_LISTS)
+            if destinations and not _within([inline_element], "VideoClicks", "ClickThrough"):
+                self._copy(destinations, get_or_add_child(inline_element, "VideoClicks", self.schema))
 
-    def _add_nonlinears(self, theirs: Sequence[Element]) -> None:
-        click_trackings = _within(theirs, "NonLinear", "NonLinearClickTracking")
-        for ours in self._creatives("NonLinearAds"):
-            self._add_lists(ours, theirs, _TRACKING_LISTS)
-            for nonlinear in children(ours, "NonLinear"):
+    def _add_nonlinears(self, wrapper_elements: Sequence[Element]) -> None:
+        click_trackings = _within(wrapper_elements, "NonLinear", "NonLinearClickTracking")
+        for inline_element in self._creatives("NonLinearAds"):
+            self._add_lists(inline_element, wrapper_elements, _TRACKING_LISTS)
+            for nonlinear in children(inline_element, "NonLinear"):
                 self._copy(click_trackings, nonlinear)
 
     def _companion_ads(self) -> Element:
-        """The InLine's own CompanionAds, or else a Creative's for those of the Wrappers."""
+        """Return the InLine's CompanionAds, added in a new Creative if there are none."""
         found = next(self._creatives("CompanionAds"), None)
         if found is not None:
             return found
@@ -188,15 +188,17 @@ class _Merger:
     def _creatives(self, kind: str) -> Iterator[Element]:
         return descendants(self.inline, "Creatives", "Creative", kind)
 
-    def _add_lists(self, ours: Element, theirs: Sequence[Element], lists: Mapping[str, Sequence[str]]) -> None:
+    def _add_lists(
+        self, inline_element: Element, wrapper_elements: Sequence[Element], lists: Mapping[str, Sequence[str]]
+    ) -> None:
         for holder, names in lists.items():
             for name in names:
-                items = _within(theirs, holder, name)
+                items = _within(wrapper_elements, holder, name)
                 if items:
-                    self._copy(items, get_or_add_child(ours, holder, self.schema))
+                    self._copy(items, get_or_add_child(inline_element, holder, self.schema))
 
     def _copy(self, items: Sequence[Element], target: Element) -> None:
-        """All at once: to find their place is more work than to put them there."""
+        """Insert copies together, because finding their place takes longer than inserting them."""
         insert_children(target, [deepcopy(item) for item in items], self.schema)
 
 

@@ -1,4 +1,4 @@
-"""The rules of following Wrappers: how deep, which Ads of an answer count, what stands in for one that failed."""
+"""The rules for following Wrappers: the depth, the Ads that a Wrapper admits, and the fallback for a failed one."""
 
 from collections.abc import Collection
 from enum import IntEnum
@@ -6,11 +6,11 @@ from enum import IntEnum
 from app.vast.parser import Ad, ParsedDocument
 
 WRAPPERS_MAX = 5
-"""More Wrappers than this, one after the other, are an error (VAST 4.2 section 2.3.5.1)."""
+"""A longer chain of Wrappers is an error (VAST 4.2 section 2.3.5.1)."""
 
 
 class WrapperError(IntEnum):
-    """Codes for [ERRORCODE] in the Error URLs of a chain that failed (VAST 4.2 section 2.3.6.3)."""
+    """Values of [ERRORCODE] for a failed chain of Wrappers (VAST 4.2 section 2.3.6.3)."""
 
     GENERAL = 300
     TIMEOUT = 301
@@ -20,9 +20,9 @@ class WrapperError(IntEnum):
 
 
 def admitted_ads(wrapper: Ad, answer: ParsedDocument) -> list[Ad]:
-    """The Ads of the answer to a Wrapper's VASTAdTagURI that it lets in (VAST 4.2 section 3.19).
+    """Return the Ads of the response that the Wrapper admits (VAST 4.2 section 3.19).
 
-    Without `allowMultipleAds` that is the first stand-alone Ad; an only Ad counts as one, though it has a `sequence`.
+    Without `allowMultipleAds` that is the first stand-alone Ad. A single Ad is stand-alone even with a `sequence`.
     """
     ads = [ad for ad in answer.playable_ads if wrapper.follow_additional_wrappers or not ad.is_wrapper]
     if wrapper.allow_multiple_ads or len(ads) < 2:
@@ -31,7 +31,7 @@ def admitted_ads(wrapper: Ad, answer: ParsedDocument) -> list[Ad]:
 
 
 def fallback_ad(document: ParsedDocument, failed: Ad, used: Collection[Ad]) -> Ad | None:
-    """The stand-alone Ad that takes the place of a Wrapper without an ad, if it asks for that (`fallbackOnNoAd`)."""
+    """Return the unused stand-alone Ad that replaces a failed Wrapper with `fallbackOnNoAd`; None without one."""
     if not failed.fallback_on_no_ad:
         return None
     stand_alone = (ad for ad in document.playable_ads if ad.sequence is None)

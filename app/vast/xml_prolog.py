@@ -1,18 +1,18 @@
-"""What servers put before a document's root element: byte order marks, white space and comments, in any order."""
+"""The bytes before a document's root element: byte order marks, white space and comments, in any order."""
 
 import re
 
-UTF_8_MARK = b"\xef\xbb\xbf"
+UTF_8_BOM = b"\xef\xbb\xbf"
 
 PROLOG_BYTES_MAX = 65_536
-"""No more is looked at: what has more before its root is read as it is."""
+"""Bodies with more bytes before their root are parsed unchanged."""
 
 _LEAD = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n](?!\0))*")
-_WIDE_LEADS = {
+_UTF_16_LEADS = {
     b"\xff\xfe": re.compile(rb"(?:\xff\xfe|[ \t\r\n]\0)*"),
     b"\xfe\xff": re.compile(rb"(?:\xfe\xff|\0[ \t\r\n])*"),
 }
-"""Marks and white space of UTF-16, by the mark of its byte order."""
+"""Byte order marks and white space in UTF-16, by byte order mark."""
 
 _LABELED_UTF_16 = re.compile(rb"""<\?xml\s[^>]{0,100}?\bencoding\s*=\s*["'](?:utf-?16|ucs-?2)""", re.IGNORECASE)
 
@@ -21,17 +21,17 @@ _ONLY_PROLOG = re.compile(rb"(?:\s++|<!--(?:(?!-->).)*+-->|<\?(?:(?!\?>).)*+\?>)
 
 
 def clean_prolog(body: bytes) -> bytes:
-    """The body as an XML parser takes it: no mark and no white space before it but one mark where that is needed.
+    """Return the body without leading white space, and with a byte order mark only where a parser needs one.
 
-    A document of one byte a character may call itself UTF-16, because it was a string before it was sent: a mark
-    overrules what the declaration says. NUL characters behind the end, which end strings in C, are dropped.
+    An 8-bit document may be declared as UTF-16 because a program converted it as a string; a UTF-8 byte order mark
+    overrides the declaration. Trailing NUL characters, which terminate strings in C, are dropped.
     """
     body = body[_end(_LEAD, body) :]
-    mark = _utf_16_mark(body)
-    if mark:
-        return mark + body[_end(_WIDE_LEADS[mark], body) :]
+    bom = _utf_16_bom(body)
+    if bom:
+        return bom + body[_end(_UTF_16_LEADS[bom], body) :]
     body = body.rstrip(b"\0")
-    return UTF_8_MARK + body if _LABELED_UTF_16.match(body) else body
+    return UTF_8_BOM + body if _LABELED_UTF_16.match(body) else body
 
 
 def _end(lead: re.Pattern[bytes], body: bytes) -> int:
@@ -39,9 +39,9 @@ def _end(lead: re.Pattern[bytes], body: bytes) -> int:
     return found.end() if found else 0
 
 
-def _utf_16_mark(body: bytes) -> bytes:
-    """The mark of its byte order, whether it has one or not; nothing for other encodings."""
-    if body[:2] in _WIDE_LEADS:
+def _utf_16_bom(body: bytes) -> bytes:
+    """Return the byte order mark for a body in UTF-16, whether it has one or not; nothing for other encodings."""
+    if body[:2] in _UTF_16_LEADS:
         return body[:2]
     if len(body) < 2 or bool(body[0]) == bool(body[1]):
         return b""
@@ -49,9 +49,9 @@ def _utf_16_mark(body: bytes) -> bytes:
 
 
 def has_no_element(body: bytes) -> bool:
-    """Whether a `readable` body is white space, comments and processing instructions alone: a way to say "no ad"."""
+    """Whether a cleaned body has only white space, comments and processing instructions, which means "no ad"."""
     if len(body) > PROLOG_BYTES_MAX:
         return False
-    if body[:2] in _WIDE_LEADS:
+    if body[:2] in _UTF_16_LEADS:
         body = body.decode("utf-16", "replace").encode()
-    return _ONLY_PROLOG.fullmatch(body.removeprefix(UTF_8_MARK)) is not None
+    return _ONLY_PROLOG.fullmatch(body.removeprefix(UTF_8_BOM)) is not None

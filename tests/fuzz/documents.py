@@ -11,7 +11,7 @@ from tests.unit.vast.documents import inline, wrapper
 NODES_MAX = 400
 
 VOCABULARY = sorted(
-    {name for schema in (V1_0, *SCHEMAS.values()) for order in schema.orders.values() for name in order}
+    {name for schema in (V1_0, *SCHEMAS.values()) for order in schema.child_orders.values() for name in order}
 )
 CHILDREN = {
     "VAST": ("Ad", "Ad", "Ad", "Error"),
@@ -22,7 +22,7 @@ CHILDREN = {
     "Extensions": ("Extension",),
     "AdVerifications": ("Verification",),
     "Icons": ("Icon",),
-    **{parent: order for schema in (V1_0, *SCHEMAS.values()) for parent, order in schema.orders.items()},
+    **{parent: order for schema in (V1_0, *SCHEMAS.values()) for parent, order in schema.child_orders.items()},
 }
 ATTRIBUTES = {
     "version": ("1.0", "2.0", "3.0", "4.0", "4.1", "4.2", "4.3", "", "x", "\u0664.\u0662"),
@@ -50,7 +50,7 @@ TEXTS = (
         "]]>",
         "\r\n\t",
     ),
-    *("💥" * 50, "x" * 5000, "gap.0123456789abcdef.start.", "\u2028", "\x85", "&#0;", "<b/>"),
+    *("💥" * 50, "x" * 5000, "placeholder.0123456789abcdef.start.", "\u2028", "\x85", "&#0;", "<b/>"),
 )
 ROOTS = ("VAST", "VAST", "VAST", "VideoAdServingTemplate", "vast", "Ad", "html")
 BITS = (

@@ -65,7 +65,7 @@ def test_a_creative_in_no_registry_is_told_apart_by_its_own_id():
 
 def test_without_a_destination_there_is_nothing_to_click():
     template = own_document(PLAIN, CAMPAIGN, VastVersion.V4_2, BASE_URL)
-    assert "click" not in template.gaps
+    assert "click" not in template.placeholders
     assert texts(template.render(VALUES), "VideoClicks") == []
 
 

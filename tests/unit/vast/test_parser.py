@@ -52,7 +52,7 @@ def test_what_cannot_be_used_is_refused_at_once(body):
 
 
 def test_a_doctype_is_found_after_parsing_too(monkeypatch):
-    monkeypatch.setattr(limits, "check", lambda body: None)
+    monkeypatch.setattr(limits, "check_limits", lambda body: None)
     with pytest.raises(UnusableVast, match="DOCTYPE"):
         parse(b"<!DOCTYPE VAST>" + inline())
 

@@ -13,10 +13,10 @@ def test_rendering_is_replacing_each_gap_by_its_value(pieces):
     template = ResponseTemplate.compile(
         "".join(placeholder(p[0]) if isinstance(p, tuple) else p for p in pieces).encode()
     )
-    filled = {name: name.upper() for name in template.gaps}
+    filled = {name: name.upper() for name in template.placeholders}
     expected = "".join(p[0].upper() if isinstance(p, tuple) else p for p in pieces)
     assert template.render(filled) == expected.encode()
-    assert template.gaps == {p[0] for p in pieces if isinstance(p, tuple)}
+    assert template.placeholders == {p[0] for p in pieces if isinstance(p, tuple)}
 
 
 @given(values, values)
@@ -32,6 +32,6 @@ def test_a_gap_without_a_value_is_an_error():
 
 
 def test_a_document_cannot_guess_a_gap():
-    template = ResponseTemplate.compile(b"gap.0123456789abcdef.start. {start} %(start)s")
-    assert template.gaps == frozenset()
-    assert template.render({}) == b"gap.0123456789abcdef.start. {start} %(start)s"
+    template = ResponseTemplate.compile(b"placeholder.0123456789abcdef.start. {start} %(start)s")
+    assert template.placeholders == frozenset()
+    assert template.render({}) == b"placeholder.0123456789abcdef.start. {start} %(start)s"

@@ -1,7 +1,7 @@
 import pytest
 
 from app.vast.macro_sources import BRACED, BRACKETED
-from app.vast.unknown_macros import NOTED_MAX, unknown_macros
+from app.vast.unknown_macros import REPORTED_MAX, unknown_macros
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_the_list_and_what_is_no_macro_are_fine(url: str) -> None:
 def test_each_is_found_once_and_not_too_many() -> None:
     assert list(unknown_macros("https://ads.example/?a=[X]&b=[X]")) == [("[X]", None)]
     many = "&".join(f"a=[FOO{no}]" for no in range(100))
-    assert len(list(unknown_macros(f"https://ads.example/?{many}"))) == NOTED_MAX
+    assert len(list(unknown_macros(f"https://ads.example/?{many}"))) == REPORTED_MAX

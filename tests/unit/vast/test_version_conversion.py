@@ -71,7 +71,7 @@ def test_the_ads_of_a_pod_are_numbered_when_they_are_served():
     body = one.replace("</VAST>", "") + one[one.index("<Ad ") :].replace('sequence="3"', "")
     fragments = [fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body.encode()), BASE_URL)]
     assert [etree.fromstring(fragment).get("sequence") for fragment in fragments] == [VALUES["sequence"]] * 2
-    assert "sequence" not in fragments_with_trackers(parse(inline("2.0")), BASE_URL)[0].gaps
+    assert "sequence" not in fragments_with_trackers(parse(inline("2.0")), BASE_URL)[0].placeholders
 
 
 def test_names_of_3_0_become_those_of_4_2():
