@@ -50,8 +50,8 @@ must be in its tag URL.
 ## In tracking URLs
 
 The sender of a request replaces its macros, and players send tracking requests. So the tracking, click and error URLs
-of an upstream's document are forwarded to the player unchanged. The server's own error URL contains `[ERRORCODE]`, which
-the player replaces; its other tracking URLs contain no macro, because their tokens contain all data. VMAP's
+of an upstream's document are forwarded to the player unchanged. The server's own error URL contains `[ERRORCODE]`,
+which the player replaces; its other tracking URLs contain no macro, because their tokens contain all data. VMAP's
 `[ERROR_CODE]` is not used.
 
 If the server follows Wrappers itself (`unwrap=1`), it requests the `Error` URLs of a failed chain, and replaces

@@ -113,7 +113,7 @@ class _Trackers:
         self._allow_one_ad(wrapper)
 
     def _allow_one_ad(self, wrapper: Element) -> None:
-        """Forbid several Ads, which is also the default; before 4.0 there is no such attribute (VAST 4.2 section 3.19)."""
+        """Forbid several Ads, as is the default; before 4.0 there is no attribute for it (VAST 4.2 section 3.19)."""
         if self.schema.has_allow_multiple_ads or "allowMultipleAds" in wrapper.attrib:
             wrapper.set("allowMultipleAds", "false")
 
