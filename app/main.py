@@ -92,7 +92,7 @@ class Rooms:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may do what: clients, their limits, and tokens."""
+    """Clients, their limits, and the tokens and ports that grant access."""
 
     clients: ClientReader
     client_limits: ClientLimits

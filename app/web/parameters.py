@@ -1,7 +1,7 @@
-"""The parameters of an ad request, and how each is read: by its obvious meaning, or as if it were not there.
+"""The parameters of an ad request, and the normalization of their values.
 
-Players, apps and other ad servers write what is optional in many forms, and a viewer can do nothing about it. So an
-optional value never makes a request fail; what cannot be read says nothing.
+Players, apps and other ad servers send optional values in many forms, and the viewer cannot correct them. So an invalid
+optional value never makes a request fail; it counts as absent.
 """
 
 import re
@@ -21,16 +21,16 @@ USER_AGENT_LENGTH_MAX = 1024
 URL_LENGTH_MAX = 4096
 CONSENT_LENGTH_MAX = 8192
 NUMBER_LENGTH_MAX = 32
-REMEMBERED_MAX = 4096
-REMEMBERED_LENGTH_MAX = 64
-"""Values of parameters that are kept as they were read: so many, and none longer than this."""
+CACHED_MAX = 4096
+CACHED_LENGTH_MAX = 64
+"""Number of normalized values that are cached, and the length of the longest."""
 
 REQUEST_ID = re.compile(rf"[A-Za-z0-9._~:-]{{1,{ID_LENGTH_MAX}}}", re.ASCII)
 
 UNREADABLE = "?"
-"""What a consent string is read as that is too long or has control characters: it is there, and allows nothing."""
+"""Replaces a consent string that is too long or has control characters: it is present and permits nothing."""
 
-# Control characters, halves of surrogate pairs, and what changes the direction of text (Unicode's Bidi_Control).
+# Control characters, lone surrogates, and characters that change the direction of text (Unicode's Bidi_Control).
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _FLAGS: Mapping[str, str] = {
@@ -41,7 +41,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _VERSION = re.compile(r"(\d+)(?:[._](\d+))?", re.ASCII)
 
 Reader = Callable[[str], str | None]
-"""A value, neither empty nor surrounded by white space, in the form in which it is used; None if it says nothing."""
+"""Normalizes a value that is not empty and has no surrounding white space; None if it counts as absent."""
 
 
 def _is_clean(value: str, length_max: int) -> bool:
@@ -64,7 +64,7 @@ def _session_id(value: str) -> str | None:
 
 
 def _request_id(value: str) -> str | None:
-    """Replaces an id with characters that cannot be echoed by its hash, so that a retry still finds its answer."""
+    """Replace an id with characters that cannot be echoed by its hash, so that a retry still finds its answer."""
     if is_shared_or_placeholder_id(value):
         return None
     if REQUEST_ID.fullmatch(value):
@@ -90,7 +90,7 @@ _section_ids = _consent(TEXT_LENGTH_MAX)
 
 
 def _gpp_sid(value: str) -> str | None:
-    """The specification's own -1 says that no section applies, which is more than nothing."""
+    """Keep -1, which is no placeholder here: the specification defines it as "no section applies"."""
     return value if value == "-1" else _section_ids(value)
 
 
@@ -100,14 +100,14 @@ def _flag(value: str) -> str | None:
 
 
 def _number(value: str) -> int | None:
-    """The whole part of a number that is not negative, and of the rest the part before the point at least 1."""
+    """Return the integer part of a number that is not negative; 1 for a fraction between 0 and 1."""
     if len(value) > NUMBER_LENGTH_MAX or not _NUMBER.fullmatch(value):
         return None
     return int(value.partition(".")[0]) or (1 if float(value) > 0 else 0)
 
 
 def _seconds(value: str) -> str | None:
-    """A limit; 0 is none, and so is one that no ad reaches."""
+    """Normalize a limit; 0 means no limit, and so does one above DURATION_MAX_S."""
     number = _number(value.removesuffix("s"))
     return str(number) if number is not None and 1 <= number <= DURATION_MAX_S else None
 
@@ -118,7 +118,7 @@ def _pod_size(value: str) -> str | None:
 
 
 def _country(value: str) -> str | None:
-    """Two letters; those that are right already stay as they were sent."""
+    """Return a two-letter code; one that is valid already keeps its case."""
     code = to_alpha_2(value)
     if not _COUNTRY.fullmatch(code):
         return None
@@ -126,24 +126,24 @@ def _country(value: str) -> str | None:
 
 
 def _vast_version(value: str) -> str | None:
-    """The latest version of those that are named (`3.0,4.2`), or the one before it that is known here."""
-    named = [(int(major), int(minor or 9)) for major, minor in _VERSION.findall(value[:TEXT_LENGTH_MAX])]
-    if not named or is_placeholder(value):
+    """Return the latest supported version that is no later than the latest in the list (`3.0,4.2`)."""
+    requested = [(int(major), int(minor or 9)) for major, minor in _VERSION.findall(value[:TEXT_LENGTH_MAX])]
+    if not requested or is_placeholder(value):
         return None
-    known = [version for version in VastVersion if _parts(version) <= max(named)]
-    return max(known, key=_parts, default=VastVersion.V2_0).value
+    supported = [version for version in VastVersion if _version_key(version) <= max(requested)]
+    return max(supported, key=_version_key, default=VastVersion.V2_0).value
 
 
-def _parts(version: VastVersion) -> tuple[int, int]:
+def _version_key(version: VastVersion) -> tuple[int, int]:
     major, _, minor = version.partition(".")
     return int(major), int(minor)
 
 
 _VARYING = frozenset({"user_id", "device_id", "session_id", "request_id", "ip", "ifa"})
-"""Parameters whose values are those of one viewer or request."""
+"""Parameters whose values belong to one viewer or request, so that caching them is useless."""
 
 REQUIRED_IDS = ("campaign_id", "placement_id")
-"""What is asked for: one of them must be there, and right."""
+"""The parameters that say which ad is requested; one of them is required and must be valid."""
 
 PARAMETERS: Mapping[str, Reader] = {
     "campaign_id": str,
@@ -176,17 +176,17 @@ PARAMETERS: Mapping[str, Reader] = {
     "pod_duration_s": _seconds,
     "unwrap": _flag,
 }
-"""Every parameter of an ad request, and how it is read."""
+"""Every parameter of an ad request, and the function that normalizes its value."""
 
 
 def read_parameter(name: str, value: str) -> str | None:
-    """A parameter's value in the form in which it is used; None if it says nothing.
+    """Return a parameter's normalized value; None if it counts as absent.
 
-    Raises InvalidRequest for a campaign's or placement's id that cannot be one.
+    Raises InvalidRequest for an invalid campaign or placement id.
     """
-    if name in _VARYING or len(value) > REMEMBERED_LENGTH_MAX:
+    if name in _VARYING or len(value) > CACHED_LENGTH_MAX:
         return _read(name, value)
-    return _remembered(name, value)
+    return _read_cached(name, value)
 
 
 def _read(name: str, value: str) -> str | None:
@@ -194,20 +194,20 @@ def _read(name: str, value: str) -> str | None:
     if not value:
         return None
     if name in REQUIRED_IDS:
-        _check_needed(name, value)
+        _check_required_id(name, value)
     return PARAMETERS[name](value)
 
 
-_remembered = lru_cache(REMEMBERED_MAX)(_read)
-"""Most parameters have few values, which come again with every request."""
+_read_cached = lru_cache(CACHED_MAX)(_read)
+"""Most parameters have few values, which repeat with every request."""
 
 
 def read_flag(value: str) -> bool:
-    """Whether a flag is set; what cannot be read is not."""
+    """Return whether a flag is set; an invalid value is not."""
     return _flag(value.strip()) == "1"
 
 
-def _check_needed(name: str, value: str) -> None:
+def _check_required_id(name: str, value: str) -> None:
     if len(value) > ID_LENGTH_MAX:
         raise InvalidRequest(name, f"must not be longer than {ID_LENGTH_MAX} characters")
     if not _is_clean(value, ID_LENGTH_MAX):
