@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.browser.conftest import World
 from tests.browser.watching import PLAYS_S, SCREENSHOTS, WHOLE_AD
 
-PATIENCE_MS = 1000 * PLAYS_S
+TIMEOUT_MS = 1000 * PLAYS_S
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     page = await browser.new_page(viewport={"width": 1280, "height": 900})
     failed: list[str] = []
     page.on("pageerror", lambda error: failed.append(str(error)))
-    page.set_default_timeout(PATIENCE_MS)
+    page.set_default_timeout(TIMEOUT_MS)
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     await page.screenshot(path=SCREENSHOTS / f"page-{page.url.rpartition('/')[2]}.png")
@@ -26,7 +26,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 async def expect_text(page: Page, selector: str, text: str) -> None:
-    await expect(page.locator(selector)).to_contain_text(text, timeout=PATIENCE_MS)
+    await expect(page.locator(selector)).to_contain_text(text, timeout=TIMEOUT_MS)
 
 
 async def test_the_demo_shows_beacons_cap_and_budget_as_they_move(page: Page, world: World) -> None:
@@ -37,8 +37,8 @@ async def test_the_demo_shows_beacons_cap_and_budget_as_they_move(page: Page, wo
         await page.click("#request button")
         for event in WHOLE_AD:
             row = page.locator("#beacons tbody tr").filter(has_text=event)
-            await expect(row).to_have_count(1, timeout=PATIENCE_MS)
-            await expect(row).to_contain_text("1 \u00d7", timeout=PATIENCE_MS)
+            await expect(row).to_have_count(1, timeout=TIMEOUT_MS)
+            await expect(row).to_contain_text("1 \u00d7", timeout=TIMEOUT_MS)
         await expect_text(page, "#caps tbody", left)
         await expect_text(page, "#serves tbody", "capped")
     await expect_text(page, "#budgets tbody", "100000")
@@ -57,12 +57,12 @@ async def test_the_console_shows_campaigns_to_who_has_the_token(page: Page, worl
     await expect_text(page, "#upstreams", "wrapper")
     await page.fill("[name=token]", "another")
     await page.click("#token button")
-    await expect(page.locator("#trouble")).to_be_visible(timeout=PATIENCE_MS)
-    await expect_text(page, "#trouble", "token")
+    await expect(page.locator("#error")).to_be_visible(timeout=TIMEOUT_MS)
+    await expect_text(page, "#error", "token")
     await page.fill("[name=token]", "a-token-for-tests")
     await page.click("#token button")
     await expect_text(page, "#campaigns tbody", "network-inline")
-    await expect(page.locator("#trouble")).to_be_hidden(timeout=PATIENCE_MS)
+    await expect(page.locator("#error")).to_be_hidden(timeout=TIMEOUT_MS)
 
 
 async def test_the_description_of_the_api_is_shown(page: Page, world: World) -> None:

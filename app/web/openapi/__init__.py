@@ -1,4 +1,4 @@
-"""The API's own description: `GET /openapi.json`, which `/docs` shows."""
+"""The OpenAPI document: `GET /openapi.json`, which `/docs` shows."""
 
 from app.web.openapi.document import OpenApiEndpoint
 

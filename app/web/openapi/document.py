@@ -1,4 +1,4 @@
-"""The OpenAPI document, put together once."""
+"""The OpenAPI document and its endpoint."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ OPENAPI_VERSION = "3.1.0"
 
 
 class OpenApiEndpoint:
-    """`/openapi.json`."""
+    """Serves `/openapi.json`."""
 
     def __init__(self) -> None:
         self._body = orjson.dumps(document())
 
     def routes(self) -> list[BaseRoute]:
-        """The description's route."""
+        """Return the route of `/openapi.json`."""
         return [Route("/openapi.json", self._document)]
 
     async def _document(self, _request: Request) -> Response:
@@ -31,11 +31,11 @@ class OpenApiEndpoint:
 
 
 def document() -> dict[str, Any]:
-    """The whole description."""
+    """Return the OpenAPI document."""
     schemas: dict[str, Any] = {
         "Problem": PROBLEM,
         "AdRequest": IN_JSON,
-        "Decided": players.DECIDED,
+        "BatchResult": players.BATCH_RESULT,
         "Session": players.SESSION,
         "NewSession": players.NEW_SESSION,
         **operators.SCHEMAS,
@@ -51,7 +51,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Ad server",
             "version": VERSION,
-            "description": "VAST ads from campaigns whose budgets and frequency caps hold, always.",
+            "description": "VAST ads from campaigns whose budgets and frequency caps are never exceeded.",
         },
         "tags": [{"name": name} for name in ("players", "sessions", "set-up", "operations")],
         "paths": {**players.PATHS, **operators.PATHS},

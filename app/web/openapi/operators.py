@@ -1,4 +1,4 @@
-"""What operators, finance's tools and monitoring ask for."""
+"""OpenAPI descriptions of the endpoints for operators, finance and monitoring."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from app.web.openapi.schemas import (
     response,
 )
 
-_ID = parameter("id", "Its id", {"type": "string", "maxLength": ID_LENGTH_MAX}, place="path", required=True)
+_ID = parameter("id", "Id of the item", {"type": "string", "maxLength": ID_LENGTH_MAX}, place="path", required=True)
 
 _AMOUNTS: Json = {
     "campaign_id": STRING,
@@ -62,21 +62,21 @@ SCHEMAS: Json = {
 
 
 def _get(summary: str, *parameters: Json, tags: str = "operations", **responses: Json) -> Json:
-    """A GET that anybody may send."""
+    """Describe a GET without a token."""
     answers = {status.lstrip("_"): response for status, response in responses.items()}
     described: dict[str, Any] = {"summary": summary, "tags": [tags], "responses": answers}
     return {"get": described | ({"parameters": list(parameters)} if parameters else {})}
 
 
 def _admin(summary: str, *parameters: Json, body: Json | None = None, **responses: Json) -> Json:
-    """An operation that asks for the token."""
+    """Describe an operation that requires the admin token."""
     answers = {status.lstrip("_"): response for status, response in responses.items()}
     described: dict[str, Any] = {
         "summary": summary,
         "tags": ["set-up"],
         "security": [{"adminToken": []}],
         "parameters": list(parameters),
-        "responses": answers | problem_responses(_401="No token, or a wrong one", _429="Too many wrong tokens"),
+        "responses": answers | problem_responses(_401="The token is missing or wrong", _429="Too many wrong tokens"),
     }
     if body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
@@ -84,68 +84,74 @@ def _admin(summary: str, *parameters: Json, body: Json | None = None, **response
 
 
 def put_body(name: str) -> str:
-    """The schema of the body of a PUT; the id may be omitted, because it is in the URL."""
+    """Return the name of the schema of a PUT's body, in which the id is optional because it is in the URL."""
     return f"{name}Body"
 
 
 def _table_paths(kind: str) -> Json:
-    """The operations on one of the campaign file's lists."""
+    """Describe the operations on a list of the campaign file."""
     name = kind.removesuffix("s")
-    entry, missing = ref(name.capitalize()), problem_responses(_404=f"There is no such {name}")
-    faults = problem_responses(_400="What is wrong with it", _415="Not JSON")
-    one: dict[str, Any] = {
-        "get": _admin(f"One {name}", _ID, _200=json_response("As in the campaign file", entry), **missing),
+    entry, missing = ref(name.capitalize()), problem_responses(_404=f"The {name} does not exist")
+    faults = problem_responses(_400="The body is invalid", _415="The body is not JSON")
+    item: dict[str, Any] = {
+        "get": _admin(
+            f"Get the {name}", _ID, _200=json_response("The entry as in the campaign file", entry), **missing
+        ),
         "put": _admin(
-            f"Create the {name} or replace it as a whole",
+            f"Create or replace the {name}",
             _ID,
             body=ref(put_body(name.capitalize())),
-            _200=json_response("Replaced", entry, X_Notes="What to know of the change, as a JSON list"),
+            _200=json_response("Replaced", entry, X_Notes="Warnings about the change, as a JSON list"),
             _201=json_response("Created", entry),
             **faults,
         ),
     }
     if kind == "campaigns":
-        one["patch"] = _admin(
+        item["patch"] = _admin(
             "Pause, resume or end the campaign",
             _ID,
             body=object_of(status={"type": "string", "enum": list(CampaignStatus)}),
-            _200=json_response("Changed", entry, X_Notes="What to know of the change, as a JSON list"),
+            _200=json_response("Changed", entry, X_Notes="Warnings about the change, as a JSON list"),
             **faults,
             **missing,
         )
     page = [
-        parameter("after", "Id after which the page begins"),
-        parameter("limit", f"Most entries; {PAGE_DEFAULT} if not given", INTEGER | {"minimum": 1, "maximum": PAGE_MAX}),
+        parameter("after", "Id after which the page starts"),
+        parameter(
+            "limit",
+            f"Maximum number of entries; {PAGE_DEFAULT} by default",
+            INTEGER | {"minimum": 1, "maximum": PAGE_MAX},
+        ),
     ]
-    found = json_response(
-        "A page, in the order of ids", object_of(**{kind: array_of(entry), "next_after": nullable(STRING)})
-    )
+    found = json_response("A page sorted by id", object_of(**{kind: array_of(entry), "next_after": nullable(STRING)}))
     return {
-        f"/v1/{kind}": {"get": _admin(f"The {kind}", *page, _200=found, **problem_responses(_400="No such page"))},
-        f"/v1/{kind}/{{id}}": one,
+        f"/v1/{kind}": {
+            "get": _admin(f"List the {kind}", *page, _200=found, **problem_responses(_400="The limit is invalid"))
+        },
+        f"/v1/{kind}/{{id}}": item,
     }
 
 
 PATHS: Json = {
     "/v1/campaigns/{id}/budget": _get(
-        "What a campaign has spent, for each running budget period",
+        "Spend of a campaign in its current budget periods",
         _ID,
         tags="set-up",
-        _200=json_response("The longest period, and each in `periods`", ref("Budget")),
-        **problem_responses(_404="There is no such campaign"),
+        _200=json_response("Amounts of the longest period, and of every period in `periods`", ref("Budget")),
+        **problem_responses(_404="The campaign does not exist"),
     ),
-    "/v1/stats": _get("Requests since the start, in all workers", _200=json_response("Counts", ref("Stats"))),
+    "/v1/stats": _get("Requests of all workers since the server started", _200=json_response("Counts", ref("Stats"))),
     "/v1/upstreams/status": _get(
-        "How upstreams did over the last minutes",
+        "Status of the upstreams over the last minutes",
         _200=json_response("Every upstream", object_of(upstreams=array_of(ref("UpstreamStatus")))),
     ),
-    "/healthz": _get("Whether the process answers", _200=json_response("It does", object_of(status=STRING))),
+    "/healthz": _get("Whether the process runs", _200=json_response("It runs", object_of(status=STRING))),
     "/readyz": _get(
-        "Whether it can serve",
-        _200=json_response("It can", ref("Readiness")),
-        _503=json_response("It cannot", ref("Readiness")),
+        "Whether this worker can serve",
+        _200=json_response("It can serve", ref("Readiness")),
+        _503=json_response("It cannot serve", ref("Readiness")),
     ),
     "/metrics": _get("Metrics of all workers", _200=response("Prometheus text format", "text/plain")),
-    "/openapi.json": _get("This description", _200=json_response("OpenAPI 3.1", {"type": "object"})),
+    "/openapi.json": _get("This OpenAPI document", _200=json_response("OpenAPI 3.1", {"type": "object"})),
     **{path: item for kind in TABLES for path, item in _table_paths(kind).items()},
 }

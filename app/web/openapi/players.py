@@ -1,4 +1,4 @@
-"""What players, stitchers and their pages ask for."""
+"""OpenAPI descriptions of the endpoints for players, stitchers and their pages."""
 
 from app.domain import Event
 from app.web.openapi.ad_requests import NO_FILL, QUERY
@@ -21,8 +21,8 @@ from app.web.openapi.schemas import (
 from app.web.sessions import TTL_DEFAULT_S, TTL_MAX_S
 from app.web.vmap import BREAK_PARAMETERS
 
-TOO_OFTEN = "Above the limit of its address; Retry-After says when to come again"
-_TOKEN = parameter("t", "Signed token from a document of this server")
+RATE_LIMITED = "Too many requests from this address; see Retry-After"
+_TOKEN = parameter("t", "Signed token from a VAST document of this server")
 _SESSION_ID = parameter("id", "Session id", UUID, place="path", required=True)
 
 SESSION: Json = object_of(
@@ -43,13 +43,13 @@ NEW_SESSION: Json = {
     },
 }
 
-DECIDED: Json = {
+BATCH_RESULT: Json = {
     "type": "object",
-    "description": "A line of the response, in the order in which requests are decided",
+    "description": "A line of the response; the lines are in the order in which requests are decided",
     "required": ["request_id", "index", "status"],
     "properties": {
         "request_id": STRING,
-        "index": INTEGER | {"description": "Position in what was asked, from 0"},
+        "index": INTEGER | {"description": "Index of the request in the list, from 0"},
         "status": INTEGER,
         "filled": BOOLEAN,
         "no_fill_reason": nullable(STRING),
@@ -62,15 +62,15 @@ DECIDED: Json = {
 PATHS: Json = {
     "/vast": {
         "get": {
-            "summary": "An ad, or the empty document that says there is none",
+            "summary": "Get an ad, or an empty document",
             "tags": ["players"],
             "parameters": QUERY,
             "responses": {
                 "200": response("VAST", "application/xml", X_No_Fill_Reason=NO_FILL, X_Request_Id="The request's id"),
                 **problem_responses(
-                    _400="Malformed, or of an unknown campaign or placement",
+                    _400="The request is invalid, or its campaign or placement is unknown",
                     _404="The session does not exist",
-                    _409="The request_id was used with other parameters",
+                    _409="The request_id was already used with other parameters",
                     _410="The session has ended",
                 ),
             },
@@ -78,23 +78,21 @@ PATHS: Json = {
     },
     "/vmap": {
         "get": {
-            "summary": "The ad breaks of a placement",
+            "summary": "Get the ad breaks of a placement",
             "tags": ["players"],
             "parameters": [
                 *(described for described in QUERY if described["name"] not in BREAK_PARAMETERS),
-                parameter("embed", "1 to have the breaks' ads in the document, served now"),
+                parameter("embed", "1 to serve the ads now and embed them in the document"),
             ],
             "responses": {
-                "200": response(
-                    "VMAP 1.0.1; a break whose request fails has an empty document in it", "application/xml"
-                ),
-                **problem_responses(_400="Malformed, of an unknown placement, or impossible for one of its breaks"),
+                "200": response("VMAP 1.0.1; a break whose request fails has an empty document", "application/xml"),
+                **problem_responses(_400="The request is invalid for one of the breaks, or its placement is unknown"),
             },
         }
     },
     "/v1/ads": {
         "post": {
-            "summary": "Many ad requests in one call, answered as they are decided; trusted networks need no token",
+            "summary": "Send many ad requests in one call; trusted networks need no token",
             "tags": ["players"],
             "security": [{"adminToken": []}],
             "requestBody": {
@@ -102,55 +100,57 @@ PATHS: Json = {
                 "content": {"application/json": {"schema": object_of(requests=array_of(ref("AdRequest")))}},
             },
             "responses": {
-                "200": response("A line of JSON for each request", "application/x-ndjson", ref("Decided")),
+                "200": response("A line of JSON for each request", "application/x-ndjson", ref("BatchResult")),
                 **problem_responses(
-                    _400="Not such a list, or too long", _401="No token, or a wrong one", _429="Too many wrong tokens"
+                    _400="The list is invalid or too long",
+                    _401="The token is missing or wrong",
+                    _429="Too many wrong tokens",
                 ),
             },
         }
     },
     "/event/{event}": {
         "get": {
-            "summary": "A beacon; counts once for each ad and event",
+            "summary": "Report an event, which counts once for each ad",
             "tags": ["players"],
             "parameters": [
                 parameter("event", f"One of {', '.join(Event)}", place="path", required=True),
                 _TOKEN,
-                parameter("code", "VAST error code, for error"),
+                parameter("code", "VAST error code of an error"),
             ],
-            "responses": {"200": response("A transparent pixel, whether it counted or not", "image/gif")},
+            "responses": {"200": response("A transparent pixel, even if the event did not count", "image/gif")},
         }
     },
     "/click": {
         "get": {
-            "summary": "Counts a click and leads to what was advertised",
+            "summary": "Count a click and redirect to its destination",
             "tags": ["players"],
             "parameters": [_TOKEN],
             "responses": {
-                "302": response("To the destination that was signed", Location="The destination"),
-                **problem_responses(_400="No token, an altered or an expired one"),
+                "302": response("A redirect to the signed destination", Location="The destination"),
+                **problem_responses(_400="The token is missing or invalid"),
             },
         }
     },
     "/v1/sessions": {
         "post": {
-            "summary": "Begin a viewing session",
+            "summary": "Start a viewing session",
             "tags": ["sessions"],
             "requestBody": {"content": {"application/json": {"schema": ref("NewSession")}}},
             "responses": {
-                "201": json_response("The session", ref("Session"), Location="Where it is"),
-                **problem_responses(_400="A value that cannot be", _429=TOO_OFTEN),
+                "201": json_response("The session", ref("Session"), Location="URL of the session"),
+                **problem_responses(_400="A value is invalid", _429=RATE_LIMITED),
             },
         }
     },
     "/v1/sessions/{id}": {
         "get": {
-            "summary": "A viewing session while it lasts",
+            "summary": "Get a viewing session",
             "tags": ["sessions"],
             "parameters": [_SESSION_ID],
             "responses": {
                 "200": json_response("The session", ref("Session")),
-                **problem_responses(_404="There never was one", _410="It has ended", _429=TOO_OFTEN),
+                **problem_responses(_404="The session never existed", _410="The session has ended", _429=RATE_LIMITED),
             },
         },
         "delete": {
@@ -158,8 +158,10 @@ PATHS: Json = {
             "tags": ["sessions"],
             "parameters": [_SESSION_ID],
             "responses": {
-                "204": response("It has ended now"),
-                **problem_responses(_404="There never was one", _410="It had ended before", _429=TOO_OFTEN),
+                "204": response("The session has ended"),
+                **problem_responses(
+                    _404="The session never existed", _410="The session had already ended", _429=RATE_LIMITED
+                ),
             },
         },
     },

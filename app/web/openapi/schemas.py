@@ -1,4 +1,4 @@
-"""The words that paths and bodies are described in: schemas, parameters and answers of OpenAPI 3.1."""
+"""Builders for schemas, parameters and responses of OpenAPI 3.1."""
 
 from typing import Any
 
@@ -14,34 +14,34 @@ DECIMAL: Json = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
 
 
 def nullable(schema: Json) -> Json:
-    """The schema, or null."""
+    """Return a schema for a value that may be null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def array_of(schema: Json) -> Json:
-    """A list of such things."""
+    """Return the schema of an array."""
     return {"type": "array", "items": schema}
 
 
 def object_of(**properties: Json) -> Json:
-    """An object that has all of these."""
+    """Return the schema of an object in which all properties are required."""
     return {"type": "object", "properties": dict(properties), "required": list(properties)}
 
 
 def ref(name: str) -> Json:
-    """A schema of the document, by its name."""
+    """Return a reference to a named schema of the document."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def parameter(
     name: str, description: str, schema: Json = STRING, *, place: str = "query", required: bool = False
 ) -> Json:
-    """A parameter of an operation."""
+    """Describe a parameter of an operation."""
     return {"name": name, "in": place, "description": description, "required": required, "schema": schema}
 
 
 def response(description: str, media_type: str | None = None, schema: Json = STRING, **headers: str) -> Json:
-    """What an operation may response; `headers` with their descriptions, `_` for `-`."""
+    """Describe a response; `headers` are names, with `_` instead of `-`, and their descriptions."""
     described: dict[str, Any] = {"description": description}
     if media_type is not None:
         described["content"] = {media_type: {"schema": schema}}
@@ -53,12 +53,12 @@ def response(description: str, media_type: str | None = None, schema: Json = STR
 
 
 def json_response(description: str, schema: Json, **headers: str) -> Json:
-    """An response in JSON."""
+    """Describe a JSON response."""
     return response(description, "application/json", schema, **headers)
 
 
 def problem_responses(**statuses: str) -> Json:
-    """Problem documents (RFC 9457) by status, written `_400="why"`."""
+    """Describe problem documents (RFC 9457) by status; `_400="..."` describes those with status 400."""
     return {
         status.lstrip("_"): response(description, "application/problem+json", ref("Problem"))
         for status, description in statuses.items()
@@ -67,7 +67,7 @@ def problem_responses(**statuses: str) -> Json:
 
 PROBLEM: Json = {
     "type": "object",
-    "description": "RFC 9457; `field` and `reason` where one value was wrong, `faults` where several were",
+    "description": "RFC 9457; `field` and `reason` if a value is invalid, `faults` if several are",
     "required": ["type", "title", "status", "detail"],
     "properties": {
         "type": STRING,

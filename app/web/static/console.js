@@ -1,16 +1,16 @@
-// The console: what operators look at, read only. The admin token stays in a variable of this page.
+// The console, a read-only view for operators. The admin token stays in a variable of this page.
 
 import { bar, element, fill, getJson, row } from "./elements.js";
 
 const REFRESH_MS = 2000;
 const byId = (id) => document.getElementById(id);
 const PAGE = 100;
-const shown = { token: null, pages: 1, trouble: null };
+const shown = { token: null, pages: 1, errorSource: null };
 const whole = new Intl.NumberFormat();
-const part = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
-const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
+const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
+const orDash = (value, format) => (value === null || value === undefined ? "–" : format(value));
 
-// Where machines other than the server's can read this page, its figures need the token too.
+// If other machines than the server's can open this page, operational data requires the token.
 function authorized() {
   return shown.token ? { headers: { Authorization: `Bearer ${shown.token}` } } : {};
 }
@@ -18,17 +18,17 @@ function authorized() {
 async function refresh() {
   await Promise.all([showStats(), showMetrics(), showReadiness(), showUpstreams()]);
   if (shown.token) await showCampaigns();
-  endTrouble("server");
+  clearError("server");
 }
 
 async function showStats() {
   const stats = await getJson("/v1/stats", authorized());
   fill(byId("stats"), [
     row("Requests", whole.format(stats.total)),
-    row("Answered with an ad", `${whole.format(stats.success)} (${part.format(stats.success_rate)})`),
+    row("Filled", `${whole.format(stats.success)} (${percent.format(stats.success_rate)})`),
     row("Refused by a frequency cap", whole.format(stats.capped)),
-    row("Without an ad for another reason", whole.format(stats.failed)),
-    row("Average time to answer", `${stats.avg_latency.toFixed(1)} ms`),
+    row("Not filled for another reason", whole.format(stats.failed)),
+    row("Average latency", `${stats.avg_latency.toFixed(1)} ms`),
   ]);
 }
 
@@ -42,7 +42,7 @@ async function showMetrics() {
   fill(byId("beacons"), sorted(beacons).map(([outcome, count]) => row(outcome, whole.format(count))));
 }
 
-// The samples of one metric (Prometheus text format), added up by what `nameOf` makes of their labels.
+// The sums of one metric's samples (Prometheus text format), grouped by what `nameOf` returns for their labels.
 function counts(text, metric, nameOf) {
   const found = new Map();
   for (const [, labels, value] of text.matchAll(new RegExp(`^${metric}\\{(.*)\\} (\\S+)$`, "gm"))) {
@@ -53,15 +53,15 @@ function counts(text, metric, nameOf) {
 }
 
 function sorted(found) {
-  return [...found].filter(([, count]) => count > 0).sort(([, one], [, other]) => other - one);
+  return [...found].filter(([, count]) => count > 0).sort(([, first], [, second]) => second - first);
 }
 
 async function showReadiness() {
-  const look = await (await fetch("/readyz", authorized())).json();
+  const report = await (await fetch("/readyz", authorized())).json();
   fill(byId("ready"), [
-    row("Ready", look.ready ? "yes" : element("span", { className: "warm" }, "no")),
-    row("Database", String(look.database)),
-    row("Schema", look.schema_needed ? `${look.schema} (this version needs ${look.schema_needed})` : ""),
+    row("Ready", report.ready ? "yes" : element("span", { className: "warm" }, "no")),
+    row("Database", String(report.database)),
+    row("Schema", report.schema_needed ? `${report.schema} (required: ${report.schema_needed})` : ""),
   ]);
 }
 
@@ -69,16 +69,16 @@ async function showUpstreams() {
   const { upstreams } = await getJson("/v1/upstreams/status", authorized());
   const ms = (value) => `${Math.round(value)} ms`;
   fill(byId("upstreams"), upstreams.map(({ id, state, last_minutes: last, max_qps, quota_used }) => row(
-    id, element("span", { className: state === "closed" ? "" : "warm" }, state), known(last.requests_per_s, (rate) => rate.toFixed(1)),
-    known(last.p50_ms, ms), known(last.p95_ms, ms), known(last.error_rate, part.format), known(last.fill_rate, part.format),
-    max_qps === null ? "no limit" : `${known(quota_used, part.format)} of ${whole.format(max_qps)}/s`,
+    id, element("span", { className: state === "closed" ? "" : "warm" }, state), orDash(last.requests_per_s, (rate) => rate.toFixed(1)),
+    orDash(last.p50_ms, ms), orDash(last.p95_ms, ms), orDash(last.error_rate, percent.format), orDash(last.fill_rate, percent.format),
+    max_qps === null ? "no limit" : `${orDash(quota_used, percent.format)} of ${whole.format(max_qps)}/s`,
   )));
 }
 
 async function showCampaigns() {
   const campaigns = await readCampaigns();
   const budgets = await Promise.all(campaigns.map(({ id }) => getJson(`/v1/campaigns/${encodeURIComponent(id)}/budget`, authorized())));
-  fill(byId("campaigns"), campaigns.flatMap((campaign, no) => rowsOf(campaign, budgets[no])));
+  fill(byId("campaigns"), campaigns.flatMap((campaign, index) => rowsOf(campaign, budgets[index])));
 }
 
 async function readCampaigns() {
@@ -98,15 +98,15 @@ function rowsOf(campaign, { currency, spent, held, periods }) {
     return [row(campaign.id, campaign.advertiser, status, "no budget", money(spent, currency), money(held, currency), "", "", "",
       "", "")];
   }
-  return periods.map((budget, no) => row(
-    ...(no ? ["", "", ""] : [campaign.id, campaign.advertiser, status]), budget.period,
-    money(budget.spent, currency), money(budget.held, currency), ...usedOf(budget, currency),
+  return periods.map((budget, index) => row(
+    ...(index ? ["", "", ""] : [campaign.id, campaign.advertiser, status]), budget.period,
+    money(budget.spent, currency), money(budget.held, currency), ...limitCells(budget, currency),
     whole.format(budget.impressions), budget.impressions_limit === null ? "no limit" : whole.format(budget.impressions_limit),
   ));
 }
 
-// The limit in money, and how much of it is spent, as a bar and as a figure.
-function usedOf({ limit, percentage_spent: percentage }, currency) {
+// The cells of a limit in money: the limit, and the spent part of it as a bar and as a number.
+function limitCells({ limit, percentage_spent: percentage }, currency) {
   return limit === null ? ["no limit", "", ""] : [money(limit, currency), bar(percentage, 100), `${percentage} %`];
 }
 
@@ -114,29 +114,29 @@ function money(amount, currency) {
   return `${Number(amount).toLocaleString(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 6 })} ${currency}`;
 }
 
-function showTrouble(source, error) {
-  shown.trouble = source;
-  byId("trouble").hidden = false;
-  byId("trouble").textContent = error.message;
+function showError(source, error) {
+  shown.errorSource = source;
+  byId("error").hidden = false;
+  byId("error").textContent = error.message;
 }
 
-function endTrouble(source) {
-  if (shown.trouble === source) byId("trouble").hidden = true;
+function clearError(source) {
+  if (shown.errorSource === source) byId("error").hidden = true;
 }
 
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault();
   Object.assign(shown, { token: event.target.elements.token.value, pages: 1 });
   event.target.reset();
-  showCampaigns().then(() => endTrouble("token")).catch((error) => {
+  showCampaigns().then(() => clearError("token")).catch((error) => {
     shown.token = null;
-    showTrouble("token", error);
+    showError("token", error);
   });
 });
 byId("more").addEventListener("click", () => {
   shown.pages += 1;
-  showCampaigns().catch((error) => showTrouble("server", error));
+  showCampaigns().catch((error) => showError("server", error));
 });
 
-const keepFresh = () => refresh().catch((error) => showTrouble("server", error)).finally(() => setTimeout(keepFresh, REFRESH_MS));
+const keepFresh = () => refresh().catch((error) => showError("server", error)).finally(() => setTimeout(keepFresh, REFRESH_MS));
 keepFresh();

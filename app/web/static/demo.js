@@ -1,4 +1,4 @@
-// The demo page: plays content with ads of this server, and shows what the server makes of it meanwhile.
+// The demo page: plays content with ads of this server, and shows the state of the server beside it.
 
 import { bar, element, fill, getJson, row } from "./elements.js";
 import { breaksOf, playWithFluid, preRoll } from "./fluid.js";
@@ -20,9 +20,9 @@ function viewer() {
 }
 
 function urlOf(path, requestId) {
-  const asked = new FormData(form);
-  const query = new URLSearchParams({ [asked.get("kind")]: asked.get("id"), user_id: viewer() });
-  query.set("vast_version", asked.get("version"));
+  const fields = new FormData(form);
+  const query = new URLSearchParams({ [fields.get("kind")]: fields.get("id"), user_id: viewer() });
+  query.set("vast_version", fields.get("version"));
   if (requestId) query.set("request_id", requestId);
   return `${location.origin}${path}?${query}`;
 }
@@ -35,13 +35,13 @@ function showRequest() {
 
 async function play() {
   const requestId = `demo-${randomHex(8)}`;
-  const ofVmap = form.elements.player.value === "vmap";
-  const url = urlOf(ofVmap ? "/vmap" : "/vast", requestId);
+  const isVmap = form.elements.player.value === "vmap";
+  const url = urlOf(isVmap ? "/vmap" : "/vast", requestId);
   shown.sent.clear();
   shown.requestIds = [requestId];
-  const adList = ofVmap ? await breaksOf(url) : preRoll(url);
-  if (ofVmap) shown.requestIds = adList.map(({ vastTag }) => new URL(vastTag).searchParams.get("request_id"));
-  // The player asks again with the same request id, and so gets, and pays for, the same ad.
+  const adList = isVmap ? await breaksOf(url) : preRoll(url);
+  if (isVmap) shown.requestIds = adList.map(({ vastTag }) => new URL(vastTag).searchParams.get("request_id"));
+  // The player repeats the request with the same request id, so it gets the same ad, and nothing is charged twice.
   await showAnswer(url);
   if (!globalThis.fluidPlayer) return;
   if (form.elements.player.value === "client") await playWithClient(byId("stage"), url, CONTENT);
@@ -55,7 +55,7 @@ async function showAnswer(url) {
   byId("document").textContent = await response.text();
   byId("outcome").className = response.ok && !reason ? "" : "warm";
   if (isProblem) byId("outcome").textContent = JSON.parse(byId("document").textContent).detail;
-  else byId("outcome").textContent = reason ? `No ad: ${reason}` : `Answered: request ${shown.requestIds.join(", ")}`;
+  else byId("outcome").textContent = reason ? `No ad: ${reason}` : `Served: request ${shown.requestIds.join(", ")}`;
 }
 
 async function refresh() {
@@ -87,7 +87,7 @@ function showBeacons(counted) {
   });
   const known = new Set(counted.map(({ event }) => event));
   for (const [event, count] of shown.sent) {
-    if (!known.has(event)) rows.push(row("", event, `${count} ×`, element("span", { className: "warm" }, "not yet")));
+    if (!known.has(event)) rows.push(row("", event, `${count} ×`, element("span", { className: "warm" }, "not counted yet")));
   }
   fill(byId("beacons"), rows);
 }
@@ -109,7 +109,7 @@ async function showBudgets() {
   ))));
 }
 
-// What the player sends is seen where it leaves: in the browser's own record of requests.
+// Beacons that the player sends appear in the browser's resource timing entries.
 function watchBeacons() {
   new PerformanceObserver((list) => {
     for (const { name } of list.getEntries()) {
@@ -121,11 +121,11 @@ function watchBeacons() {
 }
 
 function start() {
-  const asked = new URLSearchParams(location.search);
+  const query = new URLSearchParams(location.search);
   for (const kind of ["placement_id", "campaign_id"]) {
-    if (!asked.has(kind)) continue;
+    if (!query.has(kind)) continue;
     form.elements.kind.value = kind;
-    form.elements.id.value = asked.get(kind);
+    form.elements.id.value = query.get(kind);
   }
   byId("no-player").hidden = Boolean(globalThis.fluidPlayer);
   form.addEventListener("input", showRequest);

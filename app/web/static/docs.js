@@ -1,4 +1,4 @@
-// The API's description for people: what /openapi.json says, with nothing from anywhere else.
+// The API reference, generated from /openapi.json without any other source.
 
 import { element, getJson, row } from "./elements.js";
 
@@ -24,11 +24,11 @@ function operationElement([method, path, operation]) {
 
 function parts({ parameters = [], requestBody, responses, security }) {
   const found = [];
-  if (security) found.push(element("p", {}, "Asks for the admin token: ", element("code", {}, "Authorization: Bearer …")));
-  if (parameters.length) found.push(table(["Parameter", "In", "Value", "What it is"], parameters.map((one) => row(
-    element("code", {}, one.name), one.required ? `${one.in}, required` : one.in, typeElement(one.schema), one.description))));
+  if (security) found.push(element("p", {}, "Requires the admin token: ", element("code", {}, "Authorization: Bearer …")));
+  if (parameters.length) found.push(table(["Parameter", "In", "Value", "Description"], parameters.map((parameter) => row(
+    element("code", {}, parameter.name), parameter.required ? `${parameter.in}, required` : parameter.in, typeElement(parameter.schema), parameter.description))));
   if (requestBody) found.push(element("p", {}, "Body: ", contentElement(requestBody.content)));
-  found.push(table(["Status", "Content", "Meaning"], Object.entries(responses).map(([status, response]) => row(
+  found.push(table(["Status", "Content", "Description"], Object.entries(responses).map(([status, response]) => row(
     status, contentElement(response.content), `${response.description}${headersOf(response)}`))));
   return found;
 }
@@ -47,11 +47,11 @@ function typeElement(schema) {
     return element("a", { href: `#schema-${name}` }, name);
   }
   if (schema.enum) return schema.enum.join(" | ");
-  if (schema.anyOf) return element("span", {}, ...schema.anyOf.flatMap((one, no) => [no ? " | " : "", typeElement(one)]));
-  if (schema.type === "array") return element("span", {}, "list of ", typeElement(schema.items));
+  if (schema.anyOf) return element("span", {}, ...schema.anyOf.flatMap((schema, index) => [index ? " | " : "", typeElement(schema)]));
+  if (schema.type === "array") return element("span", {}, "array of ", typeElement(schema.items));
   if (schema.type === "object" && schema.properties) {
-    return element("span", {}, "{ ", ...Object.entries(schema.properties).flatMap(([name, one], no) =>
-      [no ? ", " : "", `${name}: `, typeElement(one)]), " }");
+    return element("span", {}, "{ ", ...Object.entries(schema.properties).flatMap(([name, schema], index) =>
+      [index ? ", " : "", `${name}: `, typeElement(schema)]), " }");
   }
   const bounds = schema.minimum === undefined ? "" : ` ${schema.minimum}–${schema.maximum}`;
   const length = schema.maxLength === undefined ? "" : ` of at most ${schema.maxLength} characters`;
@@ -63,7 +63,7 @@ function table(names, rows) {
   return element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
 }
 
-// A link to a schema opens it.
+// Open the schema that a link points to.
 function openTarget() {
   const target = document.getElementById(location.hash.slice(1));
   if (target) Object.assign(target, { open: true }).scrollIntoView();

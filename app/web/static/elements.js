@@ -1,10 +1,10 @@
-// Elements from text: what comes from a server is only ever text on these pages.
+// Elements whose content is text, so that data from a server never becomes markup.
 
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  Object.assign(made, attributes);
-  made.append(...children);
-  return made;
+  const created = document.createElement(name);
+  Object.assign(created, attributes);
+  created.append(...children);
+  return created;
 }
 
 export function row(...cells) {

@@ -19,14 +19,14 @@ export function preRoll(tagUrl) {
   return [{ roll: "preRoll", vastTag: tagUrl }];
 }
 
-// The breaks of a VMAP document (VMAP 1.0.1 section 2.3) in Fluid Player's words.
+// The breaks of a VMAP document (VMAP 1.0.1 section 2.3) as Fluid Player's options.
 export async function breaksOf(vmapUrl) {
   const text = await (await fetch(vmapUrl)).text();
   const vmap = new DOMParser().parseFromString(text, "application/xml");
-  const named = (parent, name) => [...parent.getElementsByTagNameNS("http://www.iab.net/videosuite/vmap", name)];
-  return named(vmap, "AdBreak").map((adBreak) => ({
+  const elementsOf = (parent, name) => [...parent.getElementsByTagNameNS("http://www.iab.net/videosuite/vmap", name)];
+  return elementsOf(vmap, "AdBreak").map((adBreak) => ({
     ...whenOf(adBreak.getAttribute("timeOffset")),
-    vastTag: named(adBreak, "AdTagURI")[0].textContent.trim(),
+    vastTag: elementsOf(adBreak, "AdTagURI")[0].textContent.trim(),
   }));
 }
 

@@ -1,4 +1,4 @@
-// A player of our own around vast-client, which expands macros and reports errors: ads before a piece of content.
+// A minimal player on top of vast-client, which expands macros and reports errors: plays ads before the content.
 
 const MEDIA_ERROR = "405"; // VAST 4.2 section 2.3.6.3: the media file cannot be displayed
 
@@ -8,7 +8,7 @@ export async function playWithClient(stage, tagUrl, contentUrl) {
   stage.replaceChildren(video);
   const client = new VASTClient();
   const response = await client.get(tagUrl).catch(() => ({ ads: [] }));
-  const ads = response.ads.toSorted((one, other) => (one.sequence ?? 0) - (other.sequence ?? 0));
+  const ads = response.ads.toSorted((first, second) => (first.sequence ?? 0) - (second.sequence ?? 0));
   for (const ad of ads) await playAd(video, client, ad);
   video.src = contentUrl;
   await video.play();
