@@ -96,7 +96,7 @@ def test_every_command_of_the_tutorial_prints_what_is_shown() -> None:
                     terminal = stack.enter_context(Terminal(home))
                 else:
                     printed = terminal.run(command.line)
-                assert is_shown(command.shown, printed), f"$ {command.line}\n{printed}"
+                assert is_shown(command.shown, printed), f"$ {command.line}\n{printed}\ninstead of\n{command.shown}"
 
 
 def start(stack: ExitStack, folder: Path, port: int) -> str:
