@@ -65,8 +65,9 @@ def quoted(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def listed() -> set[Use]:
-    return {(file, name) for _, parts, files, _ in ROWS for file in quoted(files) for name in quoted(parts)}
+def is_listed(use: Use) -> bool:
+    file, name = use
+    return any(name in quoted(parts) and file.startswith(tuple(quoted(files))) for _, parts, files, _ in ROWS)
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
@@ -138,7 +139,7 @@ def overrides() -> Iterator[Use]:
 
 
 def test_every_private_part_that_is_used_is_listed() -> None:
-    assert {*private_uses(), *overrides()} - listed() == set()
+    assert [use for use in sorted({*private_uses(), *overrides()}) if not is_listed(use)] == []
 
 
 def test_the_scan_finds_what_is_listed() -> None:
@@ -159,7 +160,7 @@ def test_the_scan_finds_what_is_listed() -> None:
 def test_files_and_tests_of_a_row_exist(row: tuple[str, ...]) -> None:
     _, _, files, tests = row
     for path in [*quoted(files), *quoted(tests)]:
-        assert (CHECKOUT / path).is_file(), path
+        assert (CHECKOUT / path).exists(), path
     assert quoted(tests)
 
 
