@@ -116,7 +116,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Ours, without the settings of whoever runs the tests."""
+    """Ours, without the settings of the person who runs the tests."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("ADSERVER_")}
     return ours | {f"ADSERVER_{name}": value for name, value in settings.items()}
 

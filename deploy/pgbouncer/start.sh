@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the one password that PgBouncer needs where only it can read it, and becomes PgBouncer.
+# Write the password that PgBouncer needs into a file that only it can read, then run PgBouncer.
 set -eu
 umask 077
 printf '"adserver_app" "%s"\n' "$ADSERVER_APP_PASSWORD" >/tmp/userlist.txt

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The postgres image runs this once, on an empty volume: the roles with their passwords, before the first migration.
+# The postgres image runs this once, on an empty volume. It creates the roles with their passwords before the first migration.
 set -eu
 psql --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" <<'SQL'
 \getenv app ADSERVER_APP_PASSWORD

@@ -10,11 +10,11 @@ import pytest
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, set_up, upstream
 from tests.faults import upstream_server as faults
-from tests.faults.upstream_server import Behaviour, Request, UpstreamServer, answer, inline
+from tests.faults.upstream_server import Behavior, Request, UpstreamServer, answer, inline
 from tests.launched import Launched, free_port
 from tests.players import Players, all_lanes_connected, becomes, disagreements, idle_in_transaction, serving
 
-BEHAVIOURS: dict[str, Behaviour] = {
+BEHAVIOURS: dict[str, Behavior] = {
     "hangs": faults.hang,
     "resets": faults.reset,
     "resets-in-the-body": faults.reset_in_body,

@@ -103,10 +103,10 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
 async def test_each_ad_of_an_upstreams_pod_is_a_serve(
     stitcher: httpx.AsyncClient, of_module: Databases, network: UpstreamServer
 ) -> None:
-    network.behaviour = answer(vast([DrawnAd(1), DrawnAd(2), DrawnAd(3)]))
+    network.behavior = answer(vast([DrawnAd(1), DrawnAd(2), DrawnAd(3)]))
     asked = {"campaign_id": "fetched", "user_id": "u"}
     alone, pod = await answers(stitcher, [asked, asked | {"pod_size": 2}])
-    network.behaviour = answer(inline("from upstream"))
+    network.behavior = answer(inline("from upstream"))
     by_index = {line["index"]: serves_of(line["vast"].encode()) for line in (alone, pod)}
     assert [len(by_index[index]) for index in (0, 1)] == [1, 2]
     async with connected(of_module.owner) as connection:
@@ -139,7 +139,7 @@ async def test_numbers_and_flags_are_values_too_and_what_cannot_be_one_is_ignore
 
 
 async def test_a_line_comes_as_soon_as_it_is_decided(stitcher: httpx.AsyncClient, network: UpstreamServer) -> None:
-    gate = network.behaviour = Gate(answer(inline("from upstream")))
+    gate = network.behavior = Gate(answer(inline("from upstream")))
     requests = [{"campaign_id": "fetched", "request_id": "slow"}, {"campaign_id": "own", "request_id": "quick"}]
     async with stitcher.stream("POST", "/v1/ads", json=requests, headers=AUTHORIZED) as answered:
         lines = answered.aiter_lines()

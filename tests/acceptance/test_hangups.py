@@ -67,7 +67,7 @@ async def test_a_thousand_players_hang_up_and_nothing_is_left_open_or_half_done(
         )
         async with serving(app_database, WORKERS=str(WORKERS), LOG_LEVEL="warning") as server:
             async with Players(server.url) as players:
-                await players.ask_all([{"placement_id": "both", "user_id": f"early{no}"} for no in range(50)])
+                await players.ask_all([{"placement_id": "both", "user_id": f"early{index}"} for index in range(50)])
             await becomes(lambda: all_lanes_connected(database, WORKERS))
             choose = random.Random(1)
             for _ in range(10):

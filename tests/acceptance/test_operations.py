@@ -131,7 +131,7 @@ async def test_a_server_whose_database_is_a_standby_is_not_ready_until_that_is_p
 
 
 async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, primary: UpstreamServer) -> None:
-    primary.behaviour = answer(b"", "500 Internal Server Error")
+    primary.behavior = answer(b"", "500 Internal Server Error")
     async with httpx.AsyncClient(base_url=server.url, timeout=10) as player:
         for _ in range(5):
             answered = await player.get("/vast", params={"campaign_id": "network"})
@@ -151,9 +151,9 @@ async def test_an_upstream_that_fails_is_seen_everywhere(server: Launched, prima
 
 async def test_a_fill_rate_is_that_of_the_answers(server: Launched, primary: UpstreamServer) -> None:
     await ask(server, 3, campaign_id="network")
-    primary.behaviour = answer(b"", "204 No Content")
+    primary.behavior = answer(b"", "204 No Content")
     await ask(server, 1, campaign_id="network")
-    primary.behaviour = answer(inline())
+    primary.behavior = answer(inline())
     assert eventually(lambda: _primary(server)["requests"] == 4)
     assert (_primary(server)["error_rate"], _primary(server)["fill_rate"]) == (0, 0.75)
 
@@ -166,7 +166,7 @@ def _primary(server: Launched) -> dict[str, float]:
 async def test_why_an_upstream_was_refused_can_be_asked_of_every_worker(
     server: Launched, primary: UpstreamServer
 ) -> None:
-    primary.behaviour = answer(b"<VAST>\n<Ad id='alice'></VAST>")
+    primary.behavior = answer(b"<VAST>\n<Ad id='alice'></VAST>")
     assert await ask(server, 1, campaign_id="network", user_id="alice") == ["upstream"]
 
     def known(_: int) -> bool:

@@ -64,7 +64,7 @@ class Rig:
     def answer(self, documents: Mapping[str, str]) -> dict[str, str]:
         """Has the network answer each path with its document; the documents by their URLs."""
         at = {path: document.replace("{network}", self.network.url) for path, document in documents.items()}
-        self.network.behaviour = pages({path: document.encode() for path, document in at.items()})
+        self.network.behavior = pages({path: document.encode() for path, document in at.items()})
         return {self.network.url + path: document for path, document in at.items()}
 
     async def assert_all_is_found(

@@ -21,7 +21,7 @@ from tests.unit.vast.conftest import texts
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 VIEWER = "127.0.0.2"
-"""Where the test's player connects from; the proxy connects from 127.0.0.1."""
+"""The address that the test's player connects from; the proxy connects from 127.0.0.1."""
 
 NGINX = """
 daemon off;
@@ -57,7 +57,7 @@ class Proxied:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the proxy listens, and where the server does."""
+    """The addresses of the proxy and of the server."""
 
     tls: int
     plain: int

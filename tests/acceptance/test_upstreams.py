@@ -58,7 +58,7 @@ async def test_an_upstream_that_hangs_does_not_take_the_last_fetching_connection
     """Patience is long here, so that whoever has to wait for it is seen to."""
     limits = {"FETCH_CONNECTIONS": "2", "GROUP_FETCH_WAIT_MS": "3000", "UPSTREAM_DEADLINE_MS": "3000"}
     limits |= {"REQUEST_DEADLINE_MS": "5000", "IDLE_IN_TRANSACTION_TIMEOUT_MS": "9000"}
-    gate = slow.behaviour = faults.Gate(answer(inline()))
+    gate = slow.behavior = faults.Gate(answer(inline()))
     async with (
         serving(of_module.app, WORKERS="1", **limits) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10) as player,

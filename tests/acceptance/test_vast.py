@@ -86,7 +86,7 @@ async def rig(of_module: Databases) -> AsyncIterator[Rig]:
             yield Rig(player, network, target, of_module.owner)
 
 
-def pages(documents: Mapping[str, bytes]) -> faults.Behaviour:
+def pages(documents: Mapping[str, bytes]) -> faults.Behavior:
     """Answers each path with its document."""
 
     async def behave(request: faults.Request, writer: asyncio.StreamWriter) -> None:
@@ -151,7 +151,7 @@ async def test_a_click_leads_to_a_destination_however_long_it_is(rig: Rig) -> No
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 async def test_a_sample_comes_out_in_its_own_version_and_no_less_valid(rig: Rig, sample) -> None:
     body = sample.read_bytes()
-    rig.network.behaviour = faults.answer(body)
+    rig.network.behavior = faults.answer(body)
     document = await rig.vast(campaign_id="network", vast_version="2.0")
     assert etree.fromstring(document).get("version") == etree.fromstring(body).get("version")
     assert len(ads(document)) == len(ads(body))
@@ -183,7 +183,7 @@ async def test_a_pod_is_no_longer_than_asked_for_and_paid_in_one_go(rig: Rig, po
 
 @needs_reference
 async def test_upstreams_ads_stand_among_own_ones_in_the_latest_of_their_versions(rig: Rig) -> None:
-    rig.network.behaviour = faults.answer(faults.inline("theirs"))
+    rig.network.behavior = faults.answer(faults.inline("theirs"))
     document = await rig.vast(placement_id="mixed", pod_size="3", vast_version="3.0")
     assert etree.fromstring(document).get("version") == "4.2"
     assert texts(document, "AdTitle") == ["Acme", "theirs", "Acme"]
@@ -193,22 +193,22 @@ async def test_upstreams_ads_stand_among_own_ones_in_the_latest_of_their_version
 
 async def test_an_upstreams_ad_of_an_advertiser_that_is_there_already_is_left_out(rig: Rig) -> None:
     theirs = faults.inline("theirs").replace(b"</AdTitle>", b"</AdTitle><Advertiser>Acme</Advertiser>")
-    rig.network.behaviour = faults.answer(theirs)
+    rig.network.behavior = faults.answer(theirs)
     document = await rig.vast(placement_id="mixed", pod_size="3")
     assert texts(document, "Advertiser") == ["Acme", "Globex"]
     assert [ad.get("sequence") for ad in ads(document)] == ["1", "2"]
 
 
 async def test_an_inline_in_other_capitals_is_served_as_the_standard_spells_it(rig: Rig) -> None:
-    rig.network.behaviour = faults.answer(faults.inline("theirs").replace(b"InLine>", b"Inline>"))
+    rig.network.behavior = faults.answer(faults.inline("theirs").replace(b"InLine>", b"Inline>"))
     document = await rig.vast(campaign_id="network")
     assert texts(document, "AdTitle") == ["theirs"]
     assert document.count(b"InLine>") == 2
 
 
 async def test_unwrapped_a_chain_becomes_one_inline_of_which_every_level_hears(rig: Rig) -> None:
-    rig.network.behaviour = faults.answer(faults.wrapper(f"{rig.target.url}/1"))
-    rig.target.behaviour = pages({"/1": faults.wrapper(f"{rig.target.url}/2"), "/2": faults.inline("at the end")})
+    rig.network.behavior = faults.answer(faults.wrapper(f"{rig.target.url}/1"))
+    rig.target.behavior = pages({"/1": faults.wrapper(f"{rig.target.url}/2"), "/2": faults.inline("at the end")})
     wrapped = await rig.vast(campaign_id="network")
     assert texts(wrapped, "VASTAdTagURI") == [f"{rig.target.url}/1"]
     assert sum("/event/impression?t=" in url for url in texts(wrapped, "Impression")) == 1
@@ -225,16 +225,16 @@ async def test_a_chain_that_loops_is_no_ad_and_its_error_urls_hear_of_it(rig: Ri
     errors = f"{rig.target.url}/error?code=[ERRORCODE]"
     rig.target.requests.clear()
     around = faults.wrapper(f"{rig.target.url}/around", error_url=errors)
-    rig.network.behaviour = faults.answer(around)
-    rig.target.behaviour = pages({"/around": around, "/error?code=302": b""})
+    rig.network.behavior = faults.answer(around)
+    rig.target.behavior = pages({"/around": around, "/error?code=302": b""})
     assert await rig.reason(campaign_id="network", unwrap="1") == "upstream"
     await rig.target.asked(3)
     assert [request.target for request in rig.target.requests] == ["/around", "/error?code=302", "/error?code=302"]
 
 
 async def test_a_wrapper_leads_to_no_private_address_unless_it_is_opened(rig: Rig, of_module: Databases) -> None:
-    rig.network.behaviour = faults.answer(faults.wrapper(f"{rig.target.url}/1"))
-    rig.target.behaviour = pages({"/1": faults.inline()})
+    rig.network.behavior = faults.answer(faults.wrapper(f"{rig.target.url}/1"))
+    rig.target.behavior = pages({"/1": faults.inline()})
     rig.target.requests.clear()
     async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as player:
         response = await player.get("/vast", params={"campaign_id": "network", "unwrap": "1"})

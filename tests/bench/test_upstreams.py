@@ -7,7 +7,7 @@ import pytest
 from app.campaign_file.parser import read_draft
 from bench.upstreams import campaigns, page
 from bench.upstreams.audience import Seen
-from bench.upstreams.misbehaving import PRIMARY, Behaviour, Stagehand, document
+from bench.upstreams.misbehaving import PRIMARY, Behavior, Stagehand, document
 from bench.upstreams.trials import CROWDS, BlackHole, Outcome, Speed
 
 
@@ -23,12 +23,12 @@ async def test_an_upstream_misbehaves_on_cue_and_is_well_without_one() -> None:
     stagehand = Stagehand()
     async with stagehand.listening(), httpx.AsyncClient(base_url=stagehand.url) as client:
         assert (await client.get("/a")).content == document(PRIMARY)
-        stagehand.cues["/a"] = Behaviour.ERROR
+        stagehand.cues["/a"] = Behavior.ERROR
         assert (await client.get("/a")).status_code == 500
-        stagehand.cues["/a"] = Behaviour.RESET
+        stagehand.cues["/a"] = Behavior.RESET
         with pytest.raises(httpx.ReadError):
             await client.get("/a")
-        stagehand.cues["/a"] = Behaviour.HANG
+        stagehand.cues["/a"] = Behavior.HANG
         with pytest.raises(httpx.ReadTimeout):
             await client.get("/a?of=u1", timeout=0.2)
         assert (await client.get("/b")).content == document(PRIMARY)

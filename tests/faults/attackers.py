@@ -50,7 +50,7 @@ class Attackers:
             each.close()
 
     async def connect(self, window_bytes: int | None = None) -> socket.socket:
-        """One more connection, perhaps of a client that can take few bytes at once."""
+        """One more connection, perhaps of a client with a small receive buffer."""
         connection = socket.socket()
         connection.setblocking(False)
         if window_bytes is not None:
@@ -60,7 +60,7 @@ class Attackers:
         return connection
 
     async def pipeline(self, request: bytes, bytes_: int) -> None:
-        """Sends a request over and over, up to so many bytes, and counts the answers."""
+        """Send a request repeatedly, up to this many bytes, and count the answers."""
         connection = await self.connect()
         self._begin(self._send(connection, request * (bytes_ // len(request))))
         self._begin(self._count_answers(connection))

@@ -18,7 +18,7 @@ class BlackHole:
         self._socket = f"{self._url.query['host']}/.s.PGSQL.{self._url.query['port']}"
         self._silent = False
         self._ages = 0
-        """How often everything was lost; a connection of an earlier age stays lost."""
+        """The number of times that everything was lost; a connection of an earlier age stays lost."""
         self._ways: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -46,7 +46,7 @@ class BlackHole:
         self._ages += 1
 
     def close(self) -> None:
-        """New connections come through again; whoever was connected before never hears a word."""
+        """Let new connections through again; earlier ones stay silent forever."""
         self._silent = False
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

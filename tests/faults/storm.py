@@ -1,4 +1,4 @@
-"""Kills and freezes, at random, of the processes of one server that starts; and what is left of it afterwards."""
+"""Kills and freezes, at random, of the processes of a server that starts, and checks for what it leaves."""
 
 import os
 import random

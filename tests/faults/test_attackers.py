@@ -84,7 +84,7 @@ CLOSE = b"a\r\nConnection: close\r\n"
 async def view(server: Launched, ads: int) -> None:
     """A few viewers get so many ads."""
     async with Players(server.url, at_once=8) as players:
-        answers = await players.ask_all([{"placement_id": "preroll", "user_id": f"u{no}"} for no in range(ads)])
+        answers = await players.ask_all([{"placement_id": "preroll", "user_id": f"u{index}"} for index in range(ads)])
     assert all(answer.filled for answer in answers)
 
 

@@ -36,7 +36,7 @@ WORKERS = 2
 
 @dataclass
 class Load:
-    """Players that go on asking until they are told to stop, and what they were told."""
+    """Players that send requests until `stopping` is set, and the requests that were acknowledged."""
 
     players: Players
     acknowledged: set[str] = field(default_factory=set)
@@ -67,7 +67,7 @@ class Load:
 
 
 async def crash_under_load(server: Launched, crash: Callable[[], Awaitable[None]], times: int) -> set[str]:
-    """The requests whose ads were acknowledged before, while and after it crashed so many times."""
+    """The requests whose ads were acknowledged before, during and after this number of crashes."""
     async with Players(server.url) as players:
         load = Load(players)
         playing = [asyncio.create_task(load.play(seed)) for seed in range(PLAYERS)]
@@ -90,7 +90,7 @@ def is_replaced(server: Launched, victim: psutil.Process) -> bool:
 
 
 async def assert_all_is_well(database: str, acknowledged: set[str]) -> None:
-    """Every acknowledged ad stands in the database once, the books agree, and nothing is left half done."""
+    """Every acknowledged ad is in the database once, the books agree, and nothing is left half done."""
     key = hash_key(SECRETS["SECRET_KEY"])
     async with connected(database) as connection:
         rows = await connection.fetch("SELECT request_key, count(*) AS ads FROM ad_serves GROUP BY request_key")

@@ -22,16 +22,20 @@ async def test_players_hear_busy_in_time_and_ads_as_soon_as_postgres_is_there_ag
     await set_up(database, own_campaign("own"))
     async with (
         BlackHole(app_database) as hole,
-        running(hole.url, lock_ms=200, statement_ms=1000, request_deadline_s=1) as server,
+        running(hole.url, lock_ms=1000, statement_ms=2000, request_deadline_s=2) as server,
     ):
 
         async def asked_again() -> bool:
-            outcomes = await asyncio.gather(*(server.ask(campaign_id="own", request_id=f"r{no}") for no in range(20)))
+            outcomes = await asyncio.gather(
+                *(server.ask(campaign_id="own", request_id=f"r{index}") for index in range(20))
+            )
             return all(isinstance(outcome, Served) for outcome in outcomes)
 
         await becomes(asked_again, RECOVERED_S)
         hole.open()
-        reasons = await asyncio.gather(*(server.reason(campaign_id="own", request_id=f"s{no}") for no in range(20)))
+        reasons = await asyncio.gather(
+            *(server.reason(campaign_id="own", request_id=f"s{index}") for index in range(20))
+        )
         assert set(reasons) == {NoFillReason.BUSY}
         hole.close()
         await becomes(asked_again, RECOVERED_S)

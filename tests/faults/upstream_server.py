@@ -1,7 +1,7 @@
-"""An upstream that misbehaves on cue: a real server on 127.0.0.1, one behaviour at a time.
+"""An upstream that misbehaves on cue: a real server on 127.0.0.1, one behavior at a time.
 
 async with UpstreamServer() as upstream:
-    upstream.behaviour = drip
+    upstream.behavior = drip
     ... upstream.url, upstream.requests, await upstream.asked(2)
 """
 
@@ -24,9 +24,9 @@ INLINE = b"""<?xml version="1.0" encoding="UTF-8"?>
 <![CDATA[https://cdn.example/ad.mp4]]></MediaFile></MediaFiles></Linear>
 <UniversalAdId idRegistry="unknown">unknown</UniversalAdId></Creative></Creatives></InLine></Ad></VAST>"""
 BACKLOG = 5000
-"""Thousands may connect at once; whoever the kernel turns away tries again a second later."""
+"""Thousands may connect together; a client that the kernel refuses retries a second later."""
 PATIENCE_S = 30
-"""How long a test waits for a request that is to come, on a machine that may be busy."""
+"""Time that a test waits for an expected request, on a machine that may be busy."""
 EMPTY = b'<VAST version="4.2" xmlns="http://www.iab.com/VAST"/>'
 HTML = b"<!DOCTYPE html><html><body><br>Bad gateway</body></html>"
 ENTITIES = b"""<!DOCTYPE VAST [<!ENTITY a "aaaaaaaaaa">%s]><VAST version="4.2">&z;</VAST>""" % b"".join(
@@ -43,7 +43,7 @@ class Request:
     connection: int
 
 
-Behaviour = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
+Behavior = Callable[[Request, asyncio.StreamWriter], Awaitable[None]]
 
 
 def inline(title: str = "an ad") -> bytes:
@@ -59,13 +59,13 @@ def wrapper(tag_url: str, attributes: str = "", error_url: str = "http://127.0.0
 <VASTAdTagURI><![CDATA[{tag_url}]]></VASTAdTagURI></Wrapper></Ad></VAST>""".encode()
 
 
-def answer(body: bytes, status: str = "200 OK", headers: Sequence[str] = ()) -> Behaviour:
-    """Answers at once, and keeps the connection."""
+def answer(body: bytes, status: str = "200 OK", headers: Sequence[str] = ()) -> Behavior:
+    """Answer immediately, and keep the connection."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
-def raw(data: bytes) -> Behaviour:
+def raw(data: bytes) -> Behavior:
     """Sends just these bytes."""
 
     async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
@@ -75,12 +75,12 @@ def raw(data: bytes) -> Behaviour:
     return behave
 
 
-def redirect(location: str) -> Behaviour:
+def redirect(location: str) -> Behavior:
     """Sends the client elsewhere."""
     return answer(b"", "302 Found", [f"Location: {location}"])
 
 
-def gzip_bomb(megabytes: int = 256) -> Behaviour:
+def gzip_bomb(megabytes: int = 256) -> Behavior:
     """A small body that unpacks to a large one."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     spaces = b" " * 2**20
@@ -144,7 +144,7 @@ async def _send_gigabyte(writer: asyncio.StreamWriter, part: bytes) -> None:
 class Gate:
     """Holds answers back until it is opened."""
 
-    then: Behaviour
+    then: Behavior
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
@@ -171,8 +171,8 @@ class _Reader(asyncio.StreamReader):
 class UpstreamServer:
     """Listens while the `async with` block lasts."""
 
-    def __init__(self, behaviour: Behaviour | None = None) -> None:
-        self.behaviour = behaviour or answer(inline())
+    def __init__(self, behavior: Behavior | None = None) -> None:
+        self.behavior = behavior or answer(inline())
         self.requests: list[Request] = []
         self._connections = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -197,7 +197,7 @@ class UpstreamServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """Its base URL, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     async def asked(self, times: int) -> None:
@@ -243,7 +243,7 @@ class UpstreamServer:
 
     async def _behave(self, request: Request, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         """Stops behaving when the client has gone."""
-        behaving = asyncio.ensure_future(self.behaviour(request, writer))
+        behaving = asyncio.ensure_future(self.behavior(request, writer))
         gone = asyncio.create_task(reader.gone.wait())
         try:
             await asyncio.wait([behaving, gone], return_when=asyncio.FIRST_COMPLETED)

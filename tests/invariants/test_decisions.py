@@ -55,7 +55,7 @@ async def test_an_ad_that_comes_late_is_served_by_the_catalog_of_that_moment(
         return campaign("late", upstreams=["network"], targeting={"countries": [country]})
 
     async with UpstreamServer() as network:
-        gate = network.behaviour = Gate(answer(inline()))
+        gate = network.behavior = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), late("DE"))
         async with running(database, group_fetch_wait_s=0) as server:
             asking = asyncio.create_task(server.ask(campaign_id="late", country="DE"))
@@ -154,7 +154,7 @@ async def test_a_creative_that_did_not_fit_beside_another_serves_when_the_other_
 async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
     async with UpstreamServer() as one, UpstreamServer() as two:
         gates = [Gate(answer(inline())), Gate(answer(inline()))]
-        one.behaviour, two.behaviour = gates
+        one.behavior, two.behavior = gates
         await set_up(
             database,
             upstream("one", one.url, timeout_ms=2000),
@@ -177,7 +177,7 @@ async def test_a_pods_slow_upstreams_are_asked_once_each(database: str) -> None:
 
 async def test_a_request_that_two_workers_would_fill_differently_is_paid_once(database: str) -> None:
     async with UpstreamServer() as network:
-        gate = network.behaviour = Gate(answer(b"", "500 Oops"))
+        gate = network.behavior = Gate(answer(b"", "500 Oops"))
         await set_up(
             database,
             upstream("network", network.url, timeout_ms=2000),
@@ -192,7 +192,7 @@ async def test_a_request_that_two_workers_would_fill_differently_is_paid_once(da
             # The other worker has found no earlier answer, and waits for the lock on the user's count.
             second = asyncio.create_task(two.served(**asked))
             await somebody_waits(database)
-            network.behaviour = answer(inline())
+            network.behavior = answer(inline())
             gate.opened.set()
             answers = [[ad.campaign_id for ad in served.ads] for served in (await first, await second)]
             assert answers == [["b"], ["b"]]

@@ -77,7 +77,7 @@ class Network:
     def __init__(self, server: UpstreamServer) -> None:
         self.url = server.url
         self.document, self.inner = vast(BUFFET), vast(BUFFET)
-        server.behaviour = self._behave
+        server.behavior = self._behave
 
     async def _behave(self, request: Request, writer: object) -> None:
         body = self.inner if "/inner" in request.target else self.document

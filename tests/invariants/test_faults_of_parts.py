@@ -18,7 +18,7 @@ from tests.postgres import administering
 
 async def test_a_late_ad_that_breaks_its_parser_is_no_ad(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with UpstreamServer() as network:
-        gate = network.behaviour = Gate(answer(inline()))
+        gate = network.behavior = Gate(answer(inline()))
         await set_up(database, upstream("network", network.url, timeout_ms=2000), campaign("a", upstreams=["network"]))
         async with running(database, group_fetch_wait_s=0) as server:
             fetch = server.ads.fetch

@@ -201,7 +201,7 @@ async def test_two_workers_that_wait_for_one_budget_pay_for_a_request_once(datab
 
 async def test_who_has_left_while_an_ad_was_fetched_does_not_pay_for_it(database: str) -> None:
     async with UpstreamServer() as network:
-        gate = network.behaviour = Gate(answer(inline()))
+        gate = network.behavior = Gate(answer(inline()))
         await set_up(
             database,
             upstream("network", network.url, timeout_ms=5000),

@@ -262,7 +262,7 @@ class Serving(RuleBasedStateMachine):
     @rule(fills=st.booleans())
     def the_upstream_changes_its_mind(self, fills: bool) -> None:
         self.model.upstream_fills = fills
-        self.network.behaviour = answer(inline() if fills else EMPTY)
+        self.network.behavior = answer(inline() if fills else EMPTY)
 
     @rule(request=requests, seen=st.booleans())
     def a_beacon_comes(self, request: Request, seen: bool) -> None:

@@ -1,4 +1,4 @@
-"""The embedded Postgres: it comes back by itself, lets nobody in beside it, and goes where its user can reach it."""
+"""The embedded Postgres: it restarts by itself, refuses a second launcher, and lives where its user can reach it."""
 
 import asyncio
 import os
@@ -150,7 +150,7 @@ def test_a_frozen_postgres_stops_too() -> None:
 
 
 async def test_a_frozen_backend_is_killed_and_the_others_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "FROZEN_CHECK_S", 0.5)
+    monkeypatch.setattr(server_module, "FROZEN_CHECK_S", 1.0)
     with temporary_postgres() as server:
         async with connect(server.dsn) as connection:
             psutil.Process(connection.get_server_pid()).suspend()

@@ -1,4 +1,4 @@
-"""`adserver run` with its embedded Postgres: it starts, stops, and starts again, whatever happened."""
+"""`adserver run` with its embedded Postgres: it starts, stops, and starts again after any kind of end."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def launched(folder: Path, port: int | None = None) -> Launched:
 
 
 def printed(server: Launched, name: str) -> str:
-    """What the server printed under this name."""
+    """The value that the server printed after this name."""
     line = next(line for line in server.output if line.startswith(f"{name}:"))
     return line.removeprefix(f"{name}:").strip()
 

@@ -70,8 +70,8 @@ def test_the_dashboard_asks_for_metrics_that_there_are_and_shows_them_all() -> N
 @promtool
 def test_the_dashboards_expressions_are_promql(tmp_path: Path) -> None:
     rules = [
-        {"record": f"panel:{no}", "expr": expression.replace("$__rate_interval", "5m")}
-        for no, expression in enumerate(expressions())
+        {"record": f"panel:{index}", "expr": expression.replace("$__rate_interval", "5m")}
+        for index, expression in enumerate(expressions())
     ]
     file = tmp_path / "rules.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))

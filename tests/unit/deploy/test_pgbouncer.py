@@ -20,7 +20,7 @@ SECOND_MS = 1000
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
-    """What the server's two pools ask Postgres for when they connect: of serving connections, and of the others."""
+    """Settings that the server's two pools request of Postgres: the serving connections, and the others."""
     made: list[Mapping[str, str]] = []
     create = connections.create_async_engine
 

@@ -104,7 +104,7 @@ def private_uses() -> Iterator[Use]:
 
 
 def imported_from_libraries(tree: ast.Module) -> set[str]:
-    """Names in a module that stand for modules, classes and functions of libraries."""
+    """Names in a module that are modules, classes and functions of libraries."""
     names: set[str] = set()
     for node in ast.walk(tree):
         match node:

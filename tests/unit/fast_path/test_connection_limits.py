@@ -1,4 +1,4 @@
-"""What one connection may hold, and how long: nothing piles up, whatever its client sends or does not read."""
+"""Limits of one connection: nothing accumulates, even if its client sends much or reads nothing."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Hot paths are asked directly, and answer in the order and under the conditions of HTTP."""
+"""Endpoints of hot paths are called directly, and their responses obey the order and rules of HTTP."""
 
 import asyncio
 import gc
@@ -16,19 +16,19 @@ from tests.unit.fast_path.wire import GET, GET_HOT, PROPOSAL, Wire, connected, o
 
 @dataclass
 class Hot:
-    """An endpoint that answers when it is told to, or at once."""
+    """An endpoint that answers when a test calls `answer`, or immediately."""
 
-    at_once: bool = False
+    immediately: bool = False
     asked: list[tuple[DirectRequest, Respond]] = field(default_factory=list)
 
     def __call__(self, request: DirectRequest, respond: Respond) -> None:
         self.asked.append((request, respond))
-        if self.at_once:
+        if self.immediately:
             self.answer(-1)
 
-    def answer(self, no: int) -> None:
+    def answer(self, index: int) -> None:
         """Answers a request, with its query."""
-        request, respond = self.asked[no]
+        request, respond = self.asked[index]
         respond(DirectAnswer(200, ((b"content-length", b"%d" % len(request.query)),), request.query))
 
 
@@ -75,7 +75,7 @@ async def test_a_hot_path_is_asked_without_a_task_and_its_answer_leaves_in_one_w
     ],
 )
 async def test_what_is_no_plain_get_of_a_hot_path_is_answered_as_asgi_has_it(request_: bytes) -> None:
-    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(at_once=True)}))
+    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(immediately=True)}))
     protocol.data_received(request_)
     assert len(state.tasks) == 1
     await asyncio.wait(state.tasks)
@@ -113,7 +113,7 @@ async def test_the_last_of_pipelined_requests_may_close_the_connection() -> None
 
 
 async def test_a_hot_path_pipelined_behind_another_request_waits_for_its_answer() -> None:
-    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(at_once=True)}))
+    protocol, state, wire = connected(HotPaths(once, {"/hot": Hot(immediately=True)}))
     protocol.data_received(GET.replace(b"/ ", b"/first ") + GET_HOT)
     while state.tasks:
         await asyncio.wait(state.tasks)
@@ -121,7 +121,7 @@ async def test_a_hot_path_pipelined_behind_another_request_waits_for_its_answer(
 
 
 async def test_a_request_of_a_player_that_does_not_read_waits_until_it_does() -> None:
-    hot = Hot(at_once=True)
+    hot = Hot(immediately=True)
     protocol, _, wire = await asking(hot)
     protocol.pause_writing()
     protocol.data_received(GET_HOT)
@@ -152,7 +152,7 @@ async def test_who_has_hung_up_is_not_answered(requests: bytes) -> None:
 
 
 async def test_a_connection_that_has_ended_is_freed_at_once() -> None:
-    hot = Hot(at_once=True)
+    hot = Hot(immediately=True)
     protocol, _, wire = await asking(hot, GET_HOT)
     wire.close()
     protocol.connection_lost(None)
@@ -178,7 +178,7 @@ async def test_a_server_that_stops_answers_first_and_then_closes_the_connection(
 
 
 async def test_who_proposes_another_protocol_on_a_hot_path_is_answered_and_so_is_who_comes_behind() -> None:
-    hot = Hot(at_once=True)
+    hot = Hot(immediately=True)
     _, _, wire = await asking(hot, GET_HOT.replace(b"Host: a\r\n", PROPOSAL) + GET_HOT.replace(b"q=1", b"q=2"))
     await turns_of_the_loop()
     assert [write[-3:] for write in wire.writes] == [b"q=1", b"q=2"]

@@ -1,4 +1,4 @@
-"""What leaves a connection at once."""
+"""The bytes that a connection writes, and the requests that it refuses."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Whatever comes in one connection, cut anywhere: everybody is answered, in the order in which they asked."""
+"""Pipelined requests, cut at any byte, are all answered, in the order in which they were sent."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from app.fast_path.hot_paths import HotPaths
 from tests.unit.fast_path.wire import connected
 
 TURNS_MAX = 3
-"""How many turns of the event loop an answer takes at the most."""
+"""The most event loop iterations that an answer takes."""
 
 ANSWER = re.compile(rb"HTTP/1.1 200 OK\r\n(?:[^\r]+\r\n)+\r\n(\d+)\.")
 BODIES = {
@@ -27,13 +27,13 @@ BODIES = {
 """Of requests for each path: the rest of the head, and the body. `/early` is answered without it."""
 
 
-def request(no: int, path: str, turns: int) -> bytes:
+def request(index: int, path: str, turns: int) -> bytes:
     method = b"GET" if path in ("/hot", "/cold") else b"POST"
-    return b"%s %s?%d.%d HTTP/1.1\r\nHost: a\r\n%s" % (method, path.encode(), no, turns, BODIES[path])
+    return b"%s %s?%d.%d HTTP/1.1\r\nHost: a\r\n%s" % (method, path.encode(), index, turns, BODIES[path])
 
 
 def after(turns: int, call: Callable[[], None]) -> None:
-    """Calls after so many turns of the event loop, at once after none."""
+    """Call after this number of event loop iterations, immediately for none."""
     if turns:
         asyncio.get_running_loop().call_soon(after, turns - 1, call)
     else:
@@ -76,9 +76,9 @@ async def talk(asked: list[tuple[str, int]], cuts: list[int], hang_up_after: int
     faults: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
     protocol, state, wire = connected(HotPaths(cold, {"/hot": hot}))
-    data = b"".join(request(no, path, turns) for no, (path, turns) in enumerate(asked))
-    for no, piece in enumerate(pieces(data, cuts)):
-        if no == hang_up_after:
+    data = b"".join(request(index, path, turns) for index, (path, turns) in enumerate(asked))
+    for index, piece in enumerate(pieces(data, cuts)):
+        if index == hang_up_after:
             wire.close()
             protocol.connection_lost(None)
             break
@@ -88,7 +88,7 @@ async def talk(asked: list[tuple[str, int]], cuts: list[int], hang_up_after: int
         await asyncio.sleep(0)
     while state.tasks:
         await asyncio.wait(state.tasks)
-    return [int(no) for no in ANSWER.findall(b"".join(wire.writes))], faults
+    return [int(number) for number in ANSWER.findall(b"".join(wire.writes))], faults
 
 
 @settings(deadline=None)

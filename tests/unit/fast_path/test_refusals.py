@@ -16,7 +16,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def padded(size: int) -> bytes:
-    """A request whose head has so many bytes."""
+    """A request whose head has this size in bytes."""
     begin = b"GET / HTTP/1.1\r\nHost: a\r\nX: "
     return begin + b"a" * (size - len(begin) - 4) + b"\r\n\r\n"
 

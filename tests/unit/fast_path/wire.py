@@ -89,7 +89,7 @@ async def answered(app: App, *requests: bytes) -> Wire:
 
 
 async def once(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with its path, as the hot paths do: one body, known at once."""
+    """Answers with its path, as the hot paths do: one body, known immediately."""
     body = scope["path"].encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,4 +1,4 @@
-"""What the environment says, and what is said of a setting that cannot work."""
+"""Settings from the environment, and the lines about invalid ones."""
 
 import os
 

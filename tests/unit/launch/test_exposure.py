@@ -1,4 +1,4 @@
-"""What a server needs before other machines can reach it."""
+"""Requirements of a server that other machines can reach."""
 
 from typing import Any
 

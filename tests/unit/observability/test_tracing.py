@@ -23,7 +23,7 @@ LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
         (faults.redirect("//:80/?uid=alice"), "url"),
     ],
 )
-async def test_spans_of_a_request_that_failed_do_not_name_the_viewer(behavior: faults.Behaviour, kind: str) -> None:
+async def test_spans_of_a_request_that_failed_do_not_name_the_viewer(behavior: faults.Behavior, kind: str) -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter)
     client = UpstreamClient(wrap=tracing.wrap_transport)

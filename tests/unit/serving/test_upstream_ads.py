@@ -80,9 +80,9 @@ async def rig() -> AsyncIterator[Rig]:
         NoLimits(), DocumentCache(BASE_URL), Observer(), allowed_networks=[ip_network("127.0.0.0/8")]
     )
     async with UpstreamServer() as primary, UpstreamServer() as fallback, UpstreamServer() as target:
-        primary.behaviour = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
-        fallback.behaviour = faults.answer(faults.inline("from the fallback"))
-        target.behaviour = faults.answer(faults.inline("wrapped"))
+        primary.behavior = faults.answer(faults.wrapper(f"{target.url}/x?b={{user_id}}&ip=[DEVICEIP]"))
+        fallback.behavior = faults.answer(faults.inline("from the fallback"))
+        target.behavior = faults.answer(faults.inline("wrapped"))
         ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, LIMITS)
         yield Rig(ads, primary, fallback, target, lambda: upstreams.breaker_states, upstreams.aclose)
         await upstreams.aclose()
@@ -139,7 +139,7 @@ async def test_the_operators_upstream_hears_who_watches_and_a_stranger_does_not(
     ids=["as it came", "with its macros replaced"],
 )
 async def test_a_url_in_a_document_that_is_too_long_is_not_called(rig: Rig, query: str):
-    rig.primary.behaviour = faults.answer(
+    rig.primary.behavior = faults.answer(
         f"<VAST version='4.2'><Ad><Wrapper><Error>{rig.target.url}/long?{query}</Error>"
         f"<Error>{rig.target.url}/error?[ERRORCODE]</Error>"
         f"<VASTAdTagURI>{rig.target.url}/?{query}</VASTAdTagURI></Wrapper></Ad></VAST>".encode()
@@ -159,9 +159,9 @@ async def test_who_may_not_be_identified_is_told_to_nobody(rig: Rig):
         assert request.headers["x-device-user-agent"] == "TV/1.0"
 
 
-@pytest.mark.parametrize("behaviour", [faults.answer(faults.EMPTY), faults.answer(faults.HTML), faults.hang])
-async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(rig: Rig, behaviour: faults.Behaviour):
-    rig.target.behaviour = behaviour
+@pytest.mark.parametrize("behavior", [faults.answer(faults.EMPTY), faults.answer(faults.HTML), faults.hang])
+async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(rig: Rig, behavior: faults.Behavior):
+    rig.target.behavior = behavior
     started = asyncio.get_running_loop().time()
     fetched = await rig.ads.fetch(rig.pending(unwrap="1", within_s=2), rig.upstreams)
     assert texts(handed_out(fetched), "AdTitle") == ["from the fallback"]
@@ -170,8 +170,8 @@ async def test_when_a_chain_leads_to_nothing_the_next_upstream_is_asked_in_time(
 
 
 async def test_when_no_chain_leads_to_an_ad_there_is_none(rig: Rig):
-    rig.target.behaviour = faults.answer(faults.EMPTY)
-    rig.fallback.behaviour = rig.primary.behaviour
+    rig.target.behavior = faults.answer(faults.EMPTY)
+    rig.fallback.behavior = rig.primary.behavior
     with pytest.raises(UpstreamFailed, match="no_ad"):
         await rig.fetch(unwrap="1")
 
@@ -189,14 +189,14 @@ async def test_a_cached_wrapper_is_followed_anew_for_every_request(rig: Rig):
 
 async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Rig):
     rig.cache_ttl_s = 60
-    rig.primary.behaviour = faults.answer(VAST_1)
+    rig.primary.behavior = faults.answer(VAST_1)
     assert b"VideoAdServingTemplate" in handed_out(await rig.fetch(unwrap="1"))
     in_pod = rig.pending(pod_size=2)
     assert rig.ads.cached(in_pod, rig.upstreams) is None
     assert (await rig.ads.fetch(in_pod, rig.upstreams)).upstream_id == "fallback"
 
 
-def no_ad(rig: Rig, errors: int = 1) -> faults.Behaviour:
+def no_ad(rig: Rig, errors: int = 1) -> faults.Behavior:
     urls = "".join(
         f"<Error><![CDATA[{rig.target.url}/{no}?c=[ERRORCODE]&u={{user_id}}]]></Error>" for no in range(errors)
     )
@@ -204,7 +204,7 @@ def no_ad(rig: Rig, errors: int = 1) -> faults.Behaviour:
 
 
 async def test_an_upstream_without_an_ad_is_called_back_as_it_asks_for_it(rig: Rig):
-    rig.primary.behaviour = no_ad(rig, errors=2)
+    rig.primary.behavior = no_ad(rig, errors=2)
     assert (await rig.fetch(user_id="u")).upstream_id == "fallback"
     await rig.target.asked(2)
     assert sorted(request.target for request in rig.target.requests) == [
@@ -215,7 +215,7 @@ async def test_an_upstream_without_an_ad_is_called_back_as_it_asks_for_it(rig: R
 
 
 async def test_each_of_several_without_an_ad_is_called_back_once(rig: Rig):
-    rig.primary.behaviour = rig.fallback.behaviour = no_ad(rig)
+    rig.primary.behavior = rig.fallback.behavior = no_ad(rig)
     with pytest.raises(UpstreamFailed, match="no_ad"):
         await rig.fetch()
     await rig.upstreams_close()
@@ -223,7 +223,7 @@ async def test_each_of_several_without_an_ad_is_called_back_once(rig: Rig):
 
 
 async def test_however_many_urls_it_names_only_so_many_are_called(rig: Rig):
-    rig.primary.behaviour = no_ad(rig, errors=URLS_MAX + 10)
+    rig.primary.behavior = no_ad(rig, errors=URLS_MAX + 10)
     await rig.fetch()
     await rig.upstreams_close()
     assert len(rig.target.requests) == URLS_MAX
@@ -231,14 +231,14 @@ async def test_however_many_urls_it_names_only_so_many_are_called(rig: Rig):
 
 async def test_the_errors_of_a_root_with_an_ad_are_not_called(rig: Rig):
     error = f"<Error>{rig.target.url}/</Error></VAST>".encode()
-    rig.primary.behaviour = faults.answer(faults.inline().replace(b"</VAST>", error))
+    rig.primary.behavior = faults.answer(faults.inline().replace(b"</VAST>", error))
     assert (await rig.fetch()).upstream_id == "primary"
     await rig.upstreams_close()
     assert rig.target.requests == []
 
 
 async def test_ads_without_anything_to_show_are_no_ad_and_can_be_seen(rig: Rig):
-    rig.primary.behaviour = faults.answer(b"<VAST version='3.0'><Ad><InLine><Creatives/></InLine></Ad></VAST>")
+    rig.primary.behavior = faults.answer(b"<VAST version='3.0'><Ad><InLine><Creatives/></InLine></Ad></VAST>")
     with capture_logs() as logs:
         assert (await rig.fetch()).upstream_id == "fallback"
     (line,) = logs
@@ -256,18 +256,18 @@ NOTHING = {
 }
 
 
-@pytest.mark.parametrize("behaviour", NOTHING.values(), ids=NOTHING.keys())
-async def test_to_have_no_ad_is_no_failure(rig: Rig, behaviour: faults.Behaviour):
-    rig.primary.behaviour = behaviour
+@pytest.mark.parametrize("behavior", NOTHING.values(), ids=NOTHING.keys())
+async def test_to_have_no_ad_is_no_failure(rig: Rig, behavior: faults.Behavior):
+    rig.primary.behavior = behavior
     assert (await rig.fetch()).upstream_id == "fallback"
     assert rig.breaker_states()["primary"] == "closed"
 
 
 @pytest.mark.parametrize(
-    "behaviour", [faults.answer(b"no ad", "404 Not Found"), faults.answer(faults.HTML), faults.answer(b"no ad")]
+    "behavior", [faults.answer(b"no ad", "404 Not Found"), faults.answer(faults.HTML), faults.answer(b"no ad")]
 )
-async def test_to_say_it_otherwise_is_one(rig: Rig, behaviour: faults.Behaviour):
-    rig.primary.behaviour = behaviour
+async def test_to_say_it_otherwise_is_one(rig: Rig, behavior: faults.Behavior):
+    rig.primary.behavior = behavior
     assert (await rig.fetch()).upstream_id == "fallback"
     assert rig.breaker_states()["primary"] == "open"
 
@@ -276,7 +276,7 @@ async def test_to_say_it_otherwise_is_one(rig: Rig, behaviour: faults.Behaviour)
 async def test_an_upstream_is_held_to_the_time_of_requests_that_did_not_wait_long(
     rig: Rig, within_s: float, state: str
 ):
-    rig.primary.behaviour = faults.hang
+    rig.primary.behavior = faults.hang
     fetched = await rig.ads.fetch(rig.pending(within_s=within_s), rig.upstreams)
     assert fetched.upstream_id == "fallback"
     assert rig.breaker_states()["primary"] == state

@@ -98,7 +98,7 @@ async def test_strangers_do_not_reach_this_machine(client: UpstreamClient, upstr
 
 async def test_nor_by_a_redirect(upstream: UpstreamServer) -> None:
     client = UpstreamClient([ip_network("127.0.0.0/30")])
-    upstream.behaviour = faults.redirect("http://127.9.9.9:1/")
+    upstream.behavior = faults.redirect("http://127.9.9.9:1/")
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
         await client.get_untrusted("primary", upstream.url, {}, LIMITS)
     assert len(upstream.requests) == 1
@@ -190,7 +190,7 @@ async def test_its_redirect_to_another_path_is_too_and_to_a_name_is_not(
     client: UpstreamClient, upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolves(monkeypatch, "127.0.0.1")
-    upstream.behaviour = faults.redirect(f"http://ads.example:{upstream.port}/")
+    upstream.behavior = faults.redirect(f"http://ads.example:{upstream.port}/")
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
         await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert len(upstream.requests) == 1

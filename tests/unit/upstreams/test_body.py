@@ -58,7 +58,7 @@ READ = {
 async def test_a_body_is_read_whatever_its_header_says(
     client: UpstreamClient, upstream: UpstreamServer, coding: str, body: bytes
 ) -> None:
-    upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
+    upstream.behavior = answer(body, headers=[f"Content-Encoding: {coding}"])
     assert (await client.get_tag("primary", upstream.url, {}, LIMITS)).strip() == inline()
 
 
@@ -77,7 +77,7 @@ NO_AD = {
 async def test_a_body_with_nothing_in_it_says_that_there_is_no_ad(
     client: UpstreamClient, upstream: UpstreamServer, coding: str, body: bytes
 ) -> None:
-    upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
+    upstream.behavior = answer(body, headers=[f"Content-Encoding: {coding}"])
     with pytest.raises(UpstreamFailed) as caught:
         await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "no_ad"
@@ -97,7 +97,7 @@ REFUSED = {
 async def test_a_body_that_cannot_be_read_is_malformed_and_says_why(
     client: UpstreamClient, upstream: UpstreamServer, coding: str, body: bytes, detail: str
 ) -> None:
-    upstream.behaviour = answer(body, headers=[f"Content-Encoding: {coding}"])
+    upstream.behavior = answer(body, headers=[f"Content-Encoding: {coding}"])
     with pytest.raises(UpstreamFailed) as caught:
         await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "malformed"
@@ -108,7 +108,7 @@ async def test_a_body_that_cannot_be_read_is_malformed_and_says_why(
 async def test_a_success_with_a_body_is_an_answer(
     client: UpstreamClient, upstream: UpstreamServer, status: str
 ) -> None:
-    upstream.behaviour = answer(inline(), status)
+    upstream.behavior = answer(inline(), status)
     assert await client.get_tag("primary", upstream.url, {}, LIMITS) == inline()
 
 
@@ -125,7 +125,7 @@ async def test_a_success_with_a_body_is_an_answer(
     ],
 )
 async def test_other_statuses(client: UpstreamClient, upstream: UpstreamServer, status: str, kind: str) -> None:
-    upstream.behaviour = answer(b"", status)
+    upstream.behavior = answer(b"", status)
     with pytest.raises(UpstreamFailed) as caught:
         await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == kind
@@ -136,14 +136,14 @@ async def test_headers_may_be_as_long_as_the_longest_url(
     client: UpstreamClient, upstream: UpstreamServer, fallback: UpstreamServer, size_bytes: int
 ) -> None:
     url = f"{fallback.url}/?gdpr_consent=".ljust(size_bytes, "C")
-    upstream.behaviour = redirect(url)
-    fallback.behaviour = answer(inline(), headers=[f"Set-Cookie: {'a' * (size_bytes - 20)}", f"X-Debug: {'b' * 9000}"])
+    upstream.behavior = redirect(url)
+    fallback.behavior = answer(inline(), headers=[f"Set-Cookie: {'a' * (size_bytes - 20)}", f"X-Debug: {'b' * 9000}"])
     assert await client.get_tag("primary", upstream.url, {}, LIMITS) == inline()
     assert fallback.requests[0].target == url.removeprefix(fallback.url)
 
 
 async def test_a_header_longer_than_that_is_refused(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    upstream.behaviour = redirect(upstream.url + "/" + "x" * 20_000)
+    upstream.behavior = redirect(upstream.url + "/" + "x" * 20_000)
     with pytest.raises(UpstreamFailed, match="protocol"):
         await client.get_tag("primary", upstream.url, {}, LIMITS)
 
@@ -192,7 +192,7 @@ async def test_a_body_that_unpacks_to_nothing_has_a_limit_too(client: UpstreamCl
         await writer.drain()
         writer.close()
 
-    upstream.behaviour = behave
+    upstream.behavior = behave
     with pytest.raises(UpstreamFailed) as caught:
         await client.get_tag("primary", upstream.url, {}, LIMITS)
     assert caught.value.kind == "too_large"

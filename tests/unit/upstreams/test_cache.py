@@ -73,7 +73,7 @@ async def test_is_fresh_for_its_ttl_and_no_longer(harness, upstream, ttl_s) -> N
 
 
 async def test_concurrent_misses_are_one_request(harness, upstream) -> None:
-    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    gate = upstream.behavior = faults.Gate(answer(inline()))
     tasks = [asyncio.create_task(harness.fetch(cached(upstream), timeout_s=30)) for _ in range(10_000)]
     await upstream.asked(1)
     gate.opened.set()
@@ -83,19 +83,19 @@ async def test_concurrent_misses_are_one_request(harness, upstream) -> None:
 
 
 async def test_a_failure_is_shared_too_and_not_kept(harness, upstream) -> None:
-    gate = upstream.behaviour = faults.Gate(ERROR)
+    gate = upstream.behavior = faults.Gate(ERROR)
     tasks = [asyncio.create_task(harness.fetch(cached(upstream))) for _ in range(10)]
     await upstream.asked(1)
     gate.opened.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(result) for result in results} == {AllUpstreamsFailed}
     assert len(upstream.requests) == 1
-    upstream.behaviour = answer(inline())
+    upstream.behavior = answer(inline())
     assert (await harness.fetch(cached(upstream))).upstream_id == "primary"
 
 
 async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(harness, upstream, fallback) -> None:
-    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    gate = upstream.behavior = faults.Gate(answer(inline()))
     patient = asyncio.create_task(harness.fetch(cached(upstream), timeout_s=20))
     hasty = await harness.fetch(cached(upstream), Upstream("fallback", fallback.url), timeout_s=0.1)
     assert hasty.upstream_id == "fallback"
@@ -109,7 +109,7 @@ async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(harness, u
 async def test_stale_while_revalidate_serves_and_renews(harness, upstream, observer) -> None:
     lenient = cached(upstream, stale_while_revalidate_s=60)
     await harness.fetch(lenient)
-    upstream.behaviour = answer(inline("renewed"))
+    upstream.behavior = answer(inline("renewed"))
     harness.clock.now += 359
     fetched = harness.find_cached(lenient)
     assert fetched is not None
@@ -131,7 +131,7 @@ async def test_many_stale_hits_are_one_renewal(harness, upstream) -> None:
     lenient = cached(upstream, stale_while_revalidate_s=60)
     await harness.fetch(lenient)
     harness.clock.now += 301
-    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    gate = upstream.behavior = faults.Gate(answer(inline()))
     assert all(harness.find_cached(lenient) for _ in range(100))
     gate.opened.set()
     await renewed(harness, upstream, 2)
@@ -141,7 +141,7 @@ async def test_many_stale_hits_are_one_renewal(harness, upstream) -> None:
 async def test_stale_if_error_serves_while_the_upstream_fails(harness, upstream, fallback, observer) -> None:
     lenient = cached(upstream, stale_if_error_s=3600)
     await harness.fetch(lenient)
-    upstream.behaviour = ERROR
+    upstream.behavior = ERROR
     harness.clock.now += 300 + 3599
     fetched = await harness.fetch(lenient, Upstream("fallback", fallback.url))
     assert (fetched.upstream_id, fetched.from_cache) == ("primary", True)
@@ -153,7 +153,7 @@ async def test_stale_if_error_serves_while_the_upstream_fails(harness, upstream,
 
 async def test_without_stale_if_error_a_failure_is_a_failure(harness, upstream) -> None:
     await harness.fetch(cached(upstream, stale_while_revalidate_s=3600))
-    upstream.behaviour = ERROR
+    upstream.behavior = ERROR
     harness.clock.now += 300 + 3601
     with pytest.raises(AllUpstreamsFailed):
         await harness.fetch(cached(upstream))
@@ -162,7 +162,7 @@ async def test_without_stale_if_error_a_failure_is_a_failure(harness, upstream) 
 async def test_no_ad_is_an_answer_and_ends_the_stale_body(harness, upstream) -> None:
     lenient = cached(upstream, stale_if_error_s=3600, stale_while_revalidate_s=60)
     await harness.fetch(lenient)
-    upstream.behaviour = answer(faults.EMPTY)
+    upstream.behavior = answer(faults.EMPTY)
     harness.clock.now += 301
     assert harness.find_cached(lenient) is not None
     await renewed(harness, upstream, 2)
@@ -176,7 +176,7 @@ async def test_behind_an_open_breaker_the_stale_body_or_the_fallbacks_is_in_hand
     other = cached(fallback, "fallback")
     await harness.fetch(lenient)
     await harness.fetch(other)
-    upstream.behaviour = ERROR
+    upstream.behavior = ERROR
     harness.clock.now += 301
     await harness.fetch(other)
     assert harness.find_cached(lenient, other) is None
@@ -224,12 +224,12 @@ async def test_bounded_in_entries_the_least_used_goes_first(harness, upstream) -
 async def test_bounded_in_bytes(harness, upstream, observer) -> None:
     cache = BodyCache(harness.requester, observer, harness.clock, bytes_max=50_000)
     harness.chain._cache = cache
-    upstream.behaviour = answer(inline("x" * 9_000))
+    upstream.behavior = answer(inline("x" * 9_000))
     for no in range(10):
         await harness.fetch(cached(upstream), uid=str(no))
     assert len(cache) == 2
     assert 2 * 9_000 * 2 < cache.size_bytes <= 50_000
-    upstream.behaviour = answer(inline("x" * 30_000))
+    upstream.behavior = answer(inline("x" * 30_000))
     await harness.fetch(cached(upstream), uid="large")
     assert len(cache) == 2
     await cache.aclose()

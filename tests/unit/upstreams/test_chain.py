@@ -28,7 +28,7 @@ async def test_the_primary_ad_and_nobody_else_is_asked(harness, upstream, fallba
 
 
 async def test_tries_the_chain_in_order_and_says_what_failed(harness, upstream, fallback) -> None:
-    upstream.behaviour = answer(b"", "500 Internal Server Error")
+    upstream.behavior = answer(b"", "500 Internal Server Error")
     third = ask(fallback, "fallback2")
     fetched = await harness.fetch(ask(upstream), ask(upstream, "fallback1"), third)
     assert fetched.upstream_id == "fallback2"
@@ -37,8 +37,8 @@ async def test_tries_the_chain_in_order_and_says_what_failed(harness, upstream, 
 
 
 async def test_all_failed_lists_each(harness, upstream, fallback) -> None:
-    upstream.behaviour = answer(faults.EMPTY)
-    fallback.behaviour = answer(faults.HTML)
+    upstream.behavior = answer(faults.EMPTY)
+    fallback.behavior = answer(faults.HTML)
     with pytest.raises(AllUpstreamsFailed) as caught:
         await harness.fetch(ask(upstream), ask(fallback, "fallback"))
     assert kinds(caught.value.attempts) == [("primary", "no_ad"), ("fallback", "malformed")]
@@ -46,14 +46,14 @@ async def test_all_failed_lists_each(harness, upstream, fallback) -> None:
 
 
 async def test_an_attempt_may_not_take_longer_than_its_own_limit(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     fetched = await harness.fetch(ask(upstream, timeout_ms=80), ask(fallback, "fallback"), timeout_s=30)
     assert kinds(fetched.attempts) == [("primary", "timeout")]
     assert 80 <= fetched.attempts[0].elapsed_ms < 1000
 
 
 async def test_what_is_left_is_divided_among_the_attempts_left(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     slow = {"timeout_ms": 10_000}
     chain = [ask(upstream, **slow), ask(upstream, "fallback1", **slow), ask(fallback, "fallback2", **slow)]
     fetched = await harness.fetch(*chain, timeout_s=0.6)
@@ -70,7 +70,7 @@ async def test_tmax_is_the_upstreams_own_limit_when_that_is_shorter(harness, ups
 
 
 async def test_a_late_request_that_cannot_wait_opens_no_breaker(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     primary = ask(upstream, timeout_ms=10_000, breaker_failures=1)
     fetched = await harness.fetch(primary, ask(fallback, "fallback"), timeout_s=0.2, is_late=True)
     assert kinds(fetched.attempts) == [("primary", "short_deadline")]
@@ -81,7 +81,7 @@ async def test_a_late_request_that_cannot_wait_opens_no_breaker(harness, upstrea
 
 
 async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     primary = ask(upstream, timeout_ms=50, breaker_failures=1)
     fetched = await harness.fetch(primary, ask(fallback, "fallback"), timeout_s=30, is_late=True)
     assert kinds(fetched.attempts) == [("primary", "timeout")]
@@ -106,7 +106,7 @@ async def test_sends_who_watches(harness, upstream) -> None:
 
 
 async def test_each_upstream_has_its_own_size_and_redirect_limit(harness, upstream, fallback) -> None:
-    fallback.behaviour = faults.redirect(upstream.url)
+    fallback.behavior = faults.redirect(upstream.url)
     chain = [ask(upstream, max_body_bytes=10), ask(fallback, "fallback", max_redirects=0), ask(fallback, "last")]
     fetched = await harness.fetch(*chain)
     assert kinds(fetched.attempts) == [("primary", "too_large"), ("fallback", "redirects")]
@@ -114,7 +114,7 @@ async def test_each_upstream_has_its_own_size_and_redirect_limit(harness, upstre
 
 
 async def test_cancelling_the_fetch_gives_every_connection_up(harness, upstream, observer) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     task = asyncio.create_task(harness.fetch(ask(upstream, timeout_ms=10_000), timeout_s=10))
     await upstream.asked(1)
     task.cancel()
@@ -135,7 +135,7 @@ async def test_restores_an_ad_that_was_served_before(harness) -> None:
 
 
 async def test_an_open_breaker_sends_nothing_and_the_fallback_is_next(harness, upstream, fallback, observer) -> None:
-    upstream.behaviour = faults.reset_in_body
+    upstream.behavior = faults.reset_in_body
     primary = ask(upstream, breaker_failures=2)
     for _ in range(4):
         fetched = await harness.fetch(primary, ask(fallback, "fallback"))
@@ -146,17 +146,17 @@ async def test_an_open_breaker_sends_nothing_and_the_fallback_is_next(harness, u
 
 
 async def test_no_ad_does_not_open_the_breaker(harness, upstream, fallback) -> None:
-    upstream.behaviour = answer(faults.EMPTY)
+    upstream.behavior = answer(faults.EMPTY)
     for _ in range(4):
         await harness.fetch(ask(upstream, breaker_failures=2), ask(fallback, "fallback"))
     assert len(upstream.requests) == 4
 
 
 async def test_half_open_asks_once_however_many_wait(harness, upstream, fallback, monkeypatch) -> None:
-    upstream.behaviour = answer(b"", "500 Internal Server Error")
+    upstream.behavior = answer(b"", "500 Internal Server Error")
     primary = ask(upstream, breaker_failures=1, breaker_reset_s=0, timeout_ms=2000)
     await harness.fetch(primary, ask(fallback, "fallback"))
-    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    gate = upstream.behavior = faults.Gate(answer(inline()))
     trials = [asyncio.create_task(harness.fetch(primary, ask(fallback, "fallback"))) for _ in range(20)]
     await fallback.asked(1 + 19)
     gate.opened.set()
@@ -172,10 +172,10 @@ async def test_a_reset_before_the_answer_is_asked_once_more_on_a_fresh_connectio
     await harness.fetch(ask(upstream))
 
     async def reset_once(request, writer) -> None:
-        upstream.behaviour = answer(inline())
+        upstream.behavior = answer(inline())
         await faults.reset(request, writer)
 
-    upstream.behaviour = reset_once
+    upstream.behavior = reset_once
     fetched = await harness.fetch(ask(upstream))
     assert fetched.attempts == ()
     assert [request.connection for request in upstream.requests] == [1, 1, 2]
@@ -183,21 +183,21 @@ async def test_a_reset_before_the_answer_is_asked_once_more_on_a_fresh_connectio
 
 
 async def test_never_more_than_two(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.reset
+    upstream.behavior = faults.reset
     fetched = await harness.fetch(ask(upstream), ask(fallback, "fallback"))
     assert len(upstream.requests) == 2
     assert kinds(fetched.attempts) == [("primary", "reset")]
 
 
-@pytest.mark.parametrize("behaviour", [faults.reset_in_body, faults.hang, answer(b"", "503 Service Unavailable")])
-async def test_nothing_else_is_asked_again(harness, upstream, fallback, behaviour) -> None:
-    upstream.behaviour = behaviour
+@pytest.mark.parametrize("behavior", [faults.reset_in_body, faults.hang, answer(b"", "503 Service Unavailable")])
+async def test_nothing_else_is_asked_again(harness, upstream, fallback, behavior) -> None:
+    upstream.behavior = behavior
     await harness.fetch(ask(upstream, timeout_ms=100), ask(fallback, "fallback"))
     assert len(upstream.requests) == 1
 
 
 async def test_a_retry_takes_a_place_in_the_quota_too(harness, upstream, fallback) -> None:
-    upstream.behaviour = faults.reset
+    upstream.behavior = faults.reset
     harness.tokens["primary"] = 1
     fetched = await harness.fetch(ask(upstream, max_qps=1), ask(fallback, "fallback"))
     assert len(upstream.requests) == 1
@@ -205,7 +205,7 @@ async def test_a_retry_takes_a_place_in_the_quota_too(harness, upstream, fallbac
 
 
 async def test_a_reset_without_quota_for_a_retry_counts_against_the_upstream(harness, upstream) -> None:
-    upstream.behaviour = faults.reset
+    upstream.behavior = faults.reset
     for _ in range(2):
         harness.tokens["primary"] = 1
         with pytest.raises(AllUpstreamsFailed, match="reset"):
@@ -224,7 +224,7 @@ async def test_without_a_place_in_the_quota_the_fallback_goes_at_once(harness, u
 
 
 async def test_no_more_than_max_in_flight(harness, upstream, fallback) -> None:
-    gate = upstream.behaviour = faults.Gate(answer(inline()))
+    gate = upstream.behavior = faults.Gate(answer(inline()))
     primary = ask(upstream, max_in_flight=3, timeout_ms=5000)
     tasks = [asyncio.create_task(harness.fetch(primary, ask(fallback, "fallback"), timeout_s=20)) for _ in range(10)]
     await fallback.asked(7)
@@ -248,7 +248,7 @@ def known_p95(harness, upstream_id: str, seconds: float) -> None:
 
 async def test_hedging_asks_the_next_after_the_p95_and_the_first_ad_wins(harness, upstream, fallback, observer) -> None:
     known_p95(harness, "primary", 0.03)
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     hedged = ask(upstream, hedge=True, timeout_ms=5000)
     fetched = await harness.fetch(hedged, ask(fallback, "fallback"), timeout_s=10)
     assert fetched.upstream_id == "fallback"
@@ -260,8 +260,8 @@ async def test_hedging_asks_the_next_after_the_p95_and_the_first_ad_wins(harness
 
 async def test_the_primary_may_still_win(harness, upstream, fallback, observer) -> None:
     known_p95(harness, "primary", 0.001)
-    gate = upstream.behaviour = faults.Gate(answer(inline("primary")))
-    fallback.behaviour = faults.hang
+    gate = upstream.behavior = faults.Gate(answer(inline("primary")))
+    fallback.behavior = faults.hang
     hedged, other = ask(upstream, hedge=True, timeout_ms=5000), ask(fallback, "fallback", timeout_ms=5000)
     task = asyncio.create_task(harness.fetch(hedged, other, timeout_s=10))
     await fallback.asked(1)
@@ -274,15 +274,15 @@ async def test_the_primary_may_still_win(harness, upstream, fallback, observer) 
 async def test_hedging_is_off_by_default_and_needs_a_known_p95(harness, upstream, fallback, hedge) -> None:
     if not hedge:
         known_p95(harness, "primary", 0.001)
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     await harness.fetch(ask(upstream, hedge=hedge, timeout_ms=200), ask(fallback, "fallback"))
     assert harness.observer.attempts[0] == ("primary", "timeout")
 
 
 async def test_a_failed_primary_leaves_the_hedge_running(harness, upstream, fallback) -> None:
     known_p95(harness, "primary", 0.001)
-    failing = upstream.behaviour = faults.Gate(answer(b"", "500 Internal Server Error"))
-    slow = fallback.behaviour = faults.Gate(answer(inline()))
+    failing = upstream.behavior = faults.Gate(answer(b"", "500 Internal Server Error"))
+    slow = fallback.behavior = faults.Gate(answer(inline()))
     hedged, other = ask(upstream, hedge=True, timeout_ms=5000), ask(fallback, "fallback", timeout_ms=5000)
     task = asyncio.create_task(harness.fetch(hedged, other, timeout_s=10))
     await fallback.asked(1)

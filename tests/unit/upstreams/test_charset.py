@@ -63,7 +63,7 @@ def test_any_other_document_stays_as_it_is(body: bytes, content_type: str) -> No
 async def test_a_document_labelled_utf_16_by_its_server_comes_in_utf_8(
     client: UpstreamClient, upstream: UpstreamServer
 ) -> None:
-    upstream.behaviour = answer(document(declared("utf-16"), "utf-8"), headers=[f"Content-Type: {UTF_8}"])
+    upstream.behavior = answer(document(declared("utf-16"), "utf-8"), headers=[f"Content-Type: {UTF_8}"])
     body = await client.get_tag(
         "primary", upstream.url, {}, FetchLimits(timeout_s=5, max_body_bytes=1000, max_redirects=0)
     )

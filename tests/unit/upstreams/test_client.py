@@ -66,7 +66,7 @@ async def test_says_what_it_accepts(client: UpstreamClient, upstream: UpstreamSe
 
 
 async def test_a_cookie_of_one_viewer_is_not_sent_for_another(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    upstream.behaviour = answer(inline(), headers=["Set-Cookie: uid=1; Path=/"])
+    upstream.behavior = answer(inline(), headers=["Set-Cookie: uid=1; Path=/"])
     await get(client, upstream.url)
     await get(client, upstream.url)
     assert "cookie" not in upstream.requests[1].headers
@@ -75,18 +75,18 @@ async def test_a_cookie_of_one_viewer_is_not_sent_for_another(client: UpstreamCl
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
 async def test_unpacks(client: UpstreamClient, upstream: UpstreamServer, pack: type) -> None:
     coding = "gzip" if pack is gzip.compress else "deflate"
-    upstream.behaviour = answer(pack(inline()), headers=[f"Content-Encoding: {coding}"])
+    upstream.behavior = answer(pack(inline()), headers=[f"Content-Encoding: {coding}"])
     assert await get(client, upstream.url) == inline()
 
 
 @pytest.mark.parametrize("coding", ["", "identity"])
 async def test_takes_what_is_not_packed_as_it_is(client: UpstreamClient, upstream: UpstreamServer, coding: str) -> None:
-    upstream.behaviour = answer(inline(), headers=[f"Content-Encoding: {coding}"])
+    upstream.behavior = answer(inline(), headers=[f"Content-Encoding: {coding}"])
     assert await get(client, upstream.url) == inline()
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "kind"),
+    ("behavior", "kind"),
     [
         (faults.hang, "timeout"),
         (faults.drip, "timeout"),
@@ -110,9 +110,9 @@ async def test_takes_what_is_not_packed_as_it_is(client: UpstreamClient, upstrea
     ],
 )
 async def test_names_what_went_wrong(
-    client: UpstreamClient, upstream: UpstreamServer, behaviour: faults.Behaviour, kind: str
+    client: UpstreamClient, upstream: UpstreamServer, behavior: faults.Behavior, kind: str
 ) -> None:
-    upstream.behaviour = behaviour
+    upstream.behavior = behavior
     limits = SHORT if kind == "timeout" else LIMITS
     assert (await failure(client, upstream.url, limits)).kind == kind
     if kind in ("timeout", "reset", "protocol"):
@@ -120,15 +120,15 @@ async def test_names_what_went_wrong(
 
 
 async def test_a_body_of_exactly_the_limit_is_accepted(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    upstream.behaviour = answer(b"<" * 100_000)
+    upstream.behavior = answer(b"<" * 100_000)
     assert len(await get(client, upstream.url)) == 100_000
 
 
 async def test_memory_stays_bounded(client: UpstreamClient, upstream: UpstreamServer) -> None:
     bomb = faults.gzip_bomb(1024)
     before = psutil.Process().memory_info().rss
-    for behaviour in (bomb, faults.gigabyte, faults.gzip_and_gigabyte):
-        upstream.behaviour = behaviour
+    for behavior in (bomb, faults.gigabyte, faults.gzip_and_gigabyte):
+        upstream.behavior = behavior
         results = await asyncio.gather(*(failure(client, upstream.url) for _ in range(20)))
         assert {result.kind for result in results} == {"too_large"}
     await upstream.connected(0)
@@ -143,11 +143,11 @@ async def test_nobody_listening_is_a_connect_failure_that_may_be_asked_again(cli
     assert caught.kind == "connect"
 
 
-@pytest.mark.parametrize(("behaviour", "again"), [(faults.reset, True), (faults.reset_in_body, False)])
+@pytest.mark.parametrize(("behavior", "again"), [(faults.reset, True), (faults.reset_in_body, False)])
 async def test_only_what_was_not_answered_may_be_asked_again(
-    client: UpstreamClient, upstream: UpstreamServer, behaviour: faults.Behaviour, again: bool
+    client: UpstreamClient, upstream: UpstreamServer, behavior: faults.Behavior, again: bool
 ) -> None:
-    upstream.behaviour = behaviour
+    upstream.behavior = behavior
     assert isinstance(await failure(client, upstream.url), NoResponse) is again
     assert len(upstream.requests) == 1
 
@@ -157,9 +157,9 @@ async def test_a_redirect_is_an_answer_whatever_becomes_of_where_it_leads(
 ) -> None:
     async with UpstreamServer() as gone:
         nowhere = gone.url
-    fallback.behaviour = faults.reset
+    fallback.behavior = faults.reset
     for target, kind in ((nowhere, "connect"), (fallback.url, "reset")):
-        upstream.behaviour = faults.redirect(target)
+        upstream.behavior = faults.redirect(target)
         caught = await failure(client, upstream.url)
         assert (caught.kind, isinstance(caught, NoResponse)) == (kind, False)
 
@@ -168,7 +168,7 @@ async def test_a_kept_connection_that_breaks_is_not_asked_twice(
     client: UpstreamClient, upstream: UpstreamServer
 ) -> None:
     await get(client, upstream.url)
-    upstream.behaviour = faults.reset
+    upstream.behavior = faults.reset
     await failure(client, upstream.url)
     assert len(upstream.requests) == 2
 
@@ -179,10 +179,10 @@ async def test_follows_so_many_redirects_and_no_more(
 ) -> None:
     async def behave(request: faults.Request, writer: asyncio.StreamWriter) -> None:
         hop = int(request.target.strip("/") or 0)
-        behaviour = answer(inline()) if hop == redirects else faults.redirect(f"/{hop + 1}")
-        await behaviour(request, writer)
+        behavior = answer(inline()) if hop == redirects else faults.redirect(f"/{hop + 1}")
+        await behavior(request, writer)
 
-    upstream.behaviour = behave
+    upstream.behavior = behave
     if kind is None:
         assert await get(client, upstream.url) == inline()
     else:
@@ -192,7 +192,7 @@ async def test_follows_so_many_redirects_and_no_more(
 async def test_a_redirect_to_another_host_must_lead_to_a_public_address(
     client: UpstreamClient, upstream: UpstreamServer
 ) -> None:
-    upstream.behaviour = faults.redirect(f"http://localhost:{upstream.port}/")
+    upstream.behavior = faults.redirect(f"http://localhost:{upstream.port}/")
     assert (await failure(client, upstream.url)).kind == "forbidden_address"
     assert len(upstream.requests) == 1
 
@@ -204,7 +204,7 @@ async def test_the_operator_may_allow_a_network(upstream: UpstreamServer) -> Non
 
 
 async def test_cancelling_gives_the_connection_up(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    upstream.behaviour = faults.hang
+    upstream.behavior = faults.hang
     task = asyncio.create_task(get(client, upstream.url))
     await upstream.asked(1)
     task.cancel()
@@ -222,7 +222,7 @@ async def test_a_password_in_the_url_becomes_a_header(client: UpstreamClient, up
 async def test_a_password_goes_along_to_the_same_origin(
     client: UpstreamClient, upstream: UpstreamServer, path: str
 ) -> None:
-    upstream.behaviour = faults.redirect(path.format(url=upstream.url))
+    upstream.behavior = faults.redirect(path.format(url=upstream.url))
     await failure(client, upstream.url.replace("http://", "http://user:secret@"))
     assert {request.headers.get("authorization") for request in upstream.requests} == {"Basic dXNlcjpzZWNyZXQ="}
 
@@ -230,7 +230,7 @@ async def test_a_password_goes_along_to_the_same_origin(
 async def test_a_password_does_not_go_along_to_another_origin(
     client: UpstreamClient, upstream: UpstreamServer, fallback: UpstreamServer
 ) -> None:
-    upstream.behaviour = faults.redirect(fallback.url)
+    upstream.behavior = faults.redirect(fallback.url)
     assert await get(client, upstream.url.replace("http://", "http://user:secret@")) == inline()
     assert fallback.requests[0].headers["host"] == fallback.url.removeprefix("http://")
     assert "authorization" not in fallback.requests[0].headers
@@ -247,6 +247,6 @@ def test_a_password_goes_along_to_https_and_never_back(before: str, after: str, 
 
 
 async def test_a_password_that_a_redirect_names_is_not_sent(client: UpstreamClient, upstream: UpstreamServer) -> None:
-    upstream.behaviour = faults.redirect(upstream.url.replace("http://", "http://user:secret@"))
+    upstream.behavior = faults.redirect(upstream.url.replace("http://", "http://user:secret@"))
     await failure(client, upstream.url)
     assert not any("authorization" in request.headers for request in upstream.requests)

@@ -16,7 +16,7 @@ TAG = "{url}/?user=viewer-1"
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "kind", "detail"),
+    ("behavior", "kind", "detail"),
     [
         (answer(b"", "503 Service Unavailable"), "status", "503"),
         (answer(b" " * 3000), "too_large", "more than 2000 bytes"),
@@ -27,9 +27,9 @@ TAG = "{url}/?user=viewer-1"
     ],
 )
 async def test_the_last_refusal_is_kept_and_logged_without_the_viewer(
-    harness: Harness, upstream: UpstreamServer, behaviour: faults.Behaviour, kind: str, detail: str
+    harness: Harness, upstream: UpstreamServer, behavior: faults.Behavior, kind: str, detail: str
 ) -> None:
-    upstream.behaviour = behaviour
+    upstream.behavior = behavior
     tag = TAG.replace("{url}", upstream.url)
     with capture_logs() as logs, pytest.raises(UpstreamFailed):
         await harness.fetch(Upstream("primary", tag, max_body_bytes=2000))

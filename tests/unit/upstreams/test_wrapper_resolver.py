@@ -14,7 +14,7 @@ from app.upstreams.client import UpstreamClient
 from app.upstreams.refusals import Refusals
 from app.upstreams.wrapper_resolver import REQUESTS_MAX, WrapperResolver
 from tests.faults import upstream_server as faults
-from tests.faults.upstream_server import Behaviour, Request, UpstreamServer
+from tests.faults.upstream_server import Behavior, Request, UpstreamServer
 from tests.unit.upstreams.conftest import Values
 from tests.unit.vast.documents import MEDIA_FILES
 
@@ -27,16 +27,16 @@ class Site:
 
     def __init__(self, server: UpstreamServer) -> None:
         self.server = server
-        self.pages: dict[str, Behaviour] = {}
-        server.behaviour = self._behave
+        self.pages: dict[str, Behavior] = {}
+        server.behavior = self._behave
 
     def page(self, path: str, body: str) -> None:
         self.pages[path] = faults.answer(body.replace("{site}", self.server.url).encode())
 
     async def _behave(self, request: Request, writer: asyncio.StreamWriter) -> None:
         path = request.target.partition("?")[0]
-        behaviour = faults.answer(b"") if path.startswith("/error/") else self.pages[path]
-        await behaviour(request, writer)
+        behavior = faults.answer(b"") if path.startswith("/error/") else self.pages[path]
+        await behavior(request, writer)
 
     @property
     def paths(self) -> list[str]:
@@ -138,7 +138,7 @@ async def test_a_loop_is_noticed_though_its_cache_buster_changes(resolver: Wrapp
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code", "kind"),
+    ("behavior", "code", "kind"),
     [
         (faults.answer(faults.EMPTY), 303, "no_ad"),
         (faults.answer(b""), 303, "no_ad"),
@@ -153,10 +153,10 @@ async def test_a_loop_is_noticed_though_its_cache_buster_changes(resolver: Wrapp
     ],
 )
 async def test_a_chain_that_ends_in_nothing_is_told_why(
-    resolver: WrapperResolver, site: Site, behaviour: Behaviour, code: int, kind: str
+    resolver: WrapperResolver, site: Site, behavior: Behavior, code: int, kind: str
 ):
     site.page("/1", vast(wrapper("inner", "/2")))
-    site.pages["/2"] = behaviour
+    site.pages["/2"] = behavior
     with pytest.raises(UpstreamFailed) as caught:
         await unwrapped(resolver, site, vast(wrapper("outer", "/1")), timeout_s=0.3)
     assert caught.value.kind == kind
