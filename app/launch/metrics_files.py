@@ -25,17 +25,17 @@ def clear_metrics_dir(settings: Settings) -> Path:
     return folder
 
 
-def process_forgetter(folder: Path) -> Callable[[int], None]:
+def make_exit_handler(folder: Path) -> Callable[[int], None]:
     """Return a function that removes the gauges of an ended process, given its id, and keeps its counters.
 
     It also removes an empty file, left by a process that was killed before its first write: reading any metrics would
     fail because of it.
     """
 
-    def forget(process_id: int) -> None:
+    def clean_up(process_id: int) -> None:
         for file in folder.glob(f"*_{process_id}.db"):
             if file.stat().st_size == 0:
                 file.unlink()
         multiprocess.mark_process_dead(process_id, str(folder))  # type: ignore[no-untyped-call]
 
-    return forget
+    return clean_up

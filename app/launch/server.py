@@ -10,7 +10,7 @@ from app.launch.databases import Database, Report, open_database
 from app.launch.demo import demo_upstream_processes, load_demo
 from app.launch.env_settings import warn_about_ignored
 from app.launch.exposure import require_strong_secrets
-from app.launch.metrics_files import clear_metrics_dir, process_forgetter
+from app.launch.metrics_files import clear_metrics_dir, make_exit_handler
 from app.launch.migrate import migrate, require_schema
 from app.launch.secret_key import load_or_create_secret_key
 from app.launch.shutdown_signal import ShutdownSignal
@@ -83,7 +83,7 @@ def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -
         "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
     }
     return [
-        SupervisedProcess(f"worker {index}", "app.launch.worker", factory, environment, process_forgetter(metrics_dir))
+        SupervisedProcess(f"worker {index}", "app.launch.worker", factory, environment, make_exit_handler(metrics_dir))
         for index in range(1, settings.workers + 1)
     ]
 

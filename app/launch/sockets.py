@@ -37,7 +37,7 @@ def require_free(host: str, port: int) -> None:
 
 
 class AddressClaim:
-    """A launcher's claim to an address, by names in Linux' abstract socket namespace (unix(7)).
+    """A launcher's claim to an address, by names in Linux's abstract socket namespace (unix(7)).
 
     The names have no file and vanish with the process, so a killed launcher does not keep them.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.values import MultiProcessValue
 
-from app.launch.metrics_files import clear_metrics_dir, process_forgetter
+from app.launch.metrics_files import clear_metrics_dir, make_exit_handler
 from app.settings import Settings
 
 
@@ -30,5 +30,5 @@ def test_an_empty_file_of_a_killed_process_is_removed_because_nothing_could_be_r
     MultiProcessValue(lambda: 4711)("counter", "name", "name", (), (), "").inc(1.0)
     for name in ("histogram_4711.db", "histogram_4712.db"):
         (tmp_path / name).touch()
-    process_forgetter(tmp_path)(4711)
+    make_exit_handler(tmp_path)(4711)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_4711.db", "histogram_4712.db"]
