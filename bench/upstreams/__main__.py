@@ -51,7 +51,7 @@ async def _instance(stage: Stage, stagehand: Stagehand, name: str, factory: str 
 async def _outcomes(
     stage: Stage, stagehand: Stagehand, server: Instance, protections: list[str]
 ) -> Mapping[tuple[str, str], Outcome]:
-    """By behaviour and protection."""
+    """By behavior and protection."""
     outcomes: dict[tuple[str, str], Outcome] = {}
     async with AsyncExitStack() as stack:
         retrying = await stack.enter_async_context(audience(server.workers.url))
@@ -60,17 +60,17 @@ async def _outcomes(
             if not campaigns.PROTECTIONS[protection].retries:
                 unretried = await _instance(stage, stagehand, "unretried", UNRETRIED)
                 players = await stack.enter_async_context(audience(unretried.workers.url))
-            for behaviour in campaigns.BEHAVIOURS:
-                outcome = await misbehave(stagehand, players, behaviour, protection)
-                outcomes[behaviour, protection] = outcome
-                print(f"{protection:12} {behaviour:8} {page.told(outcome)}", flush=True)
+            for behavior in campaigns.BEHAVIORS:
+                outcome = await misbehave(stagehand, players, behavior, protection)
+                outcomes[behavior, protection] = outcome
+                print(f"{protection:12} {behavior:8} {page.told(outcome)}", flush=True)
     return outcomes
 
 
 async def _speeds(stagehand: Stagehand, server: Instance, turns: int) -> Mapping[tuple[str, int], list[Speed]]:
     """By campaign and number of players; A B, then B A."""
     names = [OWN_CREATIVES, *(name.rstrip("1") for name in campaigns.FAST)]
-    stagehand.cues |= {f"/{name}": behaviour for name, (behaviour, _) in campaigns.FAST.items()}
+    stagehand.cues |= {f"/{name}": behavior for name, (behavior, _) in campaigns.FAST.items()}
     sides = [(name, players) for players in CROWDS for name in names]
     speeds: dict[tuple[str, int], list[Speed]] = {side: [] for side in sides}
     for turn in range(turns):

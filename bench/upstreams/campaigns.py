@@ -1,10 +1,10 @@
-"""The campaigns of `make upstream-table`, as a campaign file: one for each behaviour and protection."""
+"""The campaigns of `make upstream-table`, as a campaign file: one for each behavior and protection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.catalog import CAPS, TERMS, creative
-from bench.upstreams.misbehaving import FALLBACK, Behaviour
+from bench.upstreams.misbehaving import FALLBACK, Behavior
 
 TIMEOUT_MS = 300
 
@@ -14,7 +14,7 @@ OWN, FALLBACK_ALONE = "own", "fallback-alone"
 RECOVERS = "recovers"
 """500s first, and then all is well again."""
 
-BEHAVIOURS = (*(Behaviour.HANG, Behaviour.RESET, Behaviour.ERROR, Behaviour.GARBAGE, Behaviour.SLOW), RECOVERS)
+BEHAVIORS = (*(Behavior.HANG, Behavior.RESET, Behavior.ERROR, Behavior.GARBAGE, Behavior.SLOW), RECOVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ PROTECTIONS: Mapping[str, Protection] = {
     "cached": Protection("all on, and a cache", {"cache_ttl_s": 1, "stale_if_error_s": 60}),
 }
 
-FAST: Mapping[str, tuple[Behaviour, int]] = {
-    "late1": (Behaviour.LATE, 0),
-    "tail1": (Behaviour.TAIL, 0),
-    "cached1": (Behaviour.LATE, 300),
+FAST: Mapping[str, tuple[Behavior, int]] = {
+    "late1": (Behavior.LATE, 0),
+    "tail1": (Behavior.TAIL, 0),
+    "cached1": (Behavior.LATE, 300),
 }
 """Campaigns that are asked for as fast as they answer: how their upstream behaves, and for how long it is cached."""
 
@@ -63,18 +63,18 @@ def hole_id(number: int) -> str:
     return f"hole{number}"
 
 
-def trial_id(behaviour: str, protection: str) -> str:
+def trial_id(behavior: str, protection: str) -> str:
     """The id of a campaign and of its primary, and the path that this is asked at."""
-    return f"{protection}-{behaviour.replace(' ', '-').replace('%', '')}"
+    return f"{protection}-{behavior.replace(' ', '-').replace('%', '')}"
 
 
 def campaign_file(url: str) -> str:
     """Everything that is asked for."""
     trials = [
-        _upstream(name := trial_id(behaviour, key), f"{url}/{name}", {**LIMITS, **protection.limits})
+        _upstream(name := trial_id(behavior, key), f"{url}/{name}", {**LIMITS, **protection.limits})
         + _campaign(name, name, *([FALLBACK] if protection.has_fallback else []))
         for key, protection in PROTECTIONS.items()
-        for behaviour in BEHAVIOURS
+        for behavior in BEHAVIORS
     ]
     fast = [
         _upstream(name, f"{url}/{name}", {"timeout_ms": 1000, "max_in_flight": 1000, "cache_ttl_s": ttl_s})

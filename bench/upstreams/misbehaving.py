@@ -1,4 +1,4 @@
-"""An upstream that misbehaves on cue, in the event loop of the bench: a server with a behaviour for each path."""
+"""An upstream that misbehaves on cue, in the event loop of the bench: a server with a behavior for each path."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ SLOW_EVERY, SLOW_S = 20, 1.0
 GARBAGE = b"<html><body><br>It works!</body></html>"
 
 
-class Behaviour(StrEnum):
+class Behavior(StrEnum):
     """What an upstream does with a request; the values are headings of the table."""
 
     WELL = "well"
@@ -54,7 +54,7 @@ class Stagehand:
 
     def __init__(self) -> None:
         self.url = ""
-        self.cues: dict[str, Behaviour] = {}
+        self.cues: dict[str, Behavior] = {}
         self.asked: Counter[str] = Counter()
         """Requests by path."""
         self.targets: set[str] = set()
@@ -95,22 +95,22 @@ class _Connection(asyncio.Protocol):
         self._stagehand.asked[path] += 1
         self._stagehand.targets.add(target)
         well = ANSWERS[FALLBACK if path == f"/{FALLBACK}" else PRIMARY]
-        match self._stagehand.cues.get(path, Behaviour.WELL):
-            case Behaviour.HANG:
+        match self._stagehand.cues.get(path, Behavior.WELL):
+            case Behavior.HANG:
                 return
-            case Behaviour.RESET:
+            case Behavior.RESET:
                 peer: socket.socket = self._transport.get_extra_info("socket")
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self._transport.abort()
-            case Behaviour.ERROR:
+            case Behavior.ERROR:
                 self._after(WELL_MS / 1000, _answer(b"out of order", "500 Internal Server Error"))
-            case Behaviour.GARBAGE:
+            case Behavior.GARBAGE:
                 self._after(WELL_MS / 1000, _answer(GARBAGE))
-            case Behaviour.SLOW if next(self._numbers) % SLOW_EVERY == 0:
+            case Behavior.SLOW if next(self._numbers) % SLOW_EVERY == 0:
                 self._after(SLOW_S, well)
-            case Behaviour.LATE:
+            case Behavior.LATE:
                 self._after(LATE_MS / 1000, well)
-            case Behaviour.TAIL:
+            case Behavior.TAIL:
                 sigma = log(TAIL_P99_MS / TAIL_P50_MS) / NORMAL_P99
                 self._after(TAIL_P50_MS / 1000 * random.lognormvariate(0, sigma), well)
             case _:

@@ -9,7 +9,7 @@ from statistics import median
 from bench import loads
 from bench.scale import WORKERS
 from bench.upstreams.audience import p50_ms, p99_ms
-from bench.upstreams.campaigns import BEHAVIOURS, PROTECTIONS, TIMEOUT_MS
+from bench.upstreams.campaigns import BEHAVIORS, PROTECTIONS, TIMEOUT_MS
 from bench.upstreams.trials import CROWDS, BlackHole, Outcome, Speed
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -47,9 +47,9 @@ def told(outcome: Outcome) -> str:
 
 
 def _outcomes(outcomes: Mapping[tuple[str, str], Outcome]) -> str:
-    tried = [key for key in PROTECTIONS if (BEHAVIOURS[0], key) in outcomes]
-    rows = [[PROTECTIONS[key].says, *(told(outcomes[behaviour, key]) for behaviour in BEHAVIOURS)] for key in tried]
-    return _table(["", *BEHAVIOURS], rows)
+    tried = [key for key in PROTECTIONS if (BEHAVIORS[0], key) in outcomes]
+    rows = [[PROTECTIONS[key].says, *(told(outcomes[behavior, key]) for behavior in BEHAVIORS)] for key in tried]
+    return _table(["", *BEHAVIORS], rows)
 
 
 def _hole(hole: BlackHole) -> str:

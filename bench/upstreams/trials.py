@@ -1,4 +1,4 @@
-"""What is tried: every behaviour with every protection, a black hole, and how fast an upstream that works may be."""
+"""What is tried: every behavior with every protection, a black hole, and how fast an upstream that works may be."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from bench.loads import Crowd
 from bench.stage import Instance
 from bench.upstreams import campaigns
 from bench.upstreams.audience import Audience, Seen, p50_ms, p99_ms
-from bench.upstreams.misbehaving import PRIMARY, Behaviour, Stagehand
+from bench.upstreams.misbehaving import PRIMARY, Behavior, Stagehand
 
 PER_S, BESIDE_PER_S = 100, 50
 """Requests of the campaign that is tried, and of each campaign beside it."""
@@ -34,15 +34,15 @@ class Outcome:
     p99_ms: float
 
 
-async def misbehave(stagehand: Stagehand, audience: Audience, behaviour: str, protection: str) -> Outcome:
+async def misbehave(stagehand: Stagehand, audience: Audience, behavior: str, protection: str) -> Outcome:
     """All is well at first, then the primary gets its cue; what is told is of the time since."""
-    name = campaigns.trial_id(behaviour, protection)
+    name = campaigns.trial_id(behavior, protection)
     await audience.paced(name, PER_S, WELL_S)
-    if behaviour == campaigns.RECOVERS:
-        stagehand.cues[f"/{name}"] = Behaviour.ERROR
+    if behavior == campaigns.RECOVERS:
+        stagehand.cues[f"/{name}"] = Behavior.ERROR
         asyncio.get_running_loop().call_later(RECOVERS_AFTER_S, stagehand.cues.pop, f"/{name}")
     else:
-        stagehand.cues[f"/{name}"] = Behaviour(behaviour)
+        stagehand.cues[f"/{name}"] = Behavior(behavior)
     seen = await audience.paced(name, PER_S, MISBEHAVING_S)
     return Outcome(
         filled=sum(each.has_ad_of is not None for each in seen) / len(seen),
@@ -85,7 +85,7 @@ async def black_hole(stagehand: Stagehand, audience: Audience) -> BlackHole:
         name = campaigns.hole_id(number)
         own_before, *_ = await _beside(audience, name, CALM_S)
         stagehand.targets.clear()
-        stagehand.cues[f"/{name}"] = Behaviour.HANG
+        stagehand.cues[f"/{name}"] = Behavior.HANG
         own_during, fallback, seen = await _beside(audience, name, HOLE_S)
         waited = [each for each in seen if f"/{name}?of={each.user_id}" in stagehand.targets]
         if number == 0:

@@ -14,7 +14,7 @@ from tests.faults.upstream_server import Behavior, Request, UpstreamServer, answ
 from tests.launched import Launched, free_port
 from tests.players import Players, all_lanes_connected, becomes, disagreements, idle_in_transaction, serving
 
-BEHAVIOURS: dict[str, Behavior] = {
+BEHAVIORS: dict[str, Behavior] = {
     "hangs": faults.hang,
     "resets": faults.reset,
     "resets-in-the-body": faults.reset_in_body,
@@ -44,7 +44,7 @@ async def bad() -> AsyncIterator[UpstreamServer]:
     """Behaves as the path of the request says."""
 
     async def behave(request: Request, writer: asyncio.StreamWriter) -> None:
-        await BEHAVIOURS[request.target.removeprefix("/")](request, writer)
+        await BEHAVIORS[request.target.removeprefix("/")](request, writer)
 
     async with UpstreamServer(behave) as server:
         yield server
@@ -57,8 +57,8 @@ async def server(of_module: Databases, bad: UpstreamServer) -> AsyncIterator[Lau
             of_module.owner,
             upstream("good", good.url, timeout_ms=5000),
             upstream("down", f"http://127.0.0.1:{free_port()}"),
-            *(upstream(name, f"{bad.url}/{name}", timeout_ms=300, breaker_failures=1000) for name in BEHAVIOURS),
-            *(campaign(name, upstreams=[name, "good"], frequency_caps=CAPS) for name in ("down", *BEHAVIOURS)),
+            *(upstream(name, f"{bad.url}/{name}", timeout_ms=300, breaker_failures=1000) for name in BEHAVIORS),
+            *(campaign(name, upstreams=[name, "good"], frequency_caps=CAPS) for name in ("down", *BEHAVIORS)),
         )
         async with serving(of_module.app, **SETTINGS) as launched:
             yield launched
@@ -75,7 +75,7 @@ def forget_largest(worker: psutil.Process) -> None:
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5")
 
 
-@pytest.mark.parametrize("name", ["down", *BEHAVIOURS])
+@pytest.mark.parametrize("name", ["down", *BEHAVIORS])
 async def test_the_fallbacks_ad_arrives_whatever_the_first_upstream_does(
     server: Launched, bad: UpstreamServer, name: str
 ) -> None:

@@ -15,7 +15,7 @@ def test_its_campaign_file_is_one() -> None:
     text = campaigns.campaign_file("http://127.0.0.1:1")
     draft = read_draft("bench", tomllib.loads(text, parse_float=Decimal))
     assert draft is not None
-    trials = {campaigns.trial_id(tried, key) for tried in campaigns.BEHAVIOURS for key in campaigns.PROTECTIONS}
+    trials = {campaigns.trial_id(tried, key) for tried in campaigns.BEHAVIORS for key in campaigns.PROTECTIONS}
     assert {f'id = "{trial}"' for trial in trials} <= set(text.splitlines())
 
 
@@ -37,7 +37,7 @@ async def test_an_upstream_misbehaves_on_cue_and_is_well_without_one() -> None:
 
 
 def test_the_tables_say_what_was_measured() -> None:
-    outcomes = {(tried, campaigns.ALL_ON): Outcome(0.5, 0.25, 7.4, 310.0) for tried in campaigns.BEHAVIOURS}
+    outcomes = {(tried, campaigns.ALL_ON): Outcome(0.5, 0.25, 7.4, 310.0) for tried in campaigns.BEHAVIORS}
     slow, quick = [Seen("u", 10.0, None)], [Seen("u", 8.0, PRIMARY)]
     hole = BlackHole(unbroken=slow, waited=slow, spared=slow, fallback=quick, own_before=quick, own_during=slow)
     speeds = {
