@@ -64,6 +64,7 @@ docs: $(STAMPS)/dev ## Write the pages that are generated from the code
 	$(BIN)/python -m docs.settings_page >docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python -m docs.macros_page >docs/macros.md.new && mv docs/macros.md.new docs/macros.md
 	$(BIN)/python -m docs.finance_page >docs/finance.md.new && mv docs/finance.md.new docs/finance.md
+	$(BIN)/python -m docs.schema_page >docs/schema.sql.new && mv docs/schema.sql.new docs/schema.sql
 
 docs-site: $(STAMPS)/dev ## Build the documentation site in build/site
 	$(BIN)/python -m docs.site

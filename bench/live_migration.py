@@ -1,8 +1,8 @@
-"""Migrates a database under full load: `python -m bench.live_migration 10000000` for ten million ads served before.
+"""Migrate a database under full load: `python -m bench.live_migration 10000000` with ten million ads in the books.
 
-While players ask and a finance query stays open, the schema goes down by one revision and up again, time after time.
-It fails if a request failed, if the players' 99th percentile is more than twice what it was without migrations, if
-there was a deadlock, or if the books do not agree.
+While players request ads and a finance query stays open, the newest revision is downgraded and upgraded repeatedly.
+The run fails if a request failed, if the players' 99th percentile more than doubled, if there was a deadlock, or if the
+books do not agree.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from bench.stage import Instance, Stage, set_up
 ROWS = 1_000_000
 LOAD_S = 20
 CALM_S = 2.0
-"""How long there is no migration at the beginning and at the end of the load."""
+"""Time without a migration at the beginning and at the end of the load."""
 
 BETWEEN_S = 1.0
-"""How long the schema stays what it is after each time down and up."""
+"""Pause after each downgrade and upgrade."""
 
 SLOWER_MAX = 2.0
 
@@ -58,14 +58,14 @@ FROM history
 """,
     "ANALYZE",
 )
-"""Ads that were served and charged in the last hour."""
+"""Inserts ads that were served and charged in the last hour."""
 
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-"""Deadlocks since the database was made."""
+"""Returns the number of deadlocks since the database was created."""
 
 
 async def prove(rows: int) -> bool:
-    """Prints what was seen; returns whether all of it is as it should be."""
+    """Print the measurements; return whether they meet the limits."""
     async with set_up(FULL) as stage:
         server = await stage.instance("live")
         await _fill(stage, server.database_url, rows)
@@ -108,7 +108,7 @@ async def _load(server: Instance) -> Loaded:
 
 
 def _migrate_for(url: str, seconds: float) -> int:
-    """Down by one revision and up again, until the time is over; returns how often."""
+    """Downgrade by one revision and upgrade again until the time is over; return the number of cycles."""
     config = alembic_config()
     config.attributes["database_url"] = url
     time.sleep(CALM_S)

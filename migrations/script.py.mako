@@ -3,18 +3,19 @@
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 
-Before this runs on a live system:
-- It takes no lock that blocks serving for longer than a moment: lock_timeout is 100 ms, `adserver migrate` tries again
-  for a minute, and what rewrites a table (a new column with a volatile default, a change of type) is not for noon.
-- Indexes on big tables are made CONCURRENTLY, in a revision of their own, which waits for every query that began before:
+Rules for a revision that runs on a live system:
+- It takes no lock that blocks serving for longer than a moment: lock_timeout is 100 ms, and `adserver migrate` retries
+  for a minute. Do not rewrite a large table (a new column with a volatile default, a change of type).
+- Build an index on a large table CONCURRENTLY, in a revision of its own, which waits for every query that began earlier:
       with op.get_context().autocommit_block():
           op.execute("SET lock_timeout = 0")
-          op.execute("DROP INDEX CONCURRENTLY IF EXISTS the_index")  # what a broken attempt left behind is not valid
+          op.execute("DROP INDEX CONCURRENTLY IF EXISTS the_index")  # an interrupted attempt leaves it invalid
           op.execute("CREATE INDEX CONCURRENTLY the_index ON the_table (the_column)")
           op.execute("SET lock_timeout = '100ms'")
-  An index of a partitioned table is made ON ONLY it first, then CONCURRENTLY on each partition, which is attached.
-- Constraints on big tables are added NOT VALID first, and validated in the next revision.
-- Expand, then contract: the servers of the release before and of this one must both work on the result.
+  For a partitioned table, create the index ON ONLY the table, build it CONCURRENTLY on each partition, and attach those.
+- Add a constraint on a large table as NOT VALID, and validate it in the next revision.
+- Expand, then contract: the previous release and this one must both work on the result.
+- Write the downgrade, comment every object, and import nothing from `app`. docs/adr/0004-baseline-schema.md has the rest.
 """
 
 from alembic import op

@@ -177,7 +177,7 @@ TRIGGERS = {
     ("entries_are_not_truncated", "spend_ledger"): (
         "CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger "
         "FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change()",
-        "Keeps entries from being removed all together",
+        "Keeps the ledger from being truncated",
     ),
     ("month_is_closed", "spend_ledger_default"): (
         "CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE ON spend_ledger_default "

@@ -54,7 +54,7 @@ WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'lim
     AND table_name NOT LIKE ALL (ARRAY['%_2%', '%_default'])
 """
 
-# As in migrations/env.py, which only alembic can import.
+# The same as in migrations/env.py, which only Alembic can import.
 MIGRATION_LOCK = 0x61647376
 
 NEW_CAMPAIGN = """
@@ -147,16 +147,16 @@ def test_migrating_twice_changes_nothing(empty_database: str) -> None:
     assert reported == list(reversed(revisions()))
 
 
-async def test_a_migration_that_waits_for_another_says_for_whose_session(database: str) -> None:
+async def test_a_migration_that_waits_for_another_reports_its_session(database: str) -> None:
     reported: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     async with connect(database) as other:
         await other.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
 
-        def tell(line: str) -> None:
+        def report(line: str) -> None:
             loop.call_soon_threadsafe(reported.put_nowait, line)
 
-        migrating = asyncio.create_task(asyncio.to_thread(migrate, database, on_wait=tell))
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, database, on_wait=report))
         async with asyncio.timeout(20):
             line = await reported.get()
         assert line.startswith(f"Waiting for another migration (session {other.get_server_pid()}), for 1 s")
@@ -190,7 +190,7 @@ async def test_the_sql_that_is_printed_offline_makes_the_same_schema(
         assert await offline.fetch(SHAPE) == await online.fetch(SHAPE)
 
 
-async def test_the_schema_is_made_in_public_also_where_whoever_migrates_has_a_schema(empty_database: str) -> None:
+async def test_the_schema_is_created_in_public_even_if_the_user_has_a_schema(empty_database: str) -> None:
     async with connect(empty_database) as connection:
         # The search path is "$user", public unless somebody sets another.
         await connection.execute("CREATE SCHEMA AUTHORIZATION CURRENT_USER")
@@ -247,14 +247,14 @@ async def test_a_revision_that_is_unknown_is_one_line_that_says_what_to_do(
     )
 
 
-async def test_a_migration_that_cannot_have_its_lock_gives_up_and_says_so(database: str) -> None:
+async def test_a_migration_that_cannot_get_its_lock_gives_up_and_reports_it(database: str) -> None:
     async with connect(database) as connection, connection.transaction():
         await connection.execute("LOCK TABLE alembic_version")
         with pytest.raises(StoreUnavailable, match=r"cannot migrate .*lock timeout"):
             await asyncio.to_thread(migrate, database, lock_retry_s=0)
 
 
-async def test_a_migration_that_cannot_have_its_lock_lets_others_pass_and_tries_again(empty_database: str) -> None:
+async def test_a_migration_that_cannot_get_its_lock_lets_others_proceed_and_retries(empty_database: str) -> None:
     config = alembic_config()
     config.attributes["database_url"] = empty_database
     await asyncio.to_thread(command.upgrade, config, revisions()[1])
@@ -273,13 +273,13 @@ async def test_a_migration_that_cannot_have_its_lock_lets_others_pass_and_tries_
 
 
 async def waits_for_lock(connection: "asyncpg.Connection[asyncpg.Record]", *, waits: bool) -> None:
-    """Returns when somebody in this database waits for a lock, or nobody does."""
+    """Return when a session of this database waits for a lock, or none does."""
     async with asyncio.timeout(20):
         while await connection.fetchval(WAITING) != waits:
             pass
 
 
-async def test_a_migration_that_vanishes_gives_its_locks_back(empty_database: str) -> None:
+async def test_the_locks_of_a_migration_that_vanishes_are_released(empty_database: str) -> None:
     vanished, over = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""What the schema allows is what the domain says: the words of each enum, and how large an amount may be."""
+"""The schema allows the same as the domain: the words of each enum, and the largest amount."""
 
 import re
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Who migrates need not be a superuser, where a superuser has made the roles before."""
+"""Migrations by a user who is no superuser, after a superuser has created the roles."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from app.store.connections import connect
 from app.store.revision import MIGRATIONS
 from tests.postgres import temporary_postgres
 
-STRANGERS = """
+NOT_OWNED = """
 SELECT count(*) FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'finance'::regnamespace)
     AND relkind IN ('r', 'p', 'v') AND relowner <> 'adserver_owner'::regrole
 """
@@ -24,9 +24,9 @@ async def run(url: str, *statements: str) -> None:
             await connection.execute(statement)
 
 
-async def strangers(url: str) -> int:
+async def count_not_owned(url: str) -> int:
     async with connect(url) as connection:
-        count: int = await connection.fetchval(STRANGERS)
+        count: int = await connection.fetchval(NOT_OWNED)
     return count
 
 
@@ -49,8 +49,8 @@ def test_the_owner_of_a_database_migrates_it_when_the_roles_are_there() -> None:
     with temporary_postgres() as server:
         create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
         asyncio.run(run(server.dsn, *create))
-        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
-        url = ours.render_as_string(hide_password=False)
+        deployer = make_url(server.url("ads")).set(username="deployer", password="secret")
+        url = deployer.render_as_string(hide_password=False)
         with pytest.raises(
             StoreUnavailable, match=r"deployer may not create it: let a superuser run migrations/roles\.sql"
         ):
@@ -59,28 +59,28 @@ def test_the_owner_of_a_database_migrates_it_when_the_roles_are_there() -> None:
         asyncio.run(run(server.dsn, roles, roles, "GRANT adserver_owner TO deployer"))
         migrate(url)
         require_schema(url)
-        assert asyncio.run(strangers(url)) == 0
+        assert asyncio.run(count_not_owned(url)) == 0
         assert asyncio.run(refused(url, "ALTER ROLE adserver_finance SET statement_timeout = 0"))
 
 
-def test_what_others_have_in_the_schema_stays_theirs_and_is_in_nobody_s_way() -> None:
+def test_objects_of_others_in_the_schema_keep_their_owner() -> None:
     with temporary_postgres() as server:
         create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
         roles = (MIGRATIONS / "roles.sql").read_text()
         asyncio.run(run(server.dsn, *create, roles, "GRANT adserver_owner TO deployer"))
-        theirs = (
+        foreign = (
             "CREATE TABLE public.notes (note text)",
             "CREATE FUNCTION public.activity() RETURNS bigint LANGUAGE sql RETURN 1",
         )
-        asyncio.run(run(server.url("ads"), *theirs))
-        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
-        url = ours.render_as_string(hide_password=False)
+        asyncio.run(run(server.url("ads"), *foreign))
+        deployer = make_url(server.url("ads")).set(username="deployer", password="secret")
+        url = deployer.render_as_string(hide_password=False)
         migrate(url)
         require_schema(url)
-        assert asyncio.run(strangers(url)) == 1
+        assert asyncio.run(count_not_owned(url)) == 1
 
 
-def test_limits_that_a_dba_gave_to_finance_stay_and_the_server_s_role_gets_its_minute_back() -> None:
+def test_finance_keeps_limits_that_a_dba_set_and_the_server_gets_its_minute_back() -> None:
     with temporary_postgres() as server:
         create = ("CREATE ROLE deployer LOGIN PASSWORD 'secret'", "CREATE DATABASE ads OWNER deployer")
         roles = (MIGRATIONS / "roles.sql").read_text()
@@ -89,7 +89,7 @@ def test_limits_that_a_dba_gave_to_finance_stay_and_the_server_s_role_gets_its_m
             "ALTER ROLE adserver_app SET transaction_timeout = 0",
         )
         asyncio.run(run(server.dsn, *create, roles, *changes, roles, "GRANT adserver_owner TO deployer"))
-        ours = make_url(server.url("ads")).set(username="deployer", password="secret")
-        migrate(ours.render_as_string(hide_password=False))
+        deployer = make_url(server.url("ads")).set(username="deployer", password="secret")
+        migrate(deployer.render_as_string(hide_password=False))
         assert "statement_timeout=30min" in asyncio.run(settings_of(server.dsn, "adserver_finance"))
         assert "transaction_timeout=1min" in asyncio.run(settings_of(server.dsn, "adserver_app"))

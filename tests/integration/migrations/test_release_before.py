@@ -80,12 +80,12 @@ async def test_both_serve_and_count_on_one_schema(
             environment.setenv("PYTHONPATH", str(code_before))
             environment.chdir(code_before)
             assert program_in_use().is_relative_to(code_before)
-            async with serving(app_database, WORKERS="1") as before:
-                first = await ask(before.url, "before")
+            async with serving(app_database, WORKERS="1") as previous:
+                first = await ask(previous.url, "before")
                 assert all(answer.filled for answer in first)
                 again = await ask(successor.url, "before")
                 assert [answer.filled for answer in again] == [True] * ASKS
-                second = await asyncio.gather(ask(before.url, "a"), ask(successor.url, "b"))
+                second = await asyncio.gather(ask(previous.url, "a"), ask(successor.url, "b"))
                 filled = [answer for answers in second for answer in answers if answer.filled]
                 assert len(filled) == 10
                 await see([*first[:5], *again[5:10], *filled])

@@ -1,0 +1,1387 @@
+-- The schema that `adserver migrate` creates, to be read and not to be run: `make docs` writes this file.
+-- Every object belongs to adserver_owner. The partitions of days and months are left out.
+
+
+-- ====================================================================================================
+-- Roles. They have no password and cannot log in until they are given one.
+
+CREATE ROLE adserver_app;
+ALTER ROLE adserver_app SET idle_in_transaction_session_timeout = '1min';
+ALTER ROLE adserver_app SET transaction_timeout = '1min';
+CREATE ROLE adserver_finance;
+ALTER ROLE adserver_finance SET default_transaction_read_only = 'on';
+ALTER ROLE adserver_finance SET idle_in_transaction_session_timeout = '1min';
+ALTER ROLE adserver_finance SET lock_timeout = '2s';
+ALTER ROLE adserver_finance SET search_path = 'finance, public';
+ALTER ROLE adserver_finance SET statement_timeout = '10min';
+ALTER ROLE adserver_finance SET temp_file_limit = '5GB';
+ALTER ROLE adserver_finance SET transaction_timeout = '15min';
+CREATE ROLE adserver_owner;
+-- Only adserver_owner and adserver_app may use these, where the role that migrates can ensure it:
+--   function lo_creat
+--   function lo_create
+--   function lo_from_bytea
+--   function pg_advisory_lock
+--   function pg_advisory_lock_shared
+--   function pg_advisory_unlock
+--   function pg_advisory_unlock_all
+--   function pg_advisory_unlock_shared
+--   function pg_advisory_xact_lock
+--   function pg_advisory_xact_lock_shared
+--   function pg_try_advisory_lock
+--   function pg_try_advisory_lock_shared
+--   function pg_try_advisory_xact_lock
+--   function pg_try_advisory_xact_lock_shared
+--   temporary tables in the database
+
+
+-- ====================================================================================================
+-- The catalog: what ad operations set up.
+
+-- The revision of the catalog; servers compare it in the serving transaction and reload when it has changed.
+CREATE TABLE catalog (
+    only_row integer NOT NULL DEFAULT 1,                       -- Always 1
+    revision bigint NOT NULL DEFAULT 0,                        -- Increases with every change of the catalog
+    CONSTRAINT catalog_pkey PRIMARY KEY (only_row),
+    CONSTRAINT catalog_has_one_row CHECK (only_row = 1)
+);
+GRANT SELECT, UPDATE ON catalog TO adserver_app;
+
+-- The changes of the latest revisions of the catalog, so that servers reload only those.
+CREATE TABLE catalog_changes (
+    revision bigint NOT NULL,                                  -- Revision of the catalog
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),    -- When the revision was created
+    publishers varchar[] COLLATE "C" NOT NULL,                 -- Ids of the publishers that were created or replaced
+    upstreams varchar[] COLLATE "C" NOT NULL,                  -- Ids of the upstreams that were created or replaced
+    campaigns varchar[] COLLATE "C" NOT NULL,                  -- Ids of the campaigns that were created or replaced
+    creatives varchar[] COLLATE "C" NOT NULL,                  -- Ids of the creatives that were created or replaced
+    placements varchar[] COLLATE "C" NOT NULL,                 -- Ids of the placements that were created or replaced
+    CONSTRAINT catalog_changes_pkey PRIMARY KEY (revision)
+);
+GRANT DELETE, INSERT, SELECT ON catalog_changes TO adserver_app;
+
+-- Owners of placements.
+CREATE TABLE publishers (
+    id varchar COLLATE "C" NOT NULL,                           -- Publisher id
+    requests_per_s integer,                                    -- Limit of ad requests per second; NULL for no limit
+    burst integer,                                             -- Requests above the rate that are accepted together; NULL for one second's worth
+    CONSTRAINT publishers_pkey PRIMARY KEY (id),
+    CONSTRAINT publisher_burst_is_positive CHECK (burst > 0),
+    CONSTRAINT publisher_rate_is_positive CHECK (requests_per_s > 0)
+);
+GRANT INSERT, SELECT, UPDATE ON publishers TO adserver_app;
+
+-- Other ad servers that ads are fetched from.
+CREATE TABLE upstreams (
+    id varchar COLLATE "C" NOT NULL,                           -- Upstream id
+    tag_url text NOT NULL,                                     -- VAST tag URL with macros
+    timeout_ms integer NOT NULL,                               -- Time-out of one attempt in milliseconds
+    max_body_bytes integer NOT NULL,                           -- Largest decompressed body that is accepted
+    max_redirects integer NOT NULL,                            -- Number of redirects that are followed
+    cache_ttl_s integer NOT NULL,                              -- Seconds for which a cached body is fresh; 0 turns the cache off
+    stale_while_revalidate_s integer NOT NULL,                 -- Seconds for which a stale body is served while it is fetched again
+    stale_if_error_s integer NOT NULL,                         -- Seconds for which a stale body is served while the upstream fails
+    max_qps integer,                                           -- Limit of requests per second from all servers; NULL for no limit
+    max_in_flight integer NOT NULL,                            -- Limit of concurrent requests of each server process
+    breaker_failures integer NOT NULL,                         -- Consecutive failures that open the circuit breaker
+    breaker_reset_s integer NOT NULL,                          -- Seconds for which the breaker stays open before one trial request
+    hedge boolean NOT NULL,                                    -- Whether the next upstream is also requested once this one takes longer than its p95
+    CONSTRAINT upstreams_pkey PRIMARY KEY (id),
+    CONSTRAINT upstream_limits_are_positive CHECK (timeout_ms > 0 AND max_body_bytes > 0 AND max_in_flight > 0 AND breaker_failures > 0 AND breaker_reset_s > 0)
+);
+GRANT INSERT, SELECT, UPDATE ON upstreams TO adserver_app;
+
+-- Campaigns that advertisers bought.
+CREATE TABLE campaigns (
+    id varchar COLLATE "C" NOT NULL,                           -- Campaign id
+    advertiser text NOT NULL,                                  -- Advertiser, who pays for the campaign
+    status text NOT NULL,                                      -- active, paused or ended; only an active campaign serves
+    currency varchar(3) NOT NULL,                              -- ISO 4217 code of every amount of this campaign
+    timezone text NOT NULL,                                    -- IANA time zone in which its days, weeks and months begin
+    starts_at timestamptz NOT NULL,                            -- Start of the flight
+    ends_at timestamptz NOT NULL,                              -- End of the flight, exclusive
+    cpm numeric(15,3) NOT NULL,                                -- Price of a thousand ads; three decimals make the price of one ad exact
+    billing text NOT NULL,                                     -- serve: charged when served; impression: held when served, charged when seen
+    pacing text NOT NULL,                                      -- asap; or even: spend may grow linearly with time
+    without_user text NOT NULL,                                -- skip or serve a request without a user to count, if the campaign has caps
+    late_impressions text NOT NULL,                            -- ignore or charge an impression whose hold was released
+    hold_ttl_s integer NOT NULL,                               -- Seconds for which a hold waits for its impression
+    direct boolean NOT NULL DEFAULT false,                     -- Whether requests may name the campaign by campaign_id; if not, only placements sell it
+    targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
+    CONSTRAINT campaigns_pkey PRIMARY KEY (id),
+    CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text])),
+    CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
+    CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
+    CONSTRAINT campaign_pacing_is_known CHECK (pacing = ANY (ARRAY['asap'::text, 'even'::text])),
+    CONSTRAINT campaign_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'ended'::text])),
+    CONSTRAINT campaign_without_user_is_known CHECK (without_user = ANY (ARRAY['skip'::text, 'serve'::text])),
+    CONSTRAINT cpm_is_not_negative CHECK (cpm >= 0::numeric),
+    CONSTRAINT flight_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT hold_ttl_is_positive CHECK (hold_ttl_s > 0)
+);
+GRANT INSERT, SELECT, UPDATE ON campaigns TO adserver_app;
+
+-- The configured budgets of campaigns; budget_tracking has what was spent of them.
+CREATE TABLE campaign_budgets (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    period text NOT NULL,                                      -- hour, day or lifetime
+    "limit" numeric(18,6),                                     -- Amount that may be spent in each period, in the campaign's currency; NULL for no limit
+    impressions_limit bigint,                                  -- Number of ads that may be served in each period; NULL for no limit
+    CONSTRAINT campaign_budgets_pkey PRIMARY KEY (campaign_id, period),
+    CONSTRAINT campaign_budgets_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT budget_has_a_limit CHECK (num_nonnulls("limit", impressions_limit) > 0),
+    CONSTRAINT budget_is_not_negative CHECK ("limit" >= 0::numeric),
+    CONSTRAINT budget_period_is_known CHECK (period = ANY (ARRAY['hour'::text, 'day'::text, 'lifetime'::text])),
+    CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_budgets TO adserver_app;
+
+-- The configured frequency caps of campaigns; frequency_caps has the counts.
+CREATE TABLE campaign_caps (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime or session
+    impressions integer NOT NULL,                              -- Number of ads that one user may be served in each window
+    counts_from timestamptz NOT NULL DEFAULT adserver_clock(), -- When this cap began to count; earlier serves are not counted
+    CONSTRAINT campaign_caps_pkey PRIMARY KEY (campaign_id, "window"),
+    CONSTRAINT campaign_caps_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT cap_is_positive CHECK (impressions > 0),
+    CONSTRAINT cap_window_is_known CHECK ("window" = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'lifetime'::text, 'session'::text]))
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_caps TO adserver_app;
+
+-- The upstreams that a campaign's ads are fetched from, in order.
+CREATE TABLE campaign_upstreams (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    "position" smallint NOT NULL,                              -- 0 is tried first
+    upstream_id varchar COLLATE "C" NOT NULL,                  -- Upstream
+    CONSTRAINT campaign_upstreams_pkey PRIMARY KEY (campaign_id, "position"),
+    CONSTRAINT campaign_upstreams_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT campaign_upstreams_upstream_id_fkey FOREIGN KEY (upstream_id) REFERENCES upstreams(id)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_upstreams TO adserver_app;
+
+-- Linear video ads of the campaigns themselves.
+CREATE TABLE creatives (
+    id varchar COLLATE "C" NOT NULL,                           -- Creative id
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    title text NOT NULL,                                       -- AdTitle
+    duration_s integer NOT NULL,                               -- Duration in seconds
+    media_files jsonb NOT NULL,                                -- MediaFiles: url, type, width, height, bitrate_kbps, ...
+    click_through text,                                        -- URL that a click leads to
+    skip_offset_s integer,                                     -- Seconds after which the ad can be skipped; NULL for never
+    universal_ad_id text,                                      -- UniversalAdId; NULL for the creative's own id
+    universal_ad_id_registry text NOT NULL,                    -- idRegistry of the UniversalAdId
+    mezzanine_url text,                                        -- Mezzanine file for stitchers
+    description text,                                          -- Description
+    CONSTRAINT creatives_pkey PRIMARY KEY (id),
+    CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT duration_is_positive CHECK (duration_s > 0)
+);
+CREATE INDEX creatives_campaign_id_idx
+    ON creatives USING btree (campaign_id);
+GRANT INSERT, SELECT, UPDATE ON creatives TO adserver_app;
+
+-- Places of publishers where ads are shown.
+CREATE TABLE placements (
+    id varchar COLLATE "C" NOT NULL,                           -- Placement id
+    publisher_id varchar COLLATE "C" NOT NULL,                 -- Publisher
+    ad_breaks jsonb NOT NULL DEFAULT '[]'::jsonb,              -- Ad breaks for VMAP
+    CONSTRAINT placements_pkey PRIMARY KEY (id),
+    CONSTRAINT placements_publisher_id_fkey FOREIGN KEY (publisher_id) REFERENCES publishers(id)
+);
+GRANT INSERT, SELECT, UPDATE ON placements TO adserver_app;
+
+-- The campaigns that may serve in a placement, in order of priority.
+CREATE TABLE placement_campaigns (
+    placement_id varchar COLLATE "C" NOT NULL,                 -- Placement
+    "position" smallint NOT NULL,                              -- 0 is tried first
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    CONSTRAINT placement_campaigns_pkey PRIMARY KEY (placement_id, "position"),
+    CONSTRAINT placement_campaigns_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT placement_campaigns_placement_id_fkey FOREIGN KEY (placement_id) REFERENCES placements(id)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON placement_campaigns TO adserver_app;
+
+
+-- ====================================================================================================
+-- The tables that serving and beacons write: caps, budgets, serves, holds, sessions, rate limits.
+
+-- Viewing sessions.
+CREATE TABLE sessions (
+    id uuid NOT NULL,                                          -- Session id
+    user_key uuid,                                             -- Keyed hash of the viewer's id; NULL if unknown
+    publisher_id varchar COLLATE "C",                          -- Publisher
+    correlator text NOT NULL,                                  -- Value of the macro [CORRELATOR], the same for all ads of the session
+    played varchar[] COLLATE "C" NOT NULL DEFAULT '{}'::character varying[], -- Ids of the creatives that were served in it
+    created_at timestamptz NOT NULL,                           -- When the session was created
+    expires_at timestamptz NOT NULL,                           -- When the session expires
+    ended_at timestamptz,                                      -- When the session was ended; NULL while it is open
+    CONSTRAINT sessions_pkey PRIMARY KEY (id)
+) WITH (fillfactor=80);
+CREATE INDEX sessions_expires_at_idx
+    ON sessions USING btree (expires_at);
+GRANT DELETE, INSERT, SELECT, UPDATE ON sessions TO adserver_app;
+
+-- The number of ads that each user was served of each campaign: one row for each window.
+CREATE TABLE frequency_caps (
+    user_key uuid NOT NULL,                                    -- Keyed hash of the viewer's id; in a session window, the session's id
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime or session
+    window_start timestamptz NOT NULL,                         -- Start of the window; 1970 for lifetime and session
+    count integer NOT NULL,                                    -- Number of ads counted in this window
+    cap integer NOT NULL,                                      -- The cap that applied when the row was last counted
+    expires_at timestamptz,                                    -- When maintenance may delete the row; NULL for never
+    CONSTRAINT frequency_caps_pkey PRIMARY KEY (user_key, campaign_id, "window", window_start),
+    CONSTRAINT count_within_cap CHECK (count >= 0 AND count <= cap)
+) WITH (fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02);
+GRANT DELETE, INSERT, SELECT, UPDATE ON frequency_caps TO adserver_app;
+
+-- Every budget period of every campaign: limit, spent and held, in the campaign's currency.
+CREATE TABLE budget_tracking (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    period text NOT NULL,                                      -- hour, day or lifetime
+    period_start timestamptz NOT NULL,                         -- Start of the period; 1970 for lifetime
+    "limit" numeric(18,6),                                     -- Amount that may be spent in this period, in the campaign's currency; NULL for no limit
+    spent numeric(18,6) NOT NULL DEFAULT 0,                    -- Amount charged so far
+    held numeric(18,6) NOT NULL DEFAULT 0,                     -- Amount held for ads that were served and not yet seen
+    impressions bigint NOT NULL DEFAULT 0,                     -- Number of ads charged or held
+    generation integer NOT NULL DEFAULT 0,                     -- Increases with about every thirtieth update
+    impressions_limit bigint,                                  -- Number of ads that may be served in this period; NULL for no limit
+    CONSTRAINT budget_tracking_pkey PRIMARY KEY (campaign_id, period, period_start, generation),
+    CONSTRAINT budget_tracking_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT impressions_within_budget CHECK (impressions <= impressions_limit),
+    CONSTRAINT spend_is_not_negative CHECK (spent >= 0::numeric AND held >= 0::numeric AND impressions >= 0),
+    CONSTRAINT spend_within_budget CHECK ((spent + held) <= "limit")
+) WITH (fillfactor=10, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX budget_tracking_by_generation
+    ON budget_tracking USING btree (((((campaign_id)::text || '/'::text) || period)), GREATEST(period_start, to_timestamp((0)::double precision)), generation DESC);
+-- Keeps the campaign and the period of a row.
+CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, period, period_start ON budget_tracking
+    FOR EACH ROW EXECUTE FUNCTION keep_budget_period();
+-- Lets the primary key reject a second row of the same period.
+CREATE TRIGGER budget_period_has_one_row BEFORE INSERT ON budget_tracking
+    FOR EACH ROW EXECUTE FUNCTION open_budget_period();
+GRANT INSERT, SELECT, UPDATE ON budget_tracking TO adserver_app;
+GRANT SELECT ON budget_tracking TO adserver_finance;
+
+-- Every period that budget_tracking has a row for; the trigger budget_period_has_one_row locks its row here.
+CREATE TABLE budget_periods (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    period text NOT NULL,                                      -- hour, day or lifetime
+    period_start timestamptz NOT NULL,                         -- Start of the period
+    CONSTRAINT budget_periods_pkey PRIMARY KEY (campaign_id, period, period_start)
+);
+GRANT INSERT, SELECT, UPDATE ON budget_periods TO adserver_app;
+
+-- One row for every ad served; append-only, partitioned by UTC day.
+CREATE TABLE ad_serves (
+    request_key uuid NOT NULL,                                 -- The request: its id if that is a UUID, otherwise a keyed hash of the id
+    slot smallint NOT NULL,                                    -- Position in the pod; 0 for a single ad
+    served_on date NOT NULL,                                   -- UTC day of served_at; the partition key
+    served_at timestamptz NOT NULL,                            -- When the ad was served
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
+    upstream_id varchar COLLATE "C",                           -- Upstream; NULL for a creative of the campaign
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign
+    user_key uuid,                                             -- Keyed hash of the viewer's id; NULL if unknown
+    session_id uuid,                                           -- Viewing session
+    price numeric(18,6) NOT NULL,                              -- Price of the ad
+    currency varchar(3) NOT NULL,                              -- Currency of the price
+    billing text NOT NULL,                                     -- serve: charged when served; impression: held when served
+    fingerprint bigint NOT NULL,                               -- Hash of the request's parameters; the same request id with another is a conflict
+    CONSTRAINT ad_serves_pkey PRIMARY KEY (request_key, slot, served_on)
+) PARTITION BY RANGE (served_on);
+CREATE TABLE ad_serves_default PARTITION OF ad_serves DEFAULT;
+GRANT INSERT, SELECT ON ad_serves TO adserver_app;
+
+-- Upstream documents of requests that may be repeated; partitioned by UTC day.
+CREATE TABLE served_documents (
+    request_key uuid NOT NULL,                                 -- The request
+    slot smallint NOT NULL,                                    -- Position in the pod
+    served_on date NOT NULL,                                   -- UTC day of the serve; the partition key
+    document bytea NOT NULL,                                   -- The upstream's VAST document, as received
+    CONSTRAINT served_documents_pkey PRIMARY KEY (request_key, slot, served_on)
+) PARTITION BY RANGE (served_on);
+CREATE TABLE served_documents_default PARTITION OF served_documents DEFAULT;
+GRANT INSERT, SELECT ON served_documents TO adserver_app;
+
+-- Requests within a minute of midnight UTC; this key spans both days, the key of a partitioned table cannot.
+CREATE TABLE midnight_requests (
+    request_key uuid NOT NULL,                                 -- The request
+    claimed_at timestamptz NOT NULL,                           -- When the request was claimed
+    CONSTRAINT midnight_requests_pkey PRIMARY KEY (request_key)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON midnight_requests TO adserver_app;
+
+-- Open holds; the transaction that deletes the row settles or releases it, so that this happens once.
+CREATE TABLE holds (
+    request_key uuid NOT NULL,                                 -- Request of the serve
+    slot smallint NOT NULL,                                    -- Slot of the serve
+    served_on date NOT NULL,                                   -- UTC day of the serve
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    price numeric(18,6) NOT NULL,                              -- Amount held
+    currency varchar(3) NOT NULL,                              -- Currency of the price
+    hour_start timestamptz NOT NULL,                           -- Start of the budget hour in which it is held
+    day_start timestamptz NOT NULL,                            -- Start of the budget day in which it is held
+    expires_at timestamptz NOT NULL,                           -- When maintenance releases the hold
+    CONSTRAINT holds_pkey PRIMARY KEY (request_key, slot, served_on),
+    CONSTRAINT hold_is_not_negative CHECK (price >= 0::numeric)
+) WITH (autovacuum_vacuum_threshold=1000, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0);
+CREATE INDEX holds_expires_at_idx
+    ON holds USING btree (expires_at);
+GRANT DELETE, INSERT, SELECT, UPDATE ON holds TO adserver_app;
+
+-- Holds that were released and not charged; a late impression that is charged deletes its row.
+CREATE TABLE hold_releases (
+    request_key uuid NOT NULL,                                 -- Request of the serve
+    slot smallint NOT NULL,                                    -- Slot of the serve
+    served_on date NOT NULL,                                   -- UTC day of the serve; the partition key
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    price numeric(18,6) NOT NULL,                              -- Amount that was held
+    currency varchar(3) NOT NULL,                              -- Currency of the price
+    released_at timestamptz NOT NULL,                          -- When the hold was released
+    cause text NOT NULL,                                       -- error: the player reported that the ad failed; expiry: no impression came in time
+    CONSTRAINT hold_releases_pkey PRIMARY KEY (request_key, slot, served_on),
+    CONSTRAINT release_cause_is_known CHECK (cause = ANY (ARRAY['error'::text, 'expiry'::text]))
+) PARTITION BY RANGE (served_on);
+CREATE TABLE hold_releases_default PARTITION OF hold_releases DEFAULT;
+GRANT DELETE, INSERT, SELECT, UPDATE ON hold_releases TO adserver_app;
+
+-- One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day.
+CREATE TABLE ad_events (
+    request_key uuid NOT NULL,                                 -- Request of the serve
+    slot smallint NOT NULL,                                    -- Slot of the serve
+    served_on date NOT NULL,                                   -- UTC day of the serve; the partition key
+    event text NOT NULL,                                       -- impression, start, firstQuartile, ...
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    received_at timestamptz NOT NULL DEFAULT now(),            -- When the first beacon of this event arrived
+    error_code smallint,                                       -- VAST error code of an error beacon
+    CONSTRAINT ad_events_pkey PRIMARY KEY (request_key, slot, served_on, event)
+) PARTITION BY RANGE (served_on);
+CREATE TABLE ad_events_default PARTITION OF ad_events DEFAULT;
+GRANT INSERT, SELECT ON ad_events TO adserver_app;
+
+-- Rate limits of all servers together: token buckets that servers lease parts of.
+CREATE TABLE quotas (
+    name varchar COLLATE "C" NOT NULL,                         -- upstream:ID or publisher:ID
+    tokens numeric(18,6) NOT NULL,                             -- Tokens left in the bucket
+    refilled_at timestamptz NOT NULL,                          -- Moment up to which the bucket was refilled
+    CONSTRAINT quotas_pkey PRIMARY KEY (name)
+) WITH (fillfactor=20);
+GRANT DELETE, INSERT, SELECT, UPDATE ON quotas TO adserver_app;
+
+-- Ad requests by outcome; each server adds its counts every few seconds: a statistic, not part of the books.
+CREATE TABLE requests_daily (
+    requested_on date NOT NULL,                                -- UTC day
+    outcome text NOT NULL,                                     -- served, repeat, error, or the reason why there was no ad
+    requests bigint NOT NULL,                                  -- Number of requests
+    CONSTRAINT requests_daily_pkey PRIMARY KEY (requested_on, outcome)
+);
+GRANT INSERT, SELECT, UPDATE ON requests_daily TO adserver_app;
+
+
+-- ====================================================================================================
+-- The tables of the books: the ledger, its daily sums, closed months; and the records of maintenance.
+
+-- Every amount ever charged; append-only, partitioned by UTC month.
+CREATE TABLE spend_ledger (
+    entry_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,     -- Number of the entry
+    booked_at timestamptz NOT NULL,                            -- When it was booked; the table is partitioned by its UTC month
+    kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    request_key uuid,                                          -- Request of the serve; NULL for an adjustment
+    slot smallint,                                             -- Slot of the serve; NULL for an adjustment
+    amount numeric(18,6) NOT NULL,                             -- Amount added to what is spent; may be negative in a correction
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    hour_start timestamptz NOT NULL,                           -- Start of the budget hour in which it counts
+    day_start timestamptz NOT NULL,                            -- Start of the budget day, in the campaign's time zone, in which it counts
+    reason text,                                               -- Reason of a manual entry
+    CONSTRAINT spend_ledger_pkey PRIMARY KEY (entry_id, booked_at),
+    CONSTRAINT ledger_kind_is_known CHECK (kind = ANY (ARRAY['charge'::text, 'settle'::text, 'adjustment'::text, 'reversal'::text])),
+    CONSTRAINT only_corrections_are_manual CHECK ((kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) OR amount >= 0::numeric AND request_key IS NOT NULL)
+) PARTITION BY RANGE (booked_at);
+CREATE TABLE spend_ledger_default PARTITION OF spend_ledger DEFAULT;
+CREATE INDEX spend_ledger_booked_at_idx
+    ON spend_ledger USING brin (booked_at) WITH (pages_per_range='32', autosummarize='on');
+-- Keeps entries as they were booked.
+CREATE TRIGGER entries_are_kept BEFORE DELETE OR UPDATE ON spend_ledger
+    FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change();
+-- Keeps the ledger from being truncated.
+CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change();
+-- Rejects entries of closed months, which would otherwise land in the default partition.
+CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE ON spend_ledger_default
+    FOR EACH ROW EXECUTE FUNCTION refuse_closed_month();
+GRANT INSERT, SELECT ON spend_ledger TO adserver_app;
+GRANT SELECT ON spend_ledger TO adserver_finance;
+
+-- Manual entries of the ledger; the key of each ensures that it is booked once.
+CREATE TABLE ledger_corrections (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Chosen by the caller; repeating it books nothing more
+    kind text NOT NULL,                                        -- adjustment or reversal
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    amount numeric(18,6) NOT NULL,                             -- Amount added to what is spent
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    reason text NOT NULL,                                      -- Reason of the correction
+    reverses bigint,                                           -- The entry that a reversal takes back
+    entry_id bigint NOT NULL,                                  -- The entry that was booked
+    booked_at timestamptz NOT NULL,                            -- Date of the entry
+    recorded_at timestamptz NOT NULL,                          -- When the correction was made
+    recorded_by text NOT NULL,                                 -- Database role that made the correction
+    CONSTRAINT ledger_corrections_pkey PRIMARY KEY (idempotency_key),
+    CONSTRAINT an_entry_is_reversed_once UNIQUE (reverses),
+    CONSTRAINT correction_kind_is_known CHECK (kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])),
+    CONSTRAINT only_a_reversal_names_what_it_reverses CHECK ((kind = 'reversal'::text) = (reverses IS NOT NULL))
+);
+GRANT INSERT, SELECT ON ledger_corrections TO adserver_app;
+
+-- Months that accept no more entries, and the hashes that prove what their entries were.
+CREATE TABLE closed_months (
+    month date NOT NULL,                                       -- First day of the UTC month
+    closed_at timestamptz NOT NULL,                            -- When the month was closed
+    closed_by text NOT NULL,                                   -- Database role that closed the month
+    entries bigint NOT NULL,                                   -- Number of entries in the month
+    previous_hash bytea NOT NULL,                              -- Hash of the month closed before this one
+    hash bytea NOT NULL,                                       -- SHA-256, chained over the entries; docs/finance.md describes it
+    CONSTRAINT closed_months_pkey PRIMARY KEY (month)
+);
+GRANT SELECT ON closed_months TO adserver_app;
+
+-- Daily sums of the ledger entries that were booked before books_state.rolled_up_to.
+CREATE TABLE spend_daily (
+    day date NOT NULL,                                         -- Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
+    booked_on date NOT NULL,                                   -- UTC day of booked_at
+    amount numeric(18,6) NOT NULL,                             -- Sum of the entries
+    entries bigint NOT NULL,                                   -- Number of entries
+    CONSTRAINT spend_daily_pkey PRIMARY KEY (day, campaign_id, currency, kind, booked_on)
+);
+GRANT INSERT, SELECT, UPDATE ON spend_daily TO adserver_app;
+
+-- The moment up to which the ledger is summed up in spend_daily.
+CREATE TABLE books_state (
+    only_row integer NOT NULL DEFAULT 1,                       -- Always 1
+    rolled_up_to timestamptz NOT NULL DEFAULT '-infinity'::timestamp with time zone, -- spend_daily includes every entry booked before this moment and no later one
+    CONSTRAINT books_state_pkey PRIMARY KEY (only_row),
+    CONSTRAINT books_state_has_one_row CHECK (only_row = 1)
+);
+GRANT SELECT, UPDATE ON books_state TO adserver_app;
+
+-- The partitions that maintenance has dropped, so that reconciliation does not miss their rows.
+CREATE TABLE retention (
+    parent text NOT NULL,                                      -- Partitioned table
+    dropped_before date NOT NULL,                              -- Partitions of earlier days have been dropped
+    CONSTRAINT retention_pkey PRIMARY KEY (parent)
+);
+GRANT SELECT ON retention TO adserver_app;
+
+-- When each maintenance task was last begun by any server.
+CREATE TABLE maintenance (
+    task text NOT NULL,                                        -- Name of the task
+    begun_at timestamptz NOT NULL,                             -- When a server last began it; the others wait until it is due again
+    CONSTRAINT maintenance_pkey PRIMARY KEY (task)
+);
+GRANT INSERT, SELECT, UPDATE ON maintenance TO adserver_app;
+
+
+-- ====================================================================================================
+-- Functions.
+
+-- The current time for every rule: caps, budgets, flights and pacing use no other clock.
+CREATE FUNCTION public.adserver_clock()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN transaction_timestamp();
+
+-- Limit of a running budget period: the configured limit, or what is already used if that is more.
+CREATE FUNCTION public.budget_limit("limit" numeric, used numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ("limit" >= used) THEN "limit" WHEN ("limit" < used) THEN used ELSE NULL::numeric END;
+
+-- How much of a limit may be used by now.
+CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start timestamp with time zone, pacing text, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text)
+ RETURNS numeric
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start)))))) END;
+
+-- Drops the oldest partition of a table that is older than a day; returns its name, or NULL.
+CREATE FUNCTION public.drop_partition(parent text, before date)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+DECLARE
+    least_days integer := CASE parent
+        WHEN 'served_documents' THEN 2 WHEN 'ad_serves' THEN 35 WHEN 'ad_events' THEN 35 WHEN 'hold_releases' THEN 35 END;
+    oldest text;
+BEGIN
+    IF least_days IS NULL OR before > (adserver_clock() AT TIME ZONE 'UTC')::date - least_days THEN
+        RAISE EXCEPTION 'partitions of % before % must not be dropped', parent, before
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT c.relname INTO oldest
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent::regclass AND c.relname ~ (parent || '_[0-9]{8}$')
+        AND right(c.relname, 8) < to_char(before, 'YYYYMMDD')
+    ORDER BY c.relname LIMIT 1;
+    IF oldest IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %I', oldest);
+        INSERT INTO retention AS r (parent, dropped_before) VALUES (parent, to_date(right(oldest, 8), 'YYYYMMDD') + 1)
+        ON CONFLICT ON CONSTRAINT retention_pkey DO UPDATE
+            SET dropped_before = greatest(r.dropped_before, excluded.dropped_before);
+    END IF;
+    RETURN oldest;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION drop_partition(text,date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION drop_partition(text,date) TO adserver_app;
+
+-- Total spend of every campaign at a past moment, by the dates of the entries.
+CREATE FUNCTION finance.balance_as_of(at timestamp with time zone)
+ RETURNS TABLE(campaign_id text, advertiser text, currency text, spent numeric)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ SELECT b.campaign_id,
+     c.advertiser,
+     b.currency,
+     sum(b.amount) AS sum
+    FROM (( SELECT d.campaign_id,
+             d.currency,
+             d.amount
+            FROM spend_daily d
+           WHERE (d.booked_on < ((LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
+                    FROM books_state)) AT TIME ZONE 'UTC'::text))::date)
+         UNION ALL
+          SELECT l.campaign_id,
+             l.currency,
+             l.amount
+            FROM spend_ledger l
+           WHERE ((l.booked_at <= balance_as_of.at) AND (l.booked_at >= date_trunc('day'::text, LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
+                    FROM books_state)), 'UTC'::text)))) b
+      JOIN campaigns c ON (((c.id)::text = (b.campaign_id)::text)))
+   GROUP BY b.campaign_id, c.advertiser, b.currency
+   ORDER BY c.advertiser, b.campaign_id;
+END;
+REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
+GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_finance;
+
+-- Rejects a changed key of budget_tracking.
+CREATE FUNCTION public.keep_budget_period()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'the campaign and period of a row of budget_tracking cannot be changed'
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$function$;
+
+-- Creates the ledger's partition of a month if it is missing, for an entry of an earlier date.
+CREATE FUNCTION public.make_ledger_partition(month date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET lock_timeout TO '2s'
+AS $function$
+DECLARE
+    name text := 'spend_ledger' || to_char(month, '_YYYYMM');
+BEGIN
+    IF to_regclass(name) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
+    IF to_regclass(name) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I (LIKE spend_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+        EXECUTE format('ALTER TABLE spend_ledger ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
+                       month || ' 00:00 UTC', (month + interval '1 month')::date || ' 00:00 UTC');
+        IF month <= (SELECT max(c.month) FROM closed_months c) THEN
+            EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
+                           'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
+        END IF;
+    END IF;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION make_ledger_partition(date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION make_ledger_partition(date) TO adserver_app;
+
+-- Creates the missing partitions from yesterday until the given number of days from now; returns how many.
+CREATE FUNCTION public.make_partitions(ahead_days integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+DECLARE
+    wanted record;
+    misplaced boolean;
+    made integer := 0;
+BEGIN
+    IF ahead_days IS NULL OR ahead_days NOT BETWEEN 0 AND 366 THEN
+        RAISE EXCEPTION 'ahead_days: must be between 0 and 366' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
+    FOR wanted IN
+        SELECT parent, parent || to_char(day, '_YYYYMMDD') AS name, 'served_on' AS key,
+               day::text AS low, (day + 1)::text AS high
+        FROM (
+            SELECT t.parent, d::date AS day
+            FROM unnest(ARRAY['ad_serves', 'served_documents', 'ad_events', 'hold_releases']) AS t(parent),
+                 generate_series(adserver_clock() AT TIME ZONE 'UTC' - interval '1 day',
+                                 adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
+                                 interval '1 day') AS d
+            UNION SELECT 'ad_serves', min(served_on) FROM ad_serves_default
+            UNION SELECT 'served_documents', min(served_on) FROM served_documents_default
+            UNION SELECT 'ad_events', min(served_on) FROM ad_events_default
+            UNION SELECT 'hold_releases', min(served_on) FROM hold_releases_default
+        ) AS days WHERE day IS NOT NULL
+        UNION ALL
+        SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_at',
+               month::text || ' UTC', (month + interval '1 month')::text || ' UTC'
+        FROM (
+            SELECT generate_series(date_trunc('month', adserver_clock() AT TIME ZONE 'UTC' - interval '1 day'),
+                                   adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
+                                   interval '1 month') AS month
+            UNION SELECT date_trunc('month', min(booked_at) AT TIME ZONE 'UTC') FROM spend_ledger_default
+        ) AS months WHERE month IS NOT NULL
+    LOOP
+        CONTINUE WHEN to_regclass(wanted.name) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+                       wanted.name, wanted.parent);
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)',
+                       wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high) INTO misplaced;
+        IF misplaced THEN
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', wanted.parent || '_default');
+            EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) '
+                           'INSERT INTO %I SELECT * FROM moved',
+                           wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high, wanted.name);
+        END IF;
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                       wanted.parent, wanted.name, wanted.low, wanted.high);
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION make_partitions(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION make_partitions(integer) TO adserver_app;
+
+-- Whether a default partition has rows because their own partition was missing.
+CREATE FUNCTION public.misplaced_rows()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+RETURN ((EXISTS (SELECT FROM ad_serves_default)) OR (EXISTS (SELECT FROM ad_events_default)) OR (EXISTS (SELECT FROM served_documents_default)) OR (EXISTS (SELECT FROM hold_releases_default)) OR (EXISTS (SELECT FROM spend_ledger_default)));
+REVOKE EXECUTE ON FUNCTION misplaced_rows() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION misplaced_rows() TO adserver_app;
+
+-- Ensures that a budget period has one row, without a unique index that reads its dead versions.
+CREATE FUNCTION public.open_budget_period()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    taken integer;
+BEGIN
+    INSERT INTO budget_periods AS p (campaign_id, period, period_start)
+    VALUES (NEW.campaign_id, NEW.period, NEW.period_start)
+    ON CONFLICT (campaign_id, period, period_start) DO UPDATE SET period = p.period;
+    SELECT t.generation INTO taken FROM budget_tracking t
+    WHERE t.campaign_id = NEW.campaign_id AND t.period = NEW.period AND t.period_start = NEW.period_start
+    FOR UPDATE;
+    NEW.generation := coalesce(taken, NEW.generation);
+    RETURN NEW;
+END
+$function$;
+
+-- Number of days after today that have all their partitions; -1 if those of today are missing.
+CREATE FUNCTION public.partitions_ahead()
+ RETURNS integer
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+RETURN (SELECT (COALESCE(min(n.days), 400) - 1) FROM (generate_series(0, 399) n(days) CROSS JOIN LATERAL (SELECT (((adserver_clock() AT TIME ZONE 'UTC'::text))::date + n.days) AS day) d) WHERE (num_nulls(to_regclass(('ad_serves'::text || to_char((d.day)::timestamp with time zone, '_YYYYMMDD'::text))), to_regclass(('served_documents'::text || to_char((d.day)::timestamp with time zone, '_YYYYMMDD'::text))), to_regclass(('ad_events'::text || to_char((d.day)::timestamp with time zone, '_YYYYMMDD'::text))), to_regclass(('hold_releases'::text || to_char((d.day)::timestamp with time zone, '_YYYYMMDD'::text))), to_regclass(('spend_ledger'::text || to_char((d.day)::timestamp with time zone, '_YYYYMM'::text)))) > 0));
+REVOKE EXECUTE ON FUNCTION partitions_ahead() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION partitions_ahead() TO adserver_app;
+
+-- Spent in percent of a limit; 100 if the limit is 0, NULL without a limit.
+CREATE FUNCTION public.percentage_spent(spent numeric, "limit" numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ("limit" = (0)::numeric) THEN (100)::numeric ELSE round(((spent * (100)::numeric) / "limit"), 2) END;
+
+-- Creates and deletes the running periods of campaigns whose set of budgets has changed.
+CREATE FUNCTION public.recount_budgets(campaign_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    LOCK TABLE budget_tracking IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM budget_tracking t USING campaigns c
+    WHERE c.id = ANY (campaign_ids) AND t.campaign_id = c.id
+        AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
+        AND NOT EXISTS (SELECT FROM campaign_budgets b WHERE b.campaign_id = t.campaign_id AND b.period = t.period);
+    WITH missing AS MATERIALIZED (
+        -- A day that begins at the second of its two midnights has entries of the hour before.
+        SELECT n.*, CASE n.period WHEN 'lifetime' THEN s.rolled_up_to
+                                  ELSE n.period_start - interval '1 hour' END AS since
+        FROM (
+            SELECT b.campaign_id, b.period, b."limit", b.impressions_limit,
+                   window_start(b.period, adserver_clock(), c.timezone) AS period_start
+            FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id WHERE c.id = ANY (campaign_ids)
+        ) AS n CROSS JOIN books_state s
+        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.campaign_id = n.campaign_id AND t.period = n.period
+                              AND t.period_start = n.period_start)
+    ), booked AS (
+        SELECT m.campaign_id, m.period, d.kind, d.amount, d.entries
+        FROM missing m JOIN spend_daily d ON d.campaign_id = m.campaign_id
+        WHERE m.period = 'lifetime'
+        UNION ALL
+        SELECT m.campaign_id, m.period, l.kind, l.amount, 1
+        FROM missing m CROSS JOIN LATERAL (
+            SELECT kind, amount FROM spend_ledger
+            WHERE campaign_id = m.campaign_id AND booked_at >= m.since
+                AND m.period_start = CASE m.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start
+                                                   ELSE to_timestamp(0) END
+            OFFSET 0 -- Keeps one lookup for each budget: a join of both tables would read the whole ledger.
+        ) AS l
+    ), spent AS (
+        SELECT campaign_id, period, sum(amount) AS amount,
+               sum(entries) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
+        FROM booked GROUP BY campaign_id, period
+    ), counted AS (
+        SELECT m.*, coalesce(s.amount, 0) AS spent, open.held, coalesce(s.ads, 0) + open.ads AS ads
+        FROM missing m LEFT JOIN spent s USING (campaign_id, period)
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(h.price), 0) AS held, count(*) AS ads
+            FROM holds h
+            WHERE h.campaign_id = m.campaign_id
+                AND m.period_start = CASE m.period WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start
+                                                   ELSE to_timestamp(0) END
+        ) AS open
+    )
+    INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit, spent, held, impressions)
+    SELECT campaign_id, period, period_start, budget_limit("limit", spent + held),
+           budget_limit(impressions_limit, ads), spent, held, ads
+    FROM counted ORDER BY campaign_id, period
+    ON CONFLICT DO NOTHING;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION recount_budgets(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION recount_budgets(text[]) TO adserver_app;
+
+-- Rejects every entry and change in a closed month, even the owner's.
+CREATE FUNCTION public.refuse_closed_month()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    entry spend_ledger := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    its_month date := date_trunc('month', entry.booked_at AT TIME ZONE 'UTC');
+BEGIN
+    IF TG_NARGS > 0 OR its_month <= (SELECT max(month) FROM closed_months) THEN
+        RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_closed';
+    END IF;
+    RETURN entry;
+END
+$function$;
+
+-- Allows only the owner to change or delete ledger entries.
+CREATE FUNCTION public.refuse_ledger_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE') THEN
+        RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    END IF;
+    RAISE EXCEPTION 'entries of spend_ledger are never changed or removed: book a reversal'
+        USING ERRCODE = 'insufficient_privilege';
+END
+$function$;
+
+-- End of the window that begins at a moment; NULL if it never ends.
+CREATE FUNCTION public.window_end("window" text, start timestamp with time zone, timezone text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE "window" WHEN 'minute'::text THEN (start + '00:01:00'::interval) WHEN 'hour'::text THEN (start + '01:00:00'::interval) WHEN 'day'::text THEN date_trunc('day'::text, date_add(start, '1 day'::interval, timezone), timezone) WHEN 'week'::text THEN date_trunc('week'::text, date_add(start, '7 days'::interval, timezone), timezone) WHEN 'month'::text THEN date_trunc('month'::text, date_add(start, '1 mon'::interval, timezone), timezone) ELSE NULL::timestamp with time zone END;
+
+-- Start of the window that contains a moment, in the campaign's time zone.
+CREATE FUNCTION public.window_start("window" text, at timestamp with time zone, timezone text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE "window" WHEN 'minute'::text THEN date_trunc('minute'::text, at) WHEN 'hour'::text THEN date_trunc('hour'::text, at, 'UTC'::text) WHEN 'day'::text THEN date_trunc('day'::text, at, timezone) WHEN 'week'::text THEN date_trunc('week'::text, at, timezone) WHEN 'month'::text THEN date_trunc('month'::text, at, timezone) ELSE to_timestamp((0)::double precision) END;
+
+
+-- ====================================================================================================
+-- The schema finance.
+
+-- Views for finance whose columns are a contract, version 1.2.
+CREATE SCHEMA finance;
+GRANT USAGE ON SCHEMA finance TO adserver_app;
+GRANT USAGE ON SCHEMA finance TO adserver_finance;
+
+-- finance.advertiser_spend_monthly: Spend by advertiser, month in the campaigns' time zones, and currency.
+--   advertiser text: Advertiser, who pays
+--   month date: First day of the month
+--   currency character varying(3): Currency of every amount; one row for each, because currencies are never added together
+--   campaigns bigint: Number of campaigns with entries in the month
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   spent numeric: delivered + corrected: the amount to be paid
+--   impressions bigint: Number of ads charged
+CREATE VIEW finance.advertiser_spend_monthly AS
+ SELECT c.advertiser,
+    date_trunc('month'::text, d.day::timestamp with time zone)::date AS month,
+    d.currency,
+    count(DISTINCT c.id) AS campaigns,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(d.amount), 0::numeric) AS spent,
+    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions
+   FROM ( SELECT spend_daily.day,
+            spend_daily.campaign_id,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.booked_on,
+            spend_daily.amount,
+            spend_daily.entries
+           FROM spend_daily
+        UNION ALL
+         SELECT (
+                CASE
+                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
+                    ELSE l.booked_at
+                END AT TIME ZONE c_1.timezone)::date AS timezone,
+            l.campaign_id,
+            l.currency,
+            l.kind,
+            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            l.amount,
+            1
+           FROM spend_ledger l
+             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
+          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+                   FROM books_state))) d
+     JOIN campaigns c ON c.id::text = d.campaign_id::text
+  GROUP BY c.advertiser, (date_trunc('month'::text, d.day::timestamp with time zone)::date), d.currency;
+GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_app;
+GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_finance;
+
+-- finance.budgets: Budget against actual: every budget period of every campaign.
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   period text: hour, day or lifetime
+--   period_start timestamp with time zone: Start of the period; 1970 for lifetime
+--   currency character varying(3): Currency of every amount
+--   limit numeric(18,6): Amount that may be spent in this period; NULL for no limit
+--   spent numeric(18,6): Charged so far
+--   held numeric(18,6): Held for ads that were served and not yet seen
+--   remaining numeric: limit - spent - held
+--   percentage_spent numeric: spent in percent of limit; held is not included
+--   even_pace numeric: Amount that would be spent by now if spend grew evenly
+--   running boolean: Whether the period is the current one
+--   impressions bigint: Number of ads charged or held
+--   impressions_limit bigint: Number of ads that may be served in this period; NULL for no limit
+--   impressions_remaining bigint: impressions_limit - impressions
+CREATE VIEW finance.budgets AS
+ SELECT t.campaign_id,
+    c.advertiser,
+    t.period,
+    t.period_start,
+    c.currency,
+    l."limit",
+    t.spent,
+    t.held,
+    l."limit" - t.spent - t.held AS remaining,
+    percentage_spent(t.spent, l."limit") AS percentage_spent,
+    budget_pace(l."limit", t.period, t.period_start, 'even'::text, c.starts_at, c.ends_at, c.timezone) AS even_pace,
+    r.running,
+    t.impressions,
+    l.impressions_limit,
+    l.impressions_limit - t.impressions AS impressions_remaining
+   FROM budget_tracking t
+     JOIN campaigns c ON c.id::text = t.campaign_id::text
+     CROSS JOIN LATERAL ( SELECT t.period_start = window_start(t.period, adserver_clock(), c.timezone) AS running) r
+     LEFT JOIN campaign_budgets b ON r.running AND b.campaign_id::text = t.campaign_id::text AND b.period = t.period
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN b.period IS NULL THEN t."limit"
+                    ELSE budget_limit(b."limit", t.spent + t.held)
+                END::numeric(18,6) AS "limit",
+                CASE
+                    WHEN b.period IS NULL THEN t.impressions_limit::numeric
+                    ELSE budget_limit(b.impressions_limit::numeric, t.impressions::numeric)
+                END::bigint AS impressions_limit) l;
+GRANT SELECT ON finance.budgets TO adserver_app;
+GRANT SELECT ON finance.budgets TO adserver_finance;
+
+-- finance.campaign_spend: Total spend of every campaign, one row for each campaign.
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   currency character varying(3): Currency of every amount
+--   status text: active, paused or ended
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   spent numeric: delivered + corrected: the amount to be paid
+--   impressions bigint: Number of ads charged
+--   held numeric: Held for ads that were served and not yet seen
+--   open_holds bigint: Number of those ads
+CREATE VIEW finance.campaign_spend AS
+ SELECT c.id AS campaign_id,
+    c.advertiser,
+    c.currency,
+    c.status,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(d.amount), 0::numeric) AS spent,
+    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+    COALESCE(h.held, 0::numeric) AS held,
+    COALESCE(h.holds, 0::bigint) AS open_holds
+   FROM campaigns c
+     LEFT JOIN ( SELECT spend_daily.day,
+            spend_daily.campaign_id,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.booked_on,
+            spend_daily.amount,
+            spend_daily.entries
+           FROM spend_daily
+        UNION ALL
+         SELECT (
+                CASE
+                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
+                    ELSE l.booked_at
+                END AT TIME ZONE c_1.timezone)::date AS timezone,
+            l.campaign_id,
+            l.currency,
+            l.kind,
+            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            l.amount,
+            1
+           FROM spend_ledger l
+             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
+          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+                   FROM books_state))) d ON d.campaign_id::text = c.id::text AND d.currency::text = c.currency::text
+     LEFT JOIN ( SELECT holds.campaign_id,
+            sum(holds.price) AS held,
+            count(*) AS holds
+           FROM holds
+          GROUP BY holds.campaign_id) h ON h.campaign_id::text = c.id::text
+  GROUP BY c.id, h.held, h.holds;
+GRANT SELECT ON finance.campaign_spend TO adserver_app;
+GRANT SELECT ON finance.campaign_spend TO adserver_finance;
+
+-- finance.campaign_spend_daily: Spend by campaign, day in the campaign's time zone, and currency.
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   day date: Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+--   currency character varying(3): Currency of every amount
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   spent numeric: delivered + corrected: the amount to be paid
+--   impressions bigint: Number of ads charged
+CREATE VIEW finance.campaign_spend_daily AS
+ SELECT d.campaign_id,
+    c.advertiser,
+    d.day,
+    d.currency,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(d.amount), 0::numeric) AS spent,
+    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions
+   FROM ( SELECT spend_daily.day,
+            spend_daily.campaign_id,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.booked_on,
+            spend_daily.amount,
+            spend_daily.entries
+           FROM spend_daily
+        UNION ALL
+         SELECT (
+                CASE
+                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
+                    ELSE l.booked_at
+                END AT TIME ZONE c_1.timezone)::date AS timezone,
+            l.campaign_id,
+            l.currency,
+            l.kind,
+            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            l.amount,
+            1
+           FROM spend_ledger l
+             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
+          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+                   FROM books_state))) d
+     JOIN campaigns c ON c.id::text = d.campaign_id::text
+  GROUP BY d.campaign_id, c.advertiser, d.day, d.currency;
+GRANT SELECT ON finance.campaign_spend_daily TO adserver_app;
+GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
+
+-- finance.closed_months: Months that accept no more entries.
+--   month date: First day of the UTC month
+--   closed_at timestamp with time zone: When the month was closed
+--   closed_by text: Database role that closed the month
+--   entries bigint: Number of entries in the month
+--   hash text: SHA-256, chained over the entries
+CREATE VIEW finance.closed_months AS
+ SELECT month,
+    closed_at,
+    closed_by,
+    entries,
+    encode(hash, 'hex'::text) AS hash
+   FROM closed_months;
+GRANT SELECT ON finance.closed_months TO adserver_app;
+GRANT SELECT ON finance.closed_months TO adserver_finance;
+
+-- finance.corrections: Adjustments and reversals, with the role that booked them and the reason.
+--   entry_id bigint: Entry of the ledger
+--   booked_at timestamp with time zone: Date of the entry
+--   recorded_at timestamp with time zone: When the correction was made
+--   recorded_by text: Database role that made the correction
+--   kind text: adjustment or reversal
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   amount numeric(18,6): Amount added to what is spent
+--   currency character varying(3): Currency of the amount
+--   reason text: Reason of the correction
+--   reverses bigint: Entry that a reversal takes back
+--   idempotency_key character varying: Chosen by the caller; repeating it books nothing more
+CREATE VIEW finance.corrections AS
+ SELECT k.entry_id,
+    k.booked_at,
+    k.recorded_at,
+    k.recorded_by,
+    k.kind,
+    k.campaign_id,
+    c.advertiser,
+    k.amount,
+    k.currency,
+    k.reason,
+    k.reverses,
+    k.idempotency_key
+   FROM ledger_corrections k
+     JOIN campaigns c ON c.id::text = k.campaign_id::text;
+GRANT SELECT ON finance.corrections TO adserver_app;
+GRANT SELECT ON finance.corrections TO adserver_finance;
+
+-- finance.delivery_daily: Ads served and seen by UTC day; days that retention has dropped are missing.
+--   served_on date: UTC day
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   placement_id character varying: Placement; NULL if the request named the campaign
+--   currency character varying(3): Currency of the campaign
+--   serves bigint: Number of ads served
+--   seen bigint: Number of ads whose impression was reported
+--   seen_percentage numeric: seen in percent of serves
+CREATE VIEW finance.delivery_daily AS
+ SELECT s.served_on,
+    s.campaign_id,
+    c.advertiser,
+    s.placement_id,
+    s.currency,
+    count(*) AS serves,
+    count(e.request_key) AS seen,
+    round(count(e.request_key)::numeric * 100.0 / count(*)::numeric, 2) AS seen_percentage
+   FROM ad_serves s
+     JOIN campaigns c ON c.id::text = s.campaign_id::text
+     LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
+  GROUP BY s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.currency;
+GRANT SELECT ON finance.delivery_daily TO adserver_app;
+GRANT SELECT ON finance.delivery_daily TO adserver_finance;
+
+-- finance.fill_rate_daily: Ad requests by UTC day, and how many of them got an ad.
+--   requested_on date: UTC day
+--   requests bigint: Number of ad requests, without repeated requests for an ad that was already served
+--   filled bigint: Number of requests that got an ad or a pod
+--   fill_percentage numeric: filled in percent of requests
+CREATE VIEW finance.fill_rate_daily AS
+ SELECT requested_on,
+    sum(requests)::bigint AS requests,
+    COALESCE(sum(requests) FILTER (WHERE outcome = 'served'::text), 0::numeric)::bigint AS filled,
+    round(COALESCE(sum(requests) FILTER (WHERE outcome = 'served'::text), 0::numeric) * 100.0 / sum(requests), 2) AS fill_percentage
+   FROM requests_daily
+  WHERE outcome <> ALL (ARRAY['repeat'::text, 'error'::text])
+  GROUP BY requested_on;
+GRANT SELECT ON finance.fill_rate_daily TO adserver_app;
+GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
+
+-- finance.invoice_lines: Every entry of the ledger as a line of an invoice.
+--   entry_id bigint: Entry of the ledger
+--   booked_at timestamp with time zone: When it was booked
+--   advertiser text: Advertiser, who pays
+--   campaign_id character varying: Campaign
+--   day date: Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+--   kind text: charge, settle, adjustment or reversal
+--   serve_id uuid: Request of the serve; NULL for an adjustment
+--   slot smallint: Position of the ad in its pod
+--   amount numeric(18,6): Amount added to what must be paid
+--   currency character varying(3): Currency of the amount
+--   reason text: Reason of a manual entry
+CREATE VIEW finance.invoice_lines AS
+ SELECT l.entry_id,
+    l.booked_at,
+    c.advertiser,
+    l.campaign_id,
+    (
+        CASE
+            WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
+            ELSE l.booked_at
+        END AT TIME ZONE c.timezone)::date AS day,
+    l.kind,
+    l.request_key AS serve_id,
+    l.slot,
+    l.amount,
+    l.currency,
+    l.reason
+   FROM spend_ledger l
+     JOIN campaigns c ON c.id::text = l.campaign_id::text;
+GRANT SELECT ON finance.invoice_lines TO adserver_app;
+GRANT SELECT ON finance.invoice_lines TO adserver_finance;
+
+-- finance.no_fill_daily: Ad requests that got no ad, by UTC day and reason.
+--   requested_on date: UTC day
+--   reason text: Reason, as in the header X-No-Fill-Reason
+--   requests bigint: Number of requests
+CREATE VIEW finance.no_fill_daily AS
+ SELECT requested_on,
+    outcome AS reason,
+    requests
+   FROM requests_daily
+  WHERE outcome <> ALL (ARRAY['served'::text, 'repeat'::text, 'error'::text]);
+GRANT SELECT ON finance.no_fill_daily TO adserver_app;
+GRANT SELECT ON finance.no_fill_daily TO adserver_finance;
+
+-- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone.
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, or correction
+--   campaign_id character varying: Campaign
+--   subject text: The budget period, serve, rollup or entry
+--   expected numeric: Value that it should have
+--   actual numeric: Value that it has
+--   explanation text: Description of the disagreement
+CREATE VIEW finance.reconciliation AS
+ SELECT 'I1'::text AS rule,
+    t.campaign_id,
+    (t.period || ' '::text) || t.period_start AS subject,
+    l.expected,
+    l.actual,
+    l.explanation
+   FROM budget_tracking t
+     CROSS JOIN LATERAL ( VALUES (t."limit",t.spent + t.held,'spent and held exceed the limit'::text), (t.impressions_limit,t.impressions,'impressions exceed the limit'::text)) l(expected, actual, explanation)
+  WHERE l.actual > l.expected
+UNION ALL
+ SELECT 'I2'::text AS rule,
+    COALESCE(t.campaign_id, s.campaign_id) AS campaign_id,
+    (COALESCE(t.period, s.period) || ' '::text) || COALESCE(t.period_start, s.period_start) AS subject,
+    n.expected,
+    n.actual,
+        CASE
+            WHEN t.campaign_id IS NULL THEN 'there is no counter for what was booked'::text
+            ELSE (n.counter || ' is not the sum of its '::text) || n.source
+        END AS explanation
+   FROM ( SELECT e.campaign_id,
+            p.period,
+            p.period_start,
+            sum(e.spent) AS spent,
+            sum(e.held) AS held,
+            sum(e.ads) AS ads
+           FROM ( SELECT spend_ledger.campaign_id,
+                    spend_ledger.hour_start,
+                    spend_ledger.day_start,
+                    sum(spend_ledger.amount) AS spent,
+                    0 AS held,
+                    count(*) FILTER (WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AS ads
+                   FROM spend_ledger
+                  GROUP BY spend_ledger.campaign_id, spend_ledger.hour_start, spend_ledger.day_start
+                UNION ALL
+                 SELECT holds.campaign_id,
+                    holds.hour_start,
+                    holds.day_start,
+                    0,
+                    sum(holds.price) AS sum,
+                    count(*) AS count
+                   FROM holds
+                  GROUP BY holds.campaign_id, holds.hour_start, holds.day_start) e
+             CROSS JOIN LATERAL ( VALUES ('hour'::text,e.hour_start), ('day'::text,e.day_start), ('lifetime'::text,to_timestamp(0::double precision))) p(period, period_start)
+          GROUP BY e.campaign_id, p.period, p.period_start) s
+     FULL JOIN budget_tracking t ON t.campaign_id::text = s.campaign_id::text AND t.period = s.period AND t.period_start = s.period_start
+     CROSS JOIN LATERAL ( VALUES ('spent'::text,'ledger entries'::text,COALESCE(s.spent, 0::numeric),t.spent), ('held'::text,'open holds'::text,COALESCE(s.held, 0::numeric),t.held), ('impressions'::text,'charges and open holds'::text,COALESCE(s.ads, 0::numeric),t.impressions)) n(counter, source, expected, actual)
+  WHERE n.expected <> n.actual OR t.campaign_id IS NULL AND n.counter = 'spent'::text AND s.period = 'lifetime'::text AND (EXISTS ( SELECT
+           FROM campaign_budgets b
+          WHERE b.campaign_id::text = s.campaign_id::text AND b.period = 'lifetime'::text))
+UNION ALL
+ SELECT 'I3'::text AS rule,
+    both_sides.campaign_id,
+    (both_sides.request_key || '/'::text) || both_sides.slot AS subject,
+    sum(both_sides.served) AS expected,
+    sum(both_sides.paid) AS actual,
+        CASE
+            WHEN sum(both_sides.paid) = 0 THEN ((('a serve of '::text || both_sides.price) || ' '::text) || both_sides.currency::text) || ' was neither charged, held nor released'::text
+            WHEN sum(both_sides.served) = 0 THEN ((both_sides.price || ' '::text) || both_sides.currency::text) || ' was charged, held or released, and not served'::text
+            ELSE ((('a serve of '::text || both_sides.price) || ' '::text) || both_sides.currency::text) || ' was charged, held or released more than once'::text
+        END AS explanation
+   FROM ( SELECT ad_serves.request_key,
+            ad_serves.slot,
+            ad_serves.campaign_id,
+            ad_serves.currency,
+            ad_serves.price,
+            ad_serves.billing,
+            1 AS served,
+            0 AS paid,
+            ad_serves.served_on AS day
+           FROM ad_serves
+        UNION ALL
+         SELECT spend_ledger.request_key,
+            spend_ledger.slot,
+            spend_ledger.campaign_id,
+            spend_ledger.currency,
+            spend_ledger.amount,
+                CASE spend_ledger.kind
+                    WHEN 'charge'::text THEN 'serve'::text
+                    ELSE 'impression'::text
+                END AS "case",
+            0,
+            1,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date - 8
+           FROM spend_ledger
+          WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])
+        UNION ALL
+         SELECT holds.request_key,
+            holds.slot,
+            holds.campaign_id,
+            holds.currency,
+            holds.price,
+            'impression'::text,
+            0,
+            1,
+            holds.served_on
+           FROM holds
+        UNION ALL
+         SELECT hold_releases.request_key,
+            hold_releases.slot,
+            hold_releases.campaign_id,
+            hold_releases.currency,
+            hold_releases.price,
+            'impression'::text,
+            0,
+            1,
+            hold_releases.served_on
+           FROM hold_releases) both_sides
+  GROUP BY both_sides.request_key, both_sides.slot, both_sides.campaign_id, both_sides.currency, both_sides.price, both_sides.billing
+ HAVING sum(both_sides.served) <> sum(both_sides.paid) AND (sum(both_sides.served) > 0 OR max(both_sides.day) >= COALESCE(( SELECT retention.dropped_before
+           FROM retention
+          WHERE retention.parent = 'ad_serves'::text), '-infinity'::date))
+UNION ALL
+ SELECT 'rollup'::text AS rule,
+    COALESCE(r.campaign_id, l.campaign_id) AS campaign_id,
+    (((COALESCE(r.day, l.day) || ' '::text) || COALESCE(r.kind, l.kind)) || ' booked '::text) || COALESCE(r.booked_on, l.booked_on) AS subject,
+    COALESCE(l.amount, 0::numeric) AS expected,
+    COALESCE(r.amount, 0::numeric) AS actual,
+    'the daily rollup is not the sum of its ledger entries'::text AS explanation
+   FROM spend_daily r
+     FULL JOIN ( SELECT (
+                CASE
+                    WHEN e.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN e.day_start
+                    ELSE e.booked_at
+                END AT TIME ZONE c.timezone)::date AS day,
+            e.campaign_id,
+            e.currency,
+            e.kind,
+            e.booked_on,
+            sum(e.amount) AS amount,
+            sum(e.entries) AS entries
+           FROM ( SELECT spend_ledger.campaign_id,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.day_start,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS booked_on,
+                        CASE
+                            WHEN spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text]) THEN spend_ledger.booked_at
+                            ELSE NULL::timestamp with time zone
+                        END AS booked_at,
+                    sum(spend_ledger.amount) AS amount,
+                    count(*) AS entries
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at < (( SELECT books_state.rolled_up_to
+                           FROM books_state))
+                  GROUP BY spend_ledger.campaign_id, spend_ledger.currency, spend_ledger.kind, spend_ledger.day_start, ((spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date), (
+                        CASE
+                            WHEN spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text]) THEN spend_ledger.booked_at
+                            ELSE NULL::timestamp with time zone
+                        END)) e
+             JOIN campaigns c ON c.id::text = e.campaign_id::text
+          GROUP BY ((
+                CASE
+                    WHEN e.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN e.day_start
+                    ELSE e.booked_at
+                END AT TIME ZONE c.timezone)::date), e.campaign_id, e.currency, e.kind, e.booked_on) l USING (day, campaign_id, currency, kind, booked_on)
+  WHERE l.amount IS DISTINCT FROM r.amount OR l.entries IS DISTINCT FROM r.entries::numeric
+UNION ALL
+ SELECT 'correction'::text AS rule,
+    COALESCE(k.campaign_id, l.campaign_id) AS campaign_id,
+    'entry '::text || COALESCE(k.entry_id, l.entry_id) AS subject,
+    k.amount AS expected,
+    l.amount AS actual,
+    'the manual entry and the record of who booked it differ'::text AS explanation
+   FROM ledger_corrections k
+     FULL JOIN ( SELECT spend_ledger.entry_id,
+            spend_ledger.booked_at,
+            spend_ledger.kind,
+            spend_ledger.campaign_id,
+            spend_ledger.amount,
+            spend_ledger.currency
+           FROM spend_ledger
+          WHERE spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) l USING (entry_id, booked_at)
+  WHERE k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text;
+GRANT SELECT ON finance.reconciliation TO adserver_app;
+GRANT SELECT ON finance.reconciliation TO adserver_finance;
+
+-- finance.unbilled_holds: Open holds: ads that were served and not yet seen.
+--   campaign_id character varying: Campaign
+--   advertiser text: Advertiser, who pays
+--   currency character varying(3): Currency of the amount
+--   served_on date: UTC day of the serves
+--   held numeric: Sum of the holds
+--   holds bigint: Number of holds
+--   first_expires_at timestamp with time zone: When the first hold is released unless its ad is seen
+--   last_expires_at timestamp with time zone: When the last hold is released unless its ad is seen
+CREATE VIEW finance.unbilled_holds AS
+ SELECT h.campaign_id,
+    c.advertiser,
+    h.currency,
+    h.served_on,
+    sum(h.price) AS held,
+    count(*) AS holds,
+    min(h.expires_at) AS first_expires_at,
+    max(h.expires_at) AS last_expires_at
+   FROM holds h
+     JOIN campaigns c ON c.id::text = h.campaign_id::text
+  GROUP BY h.campaign_id, c.advertiser, h.currency, h.served_on;
+GRANT SELECT ON finance.unbilled_holds TO adserver_app;
+GRANT SELECT ON finance.unbilled_holds TO adserver_finance;
