@@ -19,7 +19,7 @@ from app.serving.group_result import GroupResult
 from app.serving.lane import Lane
 from app.serving.lifecycle import Trigger
 from app.serving.pending import PendingRequest
-from app.serving.transaction import CatalogMovedError, GroupServices, GroupTransaction, PeriodsUnopenedError
+from app.serving.transaction import GroupServices, GroupTransaction, MissingPeriodError, StaleCatalogError
 from app.store import budget_periods
 from app.store.connections import Store, is_lost_connection
 
@@ -155,10 +155,10 @@ class GroupRunner:
         try:
             with self._services.tracer.group(self._lane.name, traces) as span:
                 result = await transaction.serve(group, span)
-        except CatalogMovedError:
+        except StaleCatalogError:
             await self._catalogs.reload(catalog)
             self._rebase(group)
-        except PeriodsUnopenedError:
+        except MissingPeriodError:
             async with self._store.connection() as other:
                 await budget_periods.open_periods(other, await budget_periods.find_campaigns_in_flight(other))
             self._requeue(group, Trigger.RESTARTED)

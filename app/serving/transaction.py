@@ -43,11 +43,11 @@ MISSING_PERIOD = "missing_period"
 """The database's refusal of a campaign that has no row for its current budget period."""
 
 
-class CatalogMovedError(Exception):
+class StaleCatalogError(Exception):
     """The database has another catalog revision than this worker: reload it and start the group again."""
 
 
-class PeriodsUnopenedError(Exception):
+class MissingPeriodError(Exception):
     """A budget period has begun that has no row yet: insert the rows and start the group again."""
 
 
@@ -72,14 +72,14 @@ class GroupTransaction:
         self._result = GroupResult()
         self._admission = GroupAdmission(connection, catalog, services.ads, self._result)
         self._fetch = GroupFetch(catalog, services.ads, services.fetch_wait, services.tracer)
-        self._now = datetime.min.replace(tzinfo=UTC)
-        """The database's clock, as of the last statement."""
+        self._database_time = datetime.min.replace(tzinfo=UTC)
+        """The time of the last statement, by the database's clock."""
         self._is_revision_confirmed = False
 
     async def serve(self, group: Sequence[PendingRequest], span: GroupSpan) -> GroupResult:
         """Run the transaction; there is one code path for one request and for many.
 
-        Raise CatalogMovedError, PeriodsUnopenedError or the driver's error after the rollback.
+        Raise StaleCatalogError, MissingPeriodError or the driver's error after the rollback.
         """
         fetches: list[PendingFetch] = []
         try:
@@ -132,16 +132,16 @@ class GroupTransaction:
         for index, reason in checked.refusals.items():
             self._refuse(*pairs[index], reason)
 
-    def _check_revision(self, revision: int, now: datetime) -> None:
-        """Raise CatalogMovedError if a statement ran on another catalog revision."""
+    def _check_revision(self, revision: int, database_time: datetime) -> None:
+        """Raise StaleCatalogError if a statement ran on another catalog revision."""
         if revision != self._catalog.revision:
-            raise CatalogMovedError
-        self._now = now
+            raise StaleCatalogError
+        self._database_time = database_time
         self._is_revision_confirmed = True
 
     def _refuse(self, pending: PendingRequest, campaign_id: str, reason: str) -> None:
         if reason == MISSING_PERIOD:
-            raise PeriodsUnopenedError
+            raise MissingPeriodError
         pending.refuse(campaign_id, NoFillReason(reason))
         if reason == NoFillReason.FREQUENCY_CAP:
             self._services.recent_refusals.add((pending.progress.user_key, campaign_id), USER_TTL_S)
@@ -216,7 +216,7 @@ class GroupTransaction:
             ],
         )
         if revision != self._catalog.revision:
-            raise CatalogMovedError
+            raise StaleCatalogError
 
     async def _answer_overtaken(
         self, deciding: list[PendingRequest], choices: list[Choice], fetches: list[PendingFetch]
@@ -240,13 +240,13 @@ class GroupTransaction:
         served = []
         for pending, ads_of_request in ads.items():
             pending.keep_paid_ads(tuple(ads_of_request))
-            served.append((pending, Served(pending.request_key, self._now, pending.progress.paid_ads)))
+            served.append((pending, Served(pending.request_key, self._database_time, pending.progress.paid_ads)))
         return served
 
     def _render_during_commit(self) -> None:
         """Render the answers as soon as COMMIT is on its way, when the event loop would only wait for the disk.
 
-        See the ADR "rendering during COMMIT". Without this, render them after COMMIT.
+        See ADR 9, "rendering during COMMIT" (docs/adr/0009-rendering-during-commit.md).
         """
         asyncio.get_running_loop().call_soon(_render, self._result, self._services.answers, self._catalog)
 

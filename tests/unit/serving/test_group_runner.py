@@ -1,4 +1,4 @@
-"""What follows from the result of a group's transaction, and from its errors."""
+"""The consequences of a group's result, and of its errors, for its requests."""
 
 import asyncpg
 import pytest
@@ -11,7 +11,7 @@ from app.serving.group_result import GroupResult
 from app.serving.group_runner import ATTEMPTS_MAX
 from app.serving.outcomes import NoFill, Served
 from app.serving.pending import PendingRequest
-from app.serving.transaction import CatalogMovedError, PeriodsUnopenedError
+from app.serving.transaction import MissingPeriodError, StaleCatalogError
 from tests.fake_clock import let_tasks_run
 from tests.unit.serving.scripted_server import Attempt, ScriptedServer, defer, raising, running, serve
 
@@ -32,7 +32,7 @@ async def until_done(server: ScriptedServer, results: int = 1) -> None:
     await server.until(lambda: len(server.results) >= results)
 
 
-@pytest.mark.parametrize("error", [CatalogMovedError(), PeriodsUnopenedError()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [StaleCatalogError(), MissingPeriodError()], ids=lambda error: type(error).__name__)
 async def test_a_group_that_is_restarted_loses_no_attempt(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     seen: list[PendingRequest] = []
     attempts = [*[raising(error)] * (ATTEMPTS_MAX + 1), recording(seen, serve)]

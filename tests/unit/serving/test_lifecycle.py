@@ -16,7 +16,7 @@ from app.serving import pending
 from app.serving.lifecycle import FINAL_STATES, TRANSITIONS, IllegalTransitionError, State, Trigger, advance
 from app.serving.outcomes import NoFill, Served
 from app.serving.pending import PendingRequest, Progress
-from app.serving.transaction import CatalogMovedError, PeriodsUnopenedError
+from app.serving.transaction import MissingPeriodError, StaleCatalogError
 from tests.unit.serving.pending_requests import Results, pending_request
 from tests.unit.serving.scripted_server import (
     an_ad,
@@ -108,8 +108,8 @@ async def test_every_transition_of_the_table_is_made_by_the_server(
     attempts = [
         defer,
         resolve_nothing,
-        raising(CatalogMovedError()),
-        raising(PeriodsUnopenedError()),
+        raising(StaleCatalogError()),
+        raising(MissingPeriodError()),
         raising(asyncpg.UniqueViolationError()),
         serve,
         fail,
