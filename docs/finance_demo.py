@@ -31,7 +31,7 @@ STEP = timedelta(days=3, hours=6)
 RETENTION_DAYS = 400
 
 ADS = {"acme-autumn": 90, "acme-launch": 60, "bella-dolci": 40}
-"""How many are asked for at a time."""
+"""Ads requested in each round, by campaign."""
 SEEN, FAILED = 0.8, 0.03
 """Shares of the ads that are charged when they are seen."""
 
@@ -80,11 +80,11 @@ async def make_books(owner_url: str) -> None:
     try:
         async with command_store(owner_url) as store:
             await _set_up(store)
-            at = BEGINS
-            while at < ENDS:
-                await _set_clock(owner, at)
-                await _trade(store, random, at.date())
-                at += STEP
+            moment = BEGINS
+            while moment < ENDS:
+                await _set_clock(owner, moment)
+                await _trade(store, random, moment.date())
+                moment += STEP
             await _set_clock(owner, ENDS)
             await _trade(store, random, ENDS.date())
         await _correct(owner)
@@ -115,8 +115,8 @@ async def _set_up(store: Store) -> None:
     await apply(store, read_draft("demo", draft))
 
 
-async def _set_clock(owner: "Connection[Record]", at: datetime) -> None:
-    await owner.execute(CLOCK.format(f"timestamptz '{at.isoformat()}'"))
+async def _set_clock(owner: "Connection[Record]", moment: datetime) -> None:
+    await owner.execute(CLOCK.format(f"timestamptz '{moment.isoformat()}'"))
 
 
 async def _trade(store: Store, random: Random, day: date) -> None:
@@ -127,12 +127,12 @@ async def _trade(store: Store, random: Random, day: date) -> None:
     async with store.serving_connection() as connection:
         await budget_periods.open_periods(connection, list(ADS))
         for campaign_id, count in ADS.items():
-            asked = [_payment(random, campaign_id) for _ in range(count)]
+            payments = [_payment(random, campaign_id) for _ in range(count)]
             async with connection.transaction():
-                refusals = (await spending.spend(connection, asked)).refusals
-            served = [one for no, one in enumerate(asked) if no not in refusals]
+                refusals = (await spending.spend(connection, payments)).refusals
+            served = [payment for position, payment in enumerate(payments) if position not in refusals]
             await settle(connection, _beacons(random, served, day))
-            await request_counts.add(connection, Counter(refusals.get(no, "served") for no in range(count)))
+            await request_counts.add(connection, Counter(refusals.get(position, "served") for position in range(count)))
 
 
 def _payment(random: Random, campaign_id: str) -> Payment:
@@ -143,11 +143,11 @@ def _payment(random: Random, campaign_id: str) -> Payment:
 
 def _beacons(random: Random, served: Sequence[Payment], day: date) -> list[Beacon]:
     beacons = []
-    for one in served:
+    for payment in served:
         chance = random.random()
         event = "impression" if chance < SEEN else "error" if chance < SEEN + FAILED else None
         if event is not None:
-            beacons.append(Beacon(one.request_key, one.slot, day, one.campaign_id, event))
+            beacons.append(Beacon(payment.request_key, payment.slot, day, payment.campaign_id, event))
     return beacons
 
 

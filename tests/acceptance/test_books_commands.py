@@ -1,4 +1,4 @@
-"""The commands of finance and of DBAs as people call them: what they do, and what they refuse on one line."""
+"""The commands for finance and DBAs: their results, and their one-line errors."""
 
 import asyncio
 import csv
@@ -50,13 +50,13 @@ async def store(app_database: str) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def told(database: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+async def run_command(database: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return await asyncio.to_thread(adserver, *arguments, DATABASE_URL=database, SECRET_KEY=SECRET)
 
 
 async def printed(database: str, *arguments: str) -> str:
-    """What a command prints that does what it should."""
-    done = await told(database, *arguments)
+    """Run a command that must succeed, and return its output."""
+    done = await run_command(database, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -127,12 +127,12 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
           for far in ("0001-01", "9999-12")),
         (f"from: must not be after to ({YESTERDAY}), got {TODAY}", "report", "spend",
          "--from", str(TODAY), "--to", str(YESTERDAY)),
-        ("by: must be a comma-separated list of advertiser, campaign, day, month, got 'colour'",
-         "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--by", "colour"),
+        ("by: must be a comma-separated list of advertiser, campaign, day, month, got 'color'",
+         "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--by", "color"),
         ("output: is required for parquet",
          "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--format", "parquet"),
     ]:  # fmt: skip
-        refused = await told(database, *arguments)
+        refused = await run_command(database, *arguments)
         assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1), refused
         assert refused.stderr.startswith(f"adserver: {line}")
     async with connected(database) as connection:
@@ -144,16 +144,16 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
     next_month = (TODAY.replace(day=1) + timedelta(days=32)).replace(day=1)
     await set_clock(database, f"timestamptz '{next_month} 12:00Z'")
     month = f"{TODAY:%Y-%m}"
-    refused = await told(database, "books", "close", month)
+    refused = await run_command(database, "books", "close", month)
     assert refused.stderr == f"adserver: month: {month} or an earlier month has 2 open holds\n"
     assert refused.returncode == 2
-    assert (await told(database, "maintain")).returncode == 0
+    assert (await run_command(database, "maintain")).returncode == 0
     closed = await printed(database, "books", "close", month)
     assert closed.startswith(f"{month} closed at ")
     assert ", 10 entries, hash " in closed
     assert await printed(database, "books", "close", month) == closed
     assert await printed(database, "books", "verify") == closed.replace("\n", ": ok\n")
-    late = await told(
+    late = await run_command(
         database, "ledger", "adjust", "spring", "--amount", "-1", "--date", str(TODAY.replace(day=1)), *CREDIT
     )
     assert (late.returncode, late.stderr) == (2, f"adserver: date: the books of {month} are closed\n")
@@ -163,18 +163,18 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
         await connection.execute(
             "UPDATE spend_ledger SET amount = 2.4 WHERE entry_id = $1", await first_entry(database)
         )
-    verdict = await told(database, "books", "verify")
+    verdict = await run_command(database, "books", "verify")
     assert verdict.returncode == 1
     assert verdict.stdout == closed.replace("\n", ": WRONG, an entry was changed\n")
 
 
 async def test_the_server_may_not_close_a_month_and_is_told_so(store: Store, database: str, app_database: str) -> None:
     await set_clock(database, f"timestamptz '{TODAY + timedelta(days=40)} 12:00Z'")
-    maintained = await told(app_database, "maintain")
+    maintained = await run_command(app_database, "maintain")
     assert "partitions created: " in maintained.stdout
     assert "partition_dropped" not in maintained.stdout
     assert "partition_dropped" in maintained.stderr
-    refused = await told(app_database, "books", "close", f"{TODAY:%Y-%m}")
+    refused = await run_command(app_database, "books", "close", f"{TODAY:%Y-%m}")
     assert (refused.returncode, refused.stderr) == (1, "adserver: only the owner of the database may close a month\n")
 
 
@@ -197,7 +197,7 @@ async def test_a_report_is_the_same_for_people_sheets_and_machines(
     columns = pyarrow.parquet.read_table(file).to_pydict()
     assert [columns["day"], columns["spent"]] == [[TODAY], [Decimal(24)]]
     assert names(tmp_path) == [file.name]
-    lost = await told(database, *span, "--output", str(tmp_path / "nowhere" / "spend.txt"))
+    lost = await run_command(database, *span, "--output", str(tmp_path / "nowhere" / "spend.txt"))
     assert (lost.returncode, lost.stderr.count("\n")) == (1, 1)
 
 
@@ -205,10 +205,10 @@ async def test_a_report_is_the_same_for_people_sheets_and_machines(
 async def test_maintain_says_what_it_did_and_may_run_many_times_at_once(database: str) -> None:
     await set_clock(database, "transaction_timestamp() + interval '2 days'")
     outputs = await asyncio.gather(*(printed(database, "maintain") for _ in range(3)))
-    counts = [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
-    assert sum(int(one["holds released"]) for one in counts) == 2
-    assert sum(int(one["counts removed"]) for one in counts) == 10
-    assert sum(int(one["partitions created"]) for one in counts) > 0
+    runs = [dict(line.split(": ") for line in output.splitlines()) for output in outputs]
+    assert sum(int(counts["holds released"]) for counts in runs) == 2
+    assert sum(int(counts["counts removed"]) for counts in runs) == 10
+    assert sum(int(counts["partitions created"]) for counts in runs) > 0
     assert (await printed(database, "reconcile")).endswith("the books agree\n")
 
 

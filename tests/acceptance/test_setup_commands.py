@@ -1,4 +1,4 @@
-"""apply, export and explain as people call them, beside a server that serves."""
+"""The commands apply, export and explain, while a server is running."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ from tests.launched import ADSERVER, Launched, adserver, environment
 SECRET = "a-secret-for-tests"
 NO_CONSENT = {"gdpr": "1"}
 
-ASKED: list[tuple[str, dict[str, str]]] = [
+REQUESTS: list[tuple[str, dict[str, str]]] = [
     ("plain", {"user_id": "u1"}),
     ("paused", {"user_id": "u1"}),
     ("over", {"user_id": "u1"}),
@@ -66,29 +66,29 @@ def server(app_database: str, set_up_database: str) -> Iterator[Launched]:
         yield launched
 
 
-def explained(database: str, **asked: str) -> str:
-    told = adserver("explain", str(httpx.QueryParams(asked)), DATABASE_URL=database, SECRET_KEY=SECRET)
-    assert (told.returncode, told.stderr) == (0, "")
-    return told.stdout
+def explained(database: str, **parameters: str) -> str:
+    result = adserver("explain", str(httpx.QueryParams(parameters)), DATABASE_URL=database, SECRET_KEY=SECRET)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
 def test_explain_says_what_the_server_does(server: Launched, set_up_database: str) -> None:
     assert not server.get("/vast", campaign_id="capped", user_id="u1").headers.get("x-no-fill-reason")
-    for campaign_id, asked in ASKED:
-        told = explained(set_up_database, campaign_id=campaign_id, **asked)
-        answer = server.get("/vast", campaign_id=campaign_id, **asked)
+    for campaign_id, parameters in REQUESTS:
+        result = explained(set_up_database, campaign_id=campaign_id, **parameters)
+        answer = server.get("/vast", campaign_id=campaign_id, **parameters)
         reason = answer.headers.get("x-no-fill-reason")
-        assert f"1. {campaign_id}: {f'no, {reason}' if reason else 'may serve'}\n" in told, (asked, told)
+        assert f"1. {campaign_id}: {f'no, {reason}' if reason else 'may serve'}\n" in result, (parameters, result)
 
 
 def test_explain_shows_the_numbers_behind_every_candidate(server: Launched, set_up_database: str) -> None:
     server.get("/vast", campaign_id="capped", user_id="u1")
-    told = explained(set_up_database, placement_id="preroll", user_id="u1", country="de")
-    assert re.search(r"1\. paused: no, paused\n   status: paused, its flight runs until 2100-01-01T00:00:00Z\n", told)
-    assert re.search(r"2\. capped: no, frequency_cap\n", told)
-    assert re.search(r"   cap per day: 1 of 1 counted, until \d{4}-\d\d-\d\dT00:00:00Z\n", told)
-    assert "   hour budget: 1.00 spent and 0.00 held of 100.00 USD; an ad costs 1.00\n" in told
-    assert "3. plain: may serve\n" in told
+    result = explained(set_up_database, placement_id="preroll", user_id="u1", country="de")
+    assert re.search(r"1\. paused: no, paused\n   status: paused, its flight runs until 2100-01-01T00:00:00Z\n", result)
+    assert re.search(r"2\. capped: no, frequency_cap\n", result)
+    assert re.search(r"   cap per day: 1 of 1 counted, until \d{4}-\d\d-\d\dT00:00:00Z\n", result)
+    assert "   hour budget: 1.00 spent and 0.00 held of 100.00 USD; an ad costs 1.00\n" in result
+    assert "3. plain: may serve\n" in result
     paced = explained(set_up_database, campaign_id="paced")
     assert re.search(r"0\.00 held of 0\.90 USD, of which 0\.\d\d may be spent by now; an ad costs 1\.00\n", paced)
     german = explained(set_up_database, campaign_id="german", country="fr")
@@ -99,11 +99,11 @@ def test_explain_counts_the_user_of_a_viewing_session(server: Launched, set_up_d
     with httpx.Client(base_url=server.url) as player:
         session_id = player.post("/v1/sessions", json={"user_id": "u1"}).json()["id"]
     for campaign_id in ("capped", "by-session"):
-        told = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
-        assert f"1. {campaign_id}: may serve\n" in told
+        result = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
+        assert f"1. {campaign_id}: may serve\n" in result
         server.get("/vast", campaign_id=campaign_id, session_id=session_id)
-        told = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
-        assert f"1. {campaign_id}: no, frequency_cap\n" in told
+        result = explained(set_up_database, campaign_id=campaign_id, session_id=session_id)
+        assert f"1. {campaign_id}: no, frequency_cap\n" in result
 
 
 def test_explain_changes_nothing(set_up_database: str) -> None:
@@ -113,16 +113,16 @@ def test_explain_changes_nothing(set_up_database: str) -> None:
     assert adserver("export", DATABASE_URL=set_up_database).stdout == before
 
 
-def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(set_up_database: str) -> None:
-    asked = "campaign_id=plain&user_id=%5BUUID%5D&session_id=1&country=USA&lmt=true"
-    told = adserver("explain", asked, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.splitlines()[0].endswith("for campaign_id country lmt")
-    assert told.stdout.splitlines()[1] == "ignored (unreadable or a placeholder): user_id session_id"
+def test_explain_reads_a_request_as_the_server_does_and_names_ignored_parameters(set_up_database: str) -> None:
+    parameters = "campaign_id=plain&user_id=%5BUUID%5D&session_id=1&country=USA&lmt=true"
+    result = adserver("explain", parameters, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[0].endswith("for campaign_id country lmt")
+    assert result.stdout.splitlines()[1] == "ignored (unreadable or a placeholder): user_id session_id"
 
 
 @pytest.mark.parametrize(
-    ("asked", "line"),
+    ("parameters", "line"),
     [
         ("user_id=u1", "adserver: campaign_id: is required unless placement_id is given"),
         ("campaign_id=nowhere", "adserver: campaign_id: unknown campaign_id"),
@@ -134,9 +134,9 @@ def test_explain_reads_a_request_as_the_server_does_and_names_what_says_nothing(
         ("campaign_id=plain&campaign_id=x", "adserver: campaign_id: must not be repeated with different values"),
     ],
 )
-def test_explain_refuses_what_the_server_refuses(set_up_database: str, asked: str, line: str) -> None:
-    told = adserver("explain", asked, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
-    assert (told.returncode, told.stdout, told.stderr) == (2, "", f"{line}\n")
+def test_explain_refuses_what_the_server_refuses(set_up_database: str, parameters: str, line: str) -> None:
+    result = adserver("explain", parameters, DATABASE_URL=set_up_database, SECRET_KEY=SECRET)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", f"{line}\n")
 
 
 def test_apply_says_what_it_did_and_the_second_time_that_it_did_nothing(tmp_path: Path, database: str) -> None:
@@ -160,11 +160,11 @@ def test_apply_says_what_it_did_and_the_second_time_that_it_did_nothing(tmp_path
 
 def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, database: str) -> None:
     file = tmp_path / "campaigns.toml"
-    file.write_text(own_campaign("spring", currency="XXX") + placement("preroll") + "\n[colours]\n")
-    told = adserver("apply", str(file), DATABASE_URL=database)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.splitlines() == [
-        f"adserver: {file}: colours: unknown key",
+    file.write_text(own_campaign("spring", currency="XXX") + placement("preroll") + "\n[colors]\n")
+    result = adserver("apply", str(file), DATABASE_URL=database)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        f"adserver: {file}: colors: unknown key",
         f"adserver: {file}: campaigns[0].currency: must be an ISO 4217 currency code such as USD, got 'XXX'",
         f"adserver: {file}: placements[0].campaigns: must not be empty",
     ]
@@ -177,9 +177,9 @@ def test_letters_that_the_terminal_has_not_stop_nothing(
     file = tmp_path / "campaigns.toml"
     file.write_text(own_campaign("5€"))
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    told = adserver("apply", str(file), DATABASE_URL=database)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "created  campaign 5\\u20ac\n" in told.stdout
+    result = adserver("apply", str(file), DATABASE_URL=database)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "created  campaign 5\\u20ac\n" in result.stdout
     file.write_text(adserver("export", DATABASE_URL=database).stdout)
     assert 'id = "5€"' in file.read_text()
     again = adserver("apply", str(file), DATABASE_URL=database)
@@ -188,7 +188,7 @@ def test_letters_that_the_terminal_has_not_stop_nothing(
 
 def test_a_full_disk_is_told_in_one_line(set_up_database: str) -> None:
     with Path("/dev/full").open("w") as full:
-        told = subprocess.run(
+        result = subprocess.run(
             [ADSERVER, "export"],
             env=environment(DATABASE_URL=set_up_database),
             stdout=full,
@@ -196,7 +196,7 @@ def test_a_full_disk_is_told_in_one_line(set_up_database: str) -> None:
             text=True,
             check=False,
         )
-    assert (told.returncode, told.stderr) == (1, "adserver: output: No space left on device\n")
+    assert (result.returncode, result.stderr) == (1, "adserver: output: No space left on device\n")
 
 
 def test_a_campaign_that_is_applied_serves_without_a_restart(server: Launched, tmp_path: Path, database: str) -> None:

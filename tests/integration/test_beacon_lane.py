@@ -84,7 +84,7 @@ async def test_every_beacon_counts_once_however_often_it_is_sent(database: str, 
     sent = [beacon(payment) for payment in payments for _ in range(random.randint(1, 5))]
     random.shuffle(sent)
     async with running(store, observed) as lane:
-        await asyncio.gather(*(count(lane, one) for one in sent))
+        await asyncio.gather(*(count(lane, item) for item in sent))
         assert await spent(database) == (600, 0, 600)
     assert observed.outcomes == {"counted": 600, "repeat": len(sent) - 600}
     assert observed.charged == 600
@@ -94,9 +94,9 @@ async def test_a_sender_hears_of_its_beacon_only_after_commit(database: str, sto
     await add_campaigns(store, ["a"])
     payments = await serve_ads(store, "a", 50)
     async with running(store, Observed(), connections=1) as lane:
-        for no, payment in enumerate(payments, start=1):
+        for number, payment in enumerate(payments, start=1):
             await count(lane, beacon(payment))
-            assert (await spent(database))[0] == no
+            assert (await spent(database))[0] == number
 
 
 async def test_an_error_releases_the_hold(database: str, store: Store) -> None:
@@ -187,7 +187,7 @@ async def test_one_poisoned_beacon_fails_alone(database: str, store: Store, monk
     poisoned = payments[20].request_key
 
     async def settle_or_fail(connection: "asyncpg.Connection[asyncpg.Record]", beacons: Sequence[Beacon]) -> Settlement:
-        if any(one.request_key == poisoned for one in beacons):
+        if any(item.request_key == poisoned for item in beacons):
             await connection.execute("SELECT 1 / 0")
         return await settle(connection, beacons)
 

@@ -1,4 +1,4 @@
-"""The commands in docs/dba.md, run as they stand there."""
+"""The commands in docs/dba.md, run unchanged."""
 
 import asyncio
 import os
@@ -140,8 +140,8 @@ async def test_a_moment_between_two_serves_can_be_had_again(folder: Path) -> Non
                         await reader.fetch("SELECT FROM spend_ledger")
                         (longest,) = await answered(connection, "Migrations")
                     assert longest["query"] == "SELECT FROM spend_ledger"
-                told = await asyncio.to_thread(adserver, "reconcile", DATABASE_URL=url)
-                assert (told.returncode, told.stdout.splitlines()[-1]) == (0, "the books agree")
+                result = await asyncio.to_thread(adserver, "reconcile", DATABASE_URL=url)
+                assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "the books agree")
             finally:
                 await asyncio.to_thread(run, server, f'pg_ctl --pgdata="{restored}" --mode=immediate stop')
 
@@ -190,7 +190,7 @@ async def test_rollups_are_made_anew_after_a_clock_was_ahead(database: str, app_
     await roll_up()
     await set_clock(database, "transaction_timestamp()")
     await serve_many(store, "charged", 7)
-    assert {one.rule for one in await disagreements(database)} == {"rollup"}
+    assert {item.rule for item in await disagreements(database)} == {"rollup"}
     async with connected(database) as connection:
         await connection.execute("SET ROLE adserver_owner")
         await connection.execute(sql_block("A clock that was wrong"))

@@ -1,4 +1,4 @@
-"""Counts and serves agree after a user was forgotten, also while ads are served to them, whoever comes first."""
+"""Counts and serves agree after a user was erased, even if ads are served to the user at the same time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -99,14 +99,14 @@ async def test_no_document_of_an_upstream_keeps_their_id(store: Store, viewer: V
         "other-3": payment("new", None),
     }
     async with store.serving_connection() as serving:
-        for user_id, one in payments.items():
-            assert await serve(serving, [one])
-            await keep_echo(serving, one, user_id)
+        for user_id, ad in payments.items():
+            assert await serve(serving, [ad])
+            await keep_echo(serving, ad, user_id)
     async with connected(viewer.database) as owner:
         forgotten = await erase_viewer(owner, [viewer.key])
         echoes = await owner.fetchval(ECHOES)
     assert forgotten.documents == 3
-    assert [f"other-{no}" in echoes for no in (1, 2, 3)] == [True] * 3
+    assert [f"other-{number}" in echoes for number in (1, 2, 3)] == [True] * 3
     assert "'u-" not in echoes
     assert await disagreements(viewer.database) == []
 

@@ -1,4 +1,4 @@
-"""What finance reads: views that are a contract, and a page of questions whose answers are real."""
+"""The finance views, which are a contract, and the queries on the finance page with their real results."""
 
 from pathlib import Path
 

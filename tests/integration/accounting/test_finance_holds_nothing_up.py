@@ -1,4 +1,4 @@
-"""What finance could do to others although it may only read: locks, temporary tables, large objects."""
+"""Limits on a role that may only read: no locks, temporary tables or large objects."""
 
 import asyncio
 
@@ -58,12 +58,12 @@ async def test_who_takes_any_advisory_lock_holds_up_no_maintenance(
 
 
 async def test_partitions_are_made_one_caller_after_the_other(app_database: str, database: str) -> None:
-    async with connected(app_database) as one, connected(database) as two:
-        async with one.transaction():
-            await one.execute("SELECT make_partitions(1)")
+    async with connected(app_database) as first, connected(database) as second:
+        async with first.transaction():
+            await first.execute("SELECT make_partitions(1)")
             with pytest.raises(asyncpg.LockNotAvailableError):
-                await two.execute("SELECT make_partitions(1)")
-        await two.execute("SELECT make_partitions(1)")
+                await second.execute("SELECT make_partitions(1)")
+        await second.execute("SELECT make_partitions(1)")
 
 
 async def test_a_month_is_closed_while_nobody_corrects(app_database: str, database: str) -> None:

@@ -1,4 +1,4 @@
-"""What somebody in finance forgets to close stops neither ads nor upkeep, and no DDL for long."""
+"""A forgotten open query of finance stops neither ads nor maintenance, and delays DDL only briefly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -80,7 +80,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def pages_of(plan: dict[str, Any]) -> int:
-    """How many pages it has read, with all that is below it."""
+    """Return the number of pages that a plan node and its children have read."""
     pages: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     return pages
 
@@ -95,7 +95,7 @@ async def test_ads_beacons_campaigns_and_maintenance_go_on(store: Store, databas
         seen = await serve_many(store, "seen", 10)
         await serve_many(store, "served", 10)
         async with store.serving_connection() as connection:
-            assert (await settle(connection, [beacon(one) for one in seen])).settled == 10
+            assert (await settle(connection, [beacon(item) for item in seen])).settled == 10
         await set_clock(database, "transaction_timestamp() + interval '40 days'")
         for task in ("holds released", "sessions removed", "counts removed", "days rolled up"):
             await maintenance.tasks[task].run()
@@ -168,16 +168,16 @@ async def test_a_late_impression_is_charged_without_reading_those_versions(
     store: Store, database: str, finance_database: str
 ) -> None:
     await set_up(store, campaign("hot", late_impressions="charge"))
-    late = [beacon(one) for one in await serve_many(store, "hot", 10)]
+    late = [beacon(item) for item in await serve_many(store, "hot", 10)]
     await set_clock(database, "transaction_timestamp() + interval '2 hours'")
     await sweep(store)
-    asked = [[one.request_key for one in late], [one.slot for one in late], [one.served_on for one in late]]
+    requested = [[item.request_key for item in late], [item.slot for item in late], [item.served_on for item in late]]
     async with (
         changed_often(database, finance_database),
         store.serving_connection() as connection,
         connection.transaction(),
     ):
-        money = await connection.fetchval(holds.LOCK_LATE_IMPRESSIONS, *asked)
+        money = await connection.fetchval(holds.LOCK_LATE_IMPRESSIONS, *requested)
         places = [row["row_ctid"] for row in await connection.fetch(holds.LOCK_BUDGETS_FOR_SETTLEMENT, money)]
         plan = await explained(connection, holds.CHARGE_LATE_IMPRESSIONS, money, places)
     scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "budget_tracking" and "Plans" not in node]

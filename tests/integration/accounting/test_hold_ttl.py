@@ -1,4 +1,4 @@
-"""How long a hold waits for its impression: longer where the ad is not played at once."""
+"""Lifetime of a hold: longer if the ad is not played immediately."""
 
 from datetime import timedelta
 

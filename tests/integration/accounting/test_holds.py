@@ -1,4 +1,4 @@
-"""Holds end exactly once, whatever beacons, sweepers and crashes meet at them."""
+"""A hold ends exactly once, despite concurrent beacons, sweepers and crashes."""
 
 import asyncio
 import random
@@ -50,7 +50,7 @@ class Settling:
     def __init__(self, store: Store, database: str, beacons: Sequence[Beacon]) -> None:
         self._store = store
         self._database = database
-        self._groups = [beacons[at : at + GROUP] for at in range(0, len(beacons), GROUP)]
+        self._groups = [beacons[start : start + GROUP] for start in range(0, len(beacons), GROUP)]
         self.crashes = 0
 
     async def run(self, *, crash_every: int) -> None:
@@ -81,8 +81,8 @@ async def prove(store: Store, database: str, count: int, crash_every: int) -> No
     assert await balance(database, "held") == (Decimal(0), count * PRICE, count)
     random.shuffle(served)
     seen, failed = served[: count // 2], served[count // 2 : count // 2 + count // 10]
-    beacons = [beacon(one) for one in seen for _ in range(random.randint(1, 5))]
-    beacons += [beacon(one, Event.ERROR) for one in failed for _ in range(random.randint(1, 5))]
+    beacons = [beacon(item) for item in seen for _ in range(random.randint(1, 5))]
+    beacons += [beacon(item, Event.ERROR) for item in failed for _ in range(random.randint(1, 5))]
     random.shuffle(beacons)
     settling = Settling(store, database, beacons)
     await settling.run(crash_every=crash_every)
@@ -116,11 +116,11 @@ async def test_no_sweeper_releases_what_a_beacon_settles_at_the_same_moment(stor
     async def settle_half(part: Sequence[Beacon]) -> int:
         settled = 0
         async with store.serving_connection() as connection:
-            for at in range(0, len(part), 16):
-                settled += (await settle(connection, part[at : at + 16])).settled
+            for start in range(0, len(part), 16):
+                settled += (await settle(connection, part[start : start + 16])).settled
         return settled
 
-    beacons = [beacon(one) for one in served]
+    beacons = [beacon(item) for item in served]
     *settled, swept, swept_too = await asyncio.gather(
         settle_half(beacons[:1500]), settle_half(beacons[1500:]), sweep(store, 16), sweep(store, 16)
     )
@@ -182,8 +182,8 @@ async def test_late_impressions_are_charged_while_the_budget_has_room(store: Sto
     assert await sweep(store) == 4
     await serve_many(store, "lenient", 2)
     async with store.serving_connection() as connection:
-        late = await settle(connection, [beacon(one) for one in (*first, *first)])
-        again = await settle(connection, [beacon(one) for one in first])
+        late = await settle(connection, [beacon(item) for item in (*first, *first)])
+        again = await settle(connection, [beacon(item) for item in first])
     assert (late.settled, again.settled) == (2, 0)
     assert await balance(database, "lenient") == (2 * PRICE, 2 * PRICE, 4)
     assert await disagreements(database) == []
@@ -241,13 +241,13 @@ async def test_postgres_may_crash_while_holds_are_settled() -> None:
 async def crash_and_settle(server: EmbeddedPostgres, store: Store) -> None:
     await set_up(store, campaign("held"))
     served = await serve_many(store, "held", 5000)
-    groups = [served[at : at + GROUP] for at in range(0, len(served), GROUP)]
+    groups = [served[start : start + GROUP] for start in range(0, len(served), GROUP)]
     crash_at = {len(groups) // 3, 2 * len(groups) // 3}
     while groups:
         group = groups.pop()
         try:
             async with store.serving_connection() as connection:
-                settling = asyncio.ensure_future(settle(connection, [beacon(one) for one in group]))
+                settling = asyncio.ensure_future(settle(connection, [beacon(item) for item in group]))
                 if len(groups) in crash_at:
                     crash_at.remove(len(groups))
                     server.kill()

@@ -1,4 +1,4 @@
-"""Corrections: entries by hand, once each, and counters that follow."""
+"""Corrections: manual entries, each booked once, and their effect on counters."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -82,8 +82,8 @@ async def test_one_key_books_once_though_many_send_it_at_once(
             return await adjust(connection, adjustment("-5"))
 
     booked = await asyncio.gather(*(send() for _ in range(8)))
-    assert len({one.entry_id for one in booked}) == 1
-    assert sum(not one.is_repeat for one in booked) == 1
+    assert len({item.entry_id for item in booked}) == 1
+    assert sum(not item.is_repeat for item in booked) == 1
     assert (await balance(database, "spring"))[0] == 20
 
 
@@ -92,15 +92,15 @@ async def test_one_entry_is_taken_back_once_though_many_keys_ask_for_it(
 ) -> None:
     entry = await first_entry(books)
 
-    async def send(no: int) -> bool:
+    async def send(number: int) -> bool:
         async with connected(app_database) as connection:
             try:
-                await reverse(connection, Reversal(entry, "fraud", f"k{no}"))
+                await reverse(connection, Reversal(entry, "fraud", f"k{number}"))
             except InvalidEntry:
                 return False
         return True
 
-    assert sum(await asyncio.gather(*(send(no) for no in range(8)))) == 1
+    assert sum(await asyncio.gather(*(send(number) for number in range(8)))) == 1
     assert (await balance(database, "spring"))[0] == 25 - PRICE
 
 
@@ -237,16 +237,16 @@ async def test_the_balance_of_any_past_moment_can_be_had(store: Store, database:
     await set_up(store, campaign("spring", billing="serve"))
     moments: dict[datetime, Decimal] = {}
     for hours in (100, 60, 59, 30, 2, 1):
-        at = datetime.now(UTC) - timedelta(hours=hours)
-        await set_clock(database, f"timestamptz '{at.isoformat()}'")
+        moment = datetime.now(UTC) - timedelta(hours=hours)
+        await set_clock(database, f"timestamptz '{moment.isoformat()}'")
         await serve_many(store, "spring", 4)
         await Maintenance(store, 35).tasks["days rolled up"].run()
-        moments[at] = 4 * PRICE * (len(moments) + 1)
+        moments[moment] = 4 * PRICE * (len(moments) + 1)
     async with connected(app_database) as connection:
-        for at, spent in moments.items():
-            assert [one.spent for one in await finance_reports.read_balances(connection, at)] == [spent]
-            before = await finance_reports.read_balances(connection, at - timedelta(microseconds=1))
-            assert [one.spent for one in before] == [spent - 4 * PRICE]
+        for moment, spent in moments.items():
+            assert [item.spent for item in await finance_reports.read_balances(connection, moment)] == [spent]
+            before = await finance_reports.read_balances(connection, moment - timedelta(microseconds=1))
+            assert [item.spent for item in before] == [spent - 4 * PRICE]
 
 
 async def test_the_database_itself_refuses_what_would_break_a_budget(books: "Connection[Record]") -> None:

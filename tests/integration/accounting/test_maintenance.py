@@ -1,4 +1,4 @@
-"""What the server keeps in shape by itself."""
+"""Periodic maintenance tasks."""
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
@@ -40,10 +40,10 @@ async def test_partitions_are_made_ahead_once_however_many_servers_make_them(
     await set_clock(database, "transaction_timestamp() + interval '40 days'")
     others = [open_store(app_database, others=1) for _ in range(4)]
     try:
-        made = await asyncio.gather(*(run(one, "partitions created") for one in others))
+        made = await asyncio.gather(*(run(item, "partitions created") for item in others))
     finally:
-        for one in others:
-            await one.close()
+        for item in others:
+            await item.close()
     assert sum(made) >= 4 * (AHEAD_DAYS + 1)
     async with store.connection() as connection:
         assert await partitions.count_days_ahead(connection) >= AHEAD_DAYS
@@ -142,7 +142,7 @@ async def test_rollups_and_the_ledgers_tail_are_exact_while_ads_are_served(store
         assert await ledger_checks.count_wrong_budgets(connection) == 0
         await connection.execute("UPDATE spend_daily SET amount = amount + 1")
         assert await ledger_checks.count_wrong_budgets(connection) == 1
-    assert {one.rule for one in await disagreements(database)} == {"rollup"}
+    assert {item.rule for item in await disagreements(database)} == {"rollup"}
 
 
 async def test_many_servers_roll_up_once(store: Store, database: str, app_database: str) -> None:
@@ -151,10 +151,10 @@ async def test_many_servers_roll_up_once(store: Store, database: str, app_databa
     await set_clock(database, "transaction_timestamp() + interval '10 minutes'")
     others = [open_store(app_database, others=1) for _ in range(6)]
     try:
-        await asyncio.gather(*(run(one, "days rolled up") for one in others))
+        await asyncio.gather(*(run(item, "days rolled up") for item in others))
     finally:
-        for one in others:
-            await one.close()
+        for item in others:
+            await item.close()
     async with connected(database) as connection:
         assert await connection.fetchval("SELECT sum(entries) FROM spend_daily") == 100
 

@@ -60,14 +60,14 @@ async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Recor
     assert await close_month(books, SEPTEMBER) == closed
     october = await close_month(books, OCTOBER)
     assert october.previous_hash == closed.hash
-    assert [(one.month.month, one.fault) for one in await verdicts(books)] == [(SEPTEMBER, ""), (OCTOBER, "")]
+    assert [(check.month.month, check.fault) for check in await verdicts(books)] == [(SEPTEMBER, ""), (OCTOBER, "")]
 
 
 async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing_module, "CHUNK_ENTRIES", 12)
-    told: list[tuple[int, int]] = []
-    await close_month(books, SEPTEMBER, lambda done, total: told.append((done, total)))
-    assert told == [(12, 30), (24, 30), (30, 30)]
+    reported: list[tuple[int, int]] = []
+    await close_month(books, SEPTEMBER, lambda done, total: reported.append((done, total)))
+    assert reported == [(12, 30), (24, 30), (30, 30)]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_whoever_drops_the_trigger_and_changes_something_is_found_out(
     await close_month(books, SEPTEMBER)
     await books.execute("DROP TRIGGER month_is_closed ON spend_ledger_202609")
     await books.execute(change)
-    assert [bool(one.fault) for one in await verdicts(books)] == [True]
+    assert [bool(check.fault) for check in await verdicts(books)] == [True]
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ async def test_an_entry_that_appears_between_closed_months_or_before_them_is_fou
         await close_month(books, closed)
     await books.execute(f"SELECT make_ledger_partition('{month}-01')")
     await books.execute(f"DROP TRIGGER IF EXISTS month_is_closed ON spend_ledger_{month.replace('-', '')}")
-    assert [one.fault for one in await verdicts(books)] == ["", ""]
+    assert [check.fault for check in await verdicts(books)] == ["", ""]
     await books.execute(
         "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
         f"VALUES ('{month}-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
     )
-    assert [bool(one.fault) for one in await verdicts(books)].count(True) == 1
+    assert [bool(check.fault) for check in await verdicts(books)].count(True) == 1
 
 
 async def test_an_adjustment_in_a_closed_month_is_refused_and_one_after_it_is_not(books: "Connection[Record]") -> None:
@@ -182,7 +182,7 @@ async def test_an_entry_of_a_closed_month_is_taken_back_in_the_month_that_runs(
     before = await books.fetchrow("SELECT * FROM finance.advertiser_spend_monthly WHERE month = '2026-09-01'")
     assert (await reverse(books, Reversal(entry, "fraud", "k1"))).booked_at.month == 11
     assert await books.fetchrow("SELECT * FROM finance.advertiser_spend_monthly WHERE month = '2026-09-01'") == before
-    assert [one.fault for one in await verdicts(books)] == [""]
+    assert [check.fault for check in await verdicts(books)] == [""]
     assert await disagreements(database) == []
 
 
@@ -295,7 +295,7 @@ async def test_months_that_are_closed_at_once_are_chained_all_the_same(
             september = asyncio.create_task(close_month(other, SEPTEMBER))
             await all_wait(booking, august, september)
         await asyncio.gather(august, september)
-    assert [(one.month.entries, one.fault) for one in await verdicts(books)] == [(1, ""), (30, "")]
+    assert [(check.month.entries, check.fault) for check in await verdicts(books)] == [(1, ""), (30, "")]
 
 
 @pytest.mark.parametrize("text", ["2026", "2026-13", "2026-10-01", "october", "", "0000-01"])

@@ -1,4 +1,4 @@
-"""Each way in which the books can be wrong is found, and books that are right are left in peace."""
+"""Reconciliation finds every kind of error, and reports none in correct books."""
 
 from uuid import uuid4
 
@@ -35,8 +35,8 @@ async def make_books(store: Store) -> None:
     async with store.serving_connection() as connection:
         for _ in range(5):
             await serve(connection, [payment("capped", user)])
-        await settle(connection, [beacon(one) for one in served[:10]])
-        await settle(connection, [beacon(one, Event.ERROR) for one in served[10:15]])
+        await settle(connection, [beacon(item) for item in served[:10]])
+        await settle(connection, [beacon(item, Event.ERROR) for item in served[10:15]])
     assert await sweep(store) == 0
 
 
@@ -95,7 +95,7 @@ async def test_what_is_wrong_is_found(store: Store, database: str, rule: str, br
         await connection.execute("ALTER TABLE frequency_caps DROP CONSTRAINT count_within_cap")
         await connection.execute("UPDATE campaign_caps SET counts_from = now() - interval '1 hour'")
         await connection.execute(breakage)
-    assert rule in {one.rule for one in await disagreements(database)}
+    assert rule in {item.rule for item in await disagreements(database)}
 
 
 async def test_a_cap_that_was_added_in_the_middle_of_its_window_is_not_wrong(store: Store, database: str) -> None:

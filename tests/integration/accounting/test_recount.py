@@ -1,4 +1,4 @@
-"""Budgets that come to a campaign that has spent already: counted from the rollups and what came since."""
+"""A budget added to a campaign that has already spent: counted from the rollups and later entries."""
 
 from decimal import Decimal
 
@@ -32,8 +32,8 @@ async def make_books(store: Store, database: str) -> None:
             await Maintenance(store, 35).tasks[task].run()
         await serve_many(store, "spring", 4)
     async with connected(database) as connection:
-        for no, entry in enumerate(await connection.fetchrow(ENTRIES) or ()):
-            await reverse(connection, Reversal(entry, "fraud", f"r{no}"))
+        for number, entry in enumerate(await connection.fetchrow(ENTRIES) or ()):
+            await reverse(connection, Reversal(entry, "fraud", f"r{number}"))
         await adjust(connection, Adjustment("spring", Decimal("-0.5"), "credit", "a1"))
 
 

@@ -1,4 +1,4 @@
-"""Each role against every verb that is not its own."""
+"""Every role is denied every statement outside its privileges."""
 
 from collections.abc import Iterable
 

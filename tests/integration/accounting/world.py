@@ -1,4 +1,4 @@
-"""Campaigns, ads and beacons put into the database directly, for tests of the books."""
+"""Campaigns, ads and beacons written to the database directly, for accounting tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
 
 
 async def set_clock(url: str, expression: str) -> None:
-    """Makes it another time for every rule of this database: an SQL expression, "transaction_timestamp()" for now."""
+    """Set the clock of this database to an SQL expression; "transaction_timestamp()" is the real time."""
     async with connected(url) as connection:
         await connection.execute(CLOCK.format(expression))
 
@@ -60,7 +60,7 @@ def campaign(campaign_id: str, **values: object) -> dict[str, object]:
 
 
 async def set_up(store: Store, *campaigns: Mapping[str, object]) -> None:
-    """Applies the campaigns, each with one creative."""
+    """Apply the campaigns, each with one creative."""
     creatives = [
         {
             "id": f"{values['id']}-video",
@@ -79,27 +79,27 @@ def payment(campaign_id: str, user_key: UUID | None = None, session_id: UUID | N
 
 
 async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -> list[Payment]:
-    """Serves one group as the server does: takes caps, spends, gives back; returns what was paid for."""
+    """Serve one group as the server does: take caps, spend, give back. Return the payments that succeeded."""
     async with connection.transaction():
-        taken = await caps.take(connection, [_count(one) for one in payments])
+        taken = await caps.take(connection, [_count(item) for item in payments])
         refused = {payments[short.position].request_key for short in taken.shortfalls}
-        asking = [one for one in payments if one.request_key not in refused]
+        asking = [item for item in payments if item.request_key not in refused]
         refusals = (await spending.spend(connection, asking)).refusals if asking else {}
         assert "missing_period" not in refusals.values()
-        paid = [one for no, one in enumerate(asking) if no not in refusals]
-        unpaid = [one for one in payments if one not in paid]
+        paid = [item for position, item in enumerate(asking) if position not in refusals]
+        unpaid = [item for item in payments if item not in paid]
         if unpaid:
-            short = [one._replace(position=unpaid.index(payments[one.position])) for one in taken.shortfalls]
-            await caps.give_back(connection, [_count(one) for one in unpaid], [0] * len(unpaid), short)
+            short = [item._replace(position=unpaid.index(payments[item.position])) for item in taken.shortfalls]
+            await caps.give_back(connection, [_count(item) for item in unpaid], [0] * len(unpaid), short)
     return paid
 
 
-def _count(one: Payment) -> caps.CapIncrement:
-    return caps.CapIncrement(one.campaign_id, one.user_key, one.session_id)
+def _count(item: Payment) -> caps.CapIncrement:
+    return caps.CapIncrement(item.campaign_id, item.user_key, item.session_id)
 
 
 async def serve_many(store: Store, campaign_id: str, count: int, group: int = 128) -> list[Payment]:
-    """Serves so many ads to as many users."""
+    """Serve `count` ads, each to a different user."""
     served: list[Payment] = []
     async with store.serving_connection() as connection:
         await budget_periods.open_periods(connection, [campaign_id])
@@ -114,7 +114,7 @@ def beacon(served: Payment, event: Event = Event.IMPRESSION) -> Beacon:
 
 
 async def disagreements(url: str) -> list[Disagreement]:
-    """What `adserver reconcile` would print."""
+    """Return the disagreements that `adserver reconcile` would print."""
     found: list[Disagreement] = []
     async with connected(url) as connection:
         await reconcile(connection, lambda _rule, wrong, _seconds: found.extend(wrong))

@@ -1,4 +1,4 @@
-"""Campaign files for tests: a part of one, applied."""
+"""Parts of campaign files for tests."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +38,6 @@ async def apply_document(store: Store, document: Document) -> ApplyResult:
 
 
 async def loaded(store: Store, known: Catalog | None = None) -> Catalog:
-    """What is set up, of which a copy may be known."""
+    """Load the catalog, from a cached one if given."""
     async with store.connection() as connection:
         return await catalog_reader.load(connection, known)

@@ -80,7 +80,7 @@ async def test_what_the_api_gives_can_be_put_back_and_changes_nothing(api: httpx
 
 
 async def test_lists_come_in_pages_in_the_order_of_ids(api: httpx.AsyncClient, store: Store) -> None:
-    await apply_document(store, {"publishers": [{"id": f"p{no}"} for no in range(5)]})
+    await apply_document(store, {"publishers": [{"id": f"p{number}"} for number in range(5)]})
     pages: list[list[str]] = []
     after: str | None = ""
     while after is not None:
@@ -125,13 +125,13 @@ async def test_resuming_a_campaign_that_has_no_ads_is_refused(api: httpx.AsyncCl
 
 
 async def test_every_fault_of_a_body_is_told_with_its_key(api: httpx.AsyncClient) -> None:
-    wrong = campaign(cpm="-1", currency="XXX", frequency_caps=[{"impressions": 0, "per": "day"}], colour="red")
+    wrong = campaign(cpm="-1", currency="XXX", frequency_caps=[{"impressions": 0, "per": "day"}], color="red")
     answer = await put(api, "/v1/campaigns/spring", wrong)
     assert faults(answer) == [
         ("currency", "must be an ISO 4217 currency code such as USD, got 'XXX'"),
         ("cpm", "must not be negative"),
         ("frequency_caps[0].impressions", "must be at least 1"),
-        ("colour", "unknown key"),
+        ("color", "unknown key"),
     ]
     assert (answer.json()["field"], answer.json()["reason"]) == faults(answer)[0]
     assert (await api.get("/v1/campaigns/spring")).status_code == 404
@@ -316,8 +316,8 @@ async def test_more_budgets_are_asked_for_at_once_than_there_are_connections(
 ) -> None:
     await apply_document(store, owned(budgets={"lifetime": "100"}))
     _, connections = store.pool_in_use
-    asked = [api.get("/v1/campaigns/spring/budget") for _ in range(4 * connections)]
-    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {200}
+    requests = [api.get("/v1/campaigns/spring/budget") for _ in range(4 * connections)]
+    assert {answer.status_code for answer in await asyncio.gather(*requests)} == {200}
 
 
 async def test_a_campaign_that_is_not_there_has_no_budget(api: httpx.AsyncClient) -> None:

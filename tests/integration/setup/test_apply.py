@@ -1,4 +1,4 @@
-"""Applying a campaign file: all of it or nothing, and nothing the second time."""
+"""Applying a campaign file is atomic and idempotent."""
 
 import asyncio
 from decimal import Decimal
@@ -125,8 +125,8 @@ async def test_an_active_campaign_has_creatives_or_upstreams_and_not_both(store:
     await apply_document(store, {"campaigns": [campaign(status="paused")]})
     await apply_document(store, owned())
     upstream = {"id": "u", "tag_url": "http://ads.example/vast"}
-    both = {"upstreams": [upstream], "campaigns": [campaign(upstreams=["u"])]}
-    assert await faults_of(store, both) == [
+    wrong = {"upstreams": [upstream], "campaigns": [campaign(upstreams=["u"])]}
+    assert await faults_of(store, wrong) == [
         ("campaigns[0].upstreams", "must be empty, because the campaign has creatives")
     ]
     await apply_document(store, {"upstreams": [upstream], "campaigns": [campaign("network", upstreams=["u"])]})
@@ -153,14 +153,14 @@ async def test_a_creative_does_not_change_its_campaign(store: Store) -> None:
 
 
 async def test_changes_at_once_come_one_after_the_other(store: Store) -> None:
-    await asyncio.gather(*(apply_document(store, owned(f"campaign{no}")) for no in range(5)))
+    await asyncio.gather(*(apply_document(store, owned(f"campaign{number}")) for number in range(5)))
     after = await loaded(store)
     assert (len(after.campaigns), after.revision) == (5, 5)
 
 
 async def test_two_who_create_the_same_thing_at_once_create_it_once(store: Store) -> None:
     applied = await asyncio.gather(*(apply_document(store, owned()) for _ in range(5)))
-    assert sorted(len(one.created) for one in applied) == [0, 0, 0, 0, 2]
+    assert sorted(len(item.created) for item in applied) == [0, 0, 0, 0, 2]
 
 
 async def test_the_database_is_asked_which_timezones_it_knows(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Budgets in impressions: what they let be served, at a price and without one, and what is said of them."""
+"""Budgets in impressions: how many ads they allow, with and without a price, and the notes about them."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,14 +19,14 @@ FREE = {"cpm": "0"}
 
 
 async def serve_some(store: Store, count: int) -> list[Payment]:
-    """As many of so many ads as the campaign still has room for."""
+    """Serve up to `count` ads, as far as the budget allows."""
     async with store.serving_connection() as connection:
         return await serve(connection, [payment("spring", uuid4()) for _ in range(count)])
 
 
 async def see(store: Store, served: Sequence[Payment], event: Event = Event.IMPRESSION) -> None:
     async with store.serving_connection() as connection:
-        await settle(connection, [beacon(one, event) for one in served])
+        await settle(connection, [beacon(item, event) for item in served])
 
 
 async def status(url: str) -> BudgetStatus:

@@ -1,4 +1,4 @@
-"""A server's copy of the catalog: brought up to date it is what would be read anew, and only what changed is read."""
+"""The cached catalog of a server: updating it reads only the changes and gives the same result as a full read."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ async def written_down(store: Store) -> list[int]:
         return [row["revision"] for row in await connection.fetch("SELECT revision FROM catalog_changes ORDER BY 1")]
 
 
-async def test_after_each_change_a_copy_is_what_would_be_read_anew(store: Store) -> None:
+async def test_after_each_change_a_copy_is_what_a_full_read_returns(store: Store) -> None:
     await apply_document(store, document())
     first = copy = await loaded(store)
     for change in CHANGES:

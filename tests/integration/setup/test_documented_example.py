@@ -1,4 +1,4 @@
-"""The example of docs/campaign-file.md, applied as it stands there."""
+"""The example of docs/campaign-file.md, applied unchanged."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `export` writes is what is set up: applied again it changes nothing, and elsewhere it makes the same."""
+"""An export equals the catalog: applied again, it changes nothing; applied elsewhere, it creates the same catalog."""
 
 import tomllib
 from collections.abc import AsyncIterator, Callable
@@ -71,35 +71,36 @@ def documents(draw: Draw) -> Document:
     """A file with everything in it."""
     upstream_ids, campaign_ids, placement_ids = (draw(st.lists(ids, unique=True, max_size=3)) for _ in range(3))
     chains = {
-        of: draw(st.lists(st.sampled_from(upstream_ids), unique=True)) if upstream_ids else [] for of in campaign_ids
+        item_id: draw(st.lists(st.sampled_from(upstream_ids), unique=True)) if upstream_ids else []
+        for item_id in campaign_ids
     }
-    owners = [of for of in campaign_ids if not chains[of]]
+    owners = [item_id for item_id in campaign_ids if not chains[item_id]]
     built: Document = {
         "publishers": [{"id": draw(ids), "requests_per_s": draw(some(st.integers(1, 9)))}],
         "upstreams": [
             {
-                "id": of,
+                "id": item_id,
                 "tag_url": draw(urls),
                 "max_qps": draw(some(st.integers(1, 99))),
                 "hedge": draw(some(st.booleans())),
             }
-            for of in upstream_ids
+            for item_id in upstream_ids
         ],
-        "campaigns": [draw(campaigns(of, chains[of])) for of in campaign_ids],
+        "campaigns": [draw(campaigns(item_id, chains[item_id])) for item_id in campaign_ids],
         "creatives": [
-            creative(of, draw(st.sampled_from(owners)), title=draw(words), description=draw(some(words)))
-            for of in (draw(st.lists(ids, unique=True, max_size=3)) if owners else [])
+            creative(item_id, draw(st.sampled_from(owners)), title=draw(words), description=draw(some(words)))
+            for item_id in (draw(st.lists(ids, unique=True, max_size=3)) if owners else [])
         ],
         "placements": [
             {
-                "id": of,
+                "id": item_id,
                 "publisher_id": draw(ids),
                 "campaigns": draw(st.permutations(campaign_ids)),
                 "ad_breaks": [
                     {"id": draw(ids), "time_offset": "25%", "pod_duration_s": draw(some(st.integers(1, 60)))}
                 ],
             }
-            for of in (placement_ids if campaign_ids else [])
+            for item_id in (placement_ids if campaign_ids else [])
         ],
     }
     return {kind: [_without_none(entry) for entry in entries] for kind, entries in built.items()}

@@ -1,4 +1,4 @@
-"""Changing campaigns that serve: budgets, caps and prices move, and the books agree at every moment."""
+"""Changes to campaigns that are serving: budgets, caps and prices change, and the books agree at every moment."""
 
 import asyncio
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ async def serve_group(store: Store, payments: Sequence[Payment]) -> list[Payment
 
 
 async def serve_some(store: Store, count: int) -> list[Payment]:
-    """As many of so many ads as the campaign still has room for."""
+    """Serve up to `count` ads, as far as the budget allows."""
     return await serve_group(store, [payment("spring", uuid4()) for _ in range(count)])
 
 
 async def see(store: Store, served: Sequence[Payment], event: Event = Event.IMPRESSION) -> None:
     async with store.serving_connection() as connection:
-        await settle(connection, [beacon(one, event) for one in served])
+        await settle(connection, [beacon(item, event) for item in served])
 
 
 async def limit_of(url: str, period: str) -> Decimal | None:
@@ -182,8 +182,8 @@ async def test_ads_go_on_while_budgets_come_and_go_and_no_cent_is_lost(store: St
             await see(store, served)
 
     async def change() -> None:
-        for no in range(12):
-            periods = {"day": "10000"} if no % 2 else {"lifetime": "20000", "hour": "5000"}
+        for number in range(12):
+            periods = {"day": "10000"} if number % 2 else {"lifetime": "20000", "hour": "5000"}
             await apply_document(store, owned(billing="impression", budgets=periods))
 
     await asyncio.gather(serve_and_see(), change())
@@ -242,15 +242,15 @@ async def test_a_new_price_and_another_billing_hold_for_new_ads_alone(store: Sto
     assert await disagreements(app_database) == []
 
 
-@pytest.mark.parametrize("how", ["charged", "held", "released"])
+@pytest.mark.parametrize("outcome", ["charged", "held", "released"])
 @pytest.mark.parametrize(("key", "value", "was"), [("currency", "EUR", "USD"), ("timezone", "Asia/Tokyo", "UTC")])
 async def test_currency_and_timezone_stay_once_an_ad_was_served(
-    store: Store, how: str, key: str, value: str, was: str
+    store: Store, outcome: str, key: str, value: str, was: str
 ) -> None:
-    billing = "serve" if how == "charged" else "impression"
+    billing = "serve" if outcome == "charged" else "impression"
     await apply_document(store, owned(billing=billing))
     served = await serve_some(store, 1)
-    if how == "released":
+    if outcome == "released":
         await see(store, served, Event.ERROR)
     with pytest.raises(InvalidFile) as refused:
         await apply_document(store, owned(billing=billing, **{key: value}))
@@ -300,7 +300,7 @@ async def test_a_flight_moved_into_the_past_ends_the_serving(store: Store) -> No
 async def test_thousands_of_campaigns_are_applied_in_one_go(store: Store) -> None:
     many = {
         "upstreams": [{"id": "u", "tag_url": "http://ads.example/vast"}],
-        "campaigns": [campaign(f"c{no}", upstreams=["u"], budgets={"day": "5"}) for no in range(2000)],
+        "campaigns": [campaign(f"c{number}", upstreams=["u"], budgets={"day": "5"}) for number in range(2000)],
     }
     assert len((await apply_document(store, many)).created) == 2001
     assert len((await apply_document(store, many)).unchanged) == 2001

@@ -1,4 +1,4 @@
-"""Reports as spreadsheets open them."""
+"""CSV reports as spreadsheets open them."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from app.accounting.reports import Cell, CsvWriter
 
 
 def cells(*values: Cell) -> list[str]:
-    """How a line of these values reads as CSV."""
+    """Return the cells of a row as a CSV reader sees them."""
     out = io.StringIO()
     CsvWriter(out, ["column"] * len(values)).write([values])
     out.seek(0)

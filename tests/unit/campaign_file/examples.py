@@ -1,4 +1,4 @@
-"""A campaign file in which nothing is wrong, as a parsed document, and ways to spoil it."""
+"""A valid campaign file as a parsed document, and helpers that introduce faults."""
 
 import copy
 from datetime import UTC, datetime
@@ -55,7 +55,7 @@ DOCUMENT: Document = {
 
 
 def document() -> Document:
-    """A copy of the document, to be spoiled."""
+    """Return a copy of the document to modify."""
     return copy.deepcopy(DOCUMENT)
 
 

@@ -1,4 +1,4 @@
-"""From bytes to a draft: what stands in a file, and everything that is wrong with it."""
+"""Parsing of a campaign file into a draft, with all its faults."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -93,14 +93,14 @@ def test_a_country_has_one_code_however_the_file_writes_it(tmp_path: Path) -> No
 
 def test_every_fault_of_a_file_is_told_at_once() -> None:
     changed = spoiled("campaigns[0].cpm", "-1")
-    changed["campaigns"][1] |= {"currency": "XXX", "colour": "red"}
+    changed["campaigns"][1] |= {"currency": "XXX", "color": "red"}
     changed["placements"][0]["campaigns"] = []
-    changed["colours"] = []
+    changed["colors"] = []
     assert [fault.key for fault in faults_of(changed)] == [
-        "colours",
+        "colors",
         "campaigns[0].cpm",
         "campaigns[1].currency",
-        "campaigns[1].colour",
+        "campaigns[1].color",
         "placements[0].campaigns",
     ]
 
@@ -154,6 +154,6 @@ def test_a_file_that_is_not_there_or_too_long_is_refused(tmp_path: Path) -> None
 
 
 def test_the_message_names_file_key_and_reason_on_a_line_each(tmp_path: Path) -> None:
-    file = write(tmp_path, "colour = 3\nshape = 4")
+    file = write(tmp_path, "color = 3\nshape = 4")
     error = InvalidFile(str(file), list(read_file(file).faults))
-    assert str(error) == f"{file}: colour: unknown key\n{file}: shape: unknown key"
+    assert str(error) == f"{file}: color: unknown key\n{file}: shape: unknown key"

@@ -1,4 +1,4 @@
-"""Holding a draft against what there is: what a large file costs."""
+"""Validation of a draft against the catalog: the cost of a large file."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,19 +12,19 @@ MANY = 100
 
 
 class Locations(dict[tuple[type[CatalogItem], str], str]):
-    """Counts how often somebody goes through all of it."""
+    """Counts iterations over the whole mapping."""
 
-    looks = 0
+    iterations = 0
 
     def __iter__(self) -> Iterator[tuple[type[CatalogItem], str]]:
-        self.looks += 1
+        self.iterations += 1
         return super().__iter__()
 
 
-def test_a_file_of_many_campaigns_without_ads_is_gone_through_once_and_not_for_each() -> None:
+def test_locations_of_many_campaigns_without_ads_are_iterated_once() -> None:
     campaign = document()["campaigns"][0]
-    draft = read_draft("test.toml", {"campaigns": [{**campaign, "id": str(no)} for no in range(MANY)]})
+    draft = read_draft("test.toml", {"campaigns": [{**campaign, "id": str(number)} for number in range(MANY)]})
     locations = Locations(draft.locations)
     found = find_faults(replace(draft, locations=locations), CatalogIndex({}))
-    assert [fault.key for fault in found] == [f"campaigns[{no}].upstreams" for no in range(MANY)]
-    assert locations.looks == 1
+    assert [fault.key for fault in found] == [f"campaigns[{number}].upstreams" for number in range(MANY)]
+    assert locations.iterations == 1

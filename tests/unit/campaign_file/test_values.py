@@ -1,4 +1,4 @@
-"""What each key of a campaign file must be, and what is said of a value that is not."""
+"""Accepted values of each key of a campaign file, and the faults of others."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -78,7 +78,7 @@ FAULTS = [
     ("campaigns[0].frequency_caps", "3", "must be a list"),
     ("campaigns[0].billing", "click", "must be 'serve' or 'impression', got 'click'"),
     ("campaigns[0].hold_ttl_s", 0, "must be at least 1"),
-    ("campaigns[0].colour", "red", "unknown key"),
+    ("campaigns[0].color", "red", "unknown key"),
     ("campaigns[0].targeting", {"countries": ["Germany"]}, ...),
     ("campaigns[1].upstreams", ["primary", "primary"], "'primary' must not be repeated"),
     ("upstreams[0].tag_url", "ftp://ads.example/vast", URL),

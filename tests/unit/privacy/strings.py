@@ -6,7 +6,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 def encoded(bits: str) -> str:
     """Six bits a letter; zeros fill the last one up."""
     bits += "0" * (-len(bits) % 6)
-    return "".join(ALPHABET[int(bits[at : at + 6], 2)] for at in range(0, len(bits), 6))
+    return "".join(ALPHABET[int(bits[start : start + 6], 2)] for start in range(0, len(bits), 6))
 
 
 def purposes(*numbers: int) -> str:

@@ -116,15 +116,15 @@ def test_every_opt_out_of_a_us_section_counts(section_id, notices, choices):
     assert identification_allowed({"gpp": gpp({section_id: us_section(*stayed, gpc=False)})})
     assert not identification_allowed({"gpp": gpp({section_id: us_section(*stayed, gpc=True)})})
     for choice in range(notices, notices + choices):
-        opted_out = [1 if at == choice else value for at, value in enumerate(stayed)]
+        opted_out = [1 if position == choice else value for position, value in enumerate(stayed)]
         assert not identification_allowed({"gpp": gpp({section_id: us_section(*opted_out)})})
 
 
 @pytest.mark.parametrize("section_id", [1, 4, 24, 25, 26, 27, 28])
 def test_a_section_that_cannot_be_read_allows_nothing_where_it_applies(section_id):
-    both = {6: "1YNN", section_id: us_section(*[2] * 12)}
-    assert not identification_allowed({"gpp": gpp(both)})
-    assert identification_allowed({"gpp": gpp(both), "gpp_sid": "6"})
+    sections = {6: "1YNN", section_id: us_section(*[2] * 12)}
+    assert not identification_allowed({"gpp": gpp(sections)})
+    assert identification_allowed({"gpp": gpp(sections), "gpp_sid": "6"})
 
 
 def test_only_the_sections_that_apply_count():
