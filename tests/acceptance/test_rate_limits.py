@@ -50,8 +50,8 @@ async def passed(databases: Databases, workers: int, seconds: float) -> tuple[in
             players.append(await stack.enter_async_context(Players(server.url)))
         began = asyncio.get_running_loop().time()
         limited, theirs = await asyncio.gather(
-            asyncio.gather(*(ask(each, seconds, placement_id="limited") for each in players)),
-            asyncio.gather(*(ask(each, seconds, campaign_id="theirs") for each in players)),
+            asyncio.gather(*(ask(player, seconds, placement_id="limited") for player in players)),
+            asyncio.gather(*(ask(player, seconds, campaign_id="theirs") for player in players)),
         )
         took_s = asyncio.get_running_loop().time() - began
         assert {answer.reason for answers in limited for answer in answers} == {None, "rate_limit"}

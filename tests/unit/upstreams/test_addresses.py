@@ -60,7 +60,7 @@ def test_public(address: str) -> None:
     assert not is_forbidden(ip_address(address), ())
 
 
-def test_the_operator_opens_networks() -> None:
+def test_the_operator_may_allow_networks() -> None:
     allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
     assert not is_forbidden(ip_address("10.1.2.3"), allowed)
     assert not is_forbidden(ip_address("::ffff:10.1.2.3"), allowed)
@@ -89,14 +89,16 @@ def test_no_socket_is_made_for_a_scoped_link_local_address() -> None:
         "0177.0.0.1",
     ],
 )
-async def test_strangers_do_not_reach_this_machine(client: UpstreamClient, upstream: UpstreamServer, host: str) -> None:
+async def test_untrusted_urls_do_not_reach_this_machine(
+    client: UpstreamClient, upstream: UpstreamServer, host: str
+) -> None:
     with pytest.raises(UpstreamFailed) as caught:
         await client.get_untrusted("primary", f"http://{host}:{upstream.port}/", {}, LIMITS)
     assert caught.value.kind in ("forbidden_address", "url", "protocol")
     assert not upstream.requests
 
 
-async def test_nor_by_a_redirect(upstream: UpstreamServer) -> None:
+async def test_redirects_of_untrusted_urls_do_not_reach_this_machine(upstream: UpstreamServer) -> None:
     client = UpstreamClient([ip_network("127.0.0.0/30")])
     upstream.behavior = faults.redirect("http://127.9.9.9:1/")
     with pytest.raises(UpstreamFailed, match="forbidden_address"):
@@ -179,14 +181,14 @@ async def test_the_name_of_a_tag_is_checked_with_every_connection(
 
 
 @pytest.mark.parametrize("new_connection", [False, True])
-async def test_a_tag_that_is_written_as_an_address_is_the_operators_word(
+async def test_a_tag_with_an_ip_address_is_trusted(
     client: UpstreamClient, upstream: UpstreamServer, *, new_connection: bool
 ) -> None:
     await client.get_tag("primary", upstream.url, {}, LIMITS, new_connection=new_connection)
     assert len(upstream.requests) == 1
 
 
-async def test_its_redirect_to_another_path_is_too_and_to_a_name_is_not(
+async def test_a_redirect_of_a_trusted_tag_to_a_host_name_is_checked(
     client: UpstreamClient, upstream: UpstreamServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolves(monkeypatch, "127.0.0.1")

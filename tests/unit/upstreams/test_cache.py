@@ -24,7 +24,7 @@ async def renewed(harness, server, times) -> None:
         await asyncio.wait(harness.cache._fetches.values())
 
 
-async def test_a_hit_asks_nobody(harness, upstream, observer) -> None:
+async def test_a_hit_sends_no_request(harness, upstream, observer) -> None:
     first = await harness.fetch(cached(upstream))
     second = await harness.fetch(cached(upstream))
     assert (first.from_cache, second.from_cache) == (False, True)
@@ -33,7 +33,7 @@ async def test_a_hit_asks_nobody(harness, upstream, observer) -> None:
     assert observer.lookups == [("primary", "miss"), ("primary", "hit")]
 
 
-async def test_a_cached_body_is_in_hand(harness, upstream) -> None:
+async def test_a_cached_body_is_found(harness, upstream) -> None:
     assert harness.find_cached(cached(upstream)) is None
     await harness.fetch(cached(upstream))
     fetched = harness.find_cached(cached(upstream))
@@ -58,7 +58,7 @@ async def test_the_key_is_the_tag_url_of_that_upstream(harness, upstream) -> Non
 
 
 @pytest.mark.parametrize(("ttl_s", "tells"), [(0, True), (300, False)])
-async def test_a_body_for_everybody_is_asked_for_without_saying_who_watches(harness, upstream, ttl_s, tells) -> None:
+async def test_a_cached_body_is_requested_without_the_viewers_headers(harness, upstream, ttl_s, tells) -> None:
     await harness.fetch(cached(upstream, cache_ttl_s=ttl_s))
     assert ("x-device-ip" in upstream.requests[0].headers) == tells
 
@@ -78,7 +78,7 @@ async def test_concurrent_misses_are_one_request(harness, upstream) -> None:
     await upstream.asked(1)
     gate.opened.set()
     fetched = await asyncio.gather(*tasks)
-    assert {one.upstream_id for one in fetched} == {"primary"}
+    assert {ad.upstream_id for ad in fetched} == {"primary"}
     assert len(upstream.requests) == 1
 
 
@@ -171,7 +171,7 @@ async def test_no_ad_is_an_answer_and_ends_the_stale_body(harness, upstream) -> 
         await harness.fetch(lenient)
 
 
-async def test_behind_an_open_breaker_the_stale_body_or_the_fallbacks_is_in_hand(harness, upstream, fallback) -> None:
+async def test_behind_an_open_breaker_the_stale_body_or_the_fallbacks_is_found(harness, upstream, fallback) -> None:
     lenient = cached(upstream, breaker_failures=1, stale_if_error_s=600)
     other = cached(fallback, "fallback")
     await harness.fetch(lenient)
@@ -212,8 +212,8 @@ async def test_a_body_that_nobody_uses_is_not_renewed(harness, upstream, fallbac
 
 
 async def test_bounded_in_entries_the_least_used_goes_first(harness, upstream) -> None:
-    for no in range(100):
-        await harness.fetch(cached(upstream), uid=str(no))
+    for index in range(100):
+        await harness.fetch(cached(upstream), uid=str(index))
     assert harness.find_cached(cached(upstream), uid="0") is not None
     await harness.fetch(cached(upstream), uid="100")
     assert len(harness.cache) == 100
@@ -225,8 +225,8 @@ async def test_bounded_in_bytes(harness, upstream, observer) -> None:
     cache = BodyCache(harness.requester, observer, harness.clock, bytes_max=50_000)
     harness.chain._cache = cache
     upstream.behavior = answer(inline("x" * 9_000))
-    for no in range(10):
-        await harness.fetch(cached(upstream), uid=str(no))
+    for index in range(10):
+        await harness.fetch(cached(upstream), uid=str(index))
     assert len(cache) == 2
     assert 2 * 9_000 * 2 < cache.size_bytes <= 50_000
     upstream.behavior = answer(inline("x" * 30_000))
@@ -239,8 +239,8 @@ async def test_bounded_in_bytes(harness, upstream, observer) -> None:
 async def test_what_a_player_sent_counts_too_where_it_tells_one_body_from_another(harness, upstream, observer) -> None:
     cache = BodyCache(harness.requester, observer, harness.clock, bytes_max=50_000)
     harness.chain._cache = cache
-    for no in range(10):
-        await harness.fetch(cached(upstream), uid=f"{no:09000}")
+    for index in range(10):
+        await harness.fetch(cached(upstream), uid=f"{index:09000}")
     assert len(cache) * 9_000 < cache.size_bytes <= 50_000
     await cache.aclose()
     assert (len(cache), cache.size_bytes) == (0, 0)
@@ -249,15 +249,15 @@ async def test_what_a_player_sent_counts_too_where_it_tells_one_body_from_anothe
 async def test_what_a_renewal_will_need_counts_too(harness, upstream, observer) -> None:
     cache = BodyCache(harness.requester, observer, harness.clock, bytes_max=50_000)
     harness.chain._cache = cache
-    for no in range(10):
-        await harness.fetch(cached(upstream), uid=str(no))
+    for index in range(10):
+        await harness.fetch(cached(upstream), uid=str(index))
     before = cache.size_bytes
     assert len(cache) == 10
     for _ in range(3):
         assert harness.find_cached(cached(upstream), uid="9", page="x" * 9_000) is not None
     assert 9_000 < cache.size_bytes - before < 9_010
-    for no in range(10):
-        harness.find_cached(cached(upstream), uid=str(no), page="x" * 9_000)
+    for index in range(10):
+        harness.find_cached(cached(upstream), uid=str(index), page="x" * 9_000)
     assert len(cache) == 4
     assert 4 * 9_000 < cache.size_bytes <= 50_000
     await cache.aclose()

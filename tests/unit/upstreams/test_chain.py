@@ -16,11 +16,11 @@ def ask(server: UpstreamServer, upstream_id: str = "primary", **limits: object) 
     return Upstream(upstream_id, server.url + f"/{upstream_id}?tmax={{tmax}}", **limits)  # type: ignore[arg-type]
 
 
-def tmax(server: UpstreamServer, no: int = 0) -> int:
-    return int(server.requests[no].target.partition("tmax=")[2])
+def tmax(server: UpstreamServer, index: int = 0) -> int:
+    return int(server.requests[index].target.partition("tmax=")[2])
 
 
-async def test_the_primary_ad_and_nobody_else_is_asked(harness, upstream, fallback) -> None:
+async def test_the_primarys_ad_is_served_without_a_request_to_the_fallback(harness, upstream, fallback) -> None:
     fetched = await harness.fetch(ask(upstream), ask(fallback, "fallback"))
     assert (fetched.upstream_id, fetched.body, fetched.attempts) == ("primary", inline(), ())
     assert fetched.elapsed_ms > 0
@@ -88,7 +88,7 @@ async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(harnes
     assert harness.requester.breakers.states["primary"] == "open"
 
 
-async def test_past_the_deadline_nobody_is_asked(harness, upstream) -> None:
+async def test_past_the_deadline_no_request_is_sent(harness, upstream) -> None:
     with pytest.raises(AllUpstreamsFailed) as caught:
         await harness.fetch(ask(upstream), timeout_s=0)
     assert kinds(caught.value.attempts) == [("primary", "deadline")]
@@ -100,7 +100,7 @@ async def test_no_upstreams_is_a_failure_too(harness) -> None:
         await harness.fetch()
 
 
-async def test_sends_who_watches(harness, upstream) -> None:
+async def test_sends_the_headers_of_the_viewer(harness, upstream) -> None:
     await harness.fetch(ask(upstream))
     assert upstream.requests[0].headers["x-device-ip"] == "203.0.113.9"
 
@@ -232,8 +232,8 @@ async def test_no_more_than_max_in_flight(harness, upstream, fallback) -> None:
     assert harness.requester.bulkhead.in_flight["primary"] == 3
     gate.opened.set()
     fetched = [await task for task in tasks]
-    assert sorted(one.upstream_id for one in fetched) == ["fallback"] * 7 + ["primary"] * 3
-    assert {kind for one in fetched for kind in kinds(one.attempts)} == {("primary", "bulkhead")}
+    assert sorted(ad.upstream_id for ad in fetched) == ["fallback"] * 7 + ["primary"] * 3
+    assert {kind for ad in fetched for kind in kinds(ad.attempts)} == {("primary", "bulkhead")}
     assert len(upstream.requests) == 3
     assert (await harness.fetch(primary)).upstream_id == "primary"
 

@@ -10,8 +10,8 @@ class Clock:
 
 def test_the_p95_of_what_was_recorded() -> None:
     latencies = Latencies(Clock())
-    for no in range(100):
-        latencies.record("primary", 0.010 if no < 90 else 0.300)
+    for index in range(100):
+        latencies.record("primary", 0.010 if index < 90 else 0.300)
     p95_s = latencies.p95_s("primary")
     assert p95_s is not None
     assert 0.3 <= p95_s <= 0.33
@@ -47,7 +47,7 @@ def test_the_p95_needs_enough_answers_and_is_kept_for_a_second() -> None:
 
 def test_a_busy_upstream_takes_no_more_memory_than_an_idle_one() -> None:
     latencies = Latencies(Clock())
-    for no in range(100_000):
-        latencies.record("primary", no / 1_000_000)
+    for index in range(100_000):
+        latencies.record("primary", index / 1_000_000)
     (part,) = latencies._slices["primary"]
     assert len(part.latencies) < 120

@@ -72,7 +72,7 @@ async def test_the_first_does_not_wait_for_a_lease(limit: RateLimiter, bucket: B
     assert bucket.leases == []
 
 
-async def test_credit_is_half_a_bucket_and_is_settled(limit: RateLimiter, bucket: Bucket) -> None:
+async def test_the_overdraft_is_half_a_bucket_and_is_paid(limit: RateLimiter, bucket: Bucket) -> None:
     assert allowed(limit, 100) == 13
     await bucket.until(1)
     assert bucket.leases == [("upstream:primary", 100, 26, 13, 13)]
@@ -106,7 +106,7 @@ async def test_gives_back_what_it_does_not_use(limit: RateLimiter, bucket: Bucke
     assert bucket.tokens == 23
 
 
-async def test_idle_it_asks_nothing(limit: RateLimiter, bucket: Bucket, clock: Clock) -> None:
+async def test_an_idle_limit_leases_nothing(limit: RateLimiter, bucket: Bucket, clock: Clock) -> None:
     allowed(limit, 3)
     clock.now += 0.5
     await bucket.until(1)
@@ -146,7 +146,7 @@ async def test_without_the_buckets_nothing_passes_for_long(limit: RateLimiter, b
     assert bucket.leases[0][4] == 13, "what was spent meanwhile is still owed"
 
 
-async def test_tells_of_every_request(limit: RateLimiter, observer: RecordingObserver) -> None:
+async def test_every_request_is_reported_to_the_observer(limit: RateLimiter, observer: RecordingObserver) -> None:
     allowed(limit, 15)
     assert observer.quotas == [("upstream:primary", "passed")] * 13 + [("upstream:primary", "refused")] * 2
     assert limit.rates_per_s == {"upstream:primary": 100}

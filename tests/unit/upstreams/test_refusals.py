@@ -59,8 +59,8 @@ def test_what_says_nothing_of_an_upstream_is_no_refusal(failure: UpstreamFailed)
 def test_the_detail_is_bounded_and_many_refusals_are_one_line() -> None:
     refusals = Refusals()
     with capture_logs() as logs:
-        for no in range(1000):
-            refusals.record(UpstreamFailed("primary", "malformed", str(no) * 1000))
+        for index in range(1000):
+            refusals.record(UpstreamFailed("primary", "malformed", str(index) * 1000))
         refusals.record(UpstreamFailed("other", "malformed", "x"))
     assert [line["upstream_id"] for line in logs] == ["primary", "other"]
     assert refusals.last["primary"].detail == ("999" * 1000)[:DETAIL_LENGTH_MAX]

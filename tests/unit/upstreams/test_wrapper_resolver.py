@@ -117,7 +117,7 @@ async def test_a_chain_of_five_becomes_an_inline_that_says_what_all_of_them_say(
     assert site.errors == []
 
 
-async def test_a_chain_of_six_is_too_long_and_everybody_in_it_hears_so(resolver: WrapperResolver, site: Site):
+async def test_a_chain_of_six_is_too_long_and_all_its_wrappers_get_the_error(resolver: WrapperResolver, site: Site):
     for number in range(2, 7):
         site.page(f"/{number - 1}", vast(wrapper(f"w{number}", f"/{number}")))
     with pytest.raises(UpstreamFailed, match="wrapper_limit"):
@@ -172,7 +172,7 @@ async def test_an_empty_answer_may_want_to_hear_of_it_too(resolver: WrapperResol
     assert site.errors == ["empty?code=303", "w?code=303"]
 
 
-async def test_when_no_time_is_left_nobody_is_asked(resolver: WrapperResolver, site: Site):
+async def test_without_time_left_no_request_is_sent(resolver: WrapperResolver, site: Site):
     with pytest.raises(UpstreamFailed, match="wrapper_timeout"):
         await unwrapped(resolver, site, vast(wrapper("w", "/1")), timeout_s=0.0)
     await resolver.aclose()

@@ -116,7 +116,7 @@ class _Drawing:
 
     def _chosen(self, parts: list[etree._Element]) -> etree._Element:
         names = [part.get("name") for part in parts]
-        wanted = [parts[no] for no, name in enumerate(names) if name in self._always]
+        wanted = [parts[index] for index, name in enumerate(names) if name in self._always]
         return wanted[0] if wanted else self._draw(st.sampled_from(parts))
 
     def _part(self, part: etree._Element) -> Iterator[etree._Element]:

@@ -129,30 +129,30 @@ def test_every_encoding_is_handed_out_in_utf_8_whole_and_in_ads(encoding):
     assert texts(pod, "AdTitle") == ["Müller ½ ]]> &"]
 
 
-def padded(no: int, size_bytes: int, ads: int = 1) -> bytes:
+def padded(index: int, size_bytes: int, ads: int = 1) -> bytes:
     """A document of its own, with so much beside its Ads."""
     one = inline("4.2").decode()
     ad = one[one.index("<Ad ") : one.index("</VAST>")]
-    return f"{one[: one.index('<Ad ')]}{ad * ads}<!--{no:0{size_bytes}}--></VAST>".encode()
+    return f"{one[: one.index('<Ad ')]}{ad * ads}<!--{index:0{size_bytes}}--></VAST>".encode()
 
 
 @pytest.mark.parametrize(
     ("size_bytes", "ads", "used"), [(10, 1, 0), (10, 1, 1), (30_000, 1, 1), (10, 10, 10), (5000, 10, 10)]
 )
 def test_a_compiled_document_takes_the_memory_that_it_says(size_bytes: int, ads: int, used: int):
-    bodies = [padded(no, size_bytes, ads) for no in range(20)]
+    bodies = [padded(index, size_bytes, ads) for index in range(20)]
     DocumentCache(BASE_URL).compile(padded(99, size_bytes, ads)).pod_fragment(0, VastVersion.V4_2)
     gc.collect()
     tracemalloc.start()
     compiled = [DocumentCache(BASE_URL).compile(bytes(bytearray(body))) for body in bodies]
-    for one in compiled:
-        for ad in one.ads[:used]:
-            one.single_ad_document(ad.position)
-            one.pod_fragment(ad.position, VastVersion.V4_2)
+    for document in compiled:
+        for ad in document.ads[:used]:
+            document.single_ad_document(ad.position)
+            document.pod_fragment(ad.position, VastVersion.V4_2)
     gc.collect()
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0.7 * taken < sum(one.size_bytes for one in compiled) < 1.4 * taken
+    assert 0.7 * taken < sum(document.size_bytes for document in compiled) < 1.4 * taken
 
 
 def test_what_stays_compiled_is_bounded_by_bytes():
@@ -160,8 +160,8 @@ def test_what_stays_compiled_is_bounded_by_bytes():
     first = documents.compile(padded(0, 30_000))
     assert documents.compile(padded(0, 30_000)) is first
     number = 2 * CACHE_BYTES_MAX // first.size_bytes
-    for no in range(1, number):
-        documents.compile(padded(no, 30_000))
+    for index in range(1, number):
+        documents.compile(padded(index, 30_000))
         assert documents.size_bytes <= CACHE_BYTES_MAX
     assert documents.size_bytes > CACHE_BYTES_MAX // 2
     assert documents.compile(padded(0, 30_000)) is not first

@@ -32,7 +32,7 @@ def in_creative(inner: str) -> str:
 
 
 def element_with(attribute: str, number: int) -> str:
-    return f"<a {' '.join(attribute.format(no) for no in range(number))}/>"
+    return f"<a {' '.join(attribute.format(index) for index in range(number))}/>"
 
 
 TOO_MUCH = {
@@ -91,8 +91,8 @@ def test_too_much_of_anything_is_refused_in_a_moment(document: str, what: str, e
 LARGEST = {
     "a pod": "<VAST version='4.2'>"
     + "".join(
-        f"<Ad sequence='{no}'><InLine><Creatives>{CREATIVE * 4}</Creatives>{'<a/>' * 160}</InLine></Ad>"
-        for no in range(1, 51)
+        f"<Ad sequence='{index}'><InLine><Creatives>{CREATIVE * 4}</Creatives>{'<a/>' * 160}</InLine></Ad>"
+        for index in range(1, 51)
     )
     + "</VAST>",
     "elements": inline(before="<a/>" * (ELEMENTS_MAX - 50)),

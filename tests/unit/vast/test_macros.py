@@ -86,12 +86,12 @@ def test_a_macro_is_filled_from_the_request(macro, value):
 
 
 @pytest.mark.parametrize("macro", ["[IFA]", "[DEVICEIP]", "{user_id}", "{device_id}", "{session_id}", "{ip}", "{ifa}"])
-def test_who_watches_is_withheld_where_it_may_not_be_told(macro):
+def test_identifying_values_are_withheld_where_identification_is_not_allowed(macro):
     assert expand(macro, NOBODY) == "-2"
     assert expand(macro, replace(UNKNOWN, withhold_identity=True)) == "-1"
 
 
-def test_what_does_not_tell_who_watches_is_told_all_the_same():
+def test_values_that_do_not_identify_the_viewer_are_not_withheld():
     assert expand("[DOMAIN]|[DEVICEUA]|[LIMITADTRACKING]|[GDPRCONSENT]", NOBODY) == "example.com|TV%20%5B1.0%5D|1|CO.x"
 
 
@@ -119,7 +119,7 @@ def test_a_value_is_not_expanded_again():
     assert expand("{user_id}", context) == "%5BCACHEBUSTING%5D%7Bifa%7D"
 
 
-def test_a_strangers_url_gets_the_macros_of_the_standard_and_no_field_of_the_request():
+def test_an_untrusted_url_gets_standard_macros_but_no_fields():
     url = "https://u.example/?" + "&".join(f"{{{name}}}" for name in (*FIELDS, "request_id", "tmax"))
     assert expand_untrusted(url, CONTEXT, {"tmax": "250"}) == url
     assert expand_untrusted("[CACHEBUSTING].[IFA].[ERRORCODE]", NOBODY, {"ERRORCODE": "303"}) == "01234567.-2.303"
@@ -134,18 +134,18 @@ def test_a_strangers_url_gets_the_macros_of_the_standard_and_no_field_of_the_req
     ],
     ids=["as it came", "as it came, in UTF-8", "with its macros replaced"],
 )
-def test_a_strangers_url_that_is_too_long_cannot_be_used(url):
+def test_an_untrusted_url_that_is_too_long_is_unusable(url):
     with pytest.raises(UnusableVast, match=str(URL_BYTES_MAX)):
         expand_untrusted(url, CONTEXT)
 
 
-def test_a_strangers_url_may_be_as_long_as_one_that_was_set_up():
+def test_an_untrusted_url_may_be_as_long_as_a_configured_one():
     url = "https://u.example/?[IFA]&"
     longest = url + "x" * (URL_BYTES_MAX - len(url))
     assert expand_untrusted(longest, CONTEXT) == longest.replace("[IFA]", "i")
 
 
-def test_a_strangers_url_is_not_kept():
+def test_an_untrusted_url_is_not_cached():
     class Url(str):
         """One that can be watched."""
 
@@ -156,7 +156,7 @@ def test_a_strangers_url_is_not_kept():
     assert left() is None
 
 
-def test_requests_that_differ_only_in_what_is_always_new_share_a_cached_answer():
+def test_requests_that_differ_only_in_varying_macros_share_a_cache_key():
     url = "https://u.example/?a=[CACHEBUSTING][TIMESTAMP][CORRELATOR][REQUESTID][TRANSACTIONID]{request_id}{tmax}&b={country}"
     other = replace(CONTEXT, cachebusting="9", correlator="9", request_id="9", timestamp=UNKNOWN.timestamp)
     assert cache_key(url, CONTEXT) == cache_key(url, other)

@@ -120,7 +120,7 @@ def test_what_an_ad_says_of_its_namespace_stays():
 
 def test_documents_of_several_namespaces_are_embedded_each_with_its_own():
     documents = [document_with_trackers(unwrapped(WRAPPERS["3.0"], INLINES[inner]), BASE_URL) for inner in INLINES]
-    breaks = [(AdBreak(str(no), "start"), body.render(VALUES)) for no, body in enumerate(documents)]
+    breaks = [(AdBreak(str(index), "start"), body.render(VALUES)) for index, body in enumerate(documents)]
     root = etree.fromstring(render_vmap(breaks, VastVersion.V4_2))
     embedded = [data[0] for data in root.iter("{*}VASTAdData")]
     assert len(embedded) == len(documents)

@@ -44,7 +44,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_what_cannot_be_used_is_refused_at_once(body):
+def test_unusable_documents_are_refused_immediately(body):
     started = time.process_time()
     with pytest.raises(UnusableVast):
         parse(body)

@@ -18,8 +18,8 @@ from tests.unit.vast.schema_documents import documents
 from tests.unit.vast.test_trackers import is_in_order
 
 VERSIONS = list(SCHEMA_FILES)
-LATER = [(one, other) for no, one in enumerate(VERSIONS) for other in VERSIONS[no + 1 :]]
-PAIRS = [(one, other) for one in VERSIONS for other in VERSIONS]
+LATER = [(earlier, later) for index, earlier in enumerate(VERSIONS) for later in VERSIONS[index + 1 :]]
+PAIRS = [(outer, inner) for outer in VERSIONS for inner in VERSIONS]
 
 KINDS = st.sampled_from(["InLine", "Wrapper"])
 

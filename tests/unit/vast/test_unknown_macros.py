@@ -61,5 +61,5 @@ def test_the_list_and_what_is_no_macro_are_fine(url: str) -> None:
 
 def test_each_is_found_once_and_not_too_many() -> None:
     assert list(unknown_macros("https://ads.example/?a=[X]&b=[X]")) == [("[X]", None)]
-    many = "&".join(f"a=[FOO{no}]" for no in range(100))
+    many = "&".join(f"a=[FOO{index}]" for index in range(100))
     assert len(list(unknown_macros(f"https://ads.example/?{many}"))) == REPORTED_MAX

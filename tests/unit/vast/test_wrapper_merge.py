@@ -57,7 +57,7 @@ def final(version: str = "4.2", linear: str = "") -> ParsedDocument:
     return parse(body.replace(b"</Creatives>", OVERLAY.encode() + b"</Creatives>"))
 
 
-def test_everybody_in_the_chain_hears_of_everything():
+def test_all_wrappers_of_a_chain_get_all_events():
     merged = written(chain(wrapped("outer"), wrapped("inner"), final()))
     for name, kind in [
         ("Impression", "impression"),

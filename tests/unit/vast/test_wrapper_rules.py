@@ -12,7 +12,7 @@ def answer(*ads: str):
     """Each ad is i for an InLine or w for a Wrapper, with its sequence if it has one: `i`, `w2`."""
     kinds = {"i": INLINE, "w": f'<Wrapper fallbackOnNoAd="true">{TAG_URI}</Wrapper>'}
     sequences = {ad: f' sequence="{ad[1:]}"' if ad[1:] else "" for ad in ads}
-    written = "".join(f'<Ad id="{no}"{sequences[ad]}>{kinds[ad[0]]}</Ad>' for no, ad in enumerate(ads))
+    written = "".join(f'<Ad id="{index}"{sequences[ad]}>{kinds[ad[0]]}</Ad>' for index, ad in enumerate(ads))
     return parse(f'<VAST version="4.2">{written}</VAST>'.encode())
 
 
@@ -59,5 +59,5 @@ def test_an_ad_with_nothing_to_show_is_not_let_in():
 )
 def test_a_stand_alone_ad_takes_the_place_of_a_wrapper_that_asks_for_it(ads, failed, used, expected):
     document = answer(*ads)
-    found = fallback_ad(document, document.ads[failed], [document.ads[no] for no in used])
+    found = fallback_ad(document, document.ads[failed], [document.ads[index] for index in used])
     assert (found.id if found else None) == expected
