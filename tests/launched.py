@@ -24,7 +24,7 @@ OUTPUT_ENDS = None
 
 
 class Launched:
-    """One command in a process group of its own; what is left of it is killed at the end of the block."""
+    """One command in a process group of its own; the end of the block kills its remaining processes."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Ours, without the settings of the person who runs the tests."""
+    """The environment of the tests without settings of the server."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("ADSERVER_")}
     return ours | {f"ADSERVER_{name}": value for name, value in settings.items()}
 

@@ -8,6 +8,7 @@ from importlib.metadata import distribution, distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -43,23 +44,29 @@ def test_every_library_of_the_project_is_imported() -> None:
         ("requirements-build.lock", CONFIGURATION["build-system"]["requires"]),
     ],
 )
-def test_every_package_that_is_named_is_locked(lock: str, named: list[str]) -> None:
-    assert names(named) - locked(lock) == set(), "run `make lock`"
+def test_every_requirement_is_met_by_a_locked_version(lock: str, named: list[str]) -> None:
+    versions = locked(lock)
+    unmet = [
+        requirement
+        for requirement in map(Requirement, named)
+        if versions.get(requirement.name) is None or versions[requirement.name] not in requirement.specifier
+    ]
+    assert unmet == [], "run `make lock`"
 
 
 def test_the_server_is_installed_without_tools_and_options() -> None:
-    assert names(TOOLS + OPTIONS) & locked("requirements.lock") <= names(SERVER)
+    assert names(TOOLS + OPTIONS) & locked("requirements.lock").keys() <= names(SERVER)
     assert PROJECT["optional-dependencies"].keys() == {"parquet"}
 
 
 def names(requirements: list[str]) -> set[str]:
-    """The packages that requirements name, as the lock files spell them."""
-    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+    """The packages that requirements name."""
+    return {Requirement(requirement).name for requirement in requirements}
 
 
-def locked(lock: str) -> set[str]:
-    """The packages in a lock file."""
-    return set(re.findall(r"^([\w-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
+def locked(lock: str) -> dict[str, str]:
+    """The version of each package in a lock file."""
+    return dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
 
 
 def imports(file: Path) -> Iterator[str]:
