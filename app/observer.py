@@ -1,4 +1,4 @@
-"""The events that rooms report to whoever counts, logs or traces them: one protocol for the whole server."""
+"""The events that rooms report to be counted and logged: one protocol for the whole server."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

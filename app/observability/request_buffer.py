@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from app.observer import FinishedRequest, Observer
 
 FLUSH_INTERVAL_S = 0.05
-"""How long a finished request may wait to be counted and logged."""
+"""Maximum time that a finished request waits to be counted and logged."""
 
 
 class RequestBuffer(Observer):

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said with its field and its reason, and never served."""
+"""An invalid request gets a problem with its field and the reason, and is never served."""
 
 from collections.abc import AsyncIterator
 
@@ -39,7 +39,7 @@ async def player(of_module: Databases) -> AsyncIterator[httpx.AsyncClient]:
         (f"{KNOWN}&min_duration_s=9&max_duration_s=8", "min_duration_s", "must not exceed max_duration_s"),
     ],
 )
-async def test_a_bad_request_hears_which_field_is_wrong_and_why(
+async def test_an_invalid_request_gets_its_field_and_the_reason(
     player: httpx.AsyncClient, query: str, field: str, reason: str
 ) -> None:
     answer = await player.get(f"/vast?{query}")
@@ -58,13 +58,13 @@ async def test_a_bad_request_hears_which_field_is_wrong_and_why(
         *(f"{KNOWN}&placement_id=-1", f"{KNOWN}&placement_id=%5BPLACEMENT%5D", "campaign_id=-1&placement_id=preroll"),
     ],
 )
-async def test_what_is_asked_for_may_be_said_twice_or_beside_a_placeholder(player: httpx.AsyncClient, ids: str) -> None:
+async def test_an_id_may_be_repeated_or_accompanied_by_a_placeholder(player: httpx.AsyncClient, ids: str) -> None:
     answer = await player.get(f"/vast?{ids}&max_duration_s=1")
     assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
 
 
 @pytest.mark.parametrize("unknown", ["cb=1&cb=2", "%FF=1", "\u00e4=%FF", "=x", "&&"])
-async def test_what_is_no_parameter_is_passed_over(player: httpx.AsyncClient, unknown: str) -> None:
+async def test_unknown_parameters_are_ignored(player: httpx.AsyncClient, unknown: str) -> None:
     answer = await player.get(f"/vast?campaign_id=known&max_duration_s=1&{unknown}")
     assert (answer.status_code, answer.headers["x-no-fill-reason"]) == (200, "no_candidate")
 
@@ -91,7 +91,7 @@ async def test_a_request_that_was_refused_left_nothing_behind(player: httpx.Asyn
         (" " * 1_048_577, "body", "must not be longer than 1048576 bytes"),
     ],
 )
-async def test_a_batch_that_is_none_is_refused_as_a_whole(
+async def test_an_invalid_batch_is_refused_as_a_whole(
     player: httpx.AsyncClient, body: str, field: str, reason: str
 ) -> None:
     answer = await player.post("/v1/ads", content=body, headers=AUTHORIZED)

@@ -62,7 +62,7 @@ async def test_a_thousand_viewers_are_each_answered_under_their_own_request_id(
         assert_valid(line["vast"].encode())
     assert sum(len(serves_of(line["vast"].encode())) for line in lines) == 700
     assert Counter(line["no_fill_reason"] for line in lines) == {None: 700, "budget": 300}
-    # The stitcher asks again, because its connection broke: whoever had an ad has the same one.
+    # The stitcher repeats the batch, as after a broken connection: each request that had an ad gets the same one.
     again = await answers(stitcher, requests)
     filled = {line["request_id"] for line in lines if line["filled"]}
     assert {line["request_id"] for line in again if line["filled"]} == filled
@@ -77,7 +77,7 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
         {"request_id": "unknown", "campaign_id": "other"},
         {"request_id": "neither"},
         {"request_id": "nested", "campaign_id": {"id": "own"}},
-        {"request_id": "stranger", "campaign_id": "own", "colour": "red"},
+        {"request_id": "stranger", "campaign_id": "own", "color": "red"},
         {"request_id": "zero", "campaign_id": "ow\u0000"},
         {"request_id": "both", "campaign_id": "own", "placement_id": "preroll"},
         {"request_id": "session", "campaign_id": "own", "session_id": "00000000-0000-4000-8000-000000000000"},
@@ -91,7 +91,7 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
         "campaign_id",
         "campaign_id",
         "campaign_id",
-        "colour",
+        "color",
         "campaign_id",
         "campaign_id",
     ]

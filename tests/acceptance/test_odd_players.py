@@ -1,4 +1,4 @@
-"""Players as they are: ids that many share, odd spellings, opt-outs, and what upstreams are told of all that."""
+"""Real-world players: shared ids, odd spellings, opt-outs, and the values that upstreams get."""
 
 import asyncio
 import re
@@ -24,8 +24,8 @@ SHARED = [
     *("-1", "-2", "{}", "[]", "undefined", "null", "none", "NaN", "(null)", "unknown", "N/A", "anonymous", " "),
 ]
 WITHHELD = ("-2", ZERO, ZERO.replace("-", ""))
-"""Of those, the ones that say that the viewer is not to be told from others."""
-TOLD = "u={user_id}&d={device_id}&i={ifa}&s={session_id}&ip={ip}&r={request_id}&gpc={gpc}"
+"""Of those, the ids that mean that the viewer must not be identified."""
+UPSTREAM_QUERY = "u={user_id}&d={device_id}&i={ifa}&s={session_id}&ip={ip}&r={request_id}&gpc={gpc}"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ async def network() -> AsyncIterator[UpstreamServer]:
 async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator[httpx.AsyncClient]:
     await set_up(
         of_module.owner,
-        upstream("network", f"{network.url}/?{TOLD}", timeout_ms=2000),
+        upstream("network", f"{network.url}/?{UPSTREAM_QUERY}", timeout_ms=2000),
         campaign("fetched", upstreams=["network"]),
         own_campaign("own"),
         own_campaign("capped", frequency_caps=CAP),

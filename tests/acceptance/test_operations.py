@@ -1,4 +1,4 @@
-"""What operators see of a running server with two workers."""
+"""Operational data of a running server with two workers."""
 
 import json
 from collections.abc import AsyncIterator, Iterator

@@ -59,7 +59,7 @@ async def breaks(player: httpx.AsyncClient, **asked: str) -> list[etree._Element
 
 
 async def ads(player: httpx.AsyncClient, **asked: str) -> list[int]:
-    """How many ads each break of a VMAP document has in it."""
+    """The number of ads in each break of a VMAP document."""
     return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **asked)]
 
 

@@ -1,4 +1,4 @@
-"""What the browser tests play, as a campaign file."""
+"""The campaign file of the browser tests."""
 
 COMMON = """
 currency = "USD"

@@ -1,4 +1,4 @@
-"""What the demo page is told: everything of the viewer that it made up, and nothing of anybody else."""
+"""The demo page gets everything about its own invented viewer, and nothing about others."""
 
 import tomllib
 from collections.abc import AsyncIterator

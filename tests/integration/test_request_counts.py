@@ -1,4 +1,4 @@
-"""How requests ended, as finance sees it."""
+"""Outcomes of requests in finance's views."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -59,6 +59,16 @@ BATCH_RESULT: Json = {
     },
 }
 
+_BEACON: Json = {
+    "tags": ["players"],
+    "parameters": [
+        parameter("event", f"One of {', '.join(Event)}", place="path", required=True),
+        _TOKEN,
+        parameter("code", "VAST error code of an error"),
+    ],
+    "responses": {"200": response("A transparent pixel, even if the event did not count", "image/gif")},
+}
+
 PATHS: Json = {
     "/vast": {
         "get": {
@@ -110,16 +120,8 @@ PATHS: Json = {
         }
     },
     "/event/{event}": {
-        "get": {
-            "summary": "Report an event, which counts once for each ad",
-            "tags": ["players"],
-            "parameters": [
-                parameter("event", f"One of {', '.join(Event)}", place="path", required=True),
-                _TOKEN,
-                parameter("code", "VAST error code of an error"),
-            ],
-            "responses": {"200": response("A transparent pixel, even if the event did not count", "image/gif")},
-        }
+        "get": _BEACON | {"summary": "Report an event, which counts once for each ad"},
+        "post": _BEACON | {"summary": "Report an event by POST; the body is ignored"},
     },
     "/click": {
         "get": {

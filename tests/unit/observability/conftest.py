@@ -1,4 +1,4 @@
-"""Metrics of this process alone, whatever the environment says."""
+"""Metrics of this process alone, even if the environment enables multiprocess mode."""
 
 import pytest
 

@@ -26,7 +26,7 @@ class Counted(Observer):
 
 
 class Reader:
-    """Reads what is written into a pipe, from when it is told to."""
+    """Reads the writing end of a pipe, once it is started."""
 
     def __init__(self) -> None:
         self._source, self.descriptor = os.pipe()

@@ -1,4 +1,4 @@
-"""What is counted, batched, and read again; with several workers, over their files."""
+"""Metrics are counted, batched and read again; those of several workers through their files."""
 
 import asyncio
 import os

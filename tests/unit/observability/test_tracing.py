@@ -1,4 +1,4 @@
-"""Spans as they are exported: of an upstream they show the host, whatever goes wrong there."""
+"""Exported spans show the host of an upstream and nothing else of its URL, even if the request fails."""
 
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

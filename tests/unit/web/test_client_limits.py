@@ -1,4 +1,4 @@
-"""The limit of a client's address: who is one client, how much passes, and how much memory that takes."""
+"""Limits for client addresses: which addresses are one client, what passes, and the memory that it takes."""
 
 import tracemalloc
 from ipaddress import ip_network
@@ -16,7 +16,7 @@ PROXY = "10.0.0.1"
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,10 +36,10 @@ def limits(requests_per_s: int = 5, workers: int = 1, clock: Clock | None = None
     )
 
 
-def passed(limit: ClientLimits, peer: str, asked: int = 100, **headers: str) -> int:
-    """How many of so many requests pass at one moment."""
+def passed(limit: ClientLimits, peer: str, count: int = 100, **headers: str) -> int:
+    """The number of requests that pass at one time, of `count`."""
     raw = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
-    return sum(limit.allows("ad_request", peer, raw) for _ in range(asked))
+    return sum(limit.allows("ad_request", peer, raw) for _ in range(count))
 
 
 @given(gaps_s=st.lists(st.floats(0, 3), min_size=1, max_size=100), rate=st.integers(1, 50), workers=st.integers(1, 4))
@@ -58,7 +58,7 @@ def test_no_sequence_of_requests_gets_more_than_its_rate_and_its_burst(
     assert passes <= max(1, share * BURST_S) + share * (clock.now - began) + 1e-3
 
 
-def test_after_the_wait_that_it_is_told_one_more_passes_and_not_before() -> None:
+def test_after_the_reported_wait_one_more_passes_and_not_before() -> None:
     clock = Clock()
     rates = AddressRates(0.2, BURST_S, clock)
     assert [rates.take("a") for _ in range(5)] == [0.0] * 5
@@ -88,25 +88,25 @@ def test_loopback_proxies_and_listed_networks_have_no_limit(peer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("203.0.113.1", "::ffff:203.0.113.1"),
         ("2001:db8::1", "2001:db8:0:0:ffff:ffff:ffff:ffff"),
     ],
 )
-def test_an_ipv6_network_of_64_bits_and_a_mapped_address_are_one_client(one: str, other: str) -> None:
+def test_an_ipv6_network_of_64_bits_and_a_mapped_address_are_one_client(first: str, second: str) -> None:
     limit = limits()
-    assert passed(limit, one) == 5
-    assert passed(limit, other) == 0
+    assert passed(limit, first) == 5
+    assert passed(limit, second) == 0
 
 
-@pytest.mark.parametrize(("one", "other"), [("203.0.113.1", "203.0.113.2"), ("2001:db8::1", "2001:db8:0:1::1")])
-def test_another_address_is_another_client(one: str, other: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [("203.0.113.1", "203.0.113.2"), ("2001:db8::1", "2001:db8:0:1::1")])
+def test_another_address_is_another_client(first: str, second: str) -> None:
     limit = limits()
-    assert (passed(limit, one), passed(limit, other)) == (5, 5)
+    assert (passed(limit, first), passed(limit, second)) == (5, 5)
 
 
-def test_behind_a_proxy_each_viewer_is_a_client_whatever_else_the_request_says() -> None:
+def test_behind_a_proxy_each_viewer_is_a_client_despite_other_headers() -> None:
     limit = limits()
     assert passed(limit, PROXY, x_forwarded_for="203.0.113.1") == 5
     assert passed(limit, PROXY, x_forwarded_for="198.51.100.9, 203.0.113.1") == 0
@@ -115,7 +115,7 @@ def test_behind_a_proxy_each_viewer_is_a_client_whatever_else_the_request_says()
     assert passed(limit, "203.0.113.3", x_forwarded_for="127.0.0.1") == 5
 
 
-def test_the_table_has_a_bound_and_forgets_who_is_quiet() -> None:
+def test_the_table_has_a_bound_and_forgets_idle_clients() -> None:
     clock = Clock()
     rates = AddressRates(1.0, 1.0, clock)
     tracemalloc.start()

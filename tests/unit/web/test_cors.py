@@ -1,4 +1,4 @@
-"""What a preflight may send."""
+"""Preflights may request any valid header names."""
 
 import pytest
 

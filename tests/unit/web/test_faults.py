@@ -1,4 +1,4 @@
-"""What nobody expected: the player gets an answer all the same, and the log says what happened."""
+"""After an unexpected error the player still gets a response, and the log has the error."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How the parameters of an ad request are read: by their obvious meaning, or as if they were not there."""
+"""Normalization of the parameters of an ad request: to their obvious meaning, or as absent."""
 
 import pytest
 from hypothesis import given
