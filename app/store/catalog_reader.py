@@ -129,16 +129,16 @@ async def read(
         raise LookupError("the catalog has no revision")
     change = None if known is None else await _change_since(connection, known, head["revision"], reread_ids)
     base, change = (EMPTY_CATALOG, EVERYTHING) if known is None or change is None else (known, change)
-    campaigns = await _campaigns(connection, change.campaigns)
-    creatives = [_creative(row) async for row in _rows(connection, READ_CREATIVES, change.creatives)]
-    placements = await _placements(connection, change.placements)
-    upstreams = [Upstream(**dict(row)) async for row in _rows(connection, READ_UPSTREAMS, change.upstreams)]
-    publishers = [Publisher(**dict(row)) async for row in _rows(connection, READ_PUBLISHERS, change.publishers)]
+    campaigns = await _read_campaigns(connection, change.campaigns)
+    creatives = [_to_creative(row) async for row in _stream_rows(connection, READ_CREATIVES, change.creatives)]
+    placements = await _read_placements(connection, change.placements)
+    upstreams = [Upstream(**dict(row)) async for row in _stream_rows(connection, READ_UPSTREAMS, change.upstreams)]
+    publishers = [Publisher(**dict(row)) async for row in _stream_rows(connection, READ_PUBLISHERS, change.publishers)]
     return Catalog(
         revision=head["revision"],
         created_at=head["made_at"],
         campaigns={**base.campaigns, **{campaign.id: campaign for campaign in campaigns}},
-        creatives=_with_creatives(base.creatives, creatives),
+        creatives=_merge_creatives(base.creatives, creatives),
         upstreams={**base.upstreams, **{upstream.id: upstream for upstream in upstreams}},
         placements={**base.placements, **{placement.id: placement for placement in placements}},
         publishers={**base.publishers, **{publisher.id: publisher for publisher in publishers}},
@@ -159,37 +159,39 @@ async def _change_since(
     return _Change(*(sorted({*ids, *reread}) for ids, reread in zip(changed, reread_ids, strict=True)))
 
 
-async def _rows(connection: "Connection[Record]", query: str, ids: Ids) -> AsyncIterator[Record]:
+async def _stream_rows(connection: "Connection[Record]", query: str, ids: Ids) -> AsyncIterator[Record]:
     if ids is None or ids:
         async for row in connection.cursor(query, ids, prefetch=ROWS_PER_FETCH):
             yield row
 
 
-async def _grouped(connection: "Connection[Record]", query: str, ids: Ids) -> defaultdict[str, list[tuple[Any, ...]]]:
+async def _group_rows(
+    connection: "Connection[Record]", query: str, ids: Ids
+) -> defaultdict[str, list[tuple[Any, ...]]]:
     """Return the rows of the query by their first column."""
     rows: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    async for row in _rows(connection, query, ids):
+    async for row in _stream_rows(connection, query, ids):
         owner, *rest = row.values()
         rows[owner].append(tuple(rest))
     return rows
 
 
-async def _campaigns(connection: "Connection[Record]", ids: Ids) -> list[Campaign]:
-    budgets = await _grouped(connection, READ_CAMPAIGN_BUDGETS, ids)
-    caps = await _grouped(connection, READ_CAMPAIGN_CAPS, ids)
-    chains = await _grouped(connection, READ_CAMPAIGN_UPSTREAMS, ids)
+async def _read_campaigns(connection: "Connection[Record]", ids: Ids) -> list[Campaign]:
+    budgets = await _group_rows(connection, READ_CAMPAIGN_BUDGETS, ids)
+    caps = await _group_rows(connection, READ_CAMPAIGN_CAPS, ids)
+    chains = await _group_rows(connection, READ_CAMPAIGN_UPSTREAMS, ids)
     return [
-        _campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
-        async for row in _rows(connection, READ_CAMPAIGNS, ids)
+        _to_campaign(row, budgets[row["id"]], caps[row["id"]], chains[row["id"]])
+        async for row in _stream_rows(connection, READ_CAMPAIGNS, ids)
     ]
 
 
-async def _placements(connection: "Connection[Record]", ids: Ids) -> list[Placement]:
-    orders = await _grouped(connection, READ_PLACEMENT_CAMPAIGNS, ids)
-    return [_placement(row, orders[row["id"]]) async for row in _rows(connection, READ_PLACEMENTS, ids)]
+async def _read_placements(connection: "Connection[Record]", ids: Ids) -> list[Placement]:
+    orders = await _group_rows(connection, READ_PLACEMENT_CAMPAIGNS, ids)
+    return [_to_placement(row, orders[row["id"]]) async for row in _stream_rows(connection, READ_PLACEMENTS, ids)]
 
 
-def _with_creatives(
+def _merge_creatives(
     before: Mapping[str, tuple[Creative, ...]], creatives: Sequence[Creative]
 ) -> Mapping[str, tuple[Creative, ...]]:
     """Return the creatives by campaign in the order of their ids, after these were added or changed.
@@ -206,7 +208,7 @@ def _with_creatives(
     return {**before, **after}
 
 
-def _campaign(
+def _to_campaign(
     row: Record, budgets: list[tuple[Any, ...]], caps: list[tuple[Any, ...]], chain: list[tuple[Any, ...]]
 ) -> Campaign:
     starts_at: datetime = row["starts_at"]
@@ -230,24 +232,24 @@ def _campaign(
         late_impressions=LateImpressions(row["late_impressions"]),
         hold_ttl_s=row["hold_ttl_s"],
         direct=row["direct"],
-        targeting=_targeting(row["targeting"]),
+        targeting=_to_targeting(row["targeting"]),
     )
 
 
-def _targeting(lists: Mapping[str, list[str]]) -> Targeting:
+def _to_targeting(lists: Mapping[str, list[str]]) -> Targeting:
     """Return the targeting with countries as alpha-2 codes, as in requests; the catalog may have alpha-3 codes."""
     values = {key: tuple(words) for key, words in lists.items()}
     countries = dict.fromkeys(to_alpha_2(code).lower() for code in values.get("countries", ()))
     return Targeting(**values | {"countries": tuple(countries)})
 
 
-def _creative(row: Record) -> Creative:
+def _to_creative(row: Record) -> Creative:
     fields = dict(row)
     fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
 
 
-def _placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:
+def _to_placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:
     return Placement(
         id=row["id"],
         publisher_id=row["publisher_id"],

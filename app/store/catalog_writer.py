@@ -150,13 +150,13 @@ async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem])
     creatives = [item for item in items if isinstance(item, Creative)]
     placements = [item for item in items if isinstance(item, Placement)]
     await connection.executemany(UPSERT_PUBLISHER, [(item.id, item.requests_per_s, item.burst) for item in publishers])
-    await connection.executemany(UPSERT_UPSTREAM, [_upstream(item) for item in upstreams])
-    await _put_campaigns(connection, campaigns)
-    await connection.executemany(UPSERT_CREATIVE, [_creative(item) for item in creatives])
-    await _put_placements(connection, placements)
+    await connection.executemany(UPSERT_UPSTREAM, [_upstream_values(item) for item in upstreams])
+    await _upsert_campaigns(connection, campaigns)
+    await connection.executemany(UPSERT_CREATIVE, [_creative_values(item) for item in creatives])
+    await _upsert_placements(connection, placements)
 
 
-def _upstream(upstream: Upstream) -> tuple[object, ...]:
+def _upstream_values(upstream: Upstream) -> tuple[object, ...]:
     return (
         upstream.id,
         upstream.tag_url,
@@ -174,9 +174,9 @@ def _upstream(upstream: Upstream) -> tuple[object, ...]:
     )
 
 
-async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
+async def _upsert_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
     ids = [campaign.id for campaign in campaigns]
-    await connection.executemany(UPSERT_CAMPAIGN, [_campaign(campaign) for campaign in campaigns])
+    await connection.executemany(UPSERT_CAMPAIGN, [_campaign_values(campaign) for campaign in campaigns])
     budgets = [
         (campaign.id, period, budget.amount, budget.impressions)
         for campaign in campaigns
@@ -196,7 +196,7 @@ async def _put_campaigns(connection: "Connection[Record]", campaigns: Sequence[C
     await connection.executemany(INSERT_CAMPAIGN_UPSTREAM, chains)
 
 
-def _campaign(campaign: Campaign) -> tuple[object, ...]:
+def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
     return (
         campaign.id,
         campaign.advertiser,
@@ -216,7 +216,7 @@ def _campaign(campaign: Campaign) -> tuple[object, ...]:
     )
 
 
-def _creative(creative: Creative) -> tuple[object, ...]:
+def _creative_values(creative: Creative) -> tuple[object, ...]:
     return (
         creative.id,
         creative.campaign_id,
@@ -232,7 +232,7 @@ def _creative(creative: Creative) -> tuple[object, ...]:
     )
 
 
-async def _put_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
+async def _upsert_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
     rows = [
         (placement.id, placement.publisher_id, orjson.dumps(placement.ad_breaks).decode()) for placement in placements
     ]

@@ -63,8 +63,8 @@ CONNECT_ERRORS = (
 )
 """The driver's errors for a failed attempt to connect."""
 
-SILENCE_S = 1.0
-"""If Postgres has not reported the timeout of a statement this long after it, Postgres is considered gone."""
+RESPONSE_GRACE_S = 1.0
+"""Time in which Postgres must report the timeout of a statement; after it, Postgres is considered gone."""
 
 CLOSE_TIMEOUT_S = 3.0
 """Time limit for closing all connections."""
@@ -122,7 +122,7 @@ def serving_url(url: str, serving_database: str) -> str:
     return with_database(url, serving_database)
 
 
-def _engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
+def _create_engine(url: str, connections: int, server_settings: Mapping[str, str], statement_s: float) -> AsyncEngine:
     return create_async_engine(
         DIALECT,
         pool_size=connections,
@@ -133,12 +133,12 @@ def _engine(url: str, connections: int, server_settings: Mapping[str, str], stat
             "async_creator_fn": open_connection,
             "dsn": url,
             "server_settings": {"timezone": "UTC", "jit": "off", **KEEPALIVES, **server_settings},
-            "command_timeout": statement_s + SILENCE_S,
+            "command_timeout": statement_s + RESPONSE_GRACE_S,
         },
     )
 
 
-async def _driver(pooled: AsyncConnection) -> "Connection[Record]":
+async def _driver_connection(pooled: AsyncConnection) -> "Connection[Record]":
     """Return the driver's connection, skipping connections that Postgres ended while they were in the pool."""
     while True:
         driver = (await pooled.get_raw_connection()).driver_connection
@@ -226,21 +226,21 @@ class Store:
             "statement_timeout": f"{GENERAL_STATEMENT_TIMEOUT_S}s",
             "idle_in_transaction_session_timeout": "10s",
         }
-        self._serving = _engine(
+        self._serving = _create_engine(
             serving_url(url, serving_database), serving_connections, serving, timeouts.statement_ms / 1000
         )
-        self._general = _engine(url, general_connections, general, GENERAL_STATEMENT_TIMEOUT_S)
+        self._general = _create_engine(url, general_connections, general, GENERAL_STATEMENT_TIMEOUT_S)
 
     @asynccontextmanager
     async def serving_connection(self) -> AsyncIterator["Connection[Record]"]:
         """Lease a connection of the serving pool; it is closed after any error."""
-        async with self._leased(self._serving) as connection:
+        async with self._lease(self._serving) as connection:
             yield connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection[Record]"]:
         """Lease a connection of the general pool; raises StoreUnavailable instead of the driver's errors."""
-        async with self._leased(self._general) as connection:
+        async with self._lease(self._general) as connection:
             yield connection
 
     @asynccontextmanager
@@ -250,11 +250,11 @@ class Store:
             yield connection
 
     @asynccontextmanager
-    async def _leased(self, engine: AsyncEngine) -> AsyncIterator["Connection[Record]"]:
+    async def _lease(self, engine: AsyncEngine) -> AsyncIterator["Connection[Record]"]:
         try:
             async with engine.connect() as pooled:
                 try:
-                    yield await _driver(pooled)
+                    yield await _driver_connection(pooled)
                 except BaseException:
                     await pooled.invalidate()
                     raise

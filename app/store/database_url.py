@@ -14,7 +14,7 @@ def split_hosts(url: str) -> list[str]:
     """Return one URL for each host, in their order."""
     parts = urlsplit(url)
     login, at, hosts = parts.netloc.rpartition("@")
-    return [_joined(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
+    return [_join(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
 
 
 def hide_password(url: str) -> str:
@@ -23,7 +23,7 @@ def hide_password(url: str) -> str:
     login, at, hosts = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
     shown = f"{user}:***" if colon else user
-    return _joined(parts._replace(netloc=f"{shown}{at}{hosts}", query=PASSWORDS.sub(r"\1***", parts.query)))
+    return _join(parts._replace(netloc=f"{shown}{at}{hosts}", query=PASSWORDS.sub(r"\1***", parts.query)))
 
 
 def split_password(url: str) -> tuple[str, str | None]:
@@ -38,7 +38,7 @@ def split_password(url: str) -> tuple[str, str | None]:
     named = [value for name, _, value in words if name == "password"]
     query = "&".join("".join(word) for word in words if word[0] not in SECRETS)
     found = [*named, *([password] if colon else [])]
-    return _joined(parts._replace(netloc=f"{user}{at}{hosts}", query=query)), unquote(found[0]) if found else None
+    return _join(parts._replace(netloc=f"{user}{at}{hosts}", query=query)), unquote(found[0]) if found else None
 
 
 def role_in_url(url: str) -> str:
@@ -53,15 +53,15 @@ def with_role(url: str, role: str) -> str:
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2]
     options = (word for word in parts.query.split("&") if word.partition("=")[0] not in ("user", "password"))
-    return _joined(parts._replace(netloc=f"{role}@{hosts}", query="&".join(options)))
+    return _join(parts._replace(netloc=f"{role}@{hosts}", query="&".join(options)))
 
 
 def with_database(url: str, database: str) -> str:
     """Return the URL of another database on the same server, for the same role."""
-    return _joined(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
+    return _join(urlsplit(url)._replace(path=f"/{quote(database, safe='')}"))
 
 
-def _joined(parts: SplitResult) -> str:
+def _join(parts: SplitResult) -> str:
     """Join the parts of a URL; `urlunsplit` would drop the slashes before a missing host."""
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{parts.path}{query}"

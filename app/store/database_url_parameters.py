@@ -162,10 +162,10 @@ def parse_url(url: str) -> DatabaseUrl:
             _ = urlsplit(f"//{host}").port
     except ValueError:
         raise InvalidUrl("is not a valid URL") from None
-    given = _parameters(parts.query)
+    given = _read_parameters(parts.query)
     if "hostaddr" in given and "host" not in given and not any(hosts):
         given["host"] = given.pop("hostaddr")
-    _check(given)
+    _check_parameters(given)
     base = f"postgresql://{parts.netloc}{parts.path}"
     trusts_system = given.get("sslrootcert") == SYSTEM_CERTIFICATES
     driver_parameters = {name: value for name, value in given.items() if name in DRIVER | RUN_TIME}
@@ -174,8 +174,8 @@ def parse_url(url: str) -> DatabaseUrl:
     psql_parameters = {name: value for name, value in given.items() if name in DRIVER | PSQL_RUN_TIME | LIBPQ_ONLY}
     timeout_s = int(given.get("connect_timeout", 0))
     return DatabaseUrl(
-        driver_url=_with_query(base, driver_parameters),
-        psql_url=_with_query(base, psql_parameters),
+        driver_url=_add_query(base, driver_parameters),
+        psql_url=_add_query(base, psql_parameters),
         connect_timeout_s=timeout_s if timeout_s > 0 else None,
         application_name=given.get("application_name"),
         caches_statements=_caches_statements(given),
@@ -184,7 +184,7 @@ def parse_url(url: str) -> DatabaseUrl:
     )
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _read_parameters(query: str) -> dict[str, str]:
     """Return the last value of each name, as libpq does; skip empty values, and replace JDBC's `ssl` by `sslmode`."""
     words = (word.partition("=") for word in query.split("&"))
     given = {unquote(name): unquote(value) for name, _, value in words if value}
@@ -197,7 +197,7 @@ def _parameters(query: str) -> dict[str, str]:
     return given
 
 
-def _check(given: dict[str, str]) -> None:
+def _check_parameters(given: dict[str, str]) -> None:
     for name, accepted in CHOICES.items():
         if given.get(name, accepted[0]) not in accepted:
             raise InvalidUrl(f"{name}: must be one of {', '.join(accepted)}")
@@ -226,6 +226,6 @@ def _caches_statements(given: dict[str, str]) -> bool:
     return not pooled and all(int(given.get(name, 1)) != 0 for name in STATEMENT_CACHES)
 
 
-def _with_query(base: str, given: dict[str, str]) -> str:
+def _add_query(base: str, given: dict[str, str]) -> str:
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in given.items())
     return f"{base}?{query}" if query else base

@@ -15,7 +15,7 @@ from uuid import UUID
 from asyncpg import Connection, Record
 
 from app.store.budget_periods import open_periods
-from app.store.sql_fragments import ALLOWED_LIMITS, LOCK_DUE_BUDGETS, NEXT_GENERATION, TABLE_WRITE_LOCK, book_entries
+from app.store.sql_fragments import ALLOWED_LIMITS, LOCK_BUDGET_PERIODS, NEXT_GENERATION, TABLE_WRITE_LOCK, book_entries
 
 HOLD_ENDING_STEPS = f"""
 ended_holds AS (
@@ -53,7 +53,7 @@ WITH budget_period AS MATERIALIZED (
     {COUNTED_PERIODS}
     ORDER BY campaign_id, period, period_start
 )
-{LOCK_DUE_BUDGETS}
+{LOCK_BUDGET_PERIODS}
 """
 """Lock the budgets of ended holds or late impressions, ordered by campaign, period and start; return their ctids."""
 

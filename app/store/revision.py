@@ -11,8 +11,8 @@ from asyncpg import Connection, Record
 # Beside `app`, both in a checkout and where the project is installed.
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
-FETCH_REVISION = "SELECT version_num FROM alembic_version"
-"""Fetches the revision that was applied last."""
+READ_SCHEMA_REVISION = "SELECT version_num FROM alembic_version"
+"""Read the revision that was applied last."""
 
 
 def alembic_config() -> Config:
@@ -37,7 +37,7 @@ def needed_revision() -> str:
 async def current_revision(connection: "Connection[Record]") -> str | None:
     """Return the revision that was applied last, or None if the database has no schema."""
     try:
-        revision: str | None = await connection.fetchval(FETCH_REVISION)
+        revision: str | None = await connection.fetchval(READ_SCHEMA_REVISION)
     except asyncpg.UndefinedTableError:
         return None
     return revision

@@ -68,7 +68,7 @@ class SessionRow:
     over: bool
 
 
-def _session(row: Record, *, over: bool) -> SessionRow:
+def _to_session(row: Record, *, over: bool) -> SessionRow:
     return SessionRow(
         id=row["id"],
         user_key=row["user_key"],
@@ -92,25 +92,25 @@ async def create(
 ) -> SessionRow | None:
     """Create the session and return it; None if there are already `sessions_max` sessions."""
     row = await connection.fetchrow(CREATE_SESSION, session_id, user_key, publisher_id, correlator, ttl_s, sessions_max)
-    return None if row is None else _session(row, over=False)
+    return None if row is None else _to_session(row, over=False)
 
 
 async def find(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """Return the session, running or over; None if it does not exist."""
     row = await connection.fetchrow(FIND_SESSION, session_id)
-    return None if row is None else _session(row, over=row["expired"] or row["ended_at"] is not None)
+    return None if row is None else _to_session(row, over=row["expired"] or row["ended_at"] is not None)
 
 
 async def end(connection: "Connection[Record]", session_id: UUID) -> SessionRow | None:
     """End the session and return it; None if no session with this id was running."""
     row = await connection.fetchrow(END_SESSION, session_id)
-    return None if row is None else _session(row, over=True)
+    return None if row is None else _to_session(row, over=True)
 
 
 async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) -> dict[UUID, SessionRow]:
     """Lock these sessions until the transaction ends; the result omits ids that do not exist."""
     rows = await connection.fetch(LOCK_SESSIONS, session_ids)
-    return {row["id"]: _session(row, over=row["is_over"]) for row in rows}
+    return {row["id"]: _to_session(row, over=row["is_over"]) for row in rows}
 
 
 async def mark_played(connection: "Connection[Record]", played: Sequence[tuple[UUID, str]]) -> None:

@@ -10,7 +10,7 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
-    LOCK_DUE_BUDGETS,
+    LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
     ROOM_BY_PACING,
     ROOM_IN_BUDGET,
@@ -26,7 +26,7 @@ WITH budget_period AS MATERIALIZED (
     WHERE c.id = ANY ($1)
     ORDER BY b.campaign_id, b.period
 ), {TABLE_WRITE_LOCK}
-{LOCK_DUE_BUDGETS}
+{LOCK_BUDGET_PERIODS}
 """
 """Lock the current budgets of these campaigns, ordered by campaign and period, and return the ctids of their rows."""
 

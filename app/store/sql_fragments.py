@@ -5,26 +5,27 @@ NEWEST_BUDGET_ROW = """
         AND greatest(t.period_start, to_timestamp(0)) = budget_period.period_start
     ORDER BY t.generation DESC LIMIT 1
 """
-"""Selects the row `t` of budget_tracking for one `budget_period`, reading the newest generation first.
+"""The newest row `t` of budget_tracking for one `budget_period`.
 
-Any long-running query keeps all versions of a row alive, and there may be thousands. Only the index
-budget_tracking_by_generation has these expressions, so no plan can use the primary key, which leads to all versions."""
+It reads the newest generation first, because any long-running query keeps all versions of a row alive, and there may be
+thousands. Only the index budget_tracking_by_generation has these expressions, so no plan can use the primary key, which
+leads to all versions."""
 
-LOCK_DUE_BUDGETS = f"""
+LOCK_BUDGET_PERIODS = f"""
 SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL (
     SELECT t.ctid AS row_ctid FROM budget_tracking t
     {NEWEST_BUDGET_ROW}
     FOR UPDATE
 ) AS newest
 """
-"""Locks the rows of the CTE `budget_period` in its order, and returns their ctids.
+"""Lock the rows of the CTE `budget_period` in its order, and return their ctids.
 
 A ctid stays valid until this transaction changes the row."""
 
 TABLE_WRITE_LOCK = """table_lock AS (
     UPDATE budget_tracking SET spent = spent WHERE false
 )"""
-"""Takes the table lock of a writer on budget_tracking without changing a row.
+"""A CTE that takes the table lock of a writer on budget_tracking without changing a row.
 
 A change of budgets takes a conflicting table lock. It therefore cannot run between this statement and the next one."""
 
