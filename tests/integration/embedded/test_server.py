@@ -159,7 +159,7 @@ async def test_a_frozen_backend_is_killed_and_the_others_come_again(monkeypatch:
                     await connection.fetchval("SELECT 1")
 
         async def comes_again() -> bool:
-            with suppress(StoreUnavailable):
+            with suppress(StoreUnavailable, asyncpg.PostgresConnectionError):
                 async with connect(server.dsn) as after:
                     return bool(await after.fetchval("SELECT true"))
             return False
