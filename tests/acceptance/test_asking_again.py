@@ -87,8 +87,8 @@ async def test_at_the_same_time_on_both_workers_is_still_once(
     workers: list[httpx.AsyncClient], of_module: Databases
 ) -> None:
     spent, counted = await paid_and_counted(of_module.owner)
-    for no in range(20):
-        asked = {"campaign_id": "fetched" if no % 2 else "own", "user_id": "v", "request_id": f"race-{no}"}
+    for index in range(20):
+        asked = {"campaign_id": "fetched" if index % 2 else "own", "user_id": "v", "request_id": f"race-{index}"}
         answers = await asyncio.gather(*(worker.get("/vast", params=asked) for worker in workers * 3))
         assert len({without_macros(answered.text) for answered in answers}) == 1
         assert "<Ad" in answers[0].text
@@ -128,14 +128,14 @@ async def test_midnight_between_the_two_askings_changes_nothing(
 ) -> None:
     first, second = workers
     asked = {"campaign_id": "fetched", "user_id": "m"}
-    for no, (before, after) in enumerate(
+    for index, (before, after) in enumerate(
         [
             ("2026-03-31 23:59:59.9+00", "2026-04-01 00:00:00+00"),
             ("2026-03-31 23:58:00+00", "2026-04-01 00:02:00+00"),
             ("2026-03-31 00:00:01+00", "2026-04-01 00:00:00.9+00"),
         ]
     ):
-        named = asked | {"request_id": f"midnight-{no}"}
+        named = asked | {"request_id": f"midnight-{index}"}
         await set_clock(of_module.owner, before)
         original = await first.get("/vast", params=named)
         assert "from upstream" in original.text, original.headers

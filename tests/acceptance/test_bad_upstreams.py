@@ -86,7 +86,7 @@ async def test_the_fallbacks_ad_arrives_whatever_the_first_upstream_does(
     async with Players(server.url) as players:
         # A first request that is alone, and then a group.
         answers = [await players.ask(campaign_id=name, user_id="alone")]
-        answers += await players.ask_all({"campaign_id": name, "user_id": f"u{no}"} for no in range(PLAYERS))
+        answers += await players.ask_all({"campaign_id": name, "user_id": f"u{index}"} for index in range(PLAYERS))
     assert {answered.reason for answered in answers} == {None}
     assert all(b"from the fallback" in answered.body for answered in answers)
     assert largest_bytes(worker) - before < GROWTH_MAX_BYTES

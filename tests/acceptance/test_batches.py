@@ -53,7 +53,9 @@ async def answers(stitcher: httpx.AsyncClient, requests: Sequence[dict[str, Any]
 async def test_a_thousand_viewers_are_each_answered_under_their_own_request_id(
     stitcher: httpx.AsyncClient, of_module: Databases
 ) -> None:
-    requests = [{"placement_id": "preroll", "user_id": f"u{no}", "request_id": f"r{no}"} for no in range(1000)]
+    requests = [
+        {"placement_id": "preroll", "user_id": f"u{number}", "request_id": f"r{number}"} for number in range(1000)
+    ]
     lines = await answers(stitcher, requests)
     assert sorted(line["request_id"] for line in lines) == sorted(request["request_id"] for request in requests)
     assert all(line["request_id"] == requests[line["index"]]["request_id"] for line in lines)
@@ -72,7 +74,7 @@ async def test_a_thousand_viewers_are_each_answered_under_their_own_request_id(
 
 
 async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncClient) -> None:
-    fine = [{"campaign_id": "own", "user_id": f"u{no}", "request_id": f"fine-{no}"} for no in range(50)]
+    fine = [{"campaign_id": "own", "user_id": f"u{number}", "request_id": f"fine-{number}"} for number in range(50)]
     bad: list[dict[str, Any]] = [
         {"request_id": "unknown", "campaign_id": "other"},
         {"request_id": "neither"},
@@ -86,8 +88,8 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
     lines = await answers(stitcher, [*fine, *bad])
     by_index = {line["index"]: line for line in lines}
     assert len(by_index) == len(lines) == 58
-    assert [by_index[no]["status"] for no in range(50, 57)] == [400, 400, 400, 400, 400, 400, 404]
-    assert [by_index[no].get("field") for no in range(50, 56)] == [
+    assert [by_index[number]["status"] for number in range(50, 57)] == [400, 400, 400, 400, 400, 400, 404]
+    assert [by_index[number].get("field") for number in range(50, 56)] == [
         "campaign_id",
         "campaign_id",
         "campaign_id",
@@ -97,7 +99,7 @@ async def test_one_viewers_failure_is_that_viewers_alone(stitcher: httpx.AsyncCl
     ]
     # Two requests of one name in one batch: one of the two is served, and the other is a conflict.
     assert {by_index[0]["status"], by_index[57]["status"]} == {200, 409}
-    assert all(by_index[no]["filled"] for no in range(1, 50))
+    assert all(by_index[number]["filled"] for number in range(1, 50))
 
 
 async def test_each_ad_of_an_upstreams_pod_is_a_serve(

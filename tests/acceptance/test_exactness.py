@@ -51,7 +51,7 @@ async def test_no_cap_and_no_budget_gives_one_ad_too_many_or_too_few(
             one_user = [{"campaign_id": f"{source}-capped", "user_id": "u"}] * REQUESTS
             answers = await players.ask_all(one_user)
             assert Counter(answer.reason for answer in answers) == {None: CAP, "frequency_cap": REQUESTS - CAP}
-            many_users = [{"campaign_id": f"{source}-limited", "user_id": f"u{no}"} for no in range(REQUESTS)]
+            many_users = [{"campaign_id": f"{source}-limited", "user_id": f"u{index}"} for index in range(REQUESTS)]
             answers = await players.ask_all(many_users)
             assert Counter(answer.reason for answer in answers) == {None: ADS, "budget": REQUESTS - ADS}
     async with connected(database) as connection:

@@ -115,7 +115,9 @@ def in_document(documents: Mapping[str, str], url: str) -> list[Found]:
         here: Found = {
             "impressions": texts(ad, "Impression"),
             "errors": texts(ad, "Error"),
-            "tracking": {event: tracking(ad, event) for event in {of.get("event") for of in ad.iter("{*}Tracking")}},
+            "tracking": {
+                event: tracking(ad, event) for event in {element.get("event") for element in ad.iter("{*}Tracking")}
+            },
             "clicks": texts(ad, "ClickTracking"),
             "mediaFiles": texts(ad, "MediaFile"),
         }

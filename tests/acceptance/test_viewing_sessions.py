@@ -96,7 +96,7 @@ async def test_no_creative_is_repeated_while_another_can_serve(workers: list[htt
     for _ in range(5):
         session_id = await begin(workers[0])
         asked = {"campaign_id": "three", "session_id": session_id}
-        seen = [one for no in range(3) for one in await creatives(workers[no % 2], **asked)]
+        seen = [one for index in range(3) for one in await creatives(workers[index % 2], **asked)]
         assert sorted(seen) == ["three-15s", "three-b", "three-c"]
         assert len(await creatives(workers[0], **asked)) == 1, "nothing else is left"
         told = (await workers[1].get(f"/v1/sessions/{session_id}")).json()["played"]
@@ -106,7 +106,7 @@ async def test_no_creative_is_repeated_while_another_can_serve(workers: list[htt
 async def test_another_campaign_serves_before_a_creative_is_repeated(workers: list[httpx.AsyncClient]) -> None:
     session_id = await begin(workers[0])
     asked = {"placement_id": "preroll", "session_id": session_id}
-    seen = Counter([one for no in range(4) for one in await creatives(workers[no % 2], **asked)])
+    seen = Counter([one for index in range(4) for one in await creatives(workers[index % 2], **asked)])
     assert set(seen.values()) == {1}
     assert set(seen) == {"one-15s", "three-15s", "three-b", "three-c"}
 
@@ -114,7 +114,7 @@ async def test_another_campaign_serves_before_a_creative_is_repeated(workers: li
 async def test_at_the_same_time_no_creative_is_repeated_either(workers: list[httpx.AsyncClient]) -> None:
     session_id = await begin(workers[0])
     asked = {"placement_id": "preroll", "session_id": session_id}
-    answers = await asyncio.gather(*(creatives(workers[no % 2], **asked) for no in range(4)))
+    answers = await asyncio.gather(*(creatives(workers[index % 2], **asked) for index in range(4)))
     assert sorted(one for served in answers for one in served) == ["one-15s", "three-15s", "three-b", "three-c"]
 
 
@@ -124,7 +124,7 @@ async def test_a_cap_per_session_counts_in_each_session_alone(
     for _ in range(2):
         session_id = await begin(workers[0], user_id="the same viewer")
         asked = {"campaign_id": "twice-a-session", "session_id": session_id}
-        served = await asyncio.gather(*(creatives(workers[no % 2], **asked) for no in range(8)))
+        served = await asyncio.gather(*(creatives(workers[index % 2], **asked) for index in range(8)))
         assert sum(map(bool, served)) == 2
         refused = await workers[0].get("/vast", params=asked)
         assert refused.headers["x-no-fill-reason"] == "frequency_cap"

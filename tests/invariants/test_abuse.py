@@ -18,7 +18,7 @@ async def refusal(server: Server, **values: str) -> str:
 
 async def reasons(server: Server, **values: str) -> set[NoFillReason | None]:
     """The reasons of a dozen requests, one after the other; None for an ad."""
-    outcomes = [await server.ask(**values, user_id=f"u{no}") for no in range(ASKED)]
+    outcomes = [await server.ask(**values, user_id=f"u{index}") for index in range(ASKED)]
     return {getattr(outcome, "reason", None) for outcome in outcomes}
 
 

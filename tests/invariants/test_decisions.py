@@ -204,6 +204,6 @@ async def test_unknown_ids_do_not_wait_for_each_other(database: str, requests: i
     await set_up(database, own_campaign("known"))
     async with running(database) as server:
         outcomes = await asyncio.gather(
-            *(server.ask(campaign_id=f"unknown{no}") for no in range(requests)), return_exceptions=True
+            *(server.ask(campaign_id=f"unknown{index}") for index in range(requests)), return_exceptions=True
         )
         assert {type(outcome).__name__ for outcome in outcomes} == {"InvalidRequest"}

@@ -81,7 +81,7 @@ async def compare(server: Server, request: dict[str, str], ids: list[str], serve
     assert list(reasons) == ids
     outcome = await server.ask(**request)
     if isinstance(outcome, Served):
-        may_serve = [of for of, reason in reasons.items() if reason is None]
+        may_serve = [campaign_id for campaign_id, reason in reasons.items() if reason is None]
         assert outcome.ads[0].campaign_id == may_serve[0], reasons
         if served_before < AGAIN:
             await compare(server, request, ids, served_before + 1)
@@ -109,7 +109,7 @@ def test_explain_says_what_the_server_answers(postgres: EmbeddedPostgres, migrat
         def check(campaigns: list[dict[str, Any]], request: dict[str, str], by_id: bool) -> None:
             number = next(names)
             ids = [f"c{number}-{index}" for index in range(len(campaigns))]
-            parts = [in_file(of, values) for of, values in zip(ids, campaigns, strict=True)]
+            parts = [in_file(campaign_id, values) for campaign_id, values in zip(ids, campaigns, strict=True)]
             runner.run(set_up(url, *parts, placement(f"p{number}", *ids)))
             if by_id:
                 runner.run(compare(server, request | {"campaign_id": ids[0]}, ids[:1]))

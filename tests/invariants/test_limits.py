@@ -55,7 +55,7 @@ async def test_as_many_ads_are_served_as_the_budget_has_room_for(
 ) -> None:
     await set_up(database, own_campaign("tight", billing=billing, **limits))
     async with running(database) as one, running(database) as two:
-        asked = [server.ask(campaign_id="tight", user_id=f"u{no}") for no in range(30) for server in (one, two)]
+        asked = [server.ask(campaign_id="tight", user_id=f"u{index}") for index in range(30) for server in (one, two)]
         assert await reasons(asked) == {None: 7, "budget": 53}
     assert await disagreements(database) == []
 

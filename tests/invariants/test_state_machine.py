@@ -99,33 +99,35 @@ some_time = st.one_of(
 ).map(lambda seconds: timedelta(seconds=seconds))
 
 
-def in_file(of: Campaign) -> str:
+def in_file(model: Campaign) -> str:
     """The campaign in the format of a campaign file."""
-    make = campaign if of.upstreams else own_campaign
-    values = {"upstreams": list(of.upstreams)} if of.upstreams else {}
+    make = campaign if model.upstreams else own_campaign
+    values = {"upstreams": list(model.upstreams)} if model.upstreams else {}
     return make(
-        of.id,
-        advertiser=of.id,
-        starts_at=of.starts_at.isoformat(),
-        ends_at=of.ends_at.isoformat(),
-        timezone=of.timezone,
-        status=of.status,
-        cpm=str((of.price * 1000).quantize(Decimal("0.001"))),
-        billing=of.billing,
-        pacing=of.pacing,
-        without_user=of.without_user,
-        hold_ttl_s=int(of.hold_ttl.total_seconds()),
-        budgets={period: _budget(of, period) for period in PERIODS if period in of.budgets or period in of.units},
-        frequency_caps=[{"impressions": cap, "per": window} for window, cap in of.caps.items()],
+        model.id,
+        advertiser=model.id,
+        starts_at=model.starts_at.isoformat(),
+        ends_at=model.ends_at.isoformat(),
+        timezone=model.timezone,
+        status=model.status,
+        cpm=str((model.price * 1000).quantize(Decimal("0.001"))),
+        billing=model.billing,
+        pacing=model.pacing,
+        without_user=model.without_user,
+        hold_ttl_s=int(model.hold_ttl.total_seconds()),
+        budgets={
+            period: _budget(model, period) for period in PERIODS if period in model.budgets or period in model.units
+        },
+        frequency_caps=[{"impressions": cap, "per": window} for window, cap in model.caps.items()],
         **values,
     )
 
 
-def _budget(of: Campaign, period: str) -> str | dict[str, object]:
-    if period not in of.units:
-        return str(of.budgets[period])
-    money = {"amount": str(of.budgets[period])} if period in of.budgets else {}
-    return {**money, "impressions": of.units[period]}
+def _budget(model: Campaign, period: str) -> str | dict[str, object]:
+    if period not in model.units:
+        return str(model.budgets[period])
+    money = {"amount": str(model.budgets[period])} if period in model.budgets else {}
+    return {**money, "impressions": model.units[period]}
 
 
 class Serving(RuleBasedStateMachine):
@@ -156,7 +158,7 @@ class Serving(RuleBasedStateMachine):
         await set_up(
             self.url,
             upstream("network", self.network.url, timeout_ms=5000, breaker_failures=1000),
-            *(in_file(of) for of in self.model.campaigns.values()),
+            *(in_file(model) for model in self.model.campaigns.values()),
             *(placement(place, *candidates) for place, candidates in PLACES.items()),
         )
         # No more connections than a request has attempts, because a crash ends all of them.

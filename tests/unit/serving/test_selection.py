@@ -26,15 +26,15 @@ class Ad:
     creative_ids: frozenset[str] = frozenset()
 
 
-def own(of: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
-    return Choice(of, campaign(name), Creative(name, name, name, duration_s, ()), None, counted=False)
+def own(pending: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
+    return Choice(pending, campaign(name), Creative(name, name, name, duration_s, ()), None, counted=False)
 
 
 def fetched(
-    of: PendingRequest, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True
+    pending: PendingRequest, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True
 ) -> Choice:
     answer = SimpleNamespace(document=SimpleNamespace(ads=ads, fits_pods=fits_pods))
-    choice = Choice(of, campaign(name), None, answer, counted=True, ads_max=of.request.pod_size)
+    choice = Choice(pending, campaign(name), None, answer, counted=True, ads_max=pending.request.pod_size)
     if allowed is not None:
         choice.short_windows["day"] = allowed
     return choice
@@ -143,10 +143,10 @@ def test_whatever_upstreams_answer_no_limit_is_passed(answers, pod_size, pod_dur
     asked = pending_request(pod_size=pod_size, **({} if pod_duration_s is None else {"pod_duration_s": pod_duration_s}))
     room_s = pod_duration_s or 40
     choices = [
-        own(asked, f"c{no}", min(answer, room_s))
+        own(asked, f"c{index}", min(answer, room_s))
         if isinstance(answer, int)
-        else fetched(asked, *answer, name=f"c{no}", allowed=allowed)
-        for no, answer in enumerate(answers)
+        else fetched(asked, *answer, name=f"c{index}", allowed=allowed)
+        for index, answer in enumerate(answers)
     ][: max(1, pod_size)]
     selected = select(choices)
     assert len(selected) <= pod_size

@@ -95,9 +95,9 @@ def handed_out(fetched: FetchedAd) -> bytes:
 async def test_the_values_of_requests_take_the_memory_that_they_say_and_keep_no_ticket(rig: Rig):
     tracemalloc.start()
     kept = []
-    for no in range(200):
+    for index in range(200):
         pending = rig.pending(
-            user_id=f"user {no}", page_url=f"https://page.example/{no:02000}", content_genre=f"世{no:0100}"
+            user_id=f"user {index}", page_url=f"https://page.example/{index:02000}", content_genre=f"世{index:0100}"
         )
         pending.keep_ready_ad("c", bytearray(10_000))  # type: ignore[arg-type]
         kept.append(RequestMacroValues(pending))
@@ -198,7 +198,7 @@ async def test_an_ad_of_vast_1_is_served_alone_but_has_no_place_in_a_pod(rig: Ri
 
 def no_ad(rig: Rig, errors: int = 1) -> faults.Behavior:
     urls = "".join(
-        f"<Error><![CDATA[{rig.target.url}/{no}?c=[ERRORCODE]&u={{user_id}}]]></Error>" for no in range(errors)
+        f"<Error><![CDATA[{rig.target.url}/{index}?c=[ERRORCODE]&u={{user_id}}]]></Error>" for index in range(errors)
     )
     return faults.answer(f"<VAST version='4.2'>{urls}</VAST>".encode())
 
