@@ -1,4 +1,4 @@
-"""Writes docs/finance.md anew: runs the SQL in it on the demo's books, and puts what psql prints beside it."""
+"""Write docs/finance.md: run its SQL on the demo books, and put the output of psql beside each query."""
 
 import asyncio
 import os
