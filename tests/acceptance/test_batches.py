@@ -106,8 +106,8 @@ async def test_each_ad_of_an_upstreams_pod_is_a_serve(
     stitcher: httpx.AsyncClient, of_module: Databases, network: UpstreamServer
 ) -> None:
     network.behavior = answer(vast([DrawnAd(1), DrawnAd(2), DrawnAd(3)]))
-    asked = {"campaign_id": "fetched", "user_id": "u"}
-    alone, pod = await answers(stitcher, [asked, asked | {"pod_size": 2}])
+    requests_sent = {"campaign_id": "fetched", "user_id": "u"}
+    alone, pod = await answers(stitcher, [requests_sent, requests_sent | {"pod_size": 2}])
     network.behavior = answer(inline("from upstream"))
     by_index = {line["index"]: serves_of(line["vast"].encode()) for line in (alone, pod)}
     assert [len(by_index[index]) for index in (0, 1)] == [1, 2]

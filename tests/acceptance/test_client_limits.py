@@ -140,13 +140,13 @@ async def test_vmap_above_the_limit_has_no_breaks(player: httpx.AsyncClient) -> 
 
 async def test_a_publishers_limit_binds_whichever_way_its_placement_is_asked_for(player: httpx.AsyncClient) -> None:
     session = (await player.post("/v1/sessions", json={"publisher_id": "other"})).json()["id"]
-    asked = {"placement_id": "theirs", "publisher_id": "other", "session_id": session}
-    requests = [asked | {"user_id": f"u{index}"} for index in range(ASKED)]
+    parameters = {"placement_id": "theirs", "publisher_id": "other", "session_id": session}
+    requests = [parameters | {"user_id": f"u{index}"} for index in range(ASKED)]
     in_batch = await player.post("/v1/ads", json=requests)
     assert sum('"filled":true' in line for line in in_batch.text.splitlines()) < ASKED / 2
     one_by_one = [await player.get("/vast", params=request) for request in requests]
     assert Counter(answer.headers.get("x-no-fill-reason") for answer in one_by_one)["rate_limit"] > ASKED / 2
-    vmaps = [await player.get("/vmap", params=asked | {"embed": "1"}) for _ in range(ASKED)]
+    vmaps = [await player.get("/vmap", params=parameters | {"embed": "1"}) for _ in range(ASKED)]
     assert {vmap.status_code for vmap in vmaps} == {200}
 
 

@@ -57,9 +57,9 @@ async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator
 BATCHES = {"Authorization": f"Bearer {SECRETS['ADMIN_TOKEN']}"}
 
 
-async def reason(player: httpx.AsyncClient, **asked: str) -> str | None:
+async def reason(player: httpx.AsyncClient, **parameters: str) -> str | None:
     """Why there was no ad; None if there was one."""
-    answered = await player.get("/vast", params=asked)
+    answered = await player.get("/vast", params=parameters)
     assert answered.status_code == 200, answered.text
     return answered.headers.get("x-no-fill-reason")
 
@@ -86,8 +86,8 @@ async def test_a_macro_that_was_not_encoded_or_twice_is_one_too(player: httpx.As
 async def test_a_request_id_that_many_share_is_not_the_same_request_again(
     player: httpx.AsyncClient, value: str
 ) -> None:
-    asked = {"campaign_id": "own", "request_id": value}
-    first, again = await player.get("/vast", params=asked), await player.get("/vast", params=asked)
+    parameters = {"campaign_id": "own", "request_id": value}
+    first, again = await player.get("/vast", params=parameters), await player.get("/vast", params=parameters)
     assert {first.status_code, again.status_code} == {200}
     assert first.headers["x-request-id"] != again.headers["x-request-id"]
     assert first.content != again.content
@@ -95,8 +95,8 @@ async def test_a_request_id_that_many_share_is_not_the_same_request_again(
 
 @pytest.mark.parametrize("value", ["a b", "ä", "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}", "x" * 300])
 async def test_an_odd_request_id_still_finds_its_answer(player: httpx.AsyncClient, value: str) -> None:
-    asked = {"campaign_id": "own", "request_id": value}
-    first, again = await player.get("/vast", params=asked), await player.get("/vast", params=asked)
+    parameters = {"campaign_id": "own", "request_id": value}
+    first, again = await player.get("/vast", params=parameters), await player.get("/vast", params=parameters)
     assert (first.status_code, again.content) == (200, first.content)
     assert first.headers["x-request-id"] == again.headers["x-request-id"]
 
@@ -124,11 +124,14 @@ async def test_who_opts_out_by_their_browser_is_not_identified_and_upstreams_hea
     player: httpx.AsyncClient, network: UpstreamServer
 ) -> None:
     opted_out = BATCHES | {"Sec-GPC": "1"}
-    asked = {"campaign_id": "capped", "user_id": "gpc"}
-    refused = await player.get("/vast", params=asked, headers=opted_out)
+    parameters = {"campaign_id": "capped", "user_id": "gpc"}
+    refused = await player.get("/vast", params=parameters, headers=opted_out)
     assert refused.headers["x-no-fill-reason"] == "consent"
     for header in ({}, {"Sec-GPC": "0"}):
-        assert "x-no-fill-reason" not in (await player.get("/vast", params=asked | {"user_id": f"gpc{header}"})).headers
+        assert (
+            "x-no-fill-reason"
+            not in (await player.get("/vast", params=parameters | {"user_id": f"gpc{header}"})).headers
+        )
 
     shown = {"campaign_id": "fetched", "user_id": "alice", "device_id": "d", "ifa": "i", "ip": "203.0.113.9"}
     await player.get("/vast", params=shown, headers=opted_out)
@@ -187,7 +190,7 @@ async def test_a_cookie_that_names_nobody_stands_in_for_nothing(player: httpx.As
     assert answered.headers["x-no-fill-reason"] == "no_user"
     query = "/vast?campaign_id=capped&user_id=%5BUUID%5D"
     answers = [await player.get(query, headers={"Cookie": "uid=behind-a-macro"}) for _ in range(2)]
-    assert [one.headers.get("x-no-fill-reason") for one in answers] == [None, "frequency_cap"]
+    assert [answer.headers.get("x-no-fill-reason") for answer in answers] == [None, "frequency_cap"]
 
 
 @pytest.mark.parametrize(

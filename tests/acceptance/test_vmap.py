@@ -51,35 +51,35 @@ async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator
         yield client
 
 
-async def breaks(player: httpx.AsyncClient, **asked: str) -> list[etree._Element]:
+async def breaks(player: httpx.AsyncClient, **query: str) -> list[etree._Element]:
     """The AdBreaks of a VMAP document."""
-    answered = await player.get("/vmap", params=asked)
+    answered = await player.get("/vmap", params=query)
     assert answered.status_code == 200, answered.text
     return list(etree.fromstring(answered.content))
 
 
-async def ads(player: httpx.AsyncClient, **asked: str) -> list[int]:
+async def ads(player: httpx.AsyncClient, **query: str) -> list[int]:
     """The number of ads in each break of a VMAP document."""
-    return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **asked)]
+    return [len(list(found.iter("{*}Ad"))) for found in await breaks(player, embed="1", **query)]
 
 
-async def tag_urls(player: httpx.AsyncClient, **asked: str) -> list[str]:
+async def tag_urls(player: httpx.AsyncClient, **query: str) -> list[str]:
     """The tag URL of each break."""
-    return [found.findtext(".//{*}AdTagURI") or "" for found in await breaks(player, **asked)]
+    return [found.findtext(".//{*}AdTagURI") or "" for found in await breaks(player, **query)]
 
 
 @pytest.mark.parametrize("embed", ["0", "1"])
 async def test_a_request_that_is_wrong_for_one_break_is_refused_before_any_is_served(
     player: httpx.AsyncClient, of_module: Databases, embed: str
 ) -> None:
-    asked = {"placement_id": "short", "min_duration_s": "12", "user_id": f"refused-{embed}", "embed": embed}
-    refused = await player.get("/vmap", params=asked)
+    query = {"placement_id": "short", "min_duration_s": "12", "user_id": f"refused-{embed}", "embed": embed}
+    refused = await player.get("/vmap", params=query)
     assert refused.status_code == 400
     assert (refused.json()["field"], refused.json()["reason"]) == (
         "min_duration_s",
         "must not exceed pod_duration_s",
     )
-    counted = await player.get("/vast", params={"campaign_id": "once", "user_id": asked["user_id"]})
+    counted = await player.get("/vast", params={"campaign_id": "once", "user_id": query["user_id"]})
     assert "<Ad" in counted.text, "nothing was counted before"
     assert await disagreements(of_module.owner) == []
 
@@ -108,12 +108,12 @@ async def test_a_break_that_fails_is_empty_and_the_others_are_delivered(player: 
 async def test_every_break_has_a_request_id_of_its_own_that_may_be_asked_for(
     player: httpx.AsyncClient, length: int
 ) -> None:
-    asked = {"placement_id": "unusual", "request_id": "r" * length}
-    urls = await tag_urls(player, **asked)
+    query = {"placement_id": "unusual", "request_id": "r" * length}
+    urls = await tag_urls(player, **query)
     assert len({httpx.URL(url).params["request_id"] for url in urls}) == len(IDS)
     for url in urls:
         assert "<Ad" in (await player.get(url)).text
-    assert await tag_urls(player, **asked) == urls
+    assert await tag_urls(player, **query) == urls
 
 
 async def test_the_request_id_of_a_break_is_readable_where_it_can_be(player: httpx.AsyncClient) -> None:
@@ -122,9 +122,9 @@ async def test_the_request_id_of_a_break_is_readable_where_it_can_be(player: htt
 
 
 async def test_a_break_has_as_many_ads_as_it_says_itself(player: httpx.AsyncClient) -> None:
-    asked = {"placement_id": "pods", "pod_size": "3"}
-    assert await ads(player, **asked) == [1, 2]
-    multiple = [found.find("{*}AdSource").get("allowMultipleAds") for found in await breaks(player, **asked)]
+    query = {"placement_id": "pods", "pod_size": "3"}
+    assert await ads(player, **query) == [1, 2]
+    multiple = [found.find("{*}AdSource").get("allowMultipleAds") for found in await breaks(player, **query)]
     assert multiple == ["false", "true"]
 
 
@@ -133,9 +133,9 @@ async def test_an_upstreams_pod_fills_a_break_no_further_than_the_break_goes(pla
 
 
 async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.AsyncClient) -> None:
-    asked = {"placement_id": "pods", "min_duration_s": "15"}
-    urls = await tag_urls(player, **asked, pod_size="3", pod_duration_s="14")
-    assert [dict(httpx.URL(url).params) for url in urls] == [asked, asked | {"pod_size": "2", "pod_duration_s": "45"}]
+    query = {"placement_id": "pods", "min_duration_s": "15"}
+    urls = await tag_urls(player, **query, pod_size="3", pod_duration_s="14")
+    assert [dict(httpx.URL(url).params) for url in urls] == [query, query | {"pod_size": "2", "pod_duration_s": "45"}]
 
 
 @pytest.mark.parametrize("cookie", ["uid", "device_id"])

@@ -13,7 +13,7 @@ from tests.browser.watching import AD_PLAYS, CONTENT_PLAYS, WHOLE_AD, watching
 
 WHOLE = sorted((0, event) for event in WHOLE_AD)
 
-both = pytest.mark.parametrize("player", ["fluid", "client"])
+both_players = pytest.mark.parametrize("player", ["fluid", "client"])
 
 
 async def held_and_spent(world: World, campaign_id: str) -> tuple[Decimal, Decimal]:
@@ -36,7 +36,7 @@ async def play_whole(browser: Browser, world: World, player: str, name: str, **p
         await watched.screenshot(f"{player}-{name}-content")
 
 
-@both
+@both_players
 async def test_an_own_creative_plays_in_every_version_and_each_beacon_arrives_once(
     browser: Browser, world: World, player: str
 ) -> None:
@@ -48,7 +48,7 @@ async def test_an_own_creative_plays_in_every_version_and_each_beacon_arrives_on
     )
 
 
-@both
+@both_players
 async def test_an_upstreams_inline_plays_and_both_sides_count_it_once(
     browser: Browser, world: World, player: str
 ) -> None:
@@ -57,7 +57,7 @@ async def test_an_upstreams_inline_plays_and_both_sides_count_it_once(
     assert world.site.seen == {"impression": 1, "complete": 1}
 
 
-@both
+@both_players
 async def test_an_upstreams_wrapper_plays_and_every_level_counts_it_once(
     browser: Browser, world: World, player: str
 ) -> None:
@@ -66,7 +66,7 @@ async def test_an_upstreams_wrapper_plays_and_every_level_counts_it_once(
     assert world.site.seen == {"wrapper": 1, "impression": 1, "complete": 1}
 
 
-@both
+@both_players
 async def test_a_pod_plays_to_its_end_and_each_of_its_ads_is_counted_by_itself(
     browser: Browser, world: World, player: str
 ) -> None:
@@ -89,7 +89,7 @@ async def test_the_breaks_of_a_vmap_play_before_within_and_after_the_content(bro
         assert watched.sent == Counter(dict.fromkeys(WHOLE_AD, 3))
 
 
-@both
+@both_players
 async def test_the_cap_stops_the_fourth_ad_and_the_content_plays_at_once(
     browser: Browser, world: World, player: str
 ) -> None:
@@ -104,7 +104,7 @@ async def test_the_cap_stops_the_fourth_ad_and_the_content_plays_at_once(
                 await watched.screenshot(f"{player}-capped-content")
 
 
-@both
+@both_players
 async def test_content_plays_after_an_upstream_without_an_ad(browser: Browser, world: World, player: str) -> None:
     async with watching(browser, world, player, campaign_id="network-empty") as watched:
         await watched.wait_for(CONTENT_PLAYS)

@@ -100,17 +100,17 @@ async def test_the_last_counts_are_flushed_at_the_end(metrics: Metrics) -> None:
 
 async def test_a_sample_that_fails_does_not_stop_the_flushing(metrics: Metrics, monkeypatch) -> None:
     monkeypatch.setattr("app.observability.metrics.FLUSH_INTERVAL_S", 0)
-    asked = asyncio.Event()
+    failed_twice = asyncio.Event()
 
     def fail() -> None:
         if calls.append(None) or len(calls) > 2:
-            asked.set()
+            failed_twice.set()
         raise RuntimeError
 
     calls: list[None] = []
     metrics.start(fail)
     async with asyncio.timeout(10):
-        await asked.wait()
+        await failed_twice.wait()
     metrics._set_gauges = lambda: None
     await metrics.stop()
 

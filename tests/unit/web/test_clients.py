@@ -11,7 +11,7 @@ PROXIES = [ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")]
 
 
 @pytest.mark.parametrize(
-    ("peer", "told", "viewer"),
+    ("peer", "forwarded", "viewer"),
     [
         ("192.0.2.1", b"203.0.113.7", "203.0.113.7"),
         ("::ffff:192.0.2.1", b"203.0.113.7", "203.0.113.7"),
@@ -26,12 +26,12 @@ PROXIES = [ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")]
         ("2001:db8::1", b"203.0.113.7", "2001:db8::1"),
     ],
 )
-def test_a_viewers_address_is_one_however_it_came(peer: str, told: bytes, viewer: str) -> None:
-    assert ClientReader(PROXIES).read(peer, {b"x-forwarded-for": told}) == (viewer, None)
+def test_a_viewers_address_is_one_however_it_came(peer: str, forwarded: bytes, viewer: str) -> None:
+    assert ClientReader(PROXIES).read(peer, {b"x-forwarded-for": forwarded}) == (viewer, None)
 
 
 @pytest.mark.parametrize(
-    ("told", "viewer"),
+    ("forwarded", "viewer"),
     [
         (b"203.0.113.7, 192.0.2.9", "203.0.113.7"),
         (b"198.51.100.1, 203.0.113.7, 192.0.2.9, 2001:db8:ffff::1", "203.0.113.7"),
@@ -45,9 +45,9 @@ def test_a_viewers_address_is_one_however_it_came(peer: str, told: bytes, viewer
     ],
 )
 def test_of_several_proxies_in_a_row_the_viewer_is_the_last_address_that_is_none_of_them(
-    told: bytes, viewer: str
+    forwarded: bytes, viewer: str
 ) -> None:
-    assert ClientReader(PROXIES).read("192.0.2.1", {b"x-forwarded-for": told}) == (viewer, None)
+    assert ClientReader(PROXIES).read("192.0.2.1", {b"x-forwarded-for": forwarded}) == (viewer, None)
 
 
 def test_a_proxy_may_add_a_line_of_its_own() -> None:

@@ -8,7 +8,7 @@ USUAL = b"Accept, Content-Type, X-Requested-With"
 
 
 @pytest.mark.parametrize(
-    ("asked", "allowed"),
+    ("requested", "allowed"),
     [
         (b"cache-control, traceparent", b"cache-control, traceparent"),
         (b"cache-control,expires,pragma,x-b3-traceid", b"cache-control,expires,pragma,x-b3-traceid"),
@@ -21,8 +21,8 @@ USUAL = b"Accept, Content-Type, X-Requested-With"
         (None, USUAL),
     ],
 )
-def test_a_preflight_gets_the_headers_that_it_asks_for(asked: bytes | None, allowed: bytes) -> None:
-    headers = dict(preflight_headers(b"https://page.example", asked))
+def test_a_preflight_gets_the_headers_that_it_asks_for(requested: bytes | None, allowed: bytes) -> None:
+    headers = dict(preflight_headers(b"https://page.example", requested))
     assert headers[b"access-control-allow-headers"] == allowed
     assert headers[b"access-control-allow-origin"] == b"https://page.example"
     assert headers[b"access-control-allow-credentials"] == b"true"

@@ -136,10 +136,10 @@ async def test_a_fault_with_one_request_of_a_batch_is_logged_and_counted_and_the
     handler = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     stitchers = BatchAdsEndpoint(handler, ClientReader([]), accepted_token("token"), max_body_bytes=1000, batch_max=3)
     app = Starlette(routes=stitchers.routes())
-    asked = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
+    requests = [{"campaign_id": "a", "pod_size": pod_size} for pod_size in (1, 2, 1)]
     with structlog.testing.capture_logs() as lines:
         async with client_of(app) as client:
-            response = await client.post("/v1/ads", json=asked, headers={"Authorization": "Bearer token"})
+            response = await client.post("/v1/ads", json=requests, headers={"Authorization": "Bearer token"})
     answers = sorted(map(orjson.loads, response.text.splitlines()), key=itemgetter("index"))
     assert [answer["status"] for answer in answers] == [200, 500, 200]
     assert "a fault" not in response.text

@@ -219,10 +219,10 @@ def test_a_request_for_two_things_is_refused(query: str) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "[CAMPAIGN]", "{campaign_id}"])
 def test_of_campaign_and_placement_one_may_be_a_placeholder(value: str) -> None:
-    asked = ad_request({"campaign_id": value, "placement_id": "preroll"})
-    assert (asked.campaign_id, asked.placement_id) == (None, "preroll")
-    asked = ad_request({"campaign_id": "acme", "placement_id": value})
-    assert (asked.campaign_id, asked.placement_id) == ("acme", None)
+    target = ad_request({"campaign_id": value, "placement_id": "preroll"})
+    assert (target.campaign_id, target.placement_id) == (None, "preroll")
+    target = ad_request({"campaign_id": "acme", "placement_id": value})
+    assert (target.campaign_id, target.placement_id) == ("acme", None)
 
 
 def test_the_names_of_what_was_ignored_are_known() -> None:
