@@ -1,4 +1,4 @@
-"""The composition root: opens each room with its settings, connects the rooms, and closes them in reverse order."""
+"""The composition root: opens each component with its settings, connects them, and closes them in reverse order."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class Components:
     """The open parts of the server that endpoints use."""
 
     store: Store
@@ -102,7 +102,7 @@ class Access:
 
 
 class Worker:
-    """One server process: opens its rooms in the running event loop, and closes them in reverse order."""
+    """One server process: opens its components in the running event loop, and closes them in reverse order."""
 
     def __init__(self, settings: Settings, tracing: Tracing | None) -> None:
         self._settings = settings
@@ -118,17 +118,17 @@ class Worker:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Open the worker's rooms and add their routes; close the rooms at the end (Starlette's lifespan)."""
+        """Open the worker's components and add their routes; close the components at the end (Starlette's lifespan)."""
         async with self._stack:
-            rooms = await self._open_rooms()
-            access = self._access(rooms)
-            players, operators = self._player_routes(rooms, access), self._operator_routes(rooms, access)
+            components = await self._open_components()
+            access = self._access(components)
+            players, operators = self._player_routes(components, access), self._operator_routes(components, access)
             self.public_app.router.routes.extend(players)
             app.router.routes.extend([*players, *operators])
             _freeze_memory()
             yield
 
-    async def _open_rooms(self) -> Rooms:
+    async def _open_components(self) -> Components:
         log = self._open_log()
         metrics = Metrics()
         self._stack.push_async_callback(metrics.stop)
@@ -146,7 +146,7 @@ class Worker:
         self._open_ledger_health(store, metrics)
         monitor = self._open_upstream_monitor(metrics, catalogs, refusals)
         readiness = Readiness(store, lambda: upstreams.breaker_states)
-        return Rooms(store, catalogs, adserver, beacon_lane, observer, metrics, readiness, monitor)
+        return Components(store, catalogs, adserver, beacon_lane, observer, metrics, readiness, monitor)
 
     def _open_log(self) -> LineWriter:
         log = LineWriter()
@@ -223,29 +223,29 @@ class Worker:
         self._stack.push_async_callback(monitor.stop)
         return monitor
 
-    def _access(self, rooms: Rooms) -> Access:
+    def _access(self, components: Components) -> Access:
         settings = self._settings
         clients = ClientReader(settings.trusted_proxies)
         client_limits = ClientLimits(
             clients,
-            rooms.observer,
+            components.observer,
             requests_per_s=settings.client_requests_per_s,
             workers=settings.workers,
             unlimited=settings.unlimited_networks,
         )
-        failures = TokenFailures(clients, client_limits, rooms.observer)
+        failures = TokenFailures(clients, client_limits, components.observer)
         admin_token = settings.admin_token.get_secret_value()
         admin = BearerAuth(admin_token, failures=failures)
         stitchers = BearerAuth(settings.stitcher_token.get_secret_value(), admin_token, failures=failures)
         operators = OperatorAccess(admin, settings.admin_port, beyond_loopback=settings.exposed_host is not None)
         return Access(clients, client_limits, admin, stitchers, operators)
 
-    def _player_routes(self, rooms: Rooms, access: Access) -> list[BaseRoute]:
+    def _player_routes(self, components: Components, access: Access) -> list[BaseRoute]:
         settings, clients, limits = self._settings, access.clients, access.client_limits
-        handler = AdRequestHandler(rooms.adserver, identification_allowed)
-        metered_handler = MeteredAdRequestHandler(rooms.adserver, identification_allowed, rooms.observer)
-        vast = VastEndpoint(handler, clients, limits, rooms.observer)
-        beacons = BeaconEndpoints(self._signer, rooms.beacon_lane, limits, rooms.observer)
+        handler = AdRequestHandler(components.adserver, identification_allowed)
+        metered_handler = MeteredAdRequestHandler(components.adserver, identification_allowed, components.observer)
+        vast = VastEndpoint(handler, clients, limits, components.observer)
+        beacons = BeaconEndpoints(self._signer, components.beacon_lane, limits, components.observer)
         batches = BatchAdsEndpoint(
             metered_handler,
             clients,
@@ -254,19 +254,19 @@ class Worker:
             batch_max=settings.batch_max,
         )
         deadline_s = self._limits.request_deadline_s
-        vmap = VmapEndpoint(metered_handler, rooms.catalogs, clients, limits, settings.beacon_base_url, deadline_s)
-        sessions = SessionEndpoints(ViewingSessions(rooms.store, self._hash_key, settings.sessions_max), limits)
+        vmap = VmapEndpoint(metered_handler, components.catalogs, clients, limits, settings.beacon_base_url, deadline_s)
+        sessions = SessionEndpoints(ViewingSessions(components.store, self._hash_key, settings.sessions_max), limits)
         self.hot_paths |= {TAG_PATH: vast.handle, **beacons.hot_paths()}
-        probes = HealthEndpoints(rooms.readiness, access.operators)
+        probes = HealthEndpoints(components.readiness, access.operators)
         endpoints = (vast, beacons, batches, vmap, sessions, probes)
         return [route for endpoint in endpoints for route in endpoint.routes()]
 
-    def _operator_routes(self, rooms: Rooms, access: Access) -> list[BaseRoute]:
-        service = CampaignAdminService(rooms.store, rooms.catalogs)
+    def _operator_routes(self, components: Components, access: Access) -> list[BaseRoute]:
+        service = CampaignAdminService(components.store, components.catalogs)
         endpoints = (
-            OperationsEndpoints(rooms.metrics, rooms.upstream_monitor, access.operators),
+            OperationsEndpoints(components.metrics, components.upstream_monitor, access.operators),
             CampaignAdminEndpoints(service, access.admin, access.operators, self._settings.max_body_bytes),
-            DemoEndpoints(rooms.store, self._hash_key),
+            DemoEndpoints(components.store, self._hash_key),
             OpenApiEndpoint(),
             PageEndpoints(),
         )

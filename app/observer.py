@@ -1,4 +1,4 @@
-"""The events that rooms report to be counted and logged: one protocol for the whole server."""
+"""The events that packages report to be counted and logged: one protocol for the whole server."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -10,7 +10,7 @@ from app.upstreams.service import UpstreamService
 
 
 class GaugeSampler:
-    """Samples the rooms of one worker."""
+    """Samples the components of one worker."""
 
     def __init__(
         self,
