@@ -17,6 +17,9 @@ from typing import Protocol
 class State(StrEnum):
     """The states in which a request waits for something, and those in which it ends."""
 
+    # That of Enum is written in Python, and a request looks up its state a dozen times.
+    __hash__ = str.__hash__
+
     NEW = "new"
     QUEUED = "queued"
     IN_GROUP = "in_group"
@@ -29,6 +32,8 @@ class State(StrEnum):
 
 class Trigger(StrEnum):
     """The events that change a request's state."""
+
+    __hash__ = str.__hash__
 
     ENQUEUED = "enqueued"
     """It joined the queue of a lane."""
