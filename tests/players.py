@@ -128,13 +128,13 @@ async def idle_in_transaction(url: str) -> int:
     return count
 
 
-LANE_CONNECTIONS = 12
+CONNECTIONS_OF_A_WORKER = 12
 """Of one worker, by the settings' defaults: two for ads in hand, eight that fetch, two for beacons."""
 
 
 async def all_lanes_connected(url: str, workers: int) -> bool:
     """Whether every lane of so many workers has all its connections, and none besides."""
-    return await connections(url) == workers * LANE_CONNECTIONS
+    return await connections(url) == workers * CONNECTIONS_OF_A_WORKER
 
 
 async def connections(url: str) -> int:

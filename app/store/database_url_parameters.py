@@ -203,7 +203,7 @@ def _check_parameters(given: dict[str, str]) -> None:
             raise InvalidUrl(f"{name}: must be one of {', '.join(accepted)}")
     for name in INTEGERS:
         if not re.fullmatch(r"[-+]?\d{1,9}", given.get(name, "0").strip()):
-            raise InvalidUrl(f"{name}: must be a whole number")
+            raise InvalidUrl(f"{name}: must be an integer")
     if given.get("pgbouncer", "true").lower() not in (*TRUE, *FALSE):
         raise InvalidUrl("pgbouncer: must be true or false")
     if not re.fullmatch(r"\d+(,\d+)*", given.get("port", "0")):

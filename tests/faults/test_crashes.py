@@ -16,7 +16,7 @@ from app.store.roles import APP
 from tests.campaigns import own_campaign, placement, set_up
 from tests.launched import Launched, eventually
 from tests.players import (
-    LANE_CONNECTIONS,
+    CONNECTIONS_OF_A_WORKER,
     SECRETS,
     Players,
     all_lanes_connected,
@@ -149,6 +149,6 @@ async def test_a_killed_postgres_comes_again_and_no_acknowledged_ad_is_missing(o
         acknowledged = await crash_under_load(server, kill_postgres, times=3)
         await assert_all_is_well(own_postgres.dsn, acknowledged)
         # A lane that has nothing to do finds out that its connection is gone when it has.
-        assert await connections(own_postgres.dsn) <= WORKERS * LANE_CONNECTIONS
+        assert await connections(own_postgres.dsn) <= WORKERS * CONNECTIONS_OF_A_WORKER
         async with Players(server.url) as players:
             assert (await players.ask(campaign_id="rest", user_id="late")).filled

@@ -108,5 +108,5 @@ def test_a_wrong_value_is_one_line_that_names_the_parameter() -> None:
     done = adserver("migrate", DATABASE_URL="postgres://u:s3cret@127.0.0.1/db?connect_timeout=soon")
     assert (done.returncode, done.stderr) == (
         2,
-        "adserver: ADSERVER_DATABASE_URL: connect_timeout: must be a whole number\n",
+        "adserver: ADSERVER_DATABASE_URL: connect_timeout: must be an integer\n",
     )
