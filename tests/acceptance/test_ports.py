@@ -24,6 +24,7 @@ PLAYERS = [
     "GET /vast?placement_id=preroll",
     "GET /vmap?placement_id=preroll",
     "GET /event/impression?t=token",
+    "POST /event/impression?t=token",
     "GET /click?t=token",
     "POST /v1/ads",
     "POST /v1/sessions",

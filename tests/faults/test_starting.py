@@ -207,7 +207,7 @@ def test_a_half_made_cluster_is_made_again_and_other_files_stay(folder: Path) ->
     (cluster / "PG_VERSION").rename(cluster / "PG_VERSION.lost")
     refused = adserver("run", DATA_DIR=str(folder), PORT=str(free_port()))
     assert refused.returncode == 2
-    assert "it has files, but no PG_VERSION; move it away" in refused.stderr
+    assert "it has files but no PG_VERSION; move it away" in refused.stderr
     assert (cluster / "base").is_dir()
 
 
