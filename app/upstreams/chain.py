@@ -95,7 +95,7 @@ class _Race:
         self.running: dict[asyncio.Task[UpstreamResponse], tuple[Upstream, float]] = {}
 
     async def run(self) -> FetchedAd:
-        """Return the first ad; the attempts left in `running` are to be canceled."""
+        """Return the first ad; the caller cancels the attempts left in `running`."""
         while self._waiting or self.running:
             if not self.running:
                 self._start_next()

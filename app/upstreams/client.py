@@ -154,7 +154,7 @@ def _redirected_request(request: httpx.Request, response: httpx.Response) -> htt
 
 
 def _is_same_server(url: httpx.URL, previous: httpx.URL) -> bool:
-    """Whether both have the same origin, or `url` is the https URL of the same host; default ports are None."""
+    """Whether both have the same origin, or `url` is the https URL of the same host; a default port is None."""
     return (url.host, url.port) == (previous.host, previous.port) and url.scheme in (previous.scheme, "https")
 
 

@@ -16,7 +16,7 @@ P95_SAMPLES_MIN = 20
 """With fewer samples, the 95th percentile is unknown."""
 
 P95_VALID_S = 1
-"""How long a computed percentile is reused."""
+"""The time for which a computed percentile is reused."""
 
 
 @dataclass(slots=True)

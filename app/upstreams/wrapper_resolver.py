@@ -117,7 +117,7 @@ class _Chain:
         return replace_wrappers(document, ads, unwrapped, substitutes)
 
     async def _follow(self, document: ParsedDocument, wrapper: Ad, trail: _Trail) -> ParsedDocument | None:
-        """Return the ads that a Wrapper leads to, merged with it; report an error and return None if there are none."""
+        """Return the ads that a Wrapper leads to, merged with it; without ads, report an error and return None."""
         trail = trail.after(wrapper)
         try:
             answer = await self._request(wrapper, trail)

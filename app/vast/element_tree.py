@@ -83,7 +83,7 @@ def insert_children(parent: Element, added: Sequence[Element], schema: Schema) -
 
 
 def get_or_add_child(parent: Element, name: str, schema: Schema) -> Element:
-    """Return the first child of that name, added if there is none."""
+    """Return the first child of that name; add it if it is missing."""
     found = parent.find(qualified_name(parent, name))
     return found if found is not None else add_child(parent, name, schema)
 

@@ -46,9 +46,9 @@ class Ad:
     error_urls: tuple[str, ...]
     advertiser: str | None
     creative_ids: tuple[str, ...]
-    """Universal ad ids, or else the ids of the creatives, by which the ads of a pod are told apart."""
+    """Universal ad ids, or else the ids of the creatives; they distinguish the ads of a pod."""
     duration_s: float | None
-    """The total duration of its linear creatives in seconds; None if one is unknown, or if there are none."""
+    """The total duration of its linear creatives in seconds; None if one is unknown or it has no linear creatives."""
     tag_uri: str | None
     """The VASTAdTagURI of a Wrapper (VASTAdTagURL in VAST 1); the flags default as in VAST 4.2 section 3.19."""
     follow_additional_wrappers: bool

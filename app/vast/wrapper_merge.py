@@ -177,7 +177,7 @@ class _Merger:
                 self._copy(click_trackings, nonlinear)
 
     def _companion_ads(self) -> Element:
-        """Return the InLine's CompanionAds, added in a new Creative if there are none."""
+        """Return the InLine's CompanionAds; add them in a new Creative if they are missing."""
         found = next(self._creatives("CompanionAds"), None)
         if found is not None:
             return found

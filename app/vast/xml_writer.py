@@ -26,7 +26,7 @@ def cdata(uri: str) -> str:
 
 
 def xml_element(name: str, *content: str, **attributes: object) -> str:
-    """Return an element whose content is markup; attributes that are None are omitted."""
+    """Return an element whose content is markup; an attribute whose value is None is omitted."""
     written = "".join(
         f" {key}={quoteattr(without_illegal_characters(str(value)), _WHITE_SPACE_REFERENCES)}"
         for key, value in attributes.items()
