@@ -19,6 +19,14 @@ from app.upstreams.latencies import Latencies
 from app.upstreams.requester import UpstreamRequester
 from app.vast.document_cache import DocumentCache
 from tests.faults.upstream_server import UpstreamServer
+from tests.loop_clock import LoopClock, controlled_time
+
+
+@pytest.fixture
+async def loop_clock() -> AsyncIterator[LoopClock]:
+    """The clock of timeouts and deadlines."""
+    with controlled_time() as clock:
+        yield clock
 
 
 @pytest.fixture
@@ -148,7 +156,7 @@ class Harness:
         return self.tokens[upstream.id] >= 0
 
     async def fetch(
-        self, *upstreams: Upstream, timeout_s: float = 2.0, is_late: bool = False, **values: str
+        self, *upstreams: Upstream, timeout_s: float = 30.0, is_late: bool = False, **values: str
     ) -> FetchedAd:
         deadline = asyncio.get_running_loop().time() + timeout_s
         return await self.chain.fetch(upstreams, Values(**values), deadline, is_late=is_late)
@@ -158,7 +166,9 @@ class Harness:
 
 
 @pytest.fixture
-async def harness(client: UpstreamClient, observer: RecordingObserver) -> AsyncIterator[Harness]:
+async def harness(
+    loop_clock: LoopClock, client: UpstreamClient, observer: RecordingObserver
+) -> AsyncIterator[Harness]:
     harness = Harness(client, observer)
     yield harness
     await harness.cache.aclose()

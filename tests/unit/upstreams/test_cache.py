@@ -94,11 +94,17 @@ async def test_a_failure_is_shared_too_and_not_kept(harness, upstream) -> None:
     assert (await harness.fetch(cached(upstream))).upstream_id == "primary"
 
 
-async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(harness, upstream, fallback) -> None:
+async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(
+    harness, loop_clock, upstream, fallback
+) -> None:
+    loop_clock.freeze()
     gate = upstream.behavior = faults.Gate(answer(inline()))
     patient = asyncio.create_task(harness.fetch(cached(upstream), timeout_s=20))
-    hasty = await harness.fetch(cached(upstream), Upstream("fallback", fallback.url), timeout_s=0.1)
-    assert hasty.upstream_id == "fallback"
+    chain = cached(upstream), cached(fallback, "fallback", cache_ttl_s=0)
+    hasty = asyncio.create_task(harness.fetch(*chain, timeout_s=4))
+    await upstream.asked(1)
+    await loop_clock.advance(2)
+    assert (await hasty).upstream_id == "fallback"
     leaving = asyncio.create_task(harness.fetch(cached(upstream)))
     leaving.cancel()
     gate.opened.set()
@@ -143,11 +149,11 @@ async def test_stale_if_error_serves_while_the_upstream_fails(harness, upstream,
     await harness.fetch(lenient)
     upstream.behavior = ERROR
     harness.clock.now += 300 + 3599
-    fetched = await harness.fetch(lenient, Upstream("fallback", fallback.url))
+    fetched = await harness.fetch(lenient, cached(fallback, "fallback", cache_ttl_s=0))
     assert (fetched.upstream_id, fetched.from_cache) == ("primary", True)
     assert observer.lookups[-1] == ("primary", "stale")
     harness.clock.now += 2
-    fetched = await harness.fetch(lenient, Upstream("fallback", fallback.url))
+    fetched = await harness.fetch(lenient, cached(fallback, "fallback", cache_ttl_s=0))
     assert fetched.upstream_id == "fallback"
 
 
@@ -189,24 +195,26 @@ async def test_behind_an_open_breaker_the_stale_body_or_the_fallbacks_is_found(h
     assert [(attempt.upstream_id, attempt.kind) for attempt in fetched.attempts] == [("primary", "breaker_open")]
 
 
-async def test_a_body_in_use_is_renewed_before_it_expires(harness, upstream, monkeypatch) -> None:
+async def test_a_body_in_use_is_renewed_before_it_expires(harness, loop_clock, upstream) -> None:
     assert 0.7 <= min(REFRESH_AFTER) <= max(REFRESH_AFTER) < 1
-    # Half of the time, so that a machine that is busy still renews within the whole of it.
-    monkeypatch.setattr("app.upstreams.cache.REFRESH_AFTER", (0.5, 0.5))
-    quick = cached(upstream, cache_ttl_s=1)
+    loop_clock.freeze()
+    quick = cached(upstream, cache_ttl_s=10)
     await harness.fetch(quick)
-    started = asyncio.get_running_loop().time()
     assert harness.find_cached(quick) is not None
+    await loop_clock.advance(7)
+    assert not harness.cache._fetches
+    await loop_clock.advance(2.5)
     await renewed(harness, upstream, 2)
-    assert 0.45 <= asyncio.get_running_loop().time() - started < 1
 
 
-async def test_a_body_that_nobody_uses_is_not_renewed(harness, upstream, fallback) -> None:
-    await harness.fetch(cached(upstream, cache_ttl_s=1))
-    used = cached(fallback, "used", cache_ttl_s=1)
+async def test_a_body_that_nobody_uses_is_not_renewed(harness, loop_clock, upstream, fallback) -> None:
+    loop_clock.freeze()
+    await harness.fetch(cached(upstream, cache_ttl_s=10))
+    used = cached(fallback, "used", cache_ttl_s=10)
     await harness.fetch(used)
     for times in (2, 3):
         assert harness.find_cached(used) is not None
+        await loop_clock.advance(10)
         await renewed(harness, fallback, times)
     assert len(upstream.requests) == 1
 

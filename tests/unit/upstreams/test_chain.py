@@ -13,6 +13,7 @@ def kinds(attempts: tuple[FailedAttempt, ...]) -> list[tuple[str, str]]:
 
 
 def ask(server: UpstreamServer, upstream_id: str = "primary", **limits: object) -> Upstream:
+    limits = {"timeout_ms": 5000} | limits
     return Upstream(upstream_id, server.url + f"/{upstream_id}?tmax={{tmax}}", **limits)  # type: ignore[arg-type]
 
 
@@ -45,45 +46,65 @@ async def test_all_failed_lists_each(harness, upstream, fallback) -> None:
     assert (caught.value.upstream_id, caught.value.kind) == ("primary", "no_ad")
 
 
-async def test_an_attempt_may_not_take_longer_than_its_own_limit(harness, upstream, fallback) -> None:
+async def test_an_attempt_may_not_take_longer_than_its_own_limit(harness, loop_clock, upstream, fallback) -> None:
     upstream.behavior = faults.hang
-    fetched = await harness.fetch(ask(upstream, timeout_ms=80), ask(fallback, "fallback"), timeout_s=30)
+    loop_clock.freeze()
+    chain = ask(upstream, timeout_ms=8000), ask(fallback, "fallback")
+    task = asyncio.create_task(harness.fetch(*chain, timeout_s=30))
+    await upstream.asked(1)
+    await loop_clock.advance(8)
+    fetched = await task
     assert kinds(fetched.attempts) == [("primary", "timeout")]
-    assert 80 <= fetched.attempts[0].elapsed_ms < 1000
+    assert fetched.attempts[0].elapsed_ms == 8000
 
 
-async def test_what_is_left_is_divided_among_the_attempts_left(harness, upstream, fallback) -> None:
+async def test_what_is_left_is_divided_among_the_attempts_left(harness, loop_clock, upstream, fallback) -> None:
     upstream.behavior = faults.hang
-    slow = {"timeout_ms": 10_000}
+    loop_clock.freeze()
+    slow = {"timeout_ms": 100_000}
     chain = [ask(upstream, **slow), ask(upstream, "fallback1", **slow), ask(fallback, "fallback2", **slow)]
-    fetched = await harness.fetch(*chain, timeout_s=0.6)
+    task = asyncio.create_task(harness.fetch(*chain, timeout_s=60))
+    for times in (1, 2):
+        await upstream.asked(times)
+        await loop_clock.advance(20)
+    fetched = await task
     assert fetched.upstream_id == "fallback2"
-    assert 150 <= tmax(upstream) <= 200
-    assert 150 <= tmax(upstream, 1) <= 200
-    assert 100 <= tmax(fallback) <= 200
-    assert fetched.elapsed_ms < 600
+    assert tmax(upstream) == tmax(upstream, 1) == tmax(fallback) == 20_000
+    assert fetched.elapsed_ms == 40_000
 
 
-async def test_tmax_is_the_upstreams_own_limit_when_that_is_shorter(harness, upstream) -> None:
-    await harness.fetch(ask(upstream, timeout_ms=150), timeout_s=10)
-    assert 140 <= tmax(upstream) <= 150
+async def test_tmax_is_the_upstreams_own_limit_when_that_is_shorter(harness, loop_clock, upstream) -> None:
+    loop_clock.freeze()
+    await harness.fetch(ask(upstream, timeout_ms=1500), timeout_s=10)
+    assert tmax(upstream) == 1500
 
 
-async def test_a_late_request_that_cannot_wait_opens_no_breaker(harness, upstream, fallback) -> None:
+async def test_a_late_request_that_cannot_wait_opens_no_breaker(harness, loop_clock, upstream, fallback) -> None:
     upstream.behavior = faults.hang
-    primary = ask(upstream, timeout_ms=10_000, breaker_failures=1)
-    fetched = await harness.fetch(primary, ask(fallback, "fallback"), timeout_s=0.2, is_late=True)
-    assert kinds(fetched.attempts) == [("primary", "short_deadline")]
+    loop_clock.freeze()
+    chain = ask(upstream, timeout_ms=10_000, breaker_failures=1), ask(fallback, "fallback")
+    late = asyncio.create_task(harness.fetch(*chain, timeout_s=4, is_late=True))
+    await upstream.asked(1)
+    await loop_clock.advance(2)
+    assert kinds((await late).attempts) == [("primary", "short_deadline")]
     assert harness.requester.breakers.states["primary"] == "closed"
-    fetched = await harness.fetch(primary, ask(fallback, "fallback"), timeout_s=0.2)
-    assert kinds(fetched.attempts) == [("primary", "timeout")]
+    in_time = asyncio.create_task(harness.fetch(*chain, timeout_s=4))
+    await upstream.asked(2)
+    await loop_clock.advance(2)
+    assert kinds((await in_time).attempts) == [("primary", "timeout")]
     assert harness.requester.breakers.states["primary"] == "open"
 
 
-async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(harness, upstream, fallback) -> None:
+async def test_who_has_its_own_limit_is_at_fault_however_late_the_request(
+    harness, loop_clock, upstream, fallback
+) -> None:
     upstream.behavior = faults.hang
-    primary = ask(upstream, timeout_ms=50, breaker_failures=1)
-    fetched = await harness.fetch(primary, ask(fallback, "fallback"), timeout_s=30, is_late=True)
+    loop_clock.freeze()
+    chain = ask(upstream, timeout_ms=5000, breaker_failures=1), ask(fallback, "fallback")
+    task = asyncio.create_task(harness.fetch(*chain, timeout_s=30, is_late=True))
+    await upstream.asked(1)
+    await loop_clock.advance(5)
+    fetched = await task
     assert kinds(fetched.attempts) == [("primary", "timeout")]
     assert harness.requester.breakers.states["primary"] == "open"
 
@@ -154,7 +175,7 @@ async def test_no_ad_does_not_open_the_breaker(harness, upstream, fallback) -> N
 
 async def test_half_open_asks_once_however_many_wait(harness, upstream, fallback, monkeypatch) -> None:
     upstream.behavior = answer(b"", "500 Internal Server Error")
-    primary = ask(upstream, breaker_failures=1, breaker_reset_s=0, timeout_ms=2000)
+    primary = ask(upstream, breaker_failures=1, breaker_reset_s=0)
     await harness.fetch(primary, ask(fallback, "fallback"))
     gate = upstream.behavior = faults.Gate(answer(inline()))
     trials = [asyncio.create_task(harness.fetch(primary, ask(fallback, "fallback"))) for _ in range(20)]
@@ -190,9 +211,13 @@ async def test_never_more_than_two(harness, upstream, fallback) -> None:
 
 
 @pytest.mark.parametrize("behavior", [faults.reset_in_body, faults.hang, answer(b"", "503 Service Unavailable")])
-async def test_nothing_else_is_asked_again(harness, upstream, fallback, behavior) -> None:
+async def test_nothing_else_is_asked_again(harness, loop_clock, upstream, fallback, behavior) -> None:
     upstream.behavior = behavior
-    await harness.fetch(ask(upstream, timeout_ms=100), ask(fallback, "fallback"))
+    task = asyncio.create_task(harness.fetch(ask(upstream, timeout_ms=5000), ask(fallback, "fallback")))
+    await upstream.asked(1)
+    if behavior is faults.hang:
+        await loop_clock.advance(5)
+    await task
     assert len(upstream.requests) == 1
 
 
@@ -246,13 +271,21 @@ def known_p95(harness, upstream_id: str, seconds: float) -> None:
         harness.latencies.record(upstream_id, seconds)
 
 
-async def test_hedging_asks_the_next_after_the_p95_and_the_first_ad_wins(harness, upstream, fallback, observer) -> None:
-    known_p95(harness, "primary", 0.03)
+async def test_hedging_asks_the_next_after_the_p95_and_the_first_ad_wins(
+    harness, loop_clock, upstream, fallback, observer
+) -> None:
+    loop_clock.freeze()
+    known_p95(harness, "primary", 2)
     upstream.behavior = faults.hang
-    hedged = ask(upstream, hedge=True, timeout_ms=5000)
-    fetched = await harness.fetch(hedged, ask(fallback, "fallback"), timeout_s=10)
+    chain = ask(upstream, hedge=True, timeout_ms=5000), ask(fallback, "fallback")
+    task = asyncio.create_task(harness.fetch(*chain, timeout_s=10))
+    await upstream.asked(1)
+    await loop_clock.advance(1.875)
+    assert harness.requester.bulkhead.in_flight["fallback"] == 0
+    await loop_clock.advance(0.5)
+    fetched = await task
     assert fetched.upstream_id == "fallback"
-    assert 25 <= fetched.elapsed_ms < 1000
+    assert fetched.elapsed_ms == 2375
     await upstream.connected(0)
     assert sorted(observer.attempts) == [("fallback", "ad"), ("primary", "canceled")]
     assert harness.requester.breakers.states["primary"] == "closed"
@@ -271,11 +304,18 @@ async def test_the_primary_may_still_win(harness, upstream, fallback, observer) 
 
 
 @pytest.mark.parametrize("hedge", [False, True])
-async def test_hedging_is_off_by_default_and_needs_a_known_p95(harness, upstream, fallback, hedge) -> None:
+async def test_hedging_is_off_by_default_and_needs_a_known_p95(harness, loop_clock, upstream, fallback, hedge) -> None:
+    loop_clock.freeze()
     if not hedge:
         known_p95(harness, "primary", 0.001)
     upstream.behavior = faults.hang
-    await harness.fetch(ask(upstream, hedge=hedge, timeout_ms=200), ask(fallback, "fallback"))
+    chain = ask(upstream, hedge=hedge, timeout_ms=5000), ask(fallback, "fallback")
+    task = asyncio.create_task(harness.fetch(*chain))
+    await upstream.asked(1)
+    await loop_clock.advance(4)
+    assert harness.requester.bulkhead.in_flight["fallback"] == 0
+    await loop_clock.advance(1)
+    await task
     assert harness.observer.attempts[0] == ("primary", "timeout")
 
 

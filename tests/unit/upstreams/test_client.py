@@ -12,18 +12,18 @@ from app.upstreams.client import FetchLimits, UpstreamClient, _redirected_reques
 from app.upstreams.failures import NoResponse
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import UpstreamServer, answer, inline
+from tests.loop_clock import LoopClock
 
 LIMITS = FetchLimits(timeout_s=5.0, max_body_bytes=100_000, max_redirects=3)
-SHORT = FetchLimits(timeout_s=0.15, max_body_bytes=100_000, max_redirects=3)
 
 
-async def get(client: UpstreamClient, url: str, limits: FetchLimits = LIMITS, **options: bool) -> bytes:
-    return await client.get_tag("primary", url, {}, limits, **options)
+async def get(client: UpstreamClient, url: str, **options: bool) -> bytes:
+    return await client.get_tag("primary", url, {}, LIMITS, **options)
 
 
-async def failure(client: UpstreamClient, url: str, limits: FetchLimits = LIMITS) -> UpstreamFailed:
+async def failure(client: UpstreamClient, url: str) -> UpstreamFailed:
     with pytest.raises(UpstreamFailed) as caught:
-        await get(client, url, limits)
+        await get(client, url)
     assert caught.value.upstream_id == "primary"
     return caught.value
 
@@ -110,11 +110,14 @@ async def test_takes_what_is_not_packed_as_it_is(client: UpstreamClient, upstrea
     ],
 )
 async def test_names_what_went_wrong(
-    client: UpstreamClient, upstream: UpstreamServer, behavior: faults.Behavior, kind: str
+    loop_clock: LoopClock, client: UpstreamClient, upstream: UpstreamServer, behavior: faults.Behavior, kind: str
 ) -> None:
     upstream.behavior = behavior
-    limits = SHORT if kind == "timeout" else LIMITS
-    assert (await failure(client, upstream.url, limits)).kind == kind
+    failing = asyncio.create_task(failure(client, upstream.url))
+    await upstream.asked(1)
+    if kind == "timeout":
+        await loop_clock.advance(LIMITS.timeout_s)
+    assert (await failing).kind == kind
     if kind in ("timeout", "reset", "protocol"):
         await upstream.connected(0)
 

@@ -32,7 +32,7 @@ async def test_the_last_refusal_is_kept_and_logged_without_the_viewer(
     upstream.behavior = behavior
     tag = TAG.replace("{url}", upstream.url)
     with capture_logs() as logs, pytest.raises(UpstreamFailed):
-        await harness.fetch(Upstream("primary", tag, max_body_bytes=2000))
+        await harness.fetch(Upstream("primary", tag, timeout_ms=5000, max_body_bytes=2000))
     refusal = harness.requester.refusals.last["primary"]
     assert refusal.kind == kind
     assert detail in refusal.detail

@@ -15,6 +15,7 @@ from app.upstreams.refusals import Refusals
 from app.upstreams.wrapper_resolver import REQUESTS_MAX, WrapperResolver
 from tests.faults import upstream_server as faults
 from tests.faults.upstream_server import Behavior, Request, UpstreamServer
+from tests.loop_clock import LoopClock
 from tests.unit.upstreams.conftest import Values
 from tests.unit.vast.documents import MEDIA_FILES
 
@@ -153,12 +154,16 @@ async def test_a_loop_is_noticed_though_its_cache_buster_changes(resolver: Wrapp
     ],
 )
 async def test_a_chain_that_ends_in_nothing_is_told_why(
-    resolver: WrapperResolver, site: Site, behavior: Behavior, code: int, kind: str
+    loop_clock: LoopClock, resolver: WrapperResolver, site: Site, behavior: Behavior, code: int, kind: str
 ):
     site.page("/1", vast(wrapper("inner", "/2")))
     site.pages["/2"] = behavior
+    unwrapping = asyncio.create_task(unwrapped(resolver, site, vast(wrapper("outer", "/1")), timeout_s=5))
+    await site.server.asked(2)
+    if kind == "wrapper_timeout":
+        await loop_clock.advance(5)
     with pytest.raises(UpstreamFailed) as caught:
-        await unwrapped(resolver, site, vast(wrapper("outer", "/1")), timeout_s=0.3)
+        await unwrapping
     assert caught.value.kind == kind
     await resolver.aclose()
     assert site.errors == [f"inner?code={code}", f"outer?code={code}"]
