@@ -16,8 +16,8 @@ async def set_up(database_url: str, *parts: str) -> None:
 
 
 def upstream(upstream_id: str, url: str, **limits: object) -> str:
-    """An upstream; `limits` as in the file, such as timeout_ms=300."""
-    return _table("upstreams", id=upstream_id, tag_url=url, **limits)
+    """An upstream that a busy machine answers in time; `limits` as in the file, such as max_qps=10."""
+    return _table("upstreams", **{"id": upstream_id, "tag_url": url, "timeout_ms": 5000} | limits)
 
 
 def campaign(campaign_id: str, **values: object) -> str:

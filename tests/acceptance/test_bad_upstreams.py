@@ -57,7 +57,7 @@ async def server(of_module: Databases, bad: UpstreamServer) -> AsyncIterator[Lau
             of_module.owner,
             upstream("good", good.url, timeout_ms=5000),
             upstream("down", f"http://127.0.0.1:{free_port()}"),
-            *(upstream(name, f"{bad.url}/{name}", timeout_ms=300, breaker_failures=1000) for name in BEHAVIORS),
+            *(upstream(name, f"{bad.url}/{name}", timeout_ms=1000, breaker_failures=1000) for name in BEHAVIORS),
             *(campaign(name, upstreams=[name, "good"], frequency_caps=CAPS) for name in ("down", *BEHAVIORS)),
         )
         async with serving(of_module.app, **SETTINGS) as launched:

@@ -22,17 +22,18 @@ from tests.players import (
 WORKERS = 2
 HANG_UPS = 1000
 LONGEST_S = 0.15
+SETTINGS = {"WORKERS": str(WORKERS), "REQUEST_DEADLINE_MS": "20000", "LOG_LEVEL": "warning"}
 CAPS = [{"impressions": 900, "per": "day"}]
 BUDGET = {"cpm": "1000", "budgets": {"lifetime": "100000"}}
 
 
-async def hang_up(port: int, query: str, after_s: float) -> None:
-    """Asks, and breaks the connection after a while, whether there was an answer or not."""
+async def hang_up(port: int, query: str, after_s: float | None) -> None:
+    """Ask, and break the connection after a while, answered or not; with None, when the answer begins."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET /vast?{query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         async with asyncio.timeout(after_s):
-            await reader.read()
+            await reader.read(1 if after_s is None else -1)
     except TimeoutError:
         pass
     finally:
@@ -40,7 +41,7 @@ async def hang_up(port: int, query: str, after_s: float) -> None:
 
 
 async def dawdle(_request: Request, writer: asyncio.StreamWriter) -> None:
-    """Answers after as long as half of the players stay."""
+    """Answer after some time, as long as players stay who do not wait for an answer."""
     await asyncio.sleep(random.uniform(0, LONGEST_S))
     await answer(inline())(_request, writer)
 
@@ -65,14 +66,16 @@ async def test_a_thousand_players_hang_up_and_nothing_is_left_open_or_half_done(
             campaign("network", advertiser="Other", frequency_caps=CAPS, upstreams=["network"], **BUDGET),
             placement("both", "network", "own"),
         )
-        async with serving(app_database, WORKERS=str(WORKERS), LOG_LEVEL="warning") as server:
+        async with serving(app_database, **SETTINGS) as server:
             async with Players(server.url) as players:
                 await players.ask_all([{"placement_id": "both", "user_id": f"early{index}"} for index in range(50)])
             await becomes(lambda: all_lanes_connected(database, WORKERS))
             choose = random.Random(1)
             for _ in range(10):
                 queries = [f"placement_id=both&user_id=u{choose.randrange(50)}" for _ in range(HANG_UPS // 10)]
-                await asyncio.gather(*(hang_up(server.port, query, choose.uniform(0, LONGEST_S)) for query in queries))
+                # Every fifth player stays until the answer begins, so that there are ads however slow the machine is.
+                stays_s = [choose.uniform(0, LONGEST_S) if index % 5 else None for index in range(len(queries))]
+                await asyncio.gather(*(hang_up(server.port, *stay) for stay in zip(queries, stays_s, strict=True)))
 
             async def nobody_is_left() -> bool:
                 return players_connected(server) == 0 and await idle_in_transaction(database) == 0

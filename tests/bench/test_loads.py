@@ -44,14 +44,14 @@ async def test_a_paced_client_counts_latency_from_when_a_request_was_due() -> No
     async def slow(request: Request, writer: asyncio.StreamWriter) -> None:
         """One answer at a time, and the first takes a while: those that fell due meanwhile waited."""
         if len(upstream.requests) == 1:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
         await answer(b"")(request, writer)
 
     async with UpstreamServer(slow) as upstream:
-        command = [sys.executable, "-m", "bench.client", "paced", upstream.url, "1", "1", "100"]
+        command = [sys.executable, "-m", "bench.client", "paced", upstream.url, "1", "2", "100"]
         seen = json.loads(await output_of(*command, given="/vast"))
     assert seen["requests_per_s"] > 90
-    assert seen["p99_ms"] > 400
+    assert seen["p99_ms"] > 800
     assert seen["p50_ms"] > 1
 
 

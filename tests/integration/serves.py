@@ -17,7 +17,7 @@ VALUES ($1, 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'i
 BUDGET = """INSERT INTO campaign_budgets VALUES ($1, 'lifetime', 1000000)"""
 
 
-def open_store(url: str, *, serving_database: str = "", serving_connections: int = 2, lock_ms: int = 500) -> Store:
+def open_store(url: str, *, serving_database: str = "", serving_connections: int = 2, lock_ms: int = 1000) -> Store:
     timeouts = Timeouts(lock_ms=lock_ms, statement_ms=2000, idle_in_transaction_ms=3000)
     return Store(
         url,

@@ -24,11 +24,13 @@ TERMINATE_OTHERS = (
 async def test_connections_that_ended_in_the_pool_cause_no_error(database: str, app_database: str) -> None:
     store = open_store(app_database)
     pooled: list[Connection[Record]] = []
+    both_connected = asyncio.Barrier(2)
 
     async def query() -> int:
         async with store.connection() as connection:
             pooled.append(connection)
-            result: int = await connection.fetchval("SELECT 1 FROM pg_sleep(0.1)")
+            await both_connected.wait()
+            result: int = await connection.fetchval("SELECT 1")
             return result
 
     assert await asyncio.gather(query(), query()) == [1, 1]

@@ -16,11 +16,9 @@ from tests.invariants.world import running
 from tests.players import becomes, connected, idle_in_transaction
 from tests.standby import set_standby
 
-SHORT_MS = 200
-
-
+SHORT_MS = 1000
 LONG_MS = 60_000
-RECONNECT_S = 0.5
+RECONNECT_S = 1
 OF_SERVING = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'adserver-serving'"
 
 

@@ -11,7 +11,8 @@ from tests.invariants.world import running, somebody_waits
 from tests.players import connected
 
 MONEY = {"cpm": "1000", "budgets": {"lifetime": "100"}}
-FAR_LONGER_S = 4
+FAR_LONGER_S = 8
+"""Longer than every limit of these tests that expires, and shorter than the others."""
 
 
 BUDGETS = "SELECT FROM budget_tracking FOR UPDATE"
@@ -28,22 +29,22 @@ async def held(database: str, lock: str) -> AsyncIterator[None]:
 
 async def test_a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_no_longer(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    async with running(database, lock_ms=9000, request_deadline_s=0.2) as server, held(database, BUDGETS):
+    async with running(database, lock_ms=60_000, request_deadline_s=1) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             assert await server.reason(campaign_id="own") is NoFillReason.BUSY
 
 
 async def test_a_row_that_somebody_holds_is_waited_for_no_longer_than_a_lock_may_take(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    async with running(database, lock_ms=50, request_deadline_s=60) as server, held(database, BUDGETS):
+    async with running(database, lock_ms=1000, request_deadline_s=60) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             assert await server.reason(campaign_id="own") is NoFillReason.BUSY
 
 
 async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
-    limits = {"serve_connections": 1, "group_max": 1, "request_deadline_s": 0.5}
-    async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
+    limits = {"serve_connections": 1, "group_max": 1, "request_deadline_s": 1}
+    async with running(database, lock_ms=60_000, **limits) as server, held(database, BUDGETS):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id="own") for _ in range(5)]
             assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
@@ -52,7 +53,7 @@ async def test_a_request_that_waits_behind_others_is_answered_by_its_deadline(da
 async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: str) -> None:
     await set_up(database, own_campaign("own", **MONEY))
     limits = {"serve_connections": 1, "queue_max": 1, "request_deadline_s": 60}
-    async with running(database, lock_ms=9000, **limits) as server, held(database, BUDGETS):
+    async with running(database, lock_ms=60_000, **limits) as server, held(database, BUDGETS):
         under_way = asyncio.create_task(server.ask(campaign_id="own"))
         await somebody_waits(database)
         queued = asyncio.create_task(server.ask(campaign_id="own"))
@@ -64,7 +65,7 @@ async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: st
 
 
 async def test_an_unknown_campaign_is_looked_for_until_the_deadline_and_no_longer(database: str) -> None:
-    async with running(database, request_deadline_s=0.3) as server, held(database, CATALOG):
+    async with running(database, request_deadline_s=1) as server, held(database, CATALOG):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id=f"new-{index}") for index in range(3)]
             assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
@@ -88,6 +89,6 @@ async def test_all_upstreams_of_a_request_share_one_deadline(database: str) -> N
             *(upstream(name, network.url, timeout_ms=30_000) for name in names),
             campaign("a", upstreams=names),
         )
-        async with running(database, upstream_deadline_s=0.3, request_deadline_s=60) as server:
+        async with running(database, upstream_deadline_s=1, request_deadline_s=60) as server:
             async with asyncio.timeout(FAR_LONGER_S):
                 assert await server.reason(campaign_id="a") is NoFillReason.UPSTREAM

@@ -41,7 +41,7 @@ async def test_a_pool_that_has_no_connection_left_is_a_store_that_is_unavailable
 ) -> None:
     await set_up(database, own_campaign("own"))
     async with running(database) as server:
-        monkeypatch.setattr(server.store._others.pool, "_timeout", 0.05)
+        monkeypatch.setattr(server.store._general.pool, "_timeout", 1)
         async with (
             server.store.connection(),
             server.store.connection(),

@@ -170,6 +170,6 @@ def test_no_string_is_an_error(values):
 )
 def test_reading_takes_no_longer_than_a_few_milliseconds_whatever_the_sender_wrote(values):
     started = time.process_time()
-    for _ in range(10):
+    for _ in range(100):
         identification_allowed(values)
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 1

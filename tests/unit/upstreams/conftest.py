@@ -166,9 +166,7 @@ class Harness:
 
 
 @pytest.fixture
-async def harness(
-    loop_clock: LoopClock, client: UpstreamClient, observer: RecordingObserver
-) -> AsyncIterator[Harness]:
+async def harness(loop_clock: LoopClock, client: UpstreamClient, observer: RecordingObserver) -> AsyncIterator[Harness]:
     harness = Harness(client, observer)
     yield harness
     await harness.cache.aclose()

@@ -94,9 +94,7 @@ async def test_a_failure_is_shared_too_and_not_kept(harness, upstream) -> None:
     assert (await harness.fetch(cached(upstream))).upstream_id == "primary"
 
 
-async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(
-    harness, loop_clock, upstream, fallback
-) -> None:
+async def test_one_who_gives_up_does_not_end_the_fetch_for_the_others(harness, loop_clock, upstream, fallback) -> None:
     loop_clock.freeze()
     gate = upstream.behavior = faults.Gate(answer(inline()))
     patient = asyncio.create_task(harness.fetch(cached(upstream), timeout_s=20))

@@ -46,9 +46,10 @@ UNUSABLE = {
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE.keys())
 def test_unusable_documents_are_refused_immediately(body):
     started = time.process_time()
-    with pytest.raises(UnusableVast):
-        parse(body)
-    assert time.process_time() - started < 0.5
+    for _ in range(2):
+        with pytest.raises(UnusableVast):
+            parse(body)
+    assert time.process_time() - started < 1
 
 
 def test_a_doctype_is_found_after_parsing_too(monkeypatch):

@@ -201,10 +201,11 @@ def test_answers_that_make_a_huge_document_together_are_refused_before_anything_
     ids=["lists", "Linears", "empty Linears"],
 )
 def test_a_wrapper_of_many_pieces_is_merged_at_once(added, children):
-    document, answer = parse(wrapper(children=added)), parse(inline(children=children))
+    chains = [(parse(wrapper(children=added)), parse(inline(children=children))) for _ in range(2)]
     started = time.process_time()
-    chain(document, answer)
-    assert time.process_time() - started < 0.5
+    for document, answer in chains:
+        chain(document, answer)
+    assert time.process_time() - started < 1
 
 
 def test_vast_1_cannot_be_unwrapped():
