@@ -162,8 +162,9 @@ class Serving(RuleBasedStateMachine):
             *(placement(place, *candidates) for place, candidates in PLACES.items()),
         )
         # No more connections than a request has attempts, because a crash ends all of them.
-        lanes = {"serve_connections": 2, "fetch_connections": 2}
-        self.workers = [await self.open.enter_async_context(running(self.url, **lanes)) for _ in range(2)]
+        # The short wait lets ads arrive both before and after it; the model expects the same of both.
+        limits = {"serve_connections": 2, "fetch_connections": 2, "group_fetch_wait_s": 0.06}
+        self.workers = [await self.open.enter_async_context(running(self.url, **limits)) for _ in range(2)]
 
     def teardown(self) -> None:
         try:

@@ -151,7 +151,7 @@ async def test_an_unknown_placement_is_not_looked_for_longer_than_a_player_waits
     handler = MeteredAdRequestHandler(OneBreak(), lambda _: True, observed)
     app = Starlette(
         routes=VmapEndpoint(
-            handler, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 0.05
+            handler, NeverReloaded(), ClientReader([]), no_client_limits(), "http://adserver", 1
         ).routes()
     )
     async with client_of(app) as client, asyncio.timeout(FAR_LONGER_S):
