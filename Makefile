@@ -30,11 +30,12 @@ test-slow: $(STAMPS)/dev ## Run the slow tests, which take minutes each
 guards: $(STAMPS)/dev ## Remove each guard of an invariant in turn and check that a test fails
 	$(BIN)/python -m tests.invariants.without_guards
 
-check: $(STAMPS)/dev ## Check formatting, lint, types, import layers and the safety of migrations
+check: $(STAMPS)/dev ## Check formatting, lint, types, layers, language and the safety of migrations
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit/house
 	@mkdir -p build
 	$(BIN)/alembic upgrade head --sql >build/migrations.sql
 	$(BIN)/squawk build/migrations.sql
