@@ -65,7 +65,7 @@ async def test_past_the_bound_of_the_queue_the_answer_comes_at_once(database: st
 
 
 async def test_an_unknown_campaign_is_looked_for_until_the_deadline_and_no_longer(database: str) -> None:
-    async with running(database, request_deadline_s=1) as server, held(database, CATALOG):
+    async with running(database, lock_ms=60_000, request_deadline_s=1) as server, held(database, CATALOG):
         async with asyncio.timeout(FAR_LONGER_S):
             asked = [server.reason(campaign_id=f"new-{index}") for index in range(3)]
             assert set(await asyncio.gather(*asked)) == {NoFillReason.BUSY}
