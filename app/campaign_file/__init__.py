@@ -1,1 +1,1 @@
-"""The campaign file: reading it, holding it against the database, applying it, and writing it."""
+"""The campaign file: parsing, validation, application and export."""
