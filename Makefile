@@ -99,7 +99,7 @@ $(STAMPS)/run: $(STAMPS)/venv requirements.lock requirements-build.lock pyprojec
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
-		|| { echo "Python 3.11 is required: install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+		|| { echo "Python 3.11 is required: install it, or pass its path: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot create virtual environments: on Debian, apt-get install python3.11-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

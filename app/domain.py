@@ -267,7 +267,7 @@ class Catalog:
 
     revision: int
     created_at: datetime | None
-    """Creation time of the revision, which tells apart revisions with one number; None if it was not recorded."""
+    """Creation time of the revision, which distinguishes equal revision numbers; None if it was not recorded."""
     campaigns: Mapping[str, Campaign]
     creatives: Mapping[str, tuple[Creative, ...]]
     """Creatives by campaign id, each list in id order."""

@@ -107,8 +107,8 @@ class GroupScheduler:
     async def linger(self) -> None:
         """Under load, wait briefly so that clients that were just answered can join the group with their next request.
 
-        Larger groups share the round trips. The wait ends when as many requests wait as the last group had, or after a
-        fraction of the last group's duration. After a small group there is no wait.
+        A larger group shares its round trips among more requests. The wait ends when as many requests wait as the last
+        group had, or after a fraction of the last group's duration. After a small group there is no wait.
         """
         if not LINGER_MIN_SIZE <= self._last_size > self._waiting():
             return

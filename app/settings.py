@@ -67,7 +67,7 @@ Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_secrets)]
 
 
 class Settings(BaseSettings):
-    """All settings; a name ends in its unit. docs/settings.md lists them."""
+    """All settings; names of quantities end in the unit. docs/settings.md lists them."""
 
     # Compose files and unit files pass an unset variable as an empty one.
     model_config = SettingsConfigDict(env_prefix="ADSERVER_", env_ignore_empty=True, frozen=True, extra="ignore")
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
 
     lock_timeout_ms: int = Field(500, ge=1, le=20_000, description="Maximum wait for a row lock while serving")
     # The sum of these two bounds the duration of a serving transaction. It must stay below a minute: the midnight rules
-    # and the roll-up rely on that.
+    # and the rollup rely on that.
     statement_timeout_ms: int = Field(2000, ge=10, le=25_000, description="Maximum duration of a serving statement")
     idle_in_transaction_timeout_ms: int = Field(
         3000, ge=10, le=25_000, description="Maximum idle time within a serving transaction"

@@ -75,7 +75,7 @@ GRANT INSERT, SELECT, UPDATE ON publishers TO adserver_app;
 CREATE TABLE upstreams (
     id varchar COLLATE "C" NOT NULL,                           -- Upstream id
     tag_url text NOT NULL,                                     -- VAST tag URL with macros
-    timeout_ms integer NOT NULL,                               -- Time-out of one attempt in milliseconds
+    timeout_ms integer NOT NULL,                               -- Timeout of one attempt in milliseconds
     max_body_bytes integer NOT NULL,                           -- Largest decompressed body that is accepted
     max_redirects integer NOT NULL,                            -- Number of redirects that are followed
     cache_ttl_s integer NOT NULL,                              -- Seconds for which a cached body is fresh; 0 turns the cache off

@@ -1,4 +1,4 @@
-"""Runs the migrations: one transaction for each revision, behind an advisory lock, with short lock time-outs."""
+"""Runs the migrations: one transaction for each revision, behind an advisory lock, with short lock timeouts."""
 
 import asyncio
 import time
@@ -19,7 +19,8 @@ from app.store.database_url_parameters import parse_url
 from app.store.tables import is_managed, metadata
 
 # Two concurrent migrations would race. The second one polls for this lock, and then finds nothing left to do. It must
-# not wait inside a statement: CREATE INDEX CONCURRENTLY would wait for that statement, and the two for each other.
+# not wait inside a statement: CREATE INDEX CONCURRENTLY would wait for that statement, and the two
+# would wait for each other forever.
 MIGRATION_LOCK = 0x61647376
 TRY_LOCK = "SELECT pg_try_advisory_lock(:key)"
 TRY_LOCK_INTERVAL_S = 0.2
@@ -43,7 +44,7 @@ SEARCH_PATH = "SET search_path = public"
 ENCODING_OF_AN_EMPTY_DATABASE = """
 SELECT current_setting('server_encoding') WHERE to_regclass('public.alembic_version') IS NULL
 """
-# Autovacuum yields to a session that has waited for a lock for this long, which must be less than the lock time-out.
+# Autovacuum yields to a session that has waited for a lock for this long, which must be less than the lock timeout.
 END_AUTOVACUUM = """
 SELECT set_config('deadlock_timeout', '50ms', false) WHERE has_parameter_privilege('deadlock_timeout', 'SET')
 """

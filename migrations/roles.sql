@@ -5,7 +5,7 @@
 -- once in each cluster, and sets a password for each role that is used to log in:
 --     ALTER ROLE adserver_app LOGIN PASSWORD '...';
 --
--- The time-outs are defaults of each role. The server's own connections set shorter ones.
+-- The timeouts are defaults of each role. The server's own connections set shorter ones.
 DO $$
 DECLARE
     setting record;

@@ -62,7 +62,9 @@ def parse_amount(text: str) -> Decimal:
     except InvalidOperation:
         raise InvalidEntry("amount", f"must be a number, got {text!r}") from None
     if not amount.is_finite() or amount == 0 or abs(amount) >= AMOUNT_MAX:
-        raise InvalidEntry("amount", f"must not be 0, and must be below {AMOUNT_MAX:f}, got {text!r}")
+        raise InvalidEntry(
+            "amount", f"must not be 0, and must be between -{AMOUNT_MAX:f} and {AMOUNT_MAX:f}, exclusive, got {text!r}"
+        )
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > DECIMALS_MAX:
         raise InvalidEntry("amount", f"must have at most {DECIMALS_MAX} decimals, got {text!r}")

@@ -53,7 +53,7 @@ class SpendQuery:
 
     def __post_init__(self) -> None:
         if self.first > self.last:
-            raise InvalidEntry("from", f"must not be after to ({self.last}), got {self.first}")
+            raise InvalidEntry("from", f"must not be after --to ({self.last}), got {self.first}")
         if Dimension.DAY in self.by and Dimension.MONTH in self.by:
             raise InvalidEntry("by", "must not contain both day and month")
 

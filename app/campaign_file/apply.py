@@ -17,7 +17,7 @@ from app.vast.unknown_macros import unknown_macros
 
 UNLIMITED_NOTE = (
     "its budgets do not limit it, because its ads cost nothing; "
-    "limit impressions instead, such as { impressions = 1000 }"
+    "limit impressions instead, for example with { impressions = 1000 }"
 )
 
 
@@ -131,12 +131,12 @@ def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
     if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
         yield (
             f"{name} {format_amount(wanted.amount)} is below the {format_amount(used.amount)} already spent and held; "
-            "the campaign stops serving"
+            f"nothing more is served from this {overspent.period} budget until it has room"
         )
     if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
         yield (
             f"{name} {wanted.impressions} impressions is below the {used.impressions} already served; "
-            "the campaign stops serving"
+            f"nothing more is served from this {overspent.period} budget until it has room"
         )
 
 

@@ -1,4 +1,4 @@
-"""Everything that exists for speed alone, and its only door: other packages import names from here, never a submodule.
+"""Everything that exists only for speed. Other packages import from here, never from a submodule.
 
 Without this package the server is an ordinary ASGI application. docs/adr/0005 to 0010 say for each part what it gains
 and how to remove it; tests/acceptance/test_plain_uvicorn.py runs the application without the HTTP protocol.
@@ -15,11 +15,11 @@ from app.fast_path.direct_endpoints import (
     DirectRequest,
     Headers,
     Respond,
+    closing_connection,
     headers_of,
     peer_of,
     run_as_asgi,
     send_answer,
-    then_close,
 )
 from app.fast_path.hot_paths import HotPaths
 
@@ -37,11 +37,11 @@ __all__ = [
     "Headers",
     "HotPaths",
     "Respond",
+    "closing_connection",
     "headers_of",
     "peer_of",
     "run_as_asgi",
     "send_answer",
-    "then_close",
     "uvicorn_protocol",
 ]
 

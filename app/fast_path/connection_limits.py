@@ -15,7 +15,7 @@ EVICTION_CANDIDATES_MAX = 100
 """Connections to check for an idle one that can be closed to accept a new one."""
 
 KEEP_ALIVE_S = 75
-"""Between two requests. Longer than a player's pause between two ads of a break, and than most proxies' time-outs."""
+"""Between two requests. Longer than a player's pause between two ads of a break, and than most proxies' timeouts."""
 
 REQUEST_S = 30
 """Time for a complete request to arrive, from its first byte, or from the start of the connection for the first one."""

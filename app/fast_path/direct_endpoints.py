@@ -66,8 +66,8 @@ async def run_as_asgi(endpoint: DirectEndpoint, scope: Scope, send: Send) -> Non
     await send_answer(send, await answer)
 
 
-def then_close(send: Send) -> Send:
-    """Wrap `send` so that the server closes the connection after the response and reads no rest of a body."""
+def closing_connection(send: Send) -> Send:
+    """Wrap `send` so that the server closes the connection after the response, without reading the rest of the body."""
 
     async def send_and_close(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -6,8 +6,8 @@
 3. A connection has limits in bytes and in time (app.fast_path.connection_limits). These are for security, not speed.
 
 A request is parsed after the previous request on its connection has been answered. Until then its bytes wait in one
-block and nothing more is read, so neither requests nor responses accumulate, even if a client sends much or reads
-nothing.
+block and nothing more is read, so neither requests nor responses accumulate, no matter how much a client sends or how
+little it reads.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class FastPathProtocol(HttpToolsProtocol):
         self._parse_unread()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection on which nothing arrived in time, and drop what it has not read of a response."""
+        """Refuse a request that did not arrive in time, or close the connection without the rest of a response."""
         if self._is_mid_request() and not self.transport.is_closing():
             self._refuse(refusals.REQUEST_TIMEOUT)
         else:
@@ -152,10 +152,10 @@ class FastPathProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._is_ready = False
             return
-        is_amid_request = self._is_mid_request()
-        if is_amid_request:
+        is_mid_request = self._is_mid_request()
+        if is_mid_request:
             self._start_request_timer()
-        self._is_ready = not is_amid_request and not self._unread and self._may_parse()
+        self._is_ready = not is_mid_request and not self._unread and self._may_parse()
 
     def _may_parse(self) -> bool:
         return self.is_idle() and not self.flow.write_paused and not self.transport.is_closing()

@@ -114,7 +114,7 @@ def database_in_use(settings: Settings, *, make: bool = False) -> Iterator[str]:
 
 @asynccontextmanager
 async def command_store(database_url: str) -> AsyncIterator[Store]:
-    """Open a database for one command: few connections, and longer time-outs than a server's."""
+    """Open a database for one command: few connections, and longer timeouts than a server's."""
     store = Store(database_url, serving_connections=1, general_connections=1, timeouts=COMMAND_TIMEOUTS)
     try:
         yield store

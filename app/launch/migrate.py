@@ -60,12 +60,14 @@ def migrate(
 
 
 def retry_on_lock_timeout(run: Callable[[], None], lock_retry_s: float = LOCK_RETRY_S) -> None:
-    """Run a migration until it gets its locks; raise the driver's error after `lock_retry_s`."""
-    deadline = time.monotonic() + lock_retry_s
+    """Run a migration until it gets its locks; raise the driver's error `lock_retry_s` after the first failed lock."""
+    deadline: float | None = None
     while True:
         try:
             run()
         except (DBAPIError, asyncpg.PostgresError) as error:
+            if deadline is None:
+                deadline = time.monotonic() + lock_retry_s
             if not _is_lock_unavailable(error) or time.monotonic() >= deadline:
                 raise
             time.sleep(random.uniform(RETRY_MIN_S, RETRY_MAX_S))  # noqa: S311 - jitter

@@ -52,7 +52,7 @@ def _prepare(settings: Settings, database: Database, report: Report) -> str:
     app_url = database.retry_step(database.app_url, report)
     _require_serving_database(app_url, settings)
     if database.retry_step(lambda: load_demo(settings, database.url), report):
-        report("Database is empty: loaded the demo campaigns.")
+        report("The database was empty: loaded the demo campaigns.")
     return app_url
 
 

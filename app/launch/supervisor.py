@@ -22,7 +22,7 @@ RESTART_MAX_S = 5.0
 HEALTHY_S = 10.0
 # Longer than a worker's grace period for its last requests.
 STOP_S = 15.0
-# Consecutive exits or time-outs that are allowed before a process has ever been ready.
+# Consecutive exits or timeouts that are allowed before a process has ever been ready.
 START_ATTEMPTS = 8
 # A worker loads the catalog, which may be large, before it is ready.
 READY_S = 300.0

@@ -110,7 +110,7 @@ class AdServer:
         return {name: runner.connections for name, runner in self._runners.items()}
 
     def submit(self, request: AdRequest, context: SessionContext, on_done: Completion) -> None:
-        """Serve a request; call `on_done` once, by the request's deadline and possibly before this returns.
+        """Serve a request; call `on_done` once by its deadline, possibly before this returns, unless its client leaves.
 
         `on_done` receives the outcome or an error: InvalidRequest for an unknown campaign or placement, NotFound or
         Gone for the viewing session, Conflict for a request_id that was used with different parameters. It must be
@@ -153,5 +153,5 @@ class AdServer:
             on_done(NoFill(NoFillReason.RATE_LIMIT))
             return
         pending = self._resolver.make_pending(request, context, candidates, deadline, on_done)
-        context.on_close(pending.abandon)
         self._dispatcher.enqueue(pending)
+        context.on_close(pending.abandon)

@@ -87,7 +87,7 @@ class CandidateResolver:
         deadline: float,
         on_done: Completion,
     ) -> PendingRequest:
-        """Return a pending request whose candidates outside their targeting are refused."""
+        """Return a pending request; campaigns whose targeting excludes it are already refused."""
         is_named = request.request_id is not None
         progress = Progress(
             candidates,
@@ -110,7 +110,7 @@ class CandidateResolver:
         return pending
 
     def rebase(self, pending: PendingRequest) -> None:
-        """Decide about a request again if the catalog has changed since it was decided about."""
+        """Redo the decisions about a request if the catalog has changed since."""
         revision = self._catalogs.current.revision
         if pending.progress.revision != revision:
             pending.rebase_on(revision, self.candidates(pending.request) or ())

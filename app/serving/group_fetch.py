@@ -44,7 +44,7 @@ class PendingFetch(NamedTuple):
 
 
 class GroupFetch:
-    """Fetches the missing ads of groups that were decided by one catalog."""
+    """Fetches the missing ads of groups that were decided with one catalog."""
 
     def __init__(
         self, catalog: Catalog, ads: UpstreamAds, wait_limiter: FetchWaitLimiter, tracer: RequestTracer

@@ -14,7 +14,7 @@ class GroupResult:
     served: list[tuple[PendingRequest, Served]] = field(default_factory=list)
     failed: list[tuple[PendingRequest, Exception]] = field(default_factory=list)
     deferred: list[PendingRequest] = field(default_factory=list)
-    """Not looked at: the group has another request with the same id, user or session."""
+    """Not decided: the group has another request with the same id, user or session."""
     unresolved: list[PendingRequest] = field(default_factory=list)
     """Without an ad. They try the candidates that remain."""
     awaiting_fetch: dict[PendingRequest, list[PendingFetch]] = field(default_factory=dict)

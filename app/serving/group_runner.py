@@ -142,7 +142,7 @@ class GroupRunner:
             self._retry(group, may_have_been_served=True, isolate=True)
 
     async def _attempt(self, connection: "Connection[Record]", group: list[PendingRequest]) -> None:
-        """Run a group's transaction once; complete its requests, or restart them by a newer catalog."""
+        """Run a group's transaction once; complete its requests, or queue them again with a newer catalog."""
         started_at = self._clock()
         self._observer.group_started(self._lane.name, [started_at - pending.progress.queued_at for pending in group])
         catalog = self._catalogs.current
@@ -192,7 +192,7 @@ class GroupRunner:
         self._dispatcher.requeue(pending, Trigger.FETCH_ENDED)
 
     def _rebase(self, group: list[PendingRequest]) -> None:
-        """Decide about the requests again by the current catalog."""
+        """Decide the requests again with the current catalog."""
         for pending in group:
             self._resolver.rebase(pending)
         self._requeue(group, Trigger.RESTARTED)
@@ -203,10 +203,10 @@ class GroupRunner:
 
     def _retry(self, group: list[PendingRequest], *, may_have_been_served: bool, isolate: bool) -> None:
         """Queue the requests of a failed group again, except those that failed too often."""
-        for pending in reversed(group):
+        for pending in reversed([pending for pending in group if pending.is_in_group]):
             is_hopeless = pending.progress.attempts >= ATTEMPTS_MAX or (isolate and pending.progress.isolate)
             pending.record_failure(may_have_been_served=may_have_been_served, isolate=isolate)
             if is_hopeless:
                 pending.decline(NoFillReason.BUSY)
-            elif not pending.is_done:
+            else:
                 self._lane.put_back(pending, Trigger.RETRIED)

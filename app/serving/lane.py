@@ -71,7 +71,7 @@ class Lane:
         return await self._scheduler.wait_until_ready()
 
     async def take_group(self) -> list[PendingRequest]:
-        """Return the requests of the next group; none if another connection has taken them meanwhile."""
+        """Return the requests of the next group; an empty list if another connection has taken them."""
         await self._scheduler.linger()
         if not self._queue:
             return []
@@ -97,7 +97,7 @@ class Lane:
             self._in_groups.difference_update(group)
 
     def decline_overdue(self) -> None:
-        """Decline requests past their deadline as `busy`, whether they are queued or in a running group."""
+        """Decline requests past their deadline as `busy`, and remove done requests from the front of the queue."""
         now = self._clock.time()
         # Requests that were put back in front may have later deadlines than those behind them, so look at all.
         for pending in chain(self._queue, self._in_groups):

@@ -1,12 +1,12 @@
 """The lifecycle of an ad request: its states, the triggers that change them, and every transition that is allowed.
 
-    new ─────▶ queued ─────▶ in_group ─────▶ served, refused, failed, abandoned
+    new ─────▶ queued ─────▶ in_group ─────▶ served, declined, failed, abandoned
                  ▲  ▲            │
                  │  └────────────┤ deferred, unresolved, restarted, retried
                  │               ▼
                  └──────── awaiting_fetch
 
-A request can be refused or abandoned in any state that is not final: its deadline passes, or its client hangs up. Code
+A waiting request can be declined or abandoned at any time: its deadline passes, or its client hangs up. Code
 that finds a request in a queue or in a group must therefore skip it if it is done.
 """
 
@@ -17,7 +17,7 @@ from typing import Protocol
 class State(StrEnum):
     """The states in which a request waits for something, and those in which it ends."""
 
-    # That of Enum is written in Python, and a request looks up its state a dozen times.
+    # Enum.__hash__ is written in Python, and a request's state is looked up a dozen times.
     __hash__ = str.__hash__
 
     NEW = "new"
@@ -25,7 +25,7 @@ class State(StrEnum):
     IN_GROUP = "in_group"
     AWAITING_FETCH = "awaiting_fetch"
     SERVED = "served"
-    REFUSED = "refused"
+    DECLINED = "declined"
     FAILED = "failed"
     ABANDONED = "abandoned"
 
@@ -53,7 +53,7 @@ class Trigger(StrEnum):
     """Its upstream ad arrived, or cannot arrive any more."""
     SERVED = "served"
     """Its ads were paid for, now or by an earlier attempt."""
-    REFUSED = "refused"
+    DECLINED = "declined"
     """No candidate is left, its deadline passed, or the server is too busy."""
     FAILED = "failed"
     """The request itself is invalid, or its answer cannot be rendered."""
@@ -63,9 +63,9 @@ class Trigger(StrEnum):
 
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.NEW, Trigger.ENQUEUED): State.QUEUED,
-    (State.NEW, Trigger.REFUSED): State.REFUSED,
+    (State.NEW, Trigger.DECLINED): State.DECLINED,
     (State.QUEUED, Trigger.TAKEN): State.IN_GROUP,
-    (State.QUEUED, Trigger.REFUSED): State.REFUSED,
+    (State.QUEUED, Trigger.DECLINED): State.DECLINED,
     (State.QUEUED, Trigger.ABANDONED): State.ABANDONED,
     (State.IN_GROUP, Trigger.DEFERRED): State.QUEUED,
     (State.IN_GROUP, Trigger.UNRESOLVED): State.QUEUED,
@@ -73,16 +73,16 @@ TRANSITIONS: dict[tuple[State, Trigger], State] = {
     (State.IN_GROUP, Trigger.RETRIED): State.QUEUED,
     (State.IN_GROUP, Trigger.FETCH_PENDING): State.AWAITING_FETCH,
     (State.IN_GROUP, Trigger.SERVED): State.SERVED,
-    (State.IN_GROUP, Trigger.REFUSED): State.REFUSED,
+    (State.IN_GROUP, Trigger.DECLINED): State.DECLINED,
     (State.IN_GROUP, Trigger.FAILED): State.FAILED,
     (State.IN_GROUP, Trigger.ABANDONED): State.ABANDONED,
     (State.AWAITING_FETCH, Trigger.FETCH_ENDED): State.QUEUED,
-    (State.AWAITING_FETCH, Trigger.REFUSED): State.REFUSED,
+    (State.AWAITING_FETCH, Trigger.DECLINED): State.DECLINED,
     (State.AWAITING_FETCH, Trigger.ABANDONED): State.ABANDONED,
 }
 """The state that follows a state and a trigger. No other pair is allowed."""
 
-FINAL_STATES = frozenset({State.SERVED, State.REFUSED, State.FAILED, State.ABANDONED})
+FINAL_STATES = frozenset({State.SERVED, State.DECLINED, State.FAILED, State.ABANDONED})
 """A request in one of these is done: its client has an answer or has left."""
 
 

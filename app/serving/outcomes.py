@@ -35,7 +35,7 @@ class Served:
     vast: bytes = b""
     """The document for the player."""
     render_error: Exception | None = None
-    """The reason for the lack of a document, if it could not be rendered."""
+    """The error that prevented rendering, if any."""
 
 
 class NoFill(NamedTuple):

@@ -1,6 +1,5 @@
 """A pending request: an ad request on its way through the lanes, and the progress that it has made."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -14,10 +13,7 @@ from app.upstreams.fetched_ad import FetchedAd
 
 @dataclass(slots=True, eq=False)
 class Progress:
-    """Everything about a request that changes. Only the methods of PendingRequest change it.
-
-    The mappings are replaced and never changed in place, so that an attempt is rolled back by restoring a reference.
-    """
+    """Everything about a request that changes. Only the methods of PendingRequest change it."""
 
     candidates: tuple[str, ...]
     """Campaign ids in priority order."""
@@ -28,12 +24,12 @@ class Progress:
     may_have_been_served: bool
     """Whether to look for an earlier serve: the client named the request, or the result of a COMMIT was lost."""
     state: State = State.NEW
-    refusals: Mapping[str, NoFillReason] = field(default_factory=dict)
+    refusals: dict[str, NoFillReason] = field(default_factory=dict)
     """Reasons of the candidates that cannot serve, by campaign id."""
-    refusals_before_attempt: Mapping[str, NoFillReason] = field(default_factory=dict)
+    refusals_before_attempt: dict[str, NoFillReason] = field(default_factory=dict)
     revision_confirmed: bool = False
     """Whether a statement has run on this catalog revision. Until then a refusal may be stale and is not final."""
-    ready_ads: Mapping[str, FetchedAd] = field(default_factory=dict)
+    ready_ads: dict[str, FetchedAd] = field(default_factory=dict)
     """Upstream ads that have arrived, by campaign id."""
     paid_ads: tuple[ServedAd, ...] = ()
     """The ads of the last attempt that was paid for, whether or not it was committed."""
@@ -51,7 +47,7 @@ class Progress:
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One ad request. Its fields are fixed, which the type checker enforces: a frozen dataclass is slower to make."""
+    """One ad request. Its fields are fixed, which the type checker enforces: creating a frozen dataclass is slower."""
 
     request: Final[AdRequest]
     context: Final[SessionContext]
@@ -61,7 +57,7 @@ class PendingRequest:
     deadline: Final[float]
     """When the answer is due, in seconds of the event loop's clock."""
     on_done: Final[Completion]
-    """Called once, when the request is served, refused or failed. It must not raise."""
+    """Called once, when the request is served, declined or failed. It must not raise."""
     trace: Final[object]
     """The request's trace, if tracing is on."""
     progress: Final[Progress]
@@ -70,6 +66,11 @@ class PendingRequest:
     def is_done(self) -> bool:
         """Whether the request has an answer, or its client has left."""
         return self.progress.state in FINAL_STATES
+
+    @property
+    def is_in_group(self) -> bool:
+        """Whether the request belongs to a running group, and that group has not queued or ended it yet."""
+        return self.progress.state is State.IN_GROUP
 
     @property
     def remaining(self) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ class PendingRequest:
     def begin_attempt(self) -> None:
         """Record that a connection took the request into its group."""
         advance(self.progress, Trigger.TAKEN)
-        self.progress.refusals_before_attempt = self.progress.refusals
+        self.progress.refusals_before_attempt = self.progress.refusals.copy()
 
     def roll_back_attempt(self) -> None:
         """Forget the refusals of an attempt that was not committed."""
@@ -114,12 +115,12 @@ class PendingRequest:
         progress.revision_confirmed = False
 
     def confirm_revision(self) -> None:
-        """Record that the database decided by the request's catalog revision."""
+        """Record that a statement ran on the request's catalog revision."""
         self.progress.revision_confirmed = True
 
     def refuse(self, campaign_id: str, reason: NoFillReason) -> None:
         """Take a campaign out of the candidates that remain."""
-        self.progress.refusals = {**self.progress.refusals, campaign_id: reason}
+        self.progress.refusals[campaign_id] = reason
 
     def try_other_candidates_first(self) -> None:
         """Move the candidates of the present lane behind the others, if it refused none and there are others.
@@ -140,7 +141,7 @@ class PendingRequest:
 
     def keep_ready_ad(self, campaign_id: str, fetched: FetchedAd) -> None:
         """Keep a campaign's upstream ad for this attempt and the next."""
-        self.progress.ready_ads = {**self.progress.ready_ads, campaign_id: fetched}
+        self.progress.ready_ads[campaign_id] = fetched
 
     def keep_paid_ads(self, ads: tuple[ServedAd, ...]) -> None:
         """Keep the ads that were paid for, in case the result of their COMMIT is lost."""
@@ -160,7 +161,7 @@ class PendingRequest:
     def decline(self, reason: NoFillReason) -> None:
         """End the request without an ad, unless it is done."""
         if not self.is_done:
-            advance(self.progress, Trigger.REFUSED)
+            advance(self.progress, Trigger.DECLINED)
             self.on_done(NoFill(reason))
 
     def decline_for_lack_of_candidates(self) -> None:

@@ -63,7 +63,7 @@ class CampaignTotal:
 
 @dataclass(frozen=True, slots=True)
 class OverspentLimit:
-    """A running budget period that has used more than its new limit; a kind of limit that is not exceeded is None."""
+    """A running budget period that has used more than its new limit; a limit that is not set is None."""
 
     campaign_id: str
     period: BudgetPeriod

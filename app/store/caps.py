@@ -82,7 +82,7 @@ DELETE FROM frequency_caps WHERE ctid = ANY (ARRAY(
 """
 """Delete the expired counts in a range of pages.
 
-Ten minutes ensure that a count had expired before the oldest running transaction began; that transaction would
+The ten minutes ensure that a count had expired before the oldest running transaction began; that transaction would
 otherwise start the count again from zero. There is no index for this, because every new window of a user would have to
 update it."""
 

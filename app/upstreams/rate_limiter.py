@@ -24,10 +24,10 @@ BURST_S = 0.25
 """The default capacity of a bucket: the tokens of this many seconds, and one more."""
 
 LEASE_INTERVAL_MIN_S = 0.02
-"""The time between two leases of one name, while its bucket has tokens."""
+"""The minimum time between two leases of one name while its bucket has tokens."""
 
 LEASE_INTERVAL_MAX_S = (0.05, 0.1)
-"""The range of the random time between two leases of one name while its bucket is empty."""
+"""The range of the random time to the next lease: all of it if the bucket is empty, else a maximum."""
 
 IDLE_S = 0.3
 """Tokens are returned after this time without a request."""

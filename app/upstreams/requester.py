@@ -70,7 +70,7 @@ class UpstreamRequester:
         started = self._clock()
         outcome: str = OUTCOME_CANCELED
         try:
-            with self.breakers.attempt(upstream), self.bulkhead.slot(upstream), _blame_us(short_deadline):
+            with self.breakers.attempt(upstream), self.bulkhead.slot(upstream), _not_upstream_fault(short_deadline):
                 body = await self._send(upstream, values, started + timeout_s)
                 response = UpstreamResponse(body, self._compile(upstream, body, values))
             outcome = OUTCOME_AD
@@ -140,7 +140,7 @@ class UpstreamRequester:
 
 
 @contextmanager
-def _blame_us(short_deadline: bool) -> Iterator[None]:
+def _not_upstream_fault(short_deadline: bool) -> Iterator[None]:
     """Turn a timeout under a short deadline into a failure that is not the upstream's fault."""
     try:
         yield

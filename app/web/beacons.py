@@ -19,11 +19,11 @@ from app.fast_path import (
     DirectEndpoint,
     DirectRequest,
     Respond,
+    closing_connection,
     headers_of,
     peer_of,
     run_as_asgi,
     send_answer,
-    then_close,
 )
 from app.observer import Observer
 from app.serving.tokens import ServeRef, TokenSigner
@@ -105,7 +105,7 @@ class _EventEndpoint:
             await run_as_asgi(self.handle, scope, send)
         elif method == "POST":
             # The query has all data, so the beacon counts without waiting for the body.
-            await run_as_asgi(self.handle, scope, send if _has_small_body(scope) else then_close(send))
+            await run_as_asgi(self.handle, scope, send if _has_small_body(scope) else closing_connection(send))
         elif method == "OPTIONS":
             await send_preflight(scope, send)
         elif method == "HEAD":

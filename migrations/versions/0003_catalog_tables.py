@@ -115,7 +115,7 @@ def create_upstreams() -> None:
         "upstreams",
         key_column("id", Identifier, "Upstream id"),
         required("tag_url", Text, "VAST tag URL with macros"),
-        required("timeout_ms", Integer, "Time-out of one attempt in milliseconds"),
+        required("timeout_ms", Integer, "Timeout of one attempt in milliseconds"),
         required("max_body_bytes", Integer, "Largest decompressed body that is accepted"),
         required("max_redirects", Integer, "Number of redirects that are followed"),
         required("cache_ttl_s", Integer, "Seconds for which a cached body is fresh; 0 turns the cache off"),

@@ -57,7 +57,7 @@ GRANTS = {
 # A row without a partition of its own goes to the default one, so that late maintenance never fails a serve.
 PARTITIONED = ("ad_serves", "served_documents", "hold_releases", "ad_events")
 
-# The primary key finds a row only by way of every dead version that a long query keeps. These expressions equal the
+# A lookup by the primary key visits every dead version that a long query keeps alive. These expressions equal the
 # columns, but the primary key does not have them: so the planner has no other path to the newest version. ADR 2 explains.
 NEWEST_VERSION = """
 CREATE INDEX budget_tracking_by_generation

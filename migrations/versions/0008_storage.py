@@ -11,8 +11,8 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# fillfactor: free space on a page keeps updates on it and away from the indexes (HOT). The less a page is filled at
-# first, the longer one of its rows finds room there.
+# fillfactor: free space on a page keeps updates on it and away from the indexes (HOT). The emptier a
+# page starts out, the longer new versions of its rows fit on it.
 #
 # autovacuum: by default a table is vacuumed when a fifth of it is dead. budget_tracking keeps every hour and day of the
 # past, and only the running ones change: a fifth of it is never dead, while the pages of the running ones fill up.

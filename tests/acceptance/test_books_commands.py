@@ -125,7 +125,7 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
         ("month: 9998-12 has not ended", "books", "close", "9998-12"),
         *((f"month: must be between the years 1970 and 9998, got {far}", "books", "close", far)
           for far in ("0001-01", "9999-12")),
-        (f"from: must not be after to ({YESTERDAY}), got {TODAY}", "report", "spend",
+        (f"from: must not be after --to ({YESTERDAY}), got {TODAY}", "report", "spend",
          "--from", str(TODAY), "--to", str(YESTERDAY)),
         ("by: must be a comma-separated list of advertiser, campaign, day, month, got 'color'",
          "report", "spend", "--from", str(TODAY), "--to", str(TODAY), "--by", "color"),

@@ -208,9 +208,9 @@ async def test_a_campaign_without_a_budget_cannot_go_below_zero_either(store: St
     [
         ("1.0000001", "must have at most 6 decimals"),
         ("0", "must not be 0"),
-        ("1e12", "must not be 0, and must be below"),
-        ("NaN", "must not be 0, and must be below"),
-        ("Infinity", "must not be 0, and must be below"),
+        ("1e12", "must not be 0, and must be between"),
+        ("NaN", "must not be 0, and must be between"),
+        ("Infinity", "must not be 0, and must be between"),
         ("1,50", "must be a number"),
         ("", "must be a number"),
     ],

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from app.domain import NoFillReason
 from app.errors import InvalidRequest, StoreUnavailable
+from app.observer import Observer
 from app.serving import group_runner
 from app.serving.group_result import GroupResult
 from app.serving.group_runner import ATTEMPTS_MAX
@@ -49,6 +50,26 @@ async def test_a_deferred_request_loses_no_attempt(monkeypatch: pytest.MonkeyPat
         server.submit()
         await until_done(server)
         assert isinstance(server.results[0], Served)
+
+
+async def test_an_error_after_the_requests_were_queued_again_costs_no_request_and_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = iter([RuntimeError("the observer failed")])
+
+    def group_finished(*_: object) -> None:
+        for error in errors:
+            raise error
+
+    monkeypatch.setattr(Observer, "group_finished", group_finished)
+    async with running(monkeypatch, defer, serve, serve) as server:
+        with capture_logs() as logs:
+            server.submit()
+            await until_done(server)
+        server.submit()
+        await until_done(server, 2)
+    assert [type(result) for result in server.results] == [Served, Served]
+    assert [line["event"] for line in logs] == ["group_failed"]
 
 
 async def test_after_an_unknown_commit_the_next_attempt_looks_for_an_earlier_serve(

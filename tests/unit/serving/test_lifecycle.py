@@ -85,7 +85,7 @@ def test_a_request_that_is_done_stays_as_it_is() -> None:
     done.decline(NoFillReason.BUSY)
     for end in (done.abandon, lambda: done.fail(ValueError()), lambda: done.decline(NoFillReason.BUDGET)):
         end()
-    assert (done.progress.state, results) == (State.REFUSED, [NoFill(NoFillReason.BUSY)])
+    assert (done.progress.state, results) == (State.DECLINED, [NoFill(NoFillReason.BUSY)])
 
 
 @pytest.fixture

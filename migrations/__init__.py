@@ -1,0 +1,1 @@
+"""The revisions of the database schema; Alembic runs them through `env.py`."""
