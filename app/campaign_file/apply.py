@@ -131,12 +131,12 @@ def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
     if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
         yield (
             f"{name} {format_amount(wanted.amount)} is below the {format_amount(used.amount)} already spent and held; "
-            f"nothing more is served from this {overspent.period} budget until it has room"
+            "nothing more is served until this budget has room"
         )
     if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
         yield (
             f"{name} {wanted.impressions} impressions is below the {used.impressions} already served; "
-            f"nothing more is served from this {overspent.period} budget until it has room"
+            "nothing more is served until this budget has room"
         )
 
 

@@ -73,7 +73,7 @@ GENERAL_STATEMENT_TIMEOUT_S = 30
 """Time limit for a statement of the general pool, unless the caller sets another one."""
 
 KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
-"""Settings with which Postgres notices within a minute that a server is gone; it takes by default two hours."""
+"""Settings with which Postgres notices within a minute that a server is gone; by default it takes two hours."""
 
 CHECK_READ_ONLY = "SELECT current_setting('transaction_read_only')::boolean"
 """Check whether the server is a standby, or is configured as read-only."""

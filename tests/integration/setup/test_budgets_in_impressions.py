@@ -95,7 +95,7 @@ async def test_lowered_below_what_was_served_it_stops_there_and_says_so(store: S
     applied = await apply_document(store, owned(**FREE, budgets={"lifetime": {"impressions": 6}}))
     assert applied.notes == (
         "campaign spring: the new lifetime budget of 6 impressions is below the 10 already served; "
-        "nothing more is served from this day budget until it has room",
+        "nothing more is served until this budget has room",
     )
     assert await serve_some(store, 1) == []
     found = await status(app_database)

@@ -58,7 +58,7 @@ async def test_a_budget_lowered_below_what_is_spent_stops_the_campaign_there_and
     applied = await apply_document(store, owned(budgets={"lifetime": "10"}))
     assert applied.notes == (
         "campaign spring: the new lifetime budget of 10.00 is below the 25.00 already spent and held; "
-        "nothing more is served from this day budget until it has room",
+        "nothing more is served until this budget has room",
     )
     assert await serve_some(store, 1) == []
     assert await limit_of(app_database, "lifetime") == 25
