@@ -185,7 +185,7 @@ async def test_of_money_that_does_not_limit_free_ads_there_is_a_note(
     applied = await apply_document(store, owned(**values))
     notes = (
         "campaign spring: its budgets do not limit it, because its ads cost nothing; limit impressions instead, "
-        "such as { impressions = 1000 }",
+        "for example with { impressions = 1000 }",
     )
     assert applied.notes == (await apply_document(store, owned(**values))).notes == (notes if noted else ())
 
