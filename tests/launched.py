@@ -2,6 +2,7 @@
 
 import os
 import queue
+import secrets
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ ADSERVER = Path(sys.executable).parent / "adserver"
 READY_S = 60.0
 STOP_S = 30.0
 OUTPUT_ENDS = None
+LISTENING_PORTS_MIN, LISTENING_PORTS_END = 10_000, 32_768
 
 
 class Launched:
@@ -134,11 +136,12 @@ def adserver(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[s
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A port that nobody listens on, below the kernel's range for outgoing connections (ip_local_port_range)."""
+    while True:
+        port = LISTENING_PORTS_MIN + secrets.randbelow(LISTENING_PORTS_END - LISTENING_PORTS_MIN)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
