@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 URL_BYTES_MAX = 16_384
@@ -274,6 +274,19 @@ class Catalog:
     upstreams: Mapping[str, Upstream]
     placements: Mapping[str, Placement]
     publishers: Mapping[str, Publisher]
+
+    def upstreams_of(self, campaign: Campaign) -> list[Upstream]:
+        """Return the campaign's upstreams in the order in which they are tried."""
+        return [self.upstreams[upstream_id] for upstream_id in campaign.upstreams]
+
+
+class CatalogSource(Protocol):
+    """The source of a worker's current catalog."""
+
+    current: Catalog
+
+    async def reload(self, seen: Catalog) -> None:
+        """Replace the catalog `seen` if the database has a newer one."""
 
 
 class AdRequest(NamedTuple):

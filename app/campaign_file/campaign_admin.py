@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from app.campaign_file.apply import ApplyResult, apply, apply_in_transaction
 from app.campaign_file.exporter import to_entry
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import Draft, read_draft
 from app.campaign_file.validate import CatalogIndex
-from app.domain import Campaign, CampaignStatus, Catalog
+from app.domain import Campaign, CampaignStatus, CatalogSource
 from app.errors import FileFault, InvalidFile, NotFound
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
 from app.store.budget_periods import BudgetStatus
@@ -50,15 +50,6 @@ class CampaignSpending:
     campaign: Campaign
     periods: list[BudgetStatus]
     total: budget_changes.CampaignTotal | None
-
-
-class CatalogSource(Protocol):
-    """The holder of this worker's current catalog."""
-
-    current: Catalog
-
-    async def reload(self, seen: Catalog) -> None:
-        """Replace the catalog `seen` if the database has a newer one."""
 
 
 class CampaignAdminService:

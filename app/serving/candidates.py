@@ -3,7 +3,7 @@
 from typing import Protocol
 from uuid import UUID
 
-from app.domain import AdRequest, Catalog, NoFillReason
+from app.domain import AdRequest, CatalogSource, NoFillReason
 from app.errors import InvalidRequest
 from app.serving import keys
 from app.serving.chooser import targeting_refuses
@@ -20,21 +20,12 @@ class PublisherLimits(Protocol):
         """Return whether one more request of `name` is within its limit."""
 
 
-class Catalogs(Protocol):
-    """The source of the current catalog."""
-
-    current: Catalog
-
-    async def reload(self, seen: Catalog) -> None:
-        """Replace the catalog `seen` if there is a newer one."""
-
-
 class CandidateResolver:
     """Finds a request's candidates in the current catalog, and makes its pending request."""
 
     def __init__(
         self,
-        catalogs: Catalogs,
+        catalogs: CatalogSource,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
         tracer: RequestTracer = NO_TRACER,

@@ -1,6 +1,5 @@
 """Sends each request to the lane that can serve its next candidates."""
 
-from app.domain import Campaign, Catalog, Upstream
 from app.serving.catalogs import CatalogHolder
 from app.serving.lane import Lane
 from app.serving.lifecycle import Trigger
@@ -49,12 +48,8 @@ class Dispatcher:
             campaign = catalog.campaigns[campaign_id]
             if not campaign.upstreams or campaign_id in pending.progress.ready_ads:
                 continue
-            fetched = self._ads.cached(pending, _upstreams(catalog, campaign))
+            fetched = self._ads.cached(pending, catalog.upstreams_of(campaign))
             if fetched is None:
                 return remaining[:index]
             pending.keep_ready_ad(campaign_id, fetched)
         return remaining
-
-
-def _upstreams(catalog: Catalog, campaign: Campaign) -> list[Upstream]:
-    return [catalog.upstreams[upstream_id] for upstream_id in campaign.upstreams]

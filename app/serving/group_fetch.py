@@ -75,6 +75,5 @@ class GroupFetch:
         return running
 
     async def _fetch_ad(self, choice: Choice) -> FetchedAd:
-        upstreams = [self._catalog.upstreams[upstream_id] for upstream_id in choice.campaign.upstreams]
         with self._tracer.fetch(choice.pending.trace):
-            return await self._ads.fetch(choice.pending, upstreams)
+            return await self._ads.fetch(choice.pending, self._catalog.upstreams_of(choice.campaign))
