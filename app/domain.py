@@ -204,8 +204,38 @@ class Targeting:
 
 
 @dataclass(frozen=True, slots=True)
+class Advertiser:
+    """A company that pays for campaigns; `billing_details` is free text for invoices."""
+
+    id: str
+    name: str
+    billing_details: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A purchase of an advertiser; its campaigns share `budget` and `impressions`, which are None for no limit."""
+
+    id: str
+    advertiser: str
+    currency: str
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    budget: Decimal | None = None
+    impressions: int | None = None
+    prepaid: bool = False
+    """Whether no more may be spent than what was credited."""
+    purchase_order: str | None = None
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether anything limits what its campaigns may spend or serve together."""
+        return self.prepaid or self.budget is not None or self.impressions is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
-    """A purchase of ads by an advertiser. `cpm` is the price of a thousand ads, in `currency`."""
+    """Ads of an advertiser, sold at one price. `cpm` is the price of a thousand ads, in `currency`."""
 
     id: str
     advertiser: str
@@ -226,6 +256,8 @@ class Campaign:
     direct: bool | None = None
     """Whether a request may select the campaign by `campaign_id`; None only in a draft that keeps the current value."""
     targeting: Targeting = field(default_factory=Targeting)
+    order: str | None = None
+    """The order whose budget the campaign shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,11 +285,14 @@ class Publisher:
     """An owner of placements. `requests_per_s` limits requests from its players; None means no limit."""
 
     id: str
+    name: str
+    revenue_share: Decimal = Decimal(0)
+    """The part of the price of each ad that the publisher earns, from 0 to 1."""
     requests_per_s: int | None = None
     burst: int | None = None
 
 
-CatalogItem = Publisher | Upstream | Campaign | Creative | Placement
+CatalogItem = Publisher | Advertiser | Order | Upstream | Campaign | Creative | Placement
 """An item of the catalog, identified by its type and id."""
 
 
@@ -274,6 +309,8 @@ class Catalog:
     upstreams: Mapping[str, Upstream]
     placements: Mapping[str, Placement]
     publishers: Mapping[str, Publisher]
+    advertisers: Mapping[str, Advertiser] = field(default_factory=dict)
+    orders: Mapping[str, Order] = field(default_factory=dict)
 
     def upstreams_of(self, campaign: Campaign) -> list[Upstream]:
         """Return the campaign's upstreams in the order in which they are tried."""

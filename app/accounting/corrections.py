@@ -1,15 +1,16 @@
 """Corrections: manual ledger entries with a reason and an idempotency key; counters change in the same transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 
 from asyncpg import CheckViolationError, Connection, Record
 
+from app.accounting.dates import next_month
 from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
 from app.store import budget_periods, closed_months, ledger_corrections
-from app.store.ledger_corrections import LockedCampaign, ManualEntry
+from app.store.ledger_corrections import LockedCampaign, ManualEntry, Parties
 
 ENTRY_ID_MAX = 2**63 - 1
 DECIMALS_MAX = 6
@@ -51,7 +52,7 @@ class BookedEntry:
     campaign_id: str
     amount: Decimal
     currency: str
-    booked_at: datetime
+    booked_on: date
     is_repeat: bool
 
 
@@ -76,26 +77,30 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
     _require_texts(adjustment.key, adjustment.reason)
     async with connection.transaction():
         previous = await ledger_corrections.find_correction(connection, adjustment.key)
-        campaign = await _lock_campaign(connection, adjustment.campaign_id, adjustment.day)
+        campaign = await _lock_campaign(connection, adjustment.campaign_id)
+        if adjustment.day is not None and adjustment.day > campaign.today:
+            raise InvalidEntry("date", f"must not be in the future, got {adjustment.day}")
         if adjustment.currency not in (None, campaign.currency):
             raise InvalidEntry("currency", f"must be the campaign's, {campaign.currency}, got {adjustment.currency!r}")
         if previous is not None:
-            # An adjustment without a day is dated when it is recorded.
-            dated = campaign.day_start or previous["recorded_at"]
-            wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, dated)
+            # An adjustment without a day is booked when it is recorded, or later if that month is closed.
+            booked_on = adjustment.day or max(previous["recorded_on"], previous["booked_on"])
+            wanted = ("adjustment", adjustment.campaign_id, adjustment.amount, adjustment.reason, None, booked_on)
             return _repeated_entry(previous, adjustment.key, wanted)
         entry = ManualEntry(
             key=adjustment.key,
             kind="adjustment",
-            campaign_id=adjustment.campaign_id,
+            parties=Parties(
+                campaign.order_id, campaign.advertiser_id, campaign.advertiser_name, adjustment.campaign_id
+            ),
             amount=adjustment.amount,
             currency=campaign.currency,
             reason=adjustment.reason,
-            booked_at=campaign.day_start or campaign.now,
+            booked_on=adjustment.day or campaign.today,
             hour_start=NO_PERIOD,
             day_start=NO_PERIOD,
         )
-        return await _book(connection, entry, campaign)
+        return await _book(connection, entry, is_dated=adjustment.day is not None)
 
 
 async def reverse(connection: "Connection[Record]", reversal: Reversal) -> BookedEntry:
@@ -109,12 +114,12 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
         if found is None:
             raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
         if previous is not None:
-            dated = previous["recorded_at"]
-            wanted = ("reversal", found["campaign_id"], -found["amount"], reversal.reason, reversal.entry_id, dated)
+            booked_on = previous["booked_on"]
+            wanted = ("reversal", found["campaign_id"], -found["amount"], reversal.reason, reversal.entry_id, booked_on)
             return _repeated_entry(previous, reversal.key, wanted)
         if found["kind"] == "reversal" or found["amount"] == 0:
             raise InvalidEntry("entry_id", f"entry {reversal.entry_id} cannot be reversed")
-        campaign = await _lock_campaign(connection, found["campaign_id"], None)
+        campaign = await _lock_campaign(connection, found["campaign_id"])
         # Read again under the lock: a concurrent reversal has committed by now, or has failed.
         again = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if again is not None and again["reversed_by"] is not None:
@@ -123,18 +128,19 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
         entry = ManualEntry(
             key=reversal.key,
             kind="reversal",
-            campaign_id=found["campaign_id"],
+            parties=Parties(*(found[column] for column in Parties._fields)),
             amount=-found["amount"],
+            publisher_amount=-found["publisher_amount"],
             currency=found["currency"],
             reason=reversal.reason,
-            booked_at=campaign.now,
+            booked_on=campaign.today,
             hour_start=found["hour_start"],
             day_start=found["day_start"],
             request_key=found["request_key"],
             slot=found["slot"],
             reverses=reversal.entry_id,
         )
-        return await _book(connection, entry, campaign)
+        return await _book(connection, entry, is_dated=False)
 
 
 def _require_texts(key: str, reason: str) -> None:
@@ -143,20 +149,18 @@ def _require_texts(key: str, reason: str) -> None:
             raise InvalidEntry(field, f"must have 1 to {length_max} printable characters")
 
 
-async def _lock_campaign(connection: "Connection[Record]", campaign_id: str, day: date | None) -> LockedCampaign:
+async def _lock_campaign(connection: "Connection[Record]", campaign_id: str) -> LockedCampaign:
     # Wait for a month close, which can take minutes, before locking the campaign, so that changes to it need not wait.
     await closed_months.lock_closing_shared(connection)
-    campaign = await ledger_corrections.lock_campaign(connection, campaign_id, day)
+    campaign = await ledger_corrections.lock_campaign(connection, campaign_id)
     if campaign is None:
         raise InvalidEntry("campaign_id", f"unknown campaign {campaign_id!r}")
-    if campaign.day_start is not None and campaign.day_start > campaign.now:
-        raise InvalidEntry("date", f"must not be in the future, got {day}")
     return campaign
 
 
 def _repeated_entry(previous: Record, key: str, wanted: tuple[object, ...]) -> BookedEntry:
     """Return the entry that the key has booked. Raises InvalidEntry if it differs from the wanted one."""
-    booked = tuple(previous[column] for column in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_at"))
+    booked = tuple(previous[column] for column in ("kind", "campaign_id", "amount", "reason", "reverses", "booked_on"))
     if booked != wanted:
         raise InvalidEntry("key", f"key {key} was already used for entry {previous['entry_id']} with different values")
     return BookedEntry(
@@ -164,24 +168,27 @@ def _repeated_entry(previous: Record, key: str, wanted: tuple[object, ...]) -> B
         previous["campaign_id"],
         previous["amount"],
         previous["currency"],
-        previous["booked_at"],
+        previous["booked_on"],
         is_repeat=True,
     )
 
 
-async def _book(connection: "Connection[Record]", entry: ManualEntry, campaign: LockedCampaign) -> BookedEntry:
+async def _book(connection: "Connection[Record]", entry: ManualEntry, *, is_dated: bool) -> BookedEntry:
+    """Book an entry; one that is not dated by its caller goes to the first open day if its day is in a closed month."""
     closed = await ledger_corrections.read_last_closed_month(connection)
-    month = entry.booked_at.astimezone(UTC).date().replace(day=1)
-    if closed is not None and month <= closed:
-        raise InvalidEntry("date", f"the books of {month:%Y-%m} are closed")
+    if closed is not None and entry.booked_on < next_month(closed):
+        if is_dated:
+            raise InvalidEntry("date", f"the books of {entry.booked_on:%Y-%m} are closed")
+        entry = replace(entry, booked_on=next_month(closed), late_from=entry.booked_on)
     await _require_balance(connection, entry)
     try:
-        entry_id = await ledger_corrections.book_entry(connection, entry, campaign.timezone)
+        entry_id = await ledger_corrections.book_entry(connection, entry)
         await _update_counters(connection, entry)
     except CheckViolationError as error:
         # The constraints of the database decide, regardless of the checks above.
         raise InvalidEntry("amount", str(error)) from error
-    return BookedEntry(entry_id, entry.campaign_id, entry.amount, entry.currency, entry.booked_at, is_repeat=False)
+    campaign_id = entry.parties.campaign_id
+    return BookedEntry(entry_id, campaign_id, entry.amount, entry.currency, entry.booked_on, is_repeat=False)
 
 
 async def _require_balance(connection: "Connection[Record]", entry: ManualEntry) -> None:
@@ -189,7 +196,7 @@ async def _require_balance(connection: "Connection[Record]", entry: ManualEntry)
 
     The result stays valid until the transaction ends: the campaign is locked for corrections, and ads only add spend.
     """
-    spent = await ledger_corrections.read_balance(connection, entry.campaign_id)
+    spent = await ledger_corrections.read_balance(connection, entry.parties.campaign_id)
     if spent + entry.amount < 0:
         raise InvalidEntry("amount", f"must be at least {-spent} {entry.currency}, because no more was spent")
 
@@ -199,12 +206,13 @@ async def _update_counters(connection: "Connection[Record]", entry: ManualEntry)
 
     This comes last, because every ad of the campaign waits while its counters are locked.
     """
-    await budget_periods.open_periods(connection, [entry.campaign_id])
+    await budget_periods.open_periods(connection, [entry.parties.campaign_id])
     for counter in await ledger_corrections.lock_counters(connection, entry):
         if counter.limit is not None:
             room = max(counter.limit - counter.spent - counter.held, Decimal(0))
             if entry.amount > room:
-                reason = f"must be at most {room} {entry.currency}, the rest of the {counter.period} budget"
+                owner = f"order {counter.order_id}'s" if counter.order_id else f"{counter.period} budget"
+                reason = f"must be at most {room} {entry.currency}, the rest of the {owner}"
                 raise InvalidEntry("amount", reason)
         if counter.spent + entry.amount < 0:
             reason = f"must be at least {-counter.spent} {entry.currency}, because no more was spent"

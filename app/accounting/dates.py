@@ -14,6 +14,11 @@ def parse_month(text: str) -> date:
     return require_bookable("month", _parse_date("month", text, "%Y-%m", "2026-10"))
 
 
+def next_month(month: date) -> date:
+    """Return the first day of the month after this one."""
+    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+
+
 def parse_day(field: str, text: str) -> date:
     """Return the date of a day such as `2026-10-31`. Raises InvalidEntry, which names the field."""
     return _parse_date(field, text, "%Y-%m-%d", "2026-10-31")

@@ -9,11 +9,12 @@ Anyone who changes, adds or removes an entry therefore has to replace every late
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from hashlib import sha256
 
 from asyncpg import Connection, InsufficientPrivilegeError, Record
 
+from app.accounting.dates import next_month
 from app.errors import AdServerError, InvalidEntry
 from app.store import closed_months
 from app.store.closed_months import ClosedMonth, MonthStatus
@@ -39,7 +40,7 @@ class MonthCheck:
 async def close_month(
     connection: "Connection[Record]", month: date, progress: ProgressCallback = lambda _done, _total: None
 ) -> ClosedMonth:
-    """Close a UTC month in one transaction and return it; return a month that is already closed unchanged.
+    """Close a month in one transaction and return it; return a month that is already closed unchanged.
 
     Raises InvalidEntry if the month has not ended, has open holds, or follows a month that is not closed yet.
     """
@@ -61,32 +62,31 @@ async def _close_month(connection: "Connection[Record]", month: date, progress: 
     _require_closable(month, status)
     await closed_months.refuse_entries(connection, month)
     previous_hash = previous[-1].hash if previous else FIRST_HASH
-    entries, month_hash = await _hash_entries(connection, status.begins, status.ends, previous_hash, progress)
+    entries, month_hash = await _hash_entries(connection, month, status.ends, previous_hash, progress)
     await closed_months.close_month(connection, month, entries, previous_hash, month_hash)
     return (await closed_months.read_closed_months(connection))[-1]
 
 
 def _require_closable(month: date, status: MonthStatus) -> None:
     name = f"{month:%Y-%m}"
-    if not status.is_over:
-        raise InvalidEntry("month", f"{name} has not ended")
+    if status.lasts_in is not None:
+        raise InvalidEntry("month", f"{name} has not ended in {status.lasts_in}, the timezone of a campaign")
     if status.last_closed is not None and month < status.last_closed:
         raise InvalidEntry("month", f"{name} is before {status.last_closed:%Y-%m}, which is already closed")
     if status.open_holds:
         raise InvalidEntry("month", f"{name} or an earlier month has {status.open_holds} open holds")
     if status.earlier_entry is not None:
-        earlier = status.earlier_entry.astimezone(UTC)
-        raise InvalidEntry("month", f"{earlier:%Y-%m} must be closed before {name}")
+        raise InvalidEntry("month", f"{status.earlier_entry:%Y-%m} must be closed before {name}")
 
 
 async def _hash_entries(
     connection: "Connection[Record]",
-    start: datetime,
-    end: datetime,
+    start: date,
+    end: date,
     previous_hash: bytes,
     progress: ProgressCallback,
 ) -> tuple[int, bytes]:
-    """Return the number of entries between the two moments, and the hash chained over them."""
+    """Return the number of entries between the two days, and the hash chained over them."""
     total = await closed_months.count_entries(connection, start, end)
     entries, last_entry, chained_hash = 0, 0, previous_hash
     while True:
@@ -107,12 +107,12 @@ async def verify_months(
     faults = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await disable_timeouts(connection)
-        previous_hash, start = FIRST_HASH, datetime.min.replace(tzinfo=UTC)
+        previous_hash, start = FIRST_HASH, date.min
         for month in await closed_months.read_closed_months(connection):
             check = MonthCheck(month, await _find_fault(connection, month, previous_hash, start, progress))
             faults += bool(check.fault)
             report(check)
-            previous_hash, start = month.hash, _end(month.month)
+            previous_hash, start = month.hash, next_month(month.month)
     return faults
 
 
@@ -120,7 +120,7 @@ async def _find_fault(
     connection: "Connection[Record]",
     month: ClosedMonth,
     previous_hash: bytes,
-    start: datetime,
+    start: date,
     progress: ProgressCallback,
 ) -> str:
     """Return the fault of a month, or an empty string.
@@ -129,12 +129,7 @@ async def _find_fault(
     """
     if month.previous_hash != previous_hash:
         return "it does not continue the previously closed month"
-    entries, month_hash = await _hash_entries(connection, start, _end(month.month), previous_hash, progress)
+    entries, month_hash = await _hash_entries(connection, start, next_month(month.month), previous_hash, progress)
     if entries != month.entries:
         return f"it had {month.entries} entries and now has {entries}"
     return "" if month_hash == month.hash else "an entry was changed"
-
-
-def _end(month: date) -> datetime:
-    """Return the end of a UTC month, exclusive."""
-    return datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)

@@ -7,8 +7,8 @@ from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
 from app.campaign_file.parser import Draft
-from app.campaign_file.validate import CatalogIndex, find_faults, missing_publishers
-from app.domain import Budget, Campaign, Catalog, CatalogItem, Upstream
+from app.campaign_file.validate import CatalogIndex, find_faults, missing_advertisers, missing_publishers
+from app.domain import Budget, Campaign, Catalog, CatalogItem, Order, Upstream
 from app.errors import FileFault, InvalidFile
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
 from app.store.budget_changes import OverspentLimit
@@ -58,7 +58,9 @@ async def apply_in_transaction(
     if faults:
         raise InvalidFile(draft.file, faults)
     items = [_with_direct(item, index) for item in draft.items]
-    created, updated, unchanged = _diff([*missing_publishers(draft, index), *items], index)
+    created, updated, unchanged = _diff(
+        [*missing_publishers(draft, index), *missing_advertisers(draft, index), *items], index
+    )
     notes = [*_unknown_macro_notes(draft.items), *_unlimited_notes(draft.items)]
     revision = before.revision
     if created or updated:
@@ -126,7 +128,8 @@ def _limit_only_money(limits: Iterable[Budget]) -> bool:
 
 
 def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
-    name = f"campaign {overspent.campaign_id}: the new {overspent.period} budget of"
+    owner = f"campaign {overspent.campaign_id}" if overspent.order_id is None else f"order {overspent.order_id}"
+    name = f"{owner}: the new {overspent.period} budget of"
     wanted, used = overspent.wanted, overspent.used
     if wanted.amount is not None and used.amount is not None and wanted.amount < used.amount:
         yield (
@@ -157,14 +160,42 @@ class _CatalogChange:
         pairs = [(before[campaign.id], campaign) for campaign in campaigns if campaign.id in before]
         await self._forbid_unknown_timezones(campaigns)
         await self._forbid_currency_or_timezone_change(pairs)
+        orders = [item for item in items if isinstance(item, Order)]
+        await self._forbid_changes_of_used_orders(orders)
         await catalog_writer.upsert(self._connection, items)
         rebudgeted = sorted(after.id for former, after in pairs if former.budgets.keys() != after.budgets.keys())
+        rebudgeted += [budget_changes.order_budget_id(order.id) for order in orders if self._limit_comes_or_goes(order)]
         if rebudgeted:
             await budget_changes.rebuild_counters(self._connection, rebudgeted)
-        overspent = await budget_changes.apply_new_limits(self._connection, sorted(before))
         await budget_periods.open_periods(self._connection, sorted(campaign.id for campaign in campaigns))
-        overspent = sorted(overspent, key=lambda limit: (limit.campaign_id, limit.period))
+        await budget_periods.open_order_budgets(self._connection, sorted(order.id for order in orders))
+        changed = [*sorted(before), *(budget_changes.order_budget_id(order.id) for order in orders)]
+        overspent = await budget_changes.apply_new_limits(self._connection, changed)
+        overspent = sorted(overspent, key=lambda limit: (limit.campaign_id or "", limit.order_id or "", limit.period))
         return [note for limit in overspent for note in _overspent_notes(limit)]
+
+    def _limit_comes_or_goes(self, order: Order) -> bool:
+        before = self._index.order(order.id)
+        return before is not None and before.has_limit != order.has_limit
+
+    async def _forbid_changes_of_used_orders(self, orders: list[Order]) -> None:
+        """Raise InvalidFile if an order that was credited or charged gets another advertiser or currency."""
+        changes = [
+            (order, key, getattr(before, key))
+            for order in orders
+            if (before := self._index.order(order.id)) is not None
+            for key in ("advertiser", "currency")
+            if getattr(before, key) != getattr(order, key)
+        ]
+        if not changes:
+            return
+        await budget_changes.lock_out_spending(self._connection)
+        used = await budget_changes.find_used_orders(self._connection, [order.id for order, _, _ in changes])
+        self._raise_faults(
+            (order, key, f"must stay {former!r}, because the order was credited or charged")
+            for order, key, former in changes
+            if order.id in used
+        )
 
     async def _forbid_unknown_timezones(self, campaigns: list[Campaign]) -> None:
         """Raise InvalidFile for a timezone that Python knows and Postgres does not: each has its own database."""

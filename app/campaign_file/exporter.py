@@ -18,6 +18,8 @@ def to_toml(catalog: Catalog) -> str:
     """Return the whole catalog as TOML, in id order."""
     lists: dict[str, Iterable[CatalogItem]] = {
         "publishers": catalog.publishers.values(),
+        "advertisers": catalog.advertisers.values(),
+        "orders": catalog.orders.values(),
         "upstreams": catalog.upstreams.values(),
         "campaigns": catalog.campaigns.values(),
         "creatives": sorted(

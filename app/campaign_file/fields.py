@@ -26,7 +26,7 @@ _BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _MIME_TYPE = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+", re.ASCII)
-_DECIMALS = {3: "three", 6: "six"}
+_DECIMALS = {3: "three", 4: "four", 6: "six"}
 
 CURRENCIES = frozenset(currency.code for currency in Iso4217) - {"XTS", "XXX"}
 """ISO 4217 codes, without those for tests and for "no currency"."""
@@ -51,6 +51,10 @@ def _printable(value: str) -> str:
     if found := _BIDIRECTIONAL.search(value):
         raise ValueError(f"must not contain U+{ord(found[0]):04X}, which changes the direction of text")
     return value
+
+
+def _printable_lines(value: str) -> str:
+    return "\n".join(_printable(line) for line in value.splitlines())
 
 
 def _identifier(value: str) -> str:
@@ -83,6 +87,13 @@ def _amount_validator(decimals: int) -> Callable[[object], Decimal]:
         return amount or Decimal(0)
 
     return validate
+
+
+def _share_validator(value: object) -> Decimal:
+    share = _amount_validator(4)(value)
+    if share > 1:
+        raise ValueError(f"must be between 0 and 1, got {share}")
+    return share
 
 
 def _moment(value: object) -> datetime:
@@ -167,6 +178,8 @@ Word = Annotated[str, Field(min_length=1, max_length=WORD_LENGTH_MAX), Printable
 LowerWord = Annotated[Word, AfterValidator(str.lower)]
 """A case-insensitive word."""
 Prose = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), Printable]
+Lines = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(_printable_lines)]
+"""Text of several lines."""
 Url = Annotated[str, Field(min_length=1, max_length=URL_BYTES_MAX), Printable, AfterValidator(_url)]
 TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
 MimeType = Annotated[
@@ -186,4 +199,6 @@ Cpm = Annotated[Decimal, BeforeValidator(_amount_validator(3))]
 """The price of a thousand ads; with at most three decimals, the price of one ad is exact to six."""
 validate_amount = _amount_validator(6)
 Amount = Annotated[Decimal, BeforeValidator(validate_amount)]
+Share = Annotated[Decimal, BeforeValidator(_share_validator)]
+"""A part from 0 to 1, with at most four decimals."""
 Duration = Annotated[int, Field(ge=1, le=DURATION_MAX_S)]

@@ -6,6 +6,7 @@ in which the database returns them.
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -29,11 +30,13 @@ class Table(BaseModel):
 
 
 class PublisherTable(Table):
-    """A publisher and its limit on requests."""
+    """A publisher: its part of the price of each ad, and its limit on requests."""
 
     item_type: ClassVar = domain.Publisher
 
     id: Identifier
+    name: Word | None = None
+    revenue_share: fields.Share = Decimal(0)
     requests_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
@@ -46,8 +49,51 @@ class PublisherTable(Table):
         return burst
 
     def to_domain(self) -> domain.Publisher:
-        """Return the publisher."""
-        return domain.Publisher(**self.model_dump())
+        """Return the publisher, by default with its id as its name."""
+        return domain.Publisher(**self.model_dump() | {"name": self.name or self.id})
+
+
+class AdvertiserTable(Table):
+    """A company that pays for campaigns."""
+
+    item_type: ClassVar = domain.Advertiser
+
+    id: Word
+    name: Word | None = None
+    billing_details: fields.Lines | None = None
+
+    def to_domain(self) -> domain.Advertiser:
+        """Return the advertiser, by default with its id as its name."""
+        return domain.Advertiser(**self.model_dump() | {"name": self.name or self.id})
+
+
+class OrderTable(Table):
+    """An order of an advertiser, whose budget its campaigns share."""
+
+    item_type: ClassVar = domain.Order
+
+    id: Identifier
+    advertiser: Word
+    currency: fields.Currency
+    starts_at: fields.Moment | None = None
+    ends_at: fields.Moment | None = None
+    budget: fields.Amount | None = None
+    impressions: Annotated[int, Field(ge=0, le=domain.BUDGET_IMPRESSIONS_MAX)] | None = None
+    prepaid: bool = False
+    purchase_order: Word | None = None
+
+    @field_validator("ends_at")
+    @classmethod
+    def ends_after_it_starts(cls, ends_at: datetime | None, info: ValidationInfo) -> datetime | None:
+        """Reject an empty span of time."""
+        starts_at = info.data.get("starts_at")
+        if ends_at is not None and starts_at is not None and ends_at <= starts_at:
+            raise ValueError("must be after starts_at")
+        return ends_at
+
+    def to_domain(self) -> domain.Order:
+        """Return the order."""
+        return domain.Order(**self.model_dump())
 
 
 class UpstreamTable(Table):
@@ -142,6 +188,7 @@ class CampaignTable(Table):
 
     id: Identifier
     advertiser: Word
+    order: Identifier | None = None
     status: Annotated[domain.CampaignStatus, _lax] = domain.CampaignStatus.ACTIVE
     currency: fields.Currency
     timezone: fields.Timezone = "UTC"
@@ -269,11 +316,15 @@ class PlacementTable(Table):
         )
 
 
-ItemTable = PublisherTable | UpstreamTable | CampaignTable | CreativeTable | PlacementTable
+ItemTable = (
+    PublisherTable | AdvertiserTable | OrderTable | UpstreamTable | CampaignTable | CreativeTable | PlacementTable
+)
 """An entry of one of the file's lists."""
 
 TABLES: Mapping[str, type[ItemTable]] = {
     "publishers": PublisherTable,
+    "advertisers": AdvertiserTable,
+    "orders": OrderTable,
     "upstreams": UpstreamTable,
     "campaigns": CampaignTable,
     "creatives": CreativeTable,

@@ -3,13 +3,26 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
 
 from app.campaign_file.parser import Draft
-from app.domain import Campaign, CampaignStatus, Catalog, CatalogItem, Creative, Placement, Publisher, Upstream
+from app.domain import (
+    Advertiser,
+    Campaign,
+    CampaignStatus,
+    Catalog,
+    CatalogItem,
+    Creative,
+    Order,
+    Placement,
+    Publisher,
+    Upstream,
+)
 from app.errors import FileFault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CatalogIndex:
     """Catalog items by type and id."""
 
@@ -22,6 +35,8 @@ class CatalogIndex:
         return cls(
             {
                 Publisher: catalog.publishers,
+                Advertiser: catalog.advertisers,
+                Order: catalog.orders,
                 Upstream: catalog.upstreams,
                 Campaign: catalog.campaigns,
                 Creative: {creative.id: creative for creatives in catalog.creatives.values() for creative in creatives},
@@ -49,6 +64,20 @@ class CatalogIndex:
         found = self.item(Campaign, campaign_id)
         return found if isinstance(found, Campaign) else None
 
+    def order(self, order_id: str) -> Order | None:
+        """Return the order with this id."""
+        found = self.item(Order, order_id)
+        return found if isinstance(found, Order) else None
+
+    @cached_property
+    def campaigns_by_order(self) -> Mapping[str, list[Campaign]]:
+        """The campaigns of each order."""
+        campaigns: defaultdict[str, list[Campaign]] = defaultdict(list)
+        for item in self.items.get(Campaign, {}).values():
+            if isinstance(item, Campaign) and item.order is not None:
+                campaigns[item.order].append(item)
+        return campaigns
+
 
 def find_faults(draft: Draft, index: CatalogIndex) -> list[FileFault]:
     """Return every fault of the draft: first its own, then, in file order, those against the current catalog."""
@@ -75,7 +104,10 @@ class _DraftValidator:
     def _faults(self, item: CatalogItem) -> Iterator[tuple[str, str]]:
         """Yield the keys at fault, relative to the item, and the reasons."""
         match item:
+            case Order():
+                yield from self._order_faults(item)
             case Campaign():
+                yield from self._faults_in_order(item)
                 yield from self._unknown_references("upstreams", Upstream, item.upstreams)
                 yield from self._status_faults(item)
                 yield from self._ad_source_faults(item)
@@ -94,6 +126,23 @@ class _DraftValidator:
         for index, item_id in enumerate(ids):
             if not self._will_exist(item_type, item_id):
                 yield f"{key}[{index}]", f"unknown {item_type.__name__.lower()} {item_id!r}"
+
+    def _faults_in_order(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
+        """Yield the faults of a campaign as a part of its order."""
+        if campaign.order is None:
+            return
+        order = self._after.order(campaign.order)
+        if order is not None:
+            yield from _misfits(campaign, order)
+        elif not self._draft.has(Order, campaign.order):
+            yield "order", f"unknown order {campaign.order!r}"
+
+    def _order_faults(self, order: Order) -> Iterator[tuple[str, str]]:
+        """Yield the faults of an order with regard to campaigns that the draft does not change."""
+        for campaign in self._after.campaigns_by_order.get(order.id, ()):
+            if not self._draft.has(Campaign, campaign.id):
+                for key, _ in _misfits(campaign, order):
+                    yield key, f"must fit campaign {campaign.id!r}, whose {key} is {_as_text(getattr(campaign, key))}"
 
     def _status_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
         before = self._before.campaign(campaign.id)
@@ -119,11 +168,37 @@ class _DraftValidator:
             yield "campaign_id", f"must not be {campaign.id!r}, which gets its ads from upstreams"
 
 
+def _misfits(campaign: Campaign, order: Order) -> Iterator[tuple[str, str]]:
+    """Yield the keys in which the campaign does not fit its order, and what the order requires."""
+    if campaign.advertiser != order.advertiser:
+        yield "advertiser", f"must be {order.advertiser!r}, the advertiser of order {order.id!r}"
+    if campaign.currency != order.currency:
+        yield "currency", f"must be {order.currency}, the currency of order {order.id!r}"
+    if order.starts_at is not None and campaign.starts_at < order.starts_at:
+        yield "starts_at", f"must not be before {_as_text(order.starts_at)}, the start of order {order.id!r}"
+    if order.ends_at is not None and campaign.ends_at > order.ends_at:
+        yield "ends_at", f"must not be after {_as_text(order.ends_at)}, the end of order {order.id!r}"
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def missing_advertisers(draft: Draft, index: CatalogIndex) -> list[Advertiser]:
+    """Return advertisers for the ids that campaigns and orders name and that do not exist yet."""
+    named = dict.fromkeys(item.advertiser for item in draft.items if isinstance(item, (Campaign, Order)))
+    return [
+        Advertiser(advertiser_id, advertiser_id)
+        for advertiser_id in named
+        if index.item(Advertiser, advertiser_id) is None and not draft.has(Advertiser, advertiser_id)
+    ]
+
+
 def missing_publishers(draft: Draft, index: CatalogIndex) -> list[Publisher]:
     """Return publishers without limits for the ids that placements name and that do not exist yet."""
     named = dict.fromkeys(item.publisher_id for item in draft.items if isinstance(item, Placement))
     return [
-        Publisher(publisher_id)
+        Publisher(publisher_id, publisher_id)
         for publisher_id in named
         if index.item(Publisher, publisher_id) is None and not draft.has(Publisher, publisher_id)
     ]

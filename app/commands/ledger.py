@@ -96,5 +96,5 @@ def _book(book: "Callable[[Connection[Record]], Awaitable[BookedEntry]]") -> Non
     verb = "was already booked" if booked.is_repeat else "booked"
     typer.echo(
         f"entry {booked.entry_id} {verb}: {booked.campaign_id} {booked.amount:+.6f} {booked.currency}, "
-        f"dated {booked.booked_at.isoformat(timespec='seconds')}"
+        f"dated {booked.booked_on}"
     )

@@ -192,16 +192,17 @@ def _cap(count: CapStatus, campaign: Campaign) -> str:
 
 
 def _budget(room: BudgetRoom) -> Iterator[str]:
+    name = f"{room.period} budget" if room.order_id is None else f"budget of order {room.order_id}"
     if room.limit is not None and room.allowed_by_now is not None:
         pace = "" if room.allowed_by_now >= room.limit else f", of which {room.allowed_by_now:.2f} may be spent by now"
         yield (
-            f"{room.period} budget: {format_amount(room.spent)} spent and {format_amount(room.held)} held"
+            f"{name}: {format_amount(room.spent)} spent and {format_amount(room.held)} held"
             f" of {format_amount(room.limit)} {room.currency}{pace}; an ad costs {format_amount(room.price)}"
         )
     if room.impressions_limit is not None and room.impressions_allowed_by_now is not None:
         by_now = room.impressions_allowed_by_now
         pace = "" if by_now >= room.impressions_limit else f", of which {by_now} may be served by now"
-        yield f"{room.period} budget: {room.impressions} of {room.impressions_limit} impressions served{pace}"
+        yield f"{name}: {room.impressions} of {room.impressions_limit} impressions served{pace}"
 
 
 def _clock(moment: datetime) -> str:

@@ -33,6 +33,7 @@ from app.serving.group_result import GroupResult
 from app.serving.outcomes import Served, ServedAd
 from app.serving.pending import PendingRequest
 from app.serving.recent_refusals import CAMPAIGN_TTL_S, USER_TTL_S, RecentRefusals
+from app.serving.report_dimensions import reported_country, reported_device_type
 from app.serving.selection import select
 from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
@@ -320,4 +321,6 @@ def _payment(selection: Selection) -> spending.Payment:
         session_id=request.session_id,
         fingerprint=pending.fingerprint,
         long_hold=request.stitched or request.pod_size > 1,
+        country=reported_country(request.values),
+        device_type=reported_device_type(request.values),
     )

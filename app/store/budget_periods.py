@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from asyncpg import Connection, Record
 
-from app.store.sql_fragments import NEWEST_BUDGET_ROW
+from app.store.sql_fragments import CHARGED_BUDGETS, NEWEST_BUDGET_ROW
 
 FIND_CAMPAIGNS_IN_FLIGHT = """
 SELECT id FROM campaigns
@@ -16,25 +16,33 @@ WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() <
 """Find the campaigns that may serve now; the others need no budget rows."""
 
 FIND_MISSING_PERIODS = f"""
-SELECT budget_period.campaign_id, budget_period.period, budget_period.period_start, b."limit", b.impressions_limit
-FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
+SELECT DISTINCT b.campaign_id, b.order_id, b.period, budget_period.period_start, b."limit", b.impressions_limit
+FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
 CROSS JOIN LATERAL (
-    SELECT c.id AS campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+    SELECT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
 ) AS budget_period
 WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST_BUDGET_ROW})
-ORDER BY 1, 2
+ORDER BY b.order_id NULLS LAST, b.campaign_id, b.period
 """
-"""Find the budget periods of these campaigns that have begun and have no row yet."""
+"""Find the budget periods of these campaigns and their orders that have begun and have no row yet."""
 
 OPEN_PERIODS = """
-INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit)
-SELECT * FROM unnest($1::varchar[], $2::text[], $3::timestamptz[], $4::numeric[], $5::bigint[])
+INSERT INTO budget_tracking (campaign_id, order_id, period, period_start, "limit", impressions_limit)
+SELECT * FROM unnest($1::varchar[], $2::varchar[], $3::text[], $4::timestamptz[], $5::numeric[], $6::bigint[])
 ON CONFLICT DO NOTHING
 """
 """Create the rows of these budget periods; another transaction that opens the same periods waits for this one.
 
 It is a separate statement, because a statement that both searches and inserts would read the rows it has inserted so
 far at every step of its search."""
+
+OPEN_ORDER_BUDGETS = """
+INSERT INTO budget_tracking (order_id, period, period_start, "limit", impressions_limit)
+SELECT order_id, period, to_timestamp(0), "limit", impressions_limit FROM configured_budgets WHERE order_id = ANY ($1)
+ORDER BY order_id
+ON CONFLICT DO NOTHING
+"""
+"""Create the rows of the budgets of orders, as far as they have none."""
 
 READ_CURRENT_BUDGETS = """
 SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, coalesce(f.held, 0) AS held,
@@ -43,7 +51,7 @@ SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, c
        coalesce(f.impressions, 0) AS impressions,
        coalesce(f.impressions_limit, b.impressions_limit) AS impressions_limit,
        coalesce(f.impressions_remaining, b.impressions_limit) AS impressions_remaining
-FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id
+FROM configured_budgets b JOIN campaigns c ON c.id = b.campaign_id
 CROSS JOIN LATERAL (SELECT window_start(b.period, adserver_clock(), c.timezone) AS period_start) AS p
 LEFT JOIN finance.budgets f ON f.campaign_id = b.campaign_id AND f.period = b.period
     AND f.period_start = p.period_start
@@ -59,10 +67,15 @@ async def find_campaigns_in_flight(connection: "Connection[Record]") -> list[str
 
 
 async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
-    """Create the missing rows of the campaigns' current budget periods."""
+    """Create the missing rows of the current budget periods of the campaigns and their orders."""
     missing = await connection.fetch(FIND_MISSING_PERIODS, campaign_ids)
     if missing:
         await connection.execute(OPEN_PERIODS, *zip(*missing, strict=True))
+
+
+async def open_order_budgets(connection: "Connection[Record]", order_ids: Sequence[str]) -> None:
+    """Create the missing rows of the budgets of these orders."""
+    await connection.execute(OPEN_ORDER_BUDGETS, order_ids)
 
 
 @dataclass(frozen=True, slots=True)

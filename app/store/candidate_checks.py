@@ -7,7 +7,14 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.sql_fragments import ALLOWED_LIMITS, NEWEST_BUDGET_ROW, ROOM_BY_PACING, ROOM_IN_BUDGET, STATUS_REFUSALS
+from app.store.sql_fragments import (
+    ALLOWED_LIMITS,
+    CHARGED_BUDGETS,
+    NEWEST_BUDGET_ROW,
+    ROOM_BY_PACING,
+    ROOM_IN_BUDGET,
+    STATUS_REFUSALS,
+)
 
 CHECK_CANDIDATES = f"""
 WITH candidate AS (
@@ -18,19 +25,19 @@ WITH candidate AS (
         {STATUS_REFUSALS}
         ELSE (
             SELECT CASE
-                WHEN bool_or(t.campaign_id IS NULL) THEN 'missing_period'
+                WHEN bool_or(t.budget_id IS NULL) THEN 'missing_period'
                 WHEN min({ROOM_IN_BUDGET}) < 1 THEN 'budget'
                 WHEN min({ROOM_BY_PACING}) < 1 THEN 'pacing'
             END
-            FROM campaign_budgets b
+            FROM configured_budgets b
             CROSS JOIN LATERAL (
-                SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+                SELECT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
             ) AS budget_period
             LEFT JOIN LATERAL (
                 SELECT t.*, t.spent + t.held AS used FROM budget_tracking t {NEWEST_BUDGET_ROW}
             ) AS t ON true
             {ALLOWED_LIMITS}
-            WHERE b.campaign_id = c.id
+            WHERE {CHARGED_BUDGETS}
         )
     END AS refusal
     FROM campaigns c

@@ -12,6 +12,7 @@ from asyncpg import Connection, Record
 from app.countries import to_alpha_2
 from app.domain import (
     AdBreak,
+    Advertiser,
     Billing,
     Budget,
     BudgetPeriod,
@@ -23,6 +24,7 @@ from app.domain import (
     FrequencyCap,
     LateImpressions,
     MediaFile,
+    Order,
     Pacing,
     Placement,
     Publisher,
@@ -41,7 +43,7 @@ READ_CATALOG_HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_cha
 """Read the catalog's revision, and the time of its change if that is recorded."""
 
 READ_CATALOG_CHANGES = """
-SELECT made_at, publishers, upstreams, campaigns, creatives, placements
+SELECT made_at, publishers, advertisers, orders, upstreams, campaigns, creatives, placements
 FROM catalog_changes WHERE revision BETWEEN $1 AND $2 ORDER BY revision
 """
 """Read the recorded changes of a range of revisions, including both ends."""
@@ -50,8 +52,8 @@ READ_CAMPAIGNS = "SELECT * FROM campaigns WHERE $1::varchar[] IS NULL OR id = AN
 """Read these campaigns; like the statements below, it reads all rows for NULL."""
 
 READ_CAMPAIGN_BUDGETS = """
-SELECT campaign_id, period, "limit", impressions_limit FROM campaign_budgets
-WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, period
+SELECT campaign_id, period, "limit", impressions_limit FROM configured_budgets
+WHERE campaign_id IS NOT NULL AND ($1::varchar[] IS NULL OR campaign_id = ANY ($1)) ORDER BY campaign_id, period
 """
 """Read the budgets of these campaigns."""
 
@@ -76,6 +78,15 @@ READ_UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = AN
 READ_PUBLISHERS = "SELECT * FROM publishers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """Read these publishers."""
 
+READ_ADVERTISERS = "SELECT * FROM advertisers WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
+"""Read these advertisers."""
+
+READ_ORDERS = """
+SELECT id, advertiser_id AS advertiser, currency, starts_at, ends_at, budget, impressions, prepaid, purchase_order
+FROM orders WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id
+"""
+"""Read these orders."""
+
 READ_PLACEMENTS = "SELECT * FROM placements WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """Read these placements."""
 
@@ -93,6 +104,8 @@ class _Change(NamedTuple):
     """The items to read, in the order of the columns of catalog_changes."""
 
     publishers: Ids = None
+    advertisers: Ids = None
+    orders: Ids = None
     upstreams: Ids = None
     campaigns: Ids = None
     creatives: Ids = None
@@ -134,6 +147,10 @@ async def read(
     placements = await _read_placements(connection, change.placements)
     upstreams = [Upstream(**dict(row)) async for row in _stream_rows(connection, READ_UPSTREAMS, change.upstreams)]
     publishers = [Publisher(**dict(row)) async for row in _stream_rows(connection, READ_PUBLISHERS, change.publishers)]
+    advertisers = [
+        Advertiser(**dict(row)) async for row in _stream_rows(connection, READ_ADVERTISERS, change.advertisers)
+    ]
+    orders = [Order(**dict(row)) async for row in _stream_rows(connection, READ_ORDERS, change.orders)]
     return Catalog(
         revision=head["revision"],
         created_at=head["made_at"],
@@ -142,6 +159,8 @@ async def read(
         upstreams={**base.upstreams, **{upstream.id: upstream for upstream in upstreams}},
         placements={**base.placements, **{placement.id: placement for placement in placements}},
         publishers={**base.publishers, **{publisher.id: publisher for publisher in publishers}},
+        advertisers={**base.advertisers, **{advertiser.id: advertiser for advertiser in advertisers}},
+        orders={**base.orders, **{order.id: order for order in orders}},
     )
 
 
@@ -216,7 +235,7 @@ def _to_campaign(
     cpm: Decimal = row["cpm"]
     return Campaign(
         id=row["id"],
-        advertiser=row["advertiser"],
+        advertiser=row["advertiser_id"],
         status=CampaignStatus(row["status"]),
         currency=row["currency"],
         timezone=row["timezone"],
@@ -233,6 +252,7 @@ def _to_campaign(
         hold_ttl_s=row["hold_ttl_s"],
         direct=row["direct"],
         targeting=_to_targeting(row["targeting"]),
+        order=row["order_id"],
     )
 
 

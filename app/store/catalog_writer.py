@@ -1,11 +1,11 @@
-"""Write the catalog: publishers, upstreams, campaigns, creatives and placements, and record each change."""
+"""Write the catalog, from publishers to placements, and record each change."""
 
 from collections.abc import Collection, Sequence
 
 import orjson
 from asyncpg import Connection, Record
 
-from app.domain import Campaign, CatalogItem, Creative, Placement, Publisher, Upstream
+from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream
 
 LOCK_CATALOG = "SELECT revision FROM catalog FOR UPDATE"
 """Lock the catalog, so that one transaction at a time changes it; serving reads the row without a lock."""
@@ -14,8 +14,8 @@ BUMP_CATALOG_REVISION = "UPDATE catalog SET revision = revision + 1 RETURNING re
 """Raise the revision, by which every server notices that its copy of the catalog is old."""
 
 RECORD_CATALOG_CHANGE = """
-INSERT INTO catalog_changes (revision, publishers, upstreams, campaigns, creatives, placements)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO catalog_changes (revision, publishers, advertisers, orders, upstreams, campaigns, creatives, placements)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 """Record the items that a revision changed, so that servers reload only those."""
 
@@ -33,10 +33,42 @@ FIND_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
 """Find the time zones that the database knows among these."""
 
 UPSERT_PUBLISHER = """
-INSERT INTO publishers (id, requests_per_s, burst) VALUES ($1, $2, $3)
-ON CONFLICT (id) DO UPDATE SET requests_per_s = excluded.requests_per_s, burst = excluded.burst
+INSERT INTO publishers (id, name, revenue_share, requests_per_s, burst) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, revenue_share = excluded.revenue_share, requests_per_s = excluded.requests_per_s,
+    burst = excluded.burst
 """
 """Create or replace a publisher."""
+
+UPSERT_ADVERTISER = """
+INSERT INTO advertisers (id, name, billing_details) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, billing_details = excluded.billing_details
+"""
+"""Create or replace an advertiser."""
+
+UPSERT_ORDER = """
+INSERT INTO orders (id, advertiser_id, currency, starts_at, ends_at, budget, impressions, prepaid, purchase_order)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (id) DO UPDATE SET
+    advertiser_id = excluded.advertiser_id, currency = excluded.currency, starts_at = excluded.starts_at,
+    ends_at = excluded.ends_at, budget = excluded.budget, impressions = excluded.impressions,
+    prepaid = excluded.prepaid, purchase_order = excluded.purchase_order
+"""
+"""Create or replace an order, without its budget."""
+
+DELETE_ORDER_BUDGETS = "DELETE FROM configured_budgets WHERE order_id = ANY ($1)"
+"""Delete the budgets of these orders before the new ones are inserted."""
+
+INSERT_ORDER_BUDGETS = """
+INSERT INTO configured_budgets (order_id, period, "limit", impressions_limit)
+SELECT o.id, 'lifetime', CASE WHEN o.prepaid THEN least(o.budget, c.credited) ELSE o.budget END, o.impressions
+FROM orders o
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(amount), 0) AS credited FROM order_credits WHERE order_id = o.id
+) AS c
+WHERE o.id = ANY ($1) AND (o.prepaid OR num_nonnulls(o.budget, o.impressions) > 0)
+"""
+"""Insert the budgets of these orders, as far as they have a limit; that of a prepaid order is what was credited."""
 
 UPSERT_UPSTREAM = """
 INSERT INTO upstreams (id, tag_url, timeout_ms, max_body_bytes, max_redirects, cache_ttl_s, stale_while_revalidate_s,
@@ -52,23 +84,23 @@ ON CONFLICT (id) DO UPDATE SET
 """Create or replace an upstream."""
 
 UPSERT_CAMPAIGN = """
-INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
-                       without_user, late_impressions, hold_ttl_s, direct, targeting)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+INSERT INTO campaigns (id, advertiser_id, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
+                       without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (id) DO UPDATE SET
-    advertiser = excluded.advertiser, status = excluded.status, currency = excluded.currency,
+    advertiser_id = excluded.advertiser_id, status = excluded.status, currency = excluded.currency,
     timezone = excluded.timezone, starts_at = excluded.starts_at, ends_at = excluded.ends_at, cpm = excluded.cpm,
     billing = excluded.billing, pacing = excluded.pacing, without_user = excluded.without_user,
     late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct,
-    targeting = excluded.targeting
+    targeting = excluded.targeting, order_id = excluded.order_id
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 
-DELETE_CAMPAIGN_BUDGETS = "DELETE FROM campaign_budgets WHERE campaign_id = ANY ($1)"
+DELETE_CAMPAIGN_BUDGETS = "DELETE FROM configured_budgets WHERE campaign_id = ANY ($1)"
 """Delete the budgets of these campaigns before the new ones are inserted."""
 
 INSERT_CAMPAIGN_BUDGET = """
-INSERT INTO campaign_budgets (campaign_id, period, "limit", impressions_limit) VALUES ($1, $2, $3, $4)
+INSERT INTO configured_budgets (campaign_id, period, "limit", impressions_limit) VALUES ($1, $2, $3, $4)
 """
 """Insert one budget of a campaign."""
 
@@ -124,7 +156,7 @@ async def lock_catalog(connection: "Connection[Record]") -> None:
 
 def ids_by_kind(items: Sequence[CatalogItem]) -> list[list[str]]:
     """Return the ids of each kind, in the order of the columns of catalog_changes."""
-    kinds = (Publisher, Upstream, Campaign, Creative, Placement)
+    kinds = (Publisher, Advertiser, Order, Upstream, Campaign, Creative, Placement)
     return [[item.id for item in items if isinstance(item, kind)] for kind in kinds]
 
 
@@ -145,15 +177,46 @@ async def find_unknown_timezones(connection: "Connection[Record]", timezones: Co
 async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem]) -> None:
     """Create or replace whole items; the items they refer to must be among them or exist already."""
     publishers = [item for item in items if isinstance(item, Publisher)]
+    advertisers = [item for item in items if isinstance(item, Advertiser)]
+    orders = [item for item in items if isinstance(item, Order)]
     upstreams = [item for item in items if isinstance(item, Upstream)]
     campaigns = [item for item in items if isinstance(item, Campaign)]
     creatives = [item for item in items if isinstance(item, Creative)]
     placements = [item for item in items if isinstance(item, Placement)]
-    await connection.executemany(UPSERT_PUBLISHER, [(item.id, item.requests_per_s, item.burst) for item in publishers])
+    await connection.executemany(UPSERT_PUBLISHER, [_publisher_values(item) for item in publishers])
+    await connection.executemany(
+        UPSERT_ADVERTISER, [(item.id, item.name, item.billing_details) for item in advertisers]
+    )
+    await _upsert_orders(connection, orders)
     await connection.executemany(UPSERT_UPSTREAM, [_upstream_values(item) for item in upstreams])
     await _upsert_campaigns(connection, campaigns)
     await connection.executemany(UPSERT_CREATIVE, [_creative_values(item) for item in creatives])
     await _upsert_placements(connection, placements)
+
+
+def _publisher_values(publisher: Publisher) -> tuple[object, ...]:
+    return (publisher.id, publisher.name, publisher.revenue_share, publisher.requests_per_s, publisher.burst)
+
+
+async def _upsert_orders(connection: "Connection[Record]", orders: Sequence[Order]) -> None:
+    await connection.executemany(UPSERT_ORDER, [_order_values(order) for order in orders])
+    ids = [order.id for order in orders]
+    await connection.execute(DELETE_ORDER_BUDGETS, ids)
+    await connection.execute(INSERT_ORDER_BUDGETS, ids)
+
+
+def _order_values(order: Order) -> tuple[object, ...]:
+    return (
+        order.id,
+        order.advertiser,
+        order.currency,
+        order.starts_at,
+        order.ends_at,
+        order.budget,
+        order.impressions,
+        order.prepaid,
+        order.purchase_order,
+    )
 
 
 def _upstream_values(upstream: Upstream) -> tuple[object, ...]:
@@ -213,6 +276,7 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.hold_ttl_s,
         campaign.direct,
         orjson.dumps(campaign.targeting).decode(),
+        campaign.order,
     )
 
 

@@ -15,18 +15,22 @@ LOCK_CLOSING_SHARED = "LOCK TABLE ledger_corrections IN ROW EXCLUSIVE MODE"
 """Take the closing lock in shared mode: wait for a running closing, and block new ones until commit."""
 
 READ_MONTH_STATUS = """
-SELECT $1::date::timestamp AT TIME ZONE 'UTC' AS begins, ends,
-       adserver_clock() >= ends + interval '2 minutes' AS is_over,
-       (SELECT count(*) FROM holds WHERE served_on < ends AT TIME ZONE 'UTC') AS open_holds,
+SELECT ends,
+       (SELECT timezone FROM (
+            SELECT timezone FROM campaigns UNION SELECT 'UTC' WHERE NOT EXISTS (SELECT FROM campaigns)
+        ) AS calendars
+        WHERE adserver_clock() < ends::timestamp AT TIME ZONE timezone + interval '2 minutes'
+        ORDER BY ends::timestamp AT TIME ZONE timezone DESC LIMIT 1) AS lasts_in,
+       (SELECT count(*) FROM holds WHERE booked_on < ends) AS open_holds,
        (SELECT max(month) FROM closed_months) AS last_closed,
-       (SELECT min(booked_at) FROM spend_ledger WHERE booked_at < $1::date::timestamp AT TIME ZONE 'UTC'
-            AND booked_at >= coalesce((SELECT max(month) + interval '1 month' FROM closed_months), '-infinity')
-                AT TIME ZONE 'UTC') AS earlier_entry
-FROM (SELECT ($1::date + interval '1 month') AT TIME ZONE 'UTC' AS ends) AS month
+       (SELECT min(booked_on) FROM spend_ledger WHERE booked_on < $1
+            AND booked_on >= coalesce((SELECT max(month) + interval '1 month' FROM closed_months), '-infinity')
+       ) AS earlier_entry
+FROM (SELECT ($1::date + interval '1 month')::date AS ends) AS month
 """
 """Read the facts that decide whether a month may be closed.
 
-A month is over two minutes after its end, when no running transaction can still book an entry in it."""
+It lasts in a timezone until two minutes after its end, when no running transaction can still book an entry in it."""
 
 READ_CLOSED_MONTHS = (
     "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM closed_months ORDER BY month"
@@ -57,12 +61,12 @@ SELECT count(*) AS entries, max(entry_id) AS last_entry, sha256(convert_to(coale
     extract(epoch FROM hour_start), extract(epoch FROM day_start), reason)::text, E'\\n' ORDER BY entry_id), ''),
     'UTF8')) AS digest
 FROM (
-    SELECT * FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2 AND entry_id > $3 ORDER BY entry_id LIMIT $4
+    SELECT * FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2 AND entry_id > $3 ORDER BY entry_id LIMIT $4
 ) AS chunk
 """
 """Hash the next entries of a month, at most $4, in the order of their ids; each is a JSON array of its columns."""
 
-COUNT_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_at >= $1 AND booked_at < $2"
+COUNT_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2"
 """Count the entries of a month, to show the progress of hashing."""
 
 CLOSE_MONTH = """
@@ -74,15 +78,15 @@ VALUES ($1, adserver_clock(), session_user, $2, $3, $4)
 
 @dataclass(frozen=True, slots=True)
 class MonthStatus:
-    """The facts that decide whether a month may be closed; `begins` and `ends` are its bounds in UTC."""
+    """The facts that decide whether a month may be closed; `ends` is the first day of the next month."""
 
-    begins: datetime
-    ends: datetime
-    is_over: bool
+    ends: date
+    lasts_in: str | None
+    """A campaign's timezone in which the month is not over; None if there is none."""
     open_holds: int
     last_closed: date | None
-    earlier_entry: datetime | None
-    """Time of the first entry in an earlier month that is not closed."""
+    earlier_entry: date | None
+    """Day of the first entry in an earlier month that is not closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +140,14 @@ async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
         await connection.execute(REFUSE_ENTRIES.format(partition=row["relname"]))
 
 
-async def count_entries(connection: "Connection[Record]", begins: datetime, ends: datetime) -> int:
-    """Return the number of entries in this span of time."""
+async def count_entries(connection: "Connection[Record]", begins: date, ends: date) -> int:
+    """Return the number of entries from the first day until before the second one."""
     entries: int = await connection.fetchval(COUNT_ENTRIES, begins, ends)
     return entries
 
 
 async def hash_chunk(
-    connection: "Connection[Record]", begins: datetime, ends: datetime, after_entry: int, limit: int
+    connection: "Connection[Record]", begins: date, ends: date, after_entry: int, limit: int
 ) -> HashedChunk:
     """Hash at most `limit` entries after this one."""
     row = await connection.fetchrow(HASH_CHUNK, begins, ends, after_entry, limit)

@@ -15,7 +15,14 @@ from uuid import UUID
 from asyncpg import Connection, Record
 
 from app.store.budget_periods import open_periods
-from app.store.sql_fragments import ALLOWED_LIMITS, LOCK_BUDGET_PERIODS, NEXT_GENERATION, TABLE_WRITE_LOCK, book_entries
+from app.store.sql_fragments import (
+    ALLOWED_LIMITS,
+    LOCK_BUDGET_PERIODS,
+    NEXT_GENERATION,
+    SERVE_COLUMNS,
+    TABLE_WRITE_LOCK,
+    book_entries,
+)
 
 HOLD_ENDING_STEPS = f"""
 ended_holds AS (
@@ -26,14 +33,15 @@ ended_holds AS (
     FROM ended_holds WHERE settles
     ORDER BY request_key, slot
 ), released AS (
-    INSERT INTO hold_releases (request_key, slot, served_on, campaign_id, price, currency, released_at, cause)
-    SELECT request_key, slot, served_on, campaign_id, price, currency, adserver_clock(), cause
+    INSERT INTO hold_releases ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, released_at,
+                               cause)
+    SELECT {SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, adserver_clock(), cause
     FROM ended_holds WHERE NOT settles
     ORDER BY request_key, slot
 ), {TABLE_WRITE_LOCK}, moved AS (
-    SELECT campaign_id, hour_start, day_start, sum(price) AS freed,
+    SELECT campaign_id, order_id, hour_start, day_start, sum(price) AS freed,
            coalesce(sum(price) FILTER (WHERE settles), 0) AS settled, count(*) FILTER (WHERE NOT settles) AS released
-    FROM ended_holds GROUP BY campaign_id, hour_start, day_start
+    FROM ended_holds GROUP BY campaign_id, order_id, hour_start, day_start
 )
 """
 """CTEs that end holds: delete the holds of the CTE `ending`, book or record each one, and sum up the moved amounts."""
@@ -41,37 +49,44 @@ ended_holds AS (
 MOVED_AMOUNTS = "(SELECT json_agg(moved)::text FROM moved) AS moved_amounts"
 """The input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `MOVE_HELD_TO_SPENT`, as JSON text, which is exact."""
 
-COUNTED_PERIODS = """CROSS JOIN LATERAL (
-        VALUES ('hour', hour_start), ('day', day_start), ('lifetime', to_timestamp(0))) AS p (period, period_start)"""
-"""The budget periods in which the row of a hold or a serve counts."""
+COUNTED_PERIODS = """CROSS JOIN LATERAL (VALUES
+        (campaign_id, 'hour', hour_start), (campaign_id, 'day', day_start), (campaign_id, 'lifetime', to_timestamp(0)),
+        (' order ' || order_id, 'lifetime', to_timestamp(0))
+    ) AS p (budget_id, period, period_start)"""
+"""The budget periods in which the row of a hold or a serve counts: its campaign's and its order's."""
+
+LATE_SERVE_COLUMNS = "p.order_id, " + ", ".join(f"r.{name.strip()}" for name in SERVE_COLUMNS.split(",")[1:])
+"""The serve's columns of a release `r`, with the current order `p` instead of the former one."""
 
 LOCK_BUDGETS_FOR_SETTLEMENT = f"""
 WITH budget_period AS MATERIALIZED (
-    SELECT DISTINCT campaign_id, period, period_start
+    SELECT DISTINCT budget_id, period, period_start
     FROM json_to_recordset($1::text::json) AS m (
-        campaign_id varchar COLLATE "C", hour_start timestamptz, day_start timestamptz)
+        campaign_id varchar COLLATE "C", order_id varchar COLLATE "C", hour_start timestamptz, day_start timestamptz)
     {COUNTED_PERIODS}
-    ORDER BY campaign_id, period, period_start
+    WHERE budget_id IS NOT NULL
+    ORDER BY budget_id, period, period_start
 )
 {LOCK_BUDGET_PERIODS}
 """
-"""Lock the budgets of ended holds or late impressions, ordered by campaign, period and start; return their ctids."""
+"""Lock the budgets of ended holds or late impressions, ordered by budget, period and start; return their ctids."""
 
 MOVE_HELD_TO_SPENT = f"""
 WITH ended AS MATERIALIZED (
-    SELECT campaign_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(released) AS released
-    FROM json_to_recordset($1::text::json) AS m (campaign_id varchar, hour_start timestamptz, day_start timestamptz,
-                                                 freed numeric, settled numeric, released bigint)
+    SELECT budget_id, period, period_start, sum(freed) AS freed, sum(settled) AS settled, sum(released) AS released
+    FROM json_to_recordset($1::text::json) AS m (
+        campaign_id varchar, order_id varchar, hour_start timestamptz, day_start timestamptz, freed numeric,
+        settled numeric, released bigint)
     {COUNTED_PERIODS}
-    GROUP BY campaign_id, period, period_start
+    GROUP BY budget_id, period, period_start
 ), budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.campaign_id, t.period, t.period_start
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 )
 UPDATE budget_tracking t
 SET held = t.held - e.freed, spent = t.spent + e.settled, impressions = t.impressions - e.released,
     generation = {NEXT_GENERATION}
-FROM ended e JOIN budget USING (campaign_id, period, period_start)
+FROM ended e JOIN budget USING (budget_id, period, period_start)
 WHERE t.ctid = budget.row_ctid
 """
 """Move the amounts of ended holds out of `held` of the locked budgets, and the settled ones into `spent`."""
@@ -139,7 +154,8 @@ WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[])
         WITH ORDINALITY AS b (request_key, slot, served_on, ordinal)
 ), late AS MATERIALIZED (
-    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.price, r.currency, b.ordinal,
+    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, c.order_id, r.price, b.ordinal,
+           (adserver_clock() AT TIME ZONE c.timezone)::date AS today,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start
     FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
@@ -152,43 +168,54 @@ SELECT json_agg(late)::text FROM late
 """
 """Lock the releases of impressions that may be charged late, and return the price of each and the current periods.
 
-The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_IMPRESSIONS`; NULL if there is no release."""
+The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_IMPRESSIONS`; NULL if there is no release. A
+late impression counts in the current periods, and toward the order that the campaign belongs to now."""
 
 CHARGE_LATE_IMPRESSIONS = f"""
 WITH late AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::text::json) AS l (
-        request_key uuid, slot smallint, served_on date, campaign_id varchar, price numeric, currency varchar,
-        ordinal bigint, hour_start timestamptz, day_start timestamptz)
+        request_key uuid, slot smallint, served_on date, campaign_id varchar, order_id varchar, price numeric,
+        ordinal bigint, today date, hour_start timestamptz, day_start timestamptz)
 ), budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.campaign_id, t.period, t."limit", t.spent + t.held AS used,
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 ), room AS (
-    SELECT b.campaign_id, bool_or(t.row_ctid IS NULL) AS missing_period, min(allowed."limit" - t.used) AS amount,
-           min(allowed.impressions - t.impressions) AS ads
-    FROM (SELECT DISTINCT campaign_id FROM late) AS c JOIN campaign_budgets b USING (campaign_id)
-    LEFT JOIN budget t USING (campaign_id, period)
+    SELECT c.campaign_id, bool_or(t.row_ctid IS NULL) AS missing_period,
+           min(allowed."limit" - t.used) AS amount, min(allowed.impressions - t.impressions) AS ads,
+           min(allowed."limit" - t.used) FILTER (WHERE b.order_id IS NOT NULL) AS order_amount,
+           min(allowed.impressions - t.impressions) FILTER (WHERE b.order_id IS NOT NULL) AS order_ads
+    FROM (SELECT DISTINCT campaign_id, order_id FROM late) AS c
+    JOIN configured_budgets b ON b.budget_id = ANY (ARRAY[c.campaign_id, ' order ' || c.order_id])
+    LEFT JOIN budget t ON t.budget_id = b.budget_id AND t.period = b.period
     {ALLOWED_LIMITS}
-    GROUP BY b.campaign_id
+    GROUP BY c.campaign_id
 ), wanted AS (
-    SELECT late.*, sum(price) OVER ordered AS running, row_number() OVER ordered AS nth
-    FROM late WINDOW ordered AS (PARTITION BY campaign_id ORDER BY ordinal)
+    SELECT late.*, sum(price) OVER of_campaign AS running, row_number() OVER of_campaign AS nth,
+           sum(price) OVER of_order AS order_running, row_number() OVER of_order AS order_nth
+    FROM late WINDOW of_campaign AS (PARTITION BY campaign_id ORDER BY ordinal),
+                     of_order AS (PARTITION BY order_id ORDER BY ordinal)
 ), paid AS MATERIALIZED (
     SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id)
     WHERE r.missing_period IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
+        AND (w.order_running <= r.order_amount AND w.order_nth <= r.order_ads) IS NOT FALSE
 ), charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + p.amount, impressions = t.impressions + p.ads,
         generation = {NEXT_GENERATION}
-    FROM (SELECT campaign_id, sum(price) AS amount, count(*) AS ads FROM paid GROUP BY campaign_id) AS p
-    JOIN budget USING (campaign_id)
+    FROM (
+        SELECT budget_id, sum(price) AS amount, count(*) AS ads
+        FROM paid CROSS JOIN LATERAL (VALUES (campaign_id), (' order ' || order_id)) AS b (budget_id)
+        GROUP BY budget_id
+    ) AS p JOIN budget USING (budget_id)
     WHERE t.ctid = budget.row_ctid
 ), taken AS (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
-    RETURNING p.*
+    RETURNING {LATE_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS belongs_on,
+              p.today AS booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
-    {book_entries("settle")}
+    {book_entries("settle", late_from="belongs_on")}
     FROM taken ORDER BY ordinal
 )
 SELECT count(*) FROM taken

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from asyncpg import Connection, Record
 
 READ_RECONCILIATION = """
-SELECT campaign_id, subject, expected, actual, explanation FROM finance.reconciliation
-WHERE rule = $1 ORDER BY campaign_id, subject LIMIT $2
+SELECT coalesce(campaign_id, 'order ' || order_id) AS campaign_id, subject, expected, actual, explanation
+FROM finance.reconciliation
+WHERE rule = $1 ORDER BY 1, subject LIMIT $2
 """
 """Read the disagreements with one rule from the finance view."""
 
@@ -68,7 +69,7 @@ ORDER BY 1, 2 LIMIT $1
 COUNT_WRONG_BUDGETS = """
 SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
 WHERE t.spent + t.held > t."limit" OR t.impressions > t.impressions_limit
-    OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
+    OR (t.period = 'lifetime' AND t.campaign_id IS NOT NULL AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
 """
 """Count the exceeded budgets, and the lifetime counters that differ from the sums of the rollups, the newest entries
 and the open holds. It does not read the whole ledger."""
@@ -93,6 +94,7 @@ RULES = {
     "I5": "no user saw more than a cap allows, and every count is right",
     "rollup": "daily rollups are the sums of the ledger",
     "correction": "every manual entry is recorded as a correction",
+    "split": "every amount is the publisher's part and the house's, in reversals too",
 }
 """The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.sql_fragments import ALLOWED_LIMITS, paced_limit
+from app.store.sql_fragments import ALLOWED_LIMITS, CHARGED_BUDGETS, paced_limit
 
 READ_CAP_STATUS = """
 SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
@@ -26,17 +26,17 @@ ORDER BY w.campaign_id, w."window"
 """Read the count of each cap of these campaigns for one user and session in its current window."""
 
 READ_BUDGET_ROOM = f"""
-SELECT b.campaign_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
+SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
        {paced_limit('allowed."limit"')} AS allowed_by_now, t.impressions, allowed.impressions AS impressions_limit,
        floor({paced_limit("allowed.impressions")})::bigint AS impressions_allowed_by_now
-FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
-JOIN budget_tracking t ON t.campaign_id = b.campaign_id AND t.period = b.period
+FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
+JOIN budget_tracking t ON t.budget_id = b.budget_id AND t.period = b.period
     AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
 {ALLOWED_LIMITS}
 WHERE c.id = ANY ($1)
-ORDER BY b.campaign_id, b.period
+ORDER BY c.id, b.order_id NULLS FIRST, b.period
 """
-"""Read the current budget periods of these campaigns, and the part of each limit that pacing allows by now."""
+"""Read the current budget periods of these campaigns and their orders, and what pacing allows by now of each limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class BudgetRoom:
     """One current budget period; `price` is the price of one ad, and a limit that is not set is None."""
 
     campaign_id: str
+    order_id: str | None
+    """The order whose budget it is; None for the campaign's own."""
     period: str
     currency: str
     price: Decimal
@@ -79,5 +81,5 @@ async def read_cap_status(
 
 
 async def read_budget_room(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> list[BudgetRoom]:
-    """Return every current budget period of the campaigns that has a row."""
+    """Return every current budget period of the campaigns and their orders that has a row."""
     return [BudgetRoom(**dict(row)) for row in await connection.fetch(READ_BUDGET_ROOM, campaign_ids)]

@@ -18,14 +18,16 @@ A transaction books with the time at which it began, and no transaction of the s
 is no row if nothing is left to roll up, or if another server is rolling up."""
 
 ROLL_UP_ENTRIES = """
-INSERT INTO spend_daily AS d (day, campaign_id, currency, kind, booked_on, amount, entries)
-SELECT (CASE WHEN l.kind IN ('charge', 'settle') THEN l.day_start ELSE l.booked_at END AT TIME ZONE c.timezone)::date,
-       l.campaign_id, l.currency, l.kind, (l.booked_at AT TIME ZONE 'UTC')::date, sum(l.amount), count(*)
-FROM spend_ledger l JOIN campaigns c ON c.id = l.campaign_id
-WHERE l.booked_at >= $1 AND l.booked_at < $2
-GROUP BY 1, 2, 3, 4, 5
-ON CONFLICT (day, campaign_id, currency, kind, booked_on) DO UPDATE
-    SET amount = d.amount + excluded.amount, entries = d.entries + excluded.entries
+INSERT INTO spend_daily AS d (booked_on, recorded_on, order_id, advertiser_id, advertiser_name, campaign_id,
+                              publisher_id, publisher_name, currency, kind, amount, publisher_amount, entries, ads)
+SELECT booked_on, (booked_at AT TIME ZONE 'UTC')::date, order_id, advertiser_id, advertiser_name, campaign_id,
+       publisher_id, publisher_name, currency, kind, sum(amount), sum(publisher_amount), count(*), count(request_key)
+FROM spend_ledger
+WHERE booked_at >= $1 AND booked_at < $2
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+ON CONFLICT ON CONSTRAINT one_sum_for_each_day DO UPDATE
+    SET amount = d.amount + excluded.amount, publisher_amount = d.publisher_amount + excluded.publisher_amount,
+        entries = d.entries + excluded.entries, ads = d.ads + excluded.ads
 """
 """Add the entries of a span of time to their daily sums."""
 

@@ -10,10 +10,12 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    CHARGED_BUDGETS,
     LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
     ROOM_BY_PACING,
     ROOM_IN_BUDGET,
+    SERVE_COLUMNS,
     STATUS_REFUSALS,
     TABLE_WRITE_LOCK,
     book_entries,
@@ -21,83 +23,108 @@ from app.store.sql_fragments import (
 
 LOCK_BUDGETS_FOR_SPEND = f"""
 WITH budget_period AS MATERIALIZED (
-    SELECT b.campaign_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-    FROM campaigns c JOIN campaign_budgets b ON b.campaign_id = c.id
+    SELECT DISTINCT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+    FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
     WHERE c.id = ANY ($1)
-    ORDER BY b.campaign_id, b.period
+    ORDER BY b.budget_id, b.period
 ), {TABLE_WRITE_LOCK}
 {LOCK_BUDGET_PERIODS}
 """
-"""Lock the current budgets of these campaigns, ordered by campaign and period, and return the ctids of their rows."""
+"""Lock the current budgets of these campaigns and of their orders, ordered by budget and period; return their ctids."""
 
 SPEND_BUDGETS = f"""
 -- For each campaign: the number of ads wanted, the room in its locked budgets, and the number of ads granted.
 WITH budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.campaign_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
-    FROM budget_tracking t WHERE t.ctid = ANY ($11::tid[])
+    FROM budget_tracking t WHERE t.ctid = ANY ($13::tid[])
 ), wanted AS (
     SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
 ), room AS (
-    SELECT c.id AS campaign_id, max(w.ads) AS wanted, c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
+    SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, a.name AS advertiser_name, max(w.ads) AS wanted,
+           c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start,
+           (adserver_clock() AT TIME ZONE c.timezone)::date AS booked_on,
            CASE {STATUS_REFUSALS} END AS refusal,
-           count(b.period) AS periods, bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
+           bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
            min({ROOM_IN_BUDGET}) AS ads,
-           min({ROOM_BY_PACING}) AS ads_by_now
-    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
-    LEFT JOIN campaign_budgets b ON b.campaign_id = c.id
-    LEFT JOIN budget t ON t.campaign_id = b.campaign_id AND t.period = b.period
+           min({ROOM_BY_PACING}) AS ads_by_now,
+           min(allowed."limit" - t.used) FILTER (WHERE b.order_id IS NOT NULL) AS order_amount,
+           min(allowed.impressions - t.impressions) FILTER (WHERE b.order_id IS NOT NULL) AS order_impressions
+    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id JOIN advertisers a ON a.id = c.advertiser_id
+    LEFT JOIN configured_budgets b ON {CHARGED_BUDGETS}
+    LEFT JOIN budget t ON t.budget_id = b.budget_id AND t.period = b.period
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
     {ALLOWED_LIMITS}
-    GROUP BY c.id
-), granted AS MATERIALIZED (
+    GROUP BY c.id, a.id
+), by_campaign AS (
     SELECT r.*, (CASE
         WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
         ELSE least(r.wanted, r.ads_by_now)
     END)::bigint AS units
     FROM room r
 ),
+-- Campaigns that share an order get its room one after another.
+by_order AS (
+    SELECT c.*, least(div(order_amount - coalesce(sum(units * price) OVER earlier, 0), greatest(price, 1e-15)),
+                      order_impressions - coalesce(sum(units) OVER earlier, 0)) AS order_ads
+    FROM by_campaign c
+    WINDOW earlier AS (PARTITION BY order_id ORDER BY campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), granted AS MATERIALIZED (
+    SELECT campaign_id, order_id, advertiser_id, advertiser_name, price, currency, billing, hold_ttl_s, hour_start,
+           day_start, booked_on, refusal, missing_period, least(ads, order_ads) AS ads,
+           (CASE WHEN order_ads < units THEN greatest(order_ads, 0) ELSE units END)::bigint AS units
+    FROM by_order
+),
 -- Charge the budgets for the granted ads.
-charged AS (
+charge AS (
+    SELECT budget_id, sum(units) AS units, sum(units * price) AS amount,
+           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END) AS spent
+    FROM granted CROSS JOIN LATERAL (VALUES (campaign_id), (' order ' || order_id)) AS b (budget_id)
+    WHERE units > 0 GROUP BY budget_id
+), charged AS (
     UPDATE budget_tracking t
-    SET spent = t.spent + CASE g.billing WHEN 'serve' THEN g.units * g.price ELSE 0 END,
-        held = t.held + CASE g.billing WHEN 'impression' THEN g.units * g.price ELSE 0 END,
-        impressions = t.impressions + g.units,
+    SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
         generation = {NEXT_GENERATION}
-    FROM budget b JOIN granted g USING (campaign_id)
-    WHERE t.ctid = b.row_ctid AND g.units > 0 AND (
-        t.spent + t.held + g.units * g.price <= t."limit" AND t.impressions + g.units <= t.impressions_limit
+    FROM budget b JOIN charge c USING (budget_id)
+    WHERE t.ctid = b.row_ctid AND (
+        t.spent + t.held + c.amount <= t."limit" AND t.impressions + c.units <= t.impressions_limit
     ) IS NOT FALSE
-    RETURNING t.campaign_id
+    RETURNING t.budget_id
 ),
 -- The first ads of each campaign are the granted ones. Book those.
 requested AS (
     SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.ordinal) AS nth
     FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[]) WITH ORDINALITY
+                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[]) WITH ORDINALITY
         AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-              user_key, session_id, fingerprint, long_hold, ordinal)
+              user_key, session_id, fingerprint, long_hold, country, device_type, ordinal)
 ), decided AS MATERIALIZED (
     SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
-           a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.ordinal, a.nth,
-           d.paid, g.price, g.currency, g.billing, g.hold_ttl_s, g.hour_start, g.day_start, g.refusal,
-           g.missing_period, g.ads
+           a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.country,
+           a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
+           u.id AS publisher_id, u.name AS publisher_name, g.price,
+           coalesce(publisher_part(g.price, u.revenue_share), 0) AS publisher_amount, g.currency, g.billing,
+           g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.refusal, g.missing_period, g.ads
     FROM requested a LEFT JOIN granted g USING (campaign_id)
+    LEFT JOIN placements p ON p.id = a.placement_id LEFT JOIN publishers u ON u.id = p.publisher_id
     CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d
     WINDOW in_request AS (PARTITION BY a.request_key, d.paid ORDER BY a.slot)
     ORDER BY a.request_key, d.paid, a.slot
 ), served AS (
     INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
-                           placement_id, user_key, session_id, price, currency, billing, fingerprint)
+                           placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
+                           billing, fingerprint)
     SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
-           upstream_id, placement_id, user_key, session_id, price, currency, billing, fingerprint
+           upstream_id, placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
+           billing, fingerprint
     FROM decided WHERE paid
 ), held AS (
-    INSERT INTO holds (request_key, slot, served_on, campaign_id, price, currency, hour_start, day_start, expires_at)
-    SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, campaign_id, price, currency, hour_start,
-           day_start, adserver_clock() + make_interval(secs => CASE WHEN long_hold
+    INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
+                       expires_at)
+    SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, booked_on, price, publisher_amount, currency,
+           hour_start, day_start, adserver_clock() + make_interval(secs => CASE WHEN long_hold
                THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
     FROM decided WHERE paid AND billing = 'impression'
 ), booked AS (
@@ -106,7 +133,7 @@ requested AS (
 ),
 -- The refusals of the other ads, and the number of budgets that were not charged although their ads were granted.
 shortfall AS (
-    SELECT (SELECT coalesce(sum(periods), 0) FROM granted WHERE units > 0) - (SELECT count(*) FROM charged) AS rows
+    SELECT (SELECT count(*) FROM budget JOIN charge USING (budget_id)) - (SELECT count(*) FROM charged) AS rows
 )
 SELECT catalog.revision, adserver_clock() AS database_time, shortfall.rows AS uncharged, d.ordinal, CASE
     WHEN d.refusal IS NOT NULL THEN d.refusal
@@ -115,9 +142,10 @@ SELECT catalog.revision, adserver_clock() AS database_time, shortfall.rows AS un
     ELSE 'pacing' END AS reason
 FROM shortfall CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
-"""Grant each campaign as many ads as all of its locked budgets have room for, first come first served; charge or hold
-their price, and write their serves and ledger entries. Return the ads that were not paid for; every row has the
-catalog's revision and the database's clock. The reason `missing_period` is the one of `CHECK_CANDIDATES`.
+"""Grant each campaign as many ads as all of its locked budgets and its order's have room for, first come first served
+within a campaign; charge or hold their price, split it between publisher and house, and write their serves and ledger
+entries. Return the ads that were not paid for; every row has the catalog's revision and the database's clock. The
+reason `missing_period` is the one of `CHECK_CANDIDATES`.
 
 Every transaction inserts its serves and holds in the order of request and slot, which is the order of `decided`. Two
 transactions that serve the same request therefore wait in the same order and cannot deadlock.
@@ -139,6 +167,9 @@ class Payment(NamedTuple):
     fingerprint: int
     long_hold: bool = False
     """Whether a hold lasts six hours or longer, because the ad may play late: in a pod, or through a stitcher."""
+    country: str | None = None
+    """Country of the viewer, as an ISO 3166-1 alpha-2 code."""
+    device_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

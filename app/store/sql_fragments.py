@@ -1,7 +1,10 @@
 """Fragments of SQL that several statements share."""
 
+CHARGED_BUDGETS = "b.budget_id = ANY (ARRAY[c.id, ' order ' || c.order_id])"
+"""Condition: the configured budget `b` is one that an ad of campaign `c` charges, its own or its order's."""
+
 NEWEST_BUDGET_ROW = """
-    WHERE t.campaign_id || '/' || t.period = budget_period.campaign_id || '/' || budget_period.period
+    WHERE t.budget_id || '/' || t.period = budget_period.budget_id || '/' || budget_period.period
         AND greatest(t.period_start, to_timestamp(0)) = budget_period.period_start
     ORDER BY t.generation DESC LIMIT 1
 """
@@ -47,8 +50,12 @@ STATUS_REFUSALS = """WHEN c.status <> 'active' THEN 'paused'
 
 
 def paced_limit(limit: str) -> str:
-    """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`."""
-    return f"budget_pace({limit}, t.period, t.period_start, c.pacing, c.starts_at, c.ends_at, c.timezone)"
+    """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`.
+
+    Pacing spreads the campaign's own budgets; an order's budget may be spent as soon as possible.
+    """
+    pacing = "CASE WHEN b.order_id IS NULL THEN c.pacing ELSE 'asap' END"
+    return f"budget_pace({limit}, t.period, t.period_start, {pacing}, c.starts_at, c.ends_at, c.timezone)"
 
 
 def _room(amount: str, impressions: str) -> str:
@@ -69,8 +76,22 @@ ROOM_BY_PACING = _room(
 """The number of those ads that the campaign's pacing allows by now."""
 
 
-def book_entries(kind: str) -> str:
-    """Return the beginning of a statement that books one ledger entry of this kind for each row that follows."""
-    return f"""INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start,
-                              day_start)
-    SELECT adserver_clock(), '{kind}', campaign_id, request_key, slot, price, currency, hour_start, day_start"""
+SERVE_COLUMNS = """order_id, advertiser_id, advertiser_name, campaign_id, creative_id, upstream_id, publisher_id,
+                              publisher_name, placement_id, request_key, slot"""
+"""The columns of a hold or a ledger entry that tell which ad it is for, who pays and who earns."""
+
+FIRST_OPEN_DAY = "(SELECT (max(month) + interval '1 month')::date FROM closed_months)"
+"""The first day that is in no closed month, to which money of an earlier day is booked; NULL if no month is closed."""
+
+
+def book_entries(kind: str, *, late_from: str = "booked_on") -> str:
+    """Return the beginning of a statement that books one ledger entry of this kind for each row that follows.
+
+    `late_from` is SQL for the day to which an entry belongs; it is recorded if the entry is booked to a later one.
+    """
+    return f"""INSERT INTO spend_ledger (booked_at, booked_on, late_from, kind, {SERVE_COLUMNS},
+                              amount, publisher_amount, house_amount, currency, hour_start, day_start)
+    SELECT adserver_clock(), greatest(booked_on, {FIRST_OPEN_DAY}),
+           CASE WHEN {late_from} < greatest(booked_on, {FIRST_OPEN_DAY}) THEN {late_from} END, '{kind}',
+           {SERVE_COLUMNS},
+           price, publisher_amount, price - publisher_amount, currency, hour_start, day_start"""

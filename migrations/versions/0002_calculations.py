@@ -71,6 +71,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN "limit" >= used THEN "limit" WHEN "limit" < used THEN used END
 """
 
+# Half to even at the sixth decimal: round() of Postgres rounds half away from zero.
+PUBLISHER_PART = """
+CREATE FUNCTION publisher_part(amount numeric, revenue_share numeric) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE mod(amount * revenue_share * 1000000, 2)
+    WHEN 0.5 THEN trunc(amount * revenue_share, 6)
+    ELSE round(amount * revenue_share, 6)
+END
+"""
+
 PERCENTAGE_SPENT = """
 CREATE FUNCTION percentage_spent(spent numeric, "limit" numeric) RETURNS numeric
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -87,12 +97,14 @@ COMMENTS = {
     "budget_limit(numeric, numeric)": (
         "Limit of a running budget period: the configured limit, or what is already used if that is more"
     ),
+    "publisher_part(numeric, numeric)": "The publisher''s part of an amount that is not negative, rounded half to even",
     "percentage_spent(numeric, numeric)": "Spent in percent of a limit; 100 if the limit is 0, NULL without a limit",
 }
 
 
 def upgrade() -> None:
-    for statement in (ADSERVER_CLOCK, WINDOW_START, WINDOW_END, BUDGET_PACE, BUDGET_LIMIT, PERCENTAGE_SPENT):
+    op.execute(ADSERVER_CLOCK)
+    for statement in (WINDOW_START, WINDOW_END, BUDGET_PACE, BUDGET_LIMIT, PUBLISHER_PART, PERCENTAGE_SPENT):
         op.execute(statement)
     for function, comment in COMMENTS.items():
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")

@@ -1,4 +1,4 @@
-"""The tables of the catalog: publishers, upstreams, campaigns, creatives, placements.
+"""The tables of the catalog: publishers, advertisers, orders, upstreams, campaigns, creatives, placements.
 
 Revision ID: 0003
 Revises: 0002
@@ -11,11 +11,13 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ForeignKeyConstraint,
     Integer,
     Numeric,
     SmallInteger,
     String,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -25,8 +27,10 @@ from migrations.columns import (
     Money,
     Timestamp,
     allowed_values,
+    budget_id_column,
     key_column,
     optional,
+    optional_reference,
     reference,
     required,
 )
@@ -41,9 +45,11 @@ GRANTS = {
     "catalog": "SELECT, UPDATE",
     "catalog_changes": "SELECT, INSERT, DELETE",
     "publishers": "SELECT, INSERT, UPDATE",
+    "advertisers": "SELECT, INSERT, UPDATE",
+    "orders": "SELECT, INSERT, UPDATE",
     "upstreams": "SELECT, INSERT, UPDATE",
     "campaigns": "SELECT, INSERT, UPDATE",
-    "campaign_budgets": "SELECT, INSERT, UPDATE, DELETE",
+    "configured_budgets": "SELECT, INSERT, UPDATE, DELETE",
     "campaign_caps": "SELECT, INSERT, UPDATE, DELETE",
     "campaign_upstreams": "SELECT, INSERT, UPDATE, DELETE",
     "creatives": "SELECT, INSERT, UPDATE",
@@ -56,9 +62,11 @@ def upgrade() -> None:
     create_catalog()
     create_catalog_changes()
     create_publishers()
+    create_advertisers()
+    create_orders()
     create_upstreams()
     create_campaigns()
-    create_campaign_budgets()
+    create_configured_budgets()
     create_campaign_caps()
     create_campaign_upstreams()
     create_creatives()
@@ -89,6 +97,8 @@ def create_catalog_changes() -> None:
         "catalog_changes",
         key_column("revision", BigInteger, "Revision of the catalog"),
         required("made_at", Timestamp, "When the revision was created", server_default=text("clock_timestamp()")),
+        required("advertisers", ARRAY(Identifier), "Ids of the advertisers that were created or replaced"),
+        required("orders", ARRAY(Identifier), "Ids of the orders that were created or replaced"),
         required("publishers", ARRAY(Identifier), "Ids of the publishers that were created or replaced"),
         required("upstreams", ARRAY(Identifier), "Ids of the upstreams that were created or replaced"),
         required("campaigns", ARRAY(Identifier), "Ids of the campaigns that were created or replaced"),
@@ -102,11 +112,50 @@ def create_publishers() -> None:
     op.create_table(
         "publishers",
         key_column("id", Identifier, "Publisher id"),
+        required("name", Text, "Name of the company"),
+        required(
+            "revenue_share",
+            Numeric(5, 4),
+            "Part of the price of each ad that the publisher earns, from 0 to 1",
+            server_default=text("0"),
+        ),
         optional("requests_per_s", Integer, "Limit of ad requests per second; NULL for no limit"),
         optional("burst", Integer, "Requests above the rate that are accepted together; NULL for one second's worth"),
+        CheckConstraint("revenue_share BETWEEN 0 AND 1", name="revenue_share_is_a_part"),
         CheckConstraint("requests_per_s > 0", name="publisher_rate_is_positive"),
         CheckConstraint("burst > 0", name="publisher_burst_is_positive"),
         comment="Owners of placements",
+    )
+
+
+def create_advertisers() -> None:
+    op.create_table(
+        "advertisers",
+        key_column("id", Identifier, "Advertiser id"),
+        required("name", Text, "Name of the company"),
+        optional("billing_details", Text, "Free text for invoices, such as an address"),
+        comment="Companies that pay for campaigns",
+    )
+
+
+def create_orders() -> None:
+    op.create_table(
+        "orders",
+        key_column("id", Identifier, "Order id"),
+        reference("advertiser_id", "advertisers.id", "Advertiser, who pays for the order"),
+        required("currency", String(3), "ISO 4217 code of every amount of this order"),
+        optional("starts_at", Timestamp, "Earliest start of its campaigns; NULL for any"),
+        optional("ends_at", Timestamp, "Latest end of its campaigns, exclusive; NULL for any"),
+        optional("budget", Money, "Amount that its campaigns may spend together; NULL for no limit"),
+        optional("impressions", BigInteger, "Number of ads that its campaigns may serve together; NULL for no limit"),
+        required("prepaid", Boolean, "Whether only credited money may be spent", server_default=text("false")),
+        optional("purchase_order", Text, "The advertiser's purchase order number"),
+        # Campaigns refer to all three, so that none can be in another currency or of another advertiser than its order.
+        UniqueConstraint("id", "advertiser_id", "currency", name="order_has_one_advertiser_and_currency"),
+        CheckConstraint("currency ~ '^[A-Z]{3}$'", name="order_currency_is_a_code"),
+        CheckConstraint("ends_at > starts_at", name="order_ends_after_it_starts"),
+        CheckConstraint("budget >= 0 AND impressions >= 0", name="order_budget_is_not_negative"),
+        comment="Orders of advertisers; the campaigns of an order share its budget",
     )
 
 
@@ -142,7 +191,8 @@ def create_campaigns() -> None:
     op.create_table(
         "campaigns",
         key_column("id", Identifier, "Campaign id"),
-        required("advertiser", Text, "Advertiser, who pays for the campaign"),
+        reference("advertiser_id", "advertisers.id", "Advertiser, who pays for the campaign"),
+        optional("order_id", Identifier, "Order whose budget the campaign shares; NULL for none"),
         required("status", Text, "active, paused or ended; only an active campaign serves"),
         required("currency", String(3), "ISO 4217 code of every amount of this campaign"),
         required("timezone", Text, "IANA time zone in which its days, weeks and months begin"),
@@ -163,6 +213,11 @@ def create_campaigns() -> None:
         required(
             "targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")
         ),
+        ForeignKeyConstraint(
+            ["order_id", "advertiser_id", "currency"],
+            ["orders.id", "orders.advertiser_id", "orders.currency"],
+            name="campaign_fits_its_order",
+        ),
         allowed_values("campaign_status_is_known", "status", "active paused ended"),
         allowed_values("campaign_billing_is_known", "billing", "serve impression"),
         allowed_values("campaign_pacing_is_known", "pacing", "asap even"),
@@ -176,20 +231,26 @@ def create_campaigns() -> None:
     )
 
 
-def create_campaign_budgets() -> None:
+def create_configured_budgets() -> None:
     op.create_table(
-        "campaign_budgets",
-        reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
-        key_column("period", Text, "hour, day or lifetime"),
+        "configured_budgets",
+        budget_id_column(),
+        key_column("period", Text, "hour, day or lifetime; always lifetime for an order"),
+        optional_reference("campaign_id", "campaigns.id", "Campaign; NULL for the budget of an order"),
+        optional_reference("order_id", "orders.id", "Order; NULL for the budget of a campaign"),
         optional(
-            "limit", Money, "Amount that may be spent in each period, in the campaign's currency; NULL for no limit"
+            "limit",
+            Money,
+            "Amount that may be spent in each period; of a prepaid order, at most what was credited; NULL for no limit",
         ),
         optional("impressions_limit", BigInteger, "Number of ads that may be served in each period; NULL for no limit"),
         allowed_values("budget_period_is_known", "period", "hour day lifetime"),
+        CheckConstraint("num_nonnulls(campaign_id, order_id) = 1", name="budget_has_one_owner"),
+        CheckConstraint("campaign_id IS NOT NULL OR period = 'lifetime'", name="order_budget_is_for_its_lifetime"),
         CheckConstraint('"limit" >= 0', name="budget_is_not_negative"),
         CheckConstraint("impressions_limit >= 0", name="budgeted_impressions_are_not_negative"),
         CheckConstraint('num_nonnulls("limit", impressions_limit) > 0', name="budget_has_a_limit"),
-        comment="The configured budgets of campaigns; budget_tracking has what was spent of them",
+        comment="The configured budgets of campaigns and orders; budget_tracking has what was spent of them",
     )
 
 

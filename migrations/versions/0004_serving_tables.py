@@ -27,9 +27,10 @@ from migrations.columns import (
     Money,
     Timestamp,
     allowed_values,
+    budget_id_column,
     key_column,
     optional,
-    reference,
+    optional_reference,
     required,
 )
 
@@ -61,7 +62,7 @@ PARTITIONED = ("ad_serves", "served_documents", "hold_releases", "ad_events")
 # columns, but the primary key does not have them: so the planner has no other path to the newest version. ADR 2 explains.
 NEWEST_VERSION = """
 CREATE INDEX budget_tracking_by_generation
-ON budget_tracking ((campaign_id || '/' || period), greatest(period_start, to_timestamp(0)), generation DESC)
+ON budget_tracking ((budget_id || '/' || period), greatest(period_start, to_timestamp(0)), generation DESC)
 """
 
 
@@ -125,21 +126,24 @@ def create_frequency_caps() -> None:
 def create_budget_tracking() -> None:
     op.create_table(
         "budget_tracking",
-        reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
+        budget_id_column(),
         key_column("period", Text, "hour, day or lifetime"),
         key_column("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
+        optional_reference("campaign_id", "campaigns.id", "Campaign; NULL for the budget of an order"),
+        optional_reference("order_id", "orders.id", "Order; NULL for the budget of a campaign"),
         optional(
-            "limit", Money, "Amount that may be spent in this period, in the campaign's currency; NULL for no limit"
+            "limit", Money, "Amount that may be spent in this period, in the currency of its owner; NULL for no limit"
         ),
         required("spent", Money, "Amount charged so far", server_default=text("0")),
         required("held", Money, "Amount held for ads that were served and not yet seen", server_default=text("0")),
         required("impressions", BigInteger, "Number of ads charged or held", server_default=text("0")),
         key_column("generation", Integer, "Increases with about every thirtieth update", server_default=text("0")),
         optional("impressions_limit", BigInteger, "Number of ads that may be served in this period; NULL for no limit"),
+        CheckConstraint("num_nonnulls(campaign_id, order_id) = 1", name="budget_period_has_one_owner"),
         CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
         CheckConstraint("impressions <= impressions_limit", name="impressions_within_budget"),
         CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
-        comment="Every budget period of every campaign: limit, spent and held, in the campaign's currency",
+        comment="Every budget period of every campaign and order: limit, spent and held, in its owner's currency",
     )
     op.execute(NEWEST_VERSION)
 
@@ -147,7 +151,7 @@ def create_budget_tracking() -> None:
 def create_budget_periods() -> None:
     op.create_table(
         "budget_periods",
-        key_column("campaign_id", Identifier, "Campaign"),
+        key_column("budget_id", Identifier, "The campaign's id, or ' order ' and the order's id"),
         key_column("period", Text, "hour, day or lifetime"),
         key_column("period_start", Timestamp, "Start of the period"),
         comment="Every period that budget_tracking has a row for; the trigger budget_period_has_one_row locks its row here",
@@ -165,8 +169,11 @@ def create_ad_serves() -> None:
         optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
         optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
         optional("placement_id", Identifier, "Placement; NULL if the request named the campaign"),
+        optional("publisher_id", Identifier, "Publisher of the placement"),
         optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
         optional("session_id", Uuid, "Viewing session"),
+        optional("country", Text, "Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown"),
+        optional("device_type", Text, "Device type of the viewer; NULL if unknown"),
         required("price", Money, "Price of the ad"),
         required("currency", String(3), "Currency of the price"),
         required("billing", Text, "serve: charged when served; impression: held when served"),
@@ -209,8 +216,18 @@ def create_holds() -> None:
         key_column("request_key", Uuid, "Request of the serve"),
         key_column("slot", SmallInteger, "Slot of the serve"),
         key_column("served_on", Date, "UTC day of the serve"),
+        required("booked_on", Date, "Day in the campaign's time zone to which it will be booked"),
+        optional("order_id", Identifier, "Order; NULL for none"),
+        required("advertiser_id", Identifier, "Advertiser, who pays"),
+        required("advertiser_name", Text, "Name of the advertiser at the time of the serve"),
         required("campaign_id", Identifier, "Campaign"),
+        optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
+        optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
+        optional("publisher_id", Identifier, "Publisher of the placement"),
+        optional("publisher_name", Text, "Name of the publisher at the time of the serve"),
+        optional("placement_id", Identifier, "Placement; NULL if the request named the campaign"),
         required("price", Money, "Amount held"),
+        required("publisher_amount", Money, "The publisher's part of the price"),
         required("currency", String(3), "Currency of the price"),
         required("hour_start", Timestamp, "Start of the budget hour in which it is held"),
         required("day_start", Timestamp, "Start of the budget day in which it is held"),
@@ -227,8 +244,18 @@ def create_hold_releases() -> None:
         required("request_key", Uuid, "Request of the serve"),
         required("slot", SmallInteger, "Slot of the serve"),
         required("served_on", Date, "UTC day of the serve; the partition key"),
+        required("booked_on", Date, "Day in the campaign's time zone to which it will be booked"),
+        optional("order_id", Identifier, "Order; NULL for none"),
+        required("advertiser_id", Identifier, "Advertiser, who pays"),
+        required("advertiser_name", Text, "Name of the advertiser at the time of the serve"),
         required("campaign_id", Identifier, "Campaign"),
+        optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
+        optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
+        optional("publisher_id", Identifier, "Publisher of the placement"),
+        optional("publisher_name", Text, "Name of the publisher at the time of the serve"),
+        optional("placement_id", Identifier, "Placement; NULL if the request named the campaign"),
         required("price", Money, "Amount that was held"),
+        required("publisher_amount", Money, "The publisher's part of the price"),
         required("currency", String(3), "Currency of the price"),
         required("released_at", Timestamp, "When the hold was released"),
         required("cause", Text, "error: the player reported that the ad failed; expiry: no impression came in time"),

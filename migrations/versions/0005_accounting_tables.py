@@ -33,6 +33,7 @@ depends_on = None
 GRANTS = {
     "spend_ledger": "SELECT, INSERT",
     "ledger_corrections": "SELECT, INSERT",
+    "order_credits": "SELECT, INSERT",
     "closed_months": "SELECT",
     "spend_daily": "SELECT, INSERT, UPDATE",
     "books_state": "SELECT, UPDATE",
@@ -50,6 +51,7 @@ USING brin (booked_at) WITH (pages_per_range = 32, autosummarize = on)
 def upgrade() -> None:
     create_spend_ledger()
     create_ledger_corrections()
+    create_order_credits()
     create_closed_months()
     create_spend_daily()
     create_books_state()
@@ -69,24 +71,39 @@ def create_spend_ledger() -> None:
     op.create_table(
         "spend_ledger",
         Column("entry_id", BigInteger, Identity(always=True, cache=256), nullable=False, comment="Number of the entry"),
-        required("booked_at", Timestamp, "When it was booked; the table is partitioned by its UTC month"),
+        required("booked_at", Timestamp, "When it was booked"),
+        required("booked_on", Date, "Day in the campaign's time zone; the table is partitioned by its month"),
+        optional("late_from", Date, "Day to which it belongs, if it was booked to a later one"),
         required("kind", Text, "charge, settle, adjustment or reversal"),
+        optional("order_id", Identifier, "Order; NULL for none"),
+        required("advertiser_id", Identifier, "Advertiser, who pays"),
+        required("advertiser_name", Text, "Name of the advertiser when it was booked"),
         required("campaign_id", Identifier, "Campaign"),
+        optional("creative_id", Identifier, "The campaign's own creative; NULL for an upstream's ad"),
+        optional("upstream_id", Identifier, "Upstream; NULL for a creative of the campaign"),
+        optional("publisher_id", Identifier, "Publisher of the placement"),
+        optional("publisher_name", Text, "Name of the publisher when it was booked"),
+        optional(
+            "placement_id", Identifier, "Placement; NULL if the request named the campaign, and for an adjustment"
+        ),
         optional("request_key", Uuid, "Request of the serve; NULL for an adjustment"),
         optional("slot", SmallInteger, "Slot of the serve; NULL for an adjustment"),
         required("amount", Money, "Amount added to what is spent; may be negative in a correction"),
+        required("publisher_amount", Money, "The publisher's part of the amount"),
+        required("house_amount", Money, "The rest of the amount, which the house keeps"),
         required("currency", String(3), "Currency of the amount"),
         required("hour_start", Timestamp, "Start of the budget hour in which it counts"),
         required("day_start", Timestamp, "Start of the budget day, in the campaign's time zone, in which it counts"),
         optional("reason", Text, "Reason of a manual entry"),
-        PrimaryKeyConstraint("entry_id", "booked_at"),
+        PrimaryKeyConstraint("entry_id", "booked_on"),
+        CheckConstraint("amount = publisher_amount + house_amount", name="amount_is_split"),
         allowed_values("ledger_kind_is_known", "kind", "charge settle adjustment reversal"),
         CheckConstraint(
             "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND request_key IS NOT NULL)",
             name="only_corrections_are_manual",
         ),
-        comment="Every amount ever charged; append-only, partitioned by UTC month",
-        postgresql_partition_by="RANGE (booked_at)",
+        comment="Every amount ever charged; append-only, partitioned by month",
+        postgresql_partition_by="RANGE (booked_on)",
     )
     op.execute("CREATE TABLE spend_ledger_default PARTITION OF spend_ledger DEFAULT")
     op.execute(ENTRIES_SINCE)
@@ -103,7 +120,7 @@ def create_ledger_corrections() -> None:
         required("reason", Text, "Reason of the correction"),
         optional("reverses", BigInteger, "The entry that a reversal takes back"),
         required("entry_id", BigInteger, "The entry that was booked"),
-        required("booked_at", Timestamp, "Date of the entry"),
+        required("booked_on", Date, "Day of the entry"),
         required("recorded_at", Timestamp, "When the correction was made"),
         required("recorded_by", Text, "Database role that made the correction"),
         PrimaryKeyConstraint("idempotency_key"),
@@ -114,10 +131,25 @@ def create_ledger_corrections() -> None:
     )
 
 
+def create_order_credits() -> None:
+    op.create_table(
+        "order_credits",
+        required("idempotency_key", Identifier, "Chosen by the caller; repeating it credits nothing more"),
+        required("order_id", Identifier, "Prepaid order"),
+        required("amount", Money, "Amount that may be spent in addition; negative to take money back"),
+        required("reason", Text, "Reason, such as the number of the payment"),
+        required("recorded_at", Timestamp, "When the credit was recorded"),
+        required("recorded_by", Text, "Database role that recorded the credit"),
+        PrimaryKeyConstraint("idempotency_key"),
+        CheckConstraint("amount <> 0", name="credit_is_not_zero"),
+        comment="Money that advertisers paid for prepaid orders; append-only",
+    )
+
+
 def create_closed_months() -> None:
     op.create_table(
         "closed_months",
-        required("month", Date, "First day of the UTC month"),
+        required("month", Date, "First day of the month"),
         required("closed_at", Timestamp, "When the month was closed"),
         required("closed_by", Text, "Database role that closed the month"),
         required("entries", BigInteger, "Number of entries in the month"),
@@ -131,16 +163,34 @@ def create_closed_months() -> None:
 def create_spend_daily() -> None:
     op.create_table(
         "spend_daily",
-        required(
-            "day", Date, "Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry"
-        ),
+        required("booked_on", Date, "Day in the campaign's time zone"),
+        required("recorded_on", Date, "UTC day of booked_at"),
+        optional("order_id", Identifier, "Order; NULL for none"),
+        required("advertiser_id", Identifier, "Advertiser, who pays"),
+        required("advertiser_name", Text, "Name of the advertiser when it was booked"),
         required("campaign_id", Identifier, "Campaign"),
-        required("currency", String(3), "Currency of the amount"),
+        optional("publisher_id", Identifier, "Publisher of the placement"),
+        optional("publisher_name", Text, "Name of the publisher when it was booked"),
+        required("currency", String(3), "Currency of the amounts"),
         required("kind", Text, "charge, settle, adjustment or reversal"),
-        required("booked_on", Date, "UTC day of booked_at"),
         required("amount", Money, "Sum of the entries"),
+        required("publisher_amount", Money, "Sum of the publisher's parts"),
         required("entries", BigInteger, "Number of entries"),
-        PrimaryKeyConstraint("day", "campaign_id", "currency", "kind", "booked_on"),
+        required("ads", BigInteger, "Number of entries that charge an ad or take its charge back"),
+        UniqueConstraint(
+            "booked_on",
+            "campaign_id",
+            "kind",
+            "recorded_on",
+            "order_id",
+            "advertiser_id",
+            "advertiser_name",
+            "publisher_id",
+            "publisher_name",
+            "currency",
+            name="one_sum_for_each_day",
+            postgresql_nulls_not_distinct=True,
+        ),
         comment="Daily sums of the ledger entries that were booked before books_state.rolled_up_to",
     )
 

@@ -22,12 +22,14 @@ LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
     taken integer;
+    -- A generated column is computed after this trigger.
+    its_budget_id text := coalesce(NEW.campaign_id, ' order ' || NEW.order_id);
 BEGIN
-    INSERT INTO budget_periods AS p (campaign_id, period, period_start)
-    VALUES (NEW.campaign_id, NEW.period, NEW.period_start)
-    ON CONFLICT (campaign_id, period, period_start) DO UPDATE SET period = p.period;
+    INSERT INTO budget_periods AS p (budget_id, period, period_start)
+    VALUES (its_budget_id, NEW.period, NEW.period_start)
+    ON CONFLICT (budget_id, period, period_start) DO UPDATE SET period = p.period;
     SELECT t.generation INTO taken FROM budget_tracking t
-    WHERE t.campaign_id = NEW.campaign_id AND t.period = NEW.period AND t.period_start = NEW.period_start
+    WHERE t.budget_id = its_budget_id AND t.period = NEW.period AND t.period_start = NEW.period_start
     FOR UPDATE;
     NEW.generation := coalesce(taken, NEW.generation);
     RETURN NEW;
@@ -38,58 +40,63 @@ $$
 # The lock waits for transactions that are charging budgets and blocks new ones while this counts, so it must be fast:
 # a lifetime is counted from the daily sums, an hour or a day by way of the ledger's index.
 RECOUNT_BUDGETS = """
-CREATE FUNCTION recount_budgets(campaign_ids text[]) RETURNS void
+CREATE FUNCTION recount_budgets(owners text[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 BEGIN
     LOCK TABLE budget_tracking IN SHARE ROW EXCLUSIVE MODE;
-    DELETE FROM budget_tracking t USING campaigns c
-    WHERE c.id = ANY (campaign_ids) AND t.campaign_id = c.id
-        AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
-        AND NOT EXISTS (SELECT FROM campaign_budgets b WHERE b.campaign_id = t.campaign_id AND b.period = t.period);
+    DELETE FROM budget_tracking t
+    WHERE t.budget_id = ANY (owners)
+        AND t.period_start = window_start(
+            t.period, adserver_clock(), coalesce((SELECT c.timezone FROM campaigns c WHERE c.id = t.campaign_id), 'UTC'))
+        AND NOT EXISTS (SELECT FROM configured_budgets b WHERE b.budget_id = t.budget_id AND b.period = t.period);
     WITH missing AS MATERIALIZED (
         -- A day that begins at the second of its two midnights has entries of the hour before.
         SELECT n.*, CASE n.period WHEN 'lifetime' THEN s.rolled_up_to
                                   ELSE n.period_start - interval '1 hour' END AS since
         FROM (
-            SELECT b.campaign_id, b.period, b."limit", b.impressions_limit,
-                   window_start(b.period, adserver_clock(), c.timezone) AS period_start
-            FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id WHERE c.id = ANY (campaign_ids)
+            SELECT b.budget_id, b.campaign_id, b.order_id, b.period, b."limit", b.impressions_limit,
+                   window_start(b.period, adserver_clock(), coalesce(c.timezone, 'UTC')) AS period_start
+            FROM configured_budgets b LEFT JOIN campaigns c ON c.id = b.campaign_id WHERE b.budget_id = ANY (owners)
         ) AS n CROSS JOIN books_state s
-        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.campaign_id = n.campaign_id AND t.period = n.period
+        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.budget_id = n.budget_id AND t.period = n.period
                               AND t.period_start = n.period_start)
     ), booked AS (
-        SELECT m.campaign_id, m.period, d.kind, d.amount, d.entries
+        SELECT m.budget_id, m.period, d.kind, d.amount, d.entries
         FROM missing m JOIN spend_daily d ON d.campaign_id = m.campaign_id
         WHERE m.period = 'lifetime'
         UNION ALL
-        SELECT m.campaign_id, m.period, l.kind, l.amount, 1
+        SELECT m.budget_id, m.period, d.kind, d.amount, d.entries
+        FROM missing m JOIN spend_daily d ON d.order_id = m.order_id
+        UNION ALL
+        SELECT m.budget_id, m.period, l.kind, l.amount, 1
         FROM missing m CROSS JOIN LATERAL (
             SELECT kind, amount FROM spend_ledger
-            WHERE campaign_id = m.campaign_id AND booked_at >= m.since
+            WHERE (campaign_id = m.campaign_id OR order_id = m.order_id) AND booked_at >= m.since
                 AND m.period_start = CASE m.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start
                                                    ELSE to_timestamp(0) END
             OFFSET 0 -- Keeps one lookup for each budget: a join of both tables would read the whole ledger.
         ) AS l
     ), spent AS (
-        SELECT campaign_id, period, sum(amount) AS amount,
+        SELECT budget_id, period, sum(amount) AS amount,
                sum(entries) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
-        FROM booked GROUP BY campaign_id, period
+        FROM booked GROUP BY budget_id, period
     ), counted AS (
         SELECT m.*, coalesce(s.amount, 0) AS spent, open.held, coalesce(s.ads, 0) + open.ads AS ads
-        FROM missing m LEFT JOIN spent s USING (campaign_id, period)
+        FROM missing m LEFT JOIN spent s USING (budget_id, period)
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(h.price), 0) AS held, count(*) AS ads
             FROM holds h
-            WHERE h.campaign_id = m.campaign_id
+            WHERE (h.campaign_id = m.campaign_id OR h.order_id = m.order_id)
                 AND m.period_start = CASE m.period WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start
                                                    ELSE to_timestamp(0) END
         ) AS open
     )
-    INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit, spent, held, impressions)
-    SELECT campaign_id, period, period_start, budget_limit("limit", spent + held),
+    INSERT INTO budget_tracking (campaign_id, order_id, period, period_start, "limit", impressions_limit, spent, held,
+                                 impressions)
+    SELECT campaign_id, order_id, period, period_start, budget_limit("limit", spent + held),
            budget_limit(impressions_limit, ads), spent, held, ads
-    FROM counted ORDER BY campaign_id, period
+    FROM counted ORDER BY budget_id, period
     ON CONFLICT DO NOTHING;
 END
 $$
@@ -117,7 +124,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
     entry spend_ledger := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    its_month date := date_trunc('month', entry.booked_at AT TIME ZONE 'UTC');
+    its_month date := date_trunc('month', entry.booked_on);
 BEGIN
     IF TG_NARGS > 0 OR its_month <= (SELECT max(month) FROM closed_months) THEN
         RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
@@ -154,7 +161,7 @@ FUNCTIONS = {
     ),
     "recount_budgets(text[])": (
         RECOUNT_BUDGETS,
-        "Creates and deletes the running periods of campaigns whose set of budgets has changed",
+        "Creates and deletes the running periods of campaigns and orders, given by budget_id, whose set of budgets has changed",
     ),
     "refuse_ledger_change()": (REFUSE_LEDGER_CHANGE, "Allows only the owner to change or delete ledger entries"),
     "refuse_closed_month()": (

@@ -46,13 +46,13 @@ BEGIN
             UNION SELECT 'hold_releases', min(served_on) FROM hold_releases_default
         ) AS days WHERE day IS NOT NULL
         UNION ALL
-        SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_at',
-               month::text || ' UTC', (month + interval '1 month')::text || ' UTC'
+        SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_on',
+               month::date::text, (month + interval '1 month')::date::text
         FROM (
             SELECT generate_series(date_trunc('month', adserver_clock() AT TIME ZONE 'UTC' - interval '1 day'),
                                    adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
                                    interval '1 month') AS month
-            UNION SELECT date_trunc('month', min(booked_at) AT TIME ZONE 'UTC') FROM spend_ledger_default
+            UNION SELECT date_trunc('month', min(booked_on)::timestamp) FROM spend_ledger_default
         ) AS months WHERE month IS NOT NULL
     LOOP
         CONTINUE WHEN to_regclass(wanted.name) IS NOT NULL;
@@ -90,7 +90,7 @@ BEGIN
     IF to_regclass(name) IS NULL THEN
         EXECUTE format('CREATE TABLE %I (LIKE spend_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
         EXECUTE format('ALTER TABLE spend_ledger ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
-                       month || ' 00:00 UTC', (month + interval '1 month')::date || ' 00:00 UTC');
+                       month, (month + interval '1 month')::date);
         IF month <= (SELECT max(c.month) FROM closed_months c) THEN
             EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
                            'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);

@@ -11,62 +11,92 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# Day of an entry in the campaign's time zone: that of the serve or, for a correction, that of the date it carries.
-ENTRY_DAY = """
-(CASE WHEN l.kind IN ('charge', 'settle') THEN l.day_start ELSE l.booked_at END AT TIME ZONE c.timezone)::date
-"""
-
 # Everything booked, by day: the daily sums, and the entries that they do not include yet.
-DAILY = f"""
-SELECT day, campaign_id, currency, kind, booked_on, amount, entries FROM public.spend_daily
+DAILY = """
+SELECT booked_on, recorded_on, order_id, advertiser_id, advertiser_name, campaign_id, publisher_id, publisher_name,
+       currency, kind, amount, publisher_amount, ads
+FROM public.spend_daily
 UNION ALL
-SELECT {ENTRY_DAY},
-       l.campaign_id, l.currency, l.kind, (l.booked_at AT TIME ZONE 'UTC')::date, l.amount, 1
-FROM public.spend_ledger l JOIN public.campaigns c ON c.id = l.campaign_id
-WHERE l.booked_at >= (SELECT rolled_up_to FROM public.books_state)
+SELECT booked_on, (booked_at AT TIME ZONE 'UTC')::date, order_id, advertiser_id, advertiser_name, campaign_id,
+       publisher_id, publisher_name, currency, kind, amount, publisher_amount, num_nonnulls(request_key)
+FROM public.spend_ledger
+WHERE booked_at >= (SELECT rolled_up_to FROM public.books_state)
 """
 
 SUMS = """
        coalesce(sum(d.amount) FILTER (WHERE d.kind IN ('charge', 'settle')), 0) AS delivered,
        coalesce(sum(d.amount) FILTER (WHERE d.kind IN ('adjustment', 'reversal')), 0) AS corrected,
        coalesce(sum(d.amount), 0) AS spent,
-       coalesce(sum(d.entries) FILTER (WHERE d.kind IN ('charge', 'settle')), 0)::bigint AS impressions
+       coalesce(sum(d.ads) FILTER (WHERE d.kind IN ('charge', 'settle')), 0)::bigint AS impressions,
+       coalesce(sum(d.ads) FILTER (WHERE d.kind = 'reversal'), 0)::bigint AS reversed,
+       coalesce(sum(CASE WHEN d.kind IN ('charge', 'settle') THEN d.ads WHEN d.kind = 'reversal' THEN -d.ads END), 0)
+           ::bigint AS billable
 """
 
+# A company that was renamed has the name of its last entry in the group.
+ADVERTISER_NAME = "(array_agg(d.advertiser_name ORDER BY d.booked_on DESC, d.recorded_on DESC))[1] AS advertiser"
+PUBLISHER_NAME = "(array_agg(d.publisher_name ORDER BY d.booked_on DESC, d.recorded_on DESC))[1] AS publisher"
+
 CAMPAIGN_SPEND = f"""
-SELECT c.id AS campaign_id, c.advertiser, c.currency, c.status,{SUMS},
+SELECT c.id AS campaign_id, a.name AS advertiser, c.currency, c.status,{SUMS},
        coalesce(h.held, 0) AS held, coalesce(h.holds, 0) AS open_holds
-FROM public.campaigns c
+FROM public.campaigns c JOIN public.advertisers a ON a.id = c.advertiser_id
 LEFT JOIN ({DAILY}) AS d ON d.campaign_id = c.id AND d.currency = c.currency
 LEFT JOIN (SELECT campaign_id, sum(price) AS held, count(*) AS holds FROM public.holds GROUP BY 1) AS h
     ON h.campaign_id = c.id
-GROUP BY c.id, h.held, h.holds
+GROUP BY c.id, a.id, h.held, h.holds
 """
 
 CAMPAIGN_SPEND_DAILY = f"""
-SELECT d.campaign_id, c.advertiser, d.day, d.currency,{SUMS}
-FROM ({DAILY}) AS d JOIN public.campaigns c ON c.id = d.campaign_id
-GROUP BY d.campaign_id, c.advertiser, d.day, d.currency
+SELECT d.campaign_id, {ADVERTISER_NAME}, d.booked_on AS day, d.currency,{SUMS}
+FROM ({DAILY}) AS d
+GROUP BY d.campaign_id, d.booked_on, d.currency
 """
 
 ADVERTISER_SPEND_MONTHLY = f"""
-SELECT c.advertiser, date_trunc('month', d.day)::date AS month, d.currency, count(DISTINCT c.id) AS campaigns,{SUMS}
-FROM ({DAILY}) AS d JOIN public.campaigns c ON c.id = d.campaign_id
-GROUP BY c.advertiser, 2, d.currency
+SELECT d.advertiser_id, {ADVERTISER_NAME}, date_trunc('month', d.booked_on)::date AS month, d.currency,
+       count(DISTINCT d.campaign_id) AS campaigns,{SUMS}
+FROM ({DAILY}) AS d
+GROUP BY d.advertiser_id, 3, d.currency
+"""
+
+EARNINGS = """
+       coalesce(sum(d.publisher_amount) FILTER (WHERE d.kind IN ('charge', 'settle')), 0) AS delivered,
+       coalesce(sum(d.publisher_amount) FILTER (WHERE d.kind IN ('adjustment', 'reversal')), 0) AS corrected,
+       coalesce(sum(d.publisher_amount), 0) AS earned,
+       coalesce(sum(d.amount), 0) AS spent, coalesce(sum(d.amount - d.publisher_amount), 0) AS house_amount
+"""
+
+PUBLISHER_EARNINGS_DAILY = f"""
+SELECT d.publisher_id, {PUBLISHER_NAME}, d.booked_on AS day, d.currency,{EARNINGS}
+FROM ({DAILY}) AS d WHERE d.publisher_id IS NOT NULL
+GROUP BY d.publisher_id, d.booked_on, d.currency
+"""
+
+PUBLISHER_EARNINGS_MONTHLY = f"""
+SELECT d.publisher_id, {PUBLISHER_NAME}, date_trunc('month', d.booked_on)::date AS month, d.currency,{EARNINGS}
+FROM ({DAILY}) AS d WHERE d.publisher_id IS NOT NULL
+GROUP BY d.publisher_id, 3, d.currency
 """
 
 # If a budget is lowered below what is used, its running period keeps a limit of what is used; but nothing is served above
 # the budget when holds end, so the limit shown is computed from the budget. Periods that are over keep the limit they had.
 BUDGETS = """
-SELECT t.campaign_id, c.advertiser, t.period, t.period_start, c.currency, l."limit", t.spent, t.held,
+SELECT t.campaign_id, t.order_id, a.name AS advertiser, t.period, t.period_start, o.currency, l."limit", t.spent, t.held,
        l."limit" - t.spent - t.held AS remaining, public.percentage_spent(t.spent, l."limit") AS percentage_spent,
-       public.budget_pace(l."limit", t.period, t.period_start, 'even', c.starts_at, c.ends_at, c.timezone) AS even_pace,
+       public.budget_pace(l."limit", t.period, t.period_start, 'even', o.starts_at, o.ends_at, o.timezone) AS even_pace,
        r.running, t.impressions, l.impressions_limit, l.impressions_limit - t.impressions AS impressions_remaining
-FROM public.budget_tracking t JOIN public.campaigns c ON c.id = t.campaign_id
+FROM public.budget_tracking t
+JOIN (
+    SELECT id AS budget_id, advertiser_id, currency, starts_at, ends_at, timezone FROM public.campaigns
+    UNION ALL
+    SELECT ' order ' || id, advertiser_id, currency, starts_at, ends_at, 'UTC' FROM public.orders
+) AS o USING (budget_id)
+JOIN public.advertisers a ON a.id = o.advertiser_id
 CROSS JOIN LATERAL (
-    SELECT t.period_start = public.window_start(t.period, public.adserver_clock(), c.timezone) AS running
+    SELECT t.period_start = public.window_start(t.period, public.adserver_clock(), o.timezone) AS running
 ) AS r
-LEFT JOIN public.campaign_budgets b ON r.running AND b.campaign_id = t.campaign_id AND b.period = t.period
+LEFT JOIN public.configured_budgets b ON r.running AND b.budget_id = t.budget_id AND b.period = t.period
 CROSS JOIN LATERAL (
     SELECT (CASE WHEN b.period IS NULL THEN t."limit" ELSE public.budget_limit(b."limit", t.spent + t.held) END)
                ::numeric(18,6) AS "limit",
@@ -76,33 +106,35 @@ CROSS JOIN LATERAL (
 """
 
 UNBILLED_HOLDS = """
-SELECT h.campaign_id, c.advertiser, h.currency, h.served_on, sum(h.price) AS held, count(*) AS holds,
-       min(h.expires_at) AS first_expires_at, max(h.expires_at) AS last_expires_at
-FROM public.holds h JOIN public.campaigns c ON c.id = h.campaign_id
-GROUP BY h.campaign_id, c.advertiser, h.currency, h.served_on
+SELECT campaign_id, order_id, advertiser_name AS advertiser, publisher_id, currency, booked_on, sum(price) AS held,
+       sum(publisher_amount) AS publisher_held, count(*) AS holds, min(expires_at) AS first_expires_at,
+       max(expires_at) AS last_expires_at
+FROM public.holds
+GROUP BY campaign_id, order_id, advertiser_name, publisher_id, currency, booked_on
 """
 
 CORRECTIONS = """
-SELECT k.entry_id, k.booked_at, k.recorded_at, k.recorded_by, k.kind, k.campaign_id, c.advertiser, k.amount, k.currency,
-       k.reason, k.reverses, k.idempotency_key
-FROM public.ledger_corrections k JOIN public.campaigns c ON c.id = k.campaign_id
+SELECT k.entry_id, k.booked_on, k.recorded_at, k.recorded_by, k.kind, k.campaign_id, l.advertiser_name AS advertiser,
+       k.amount, k.currency, k.reason, k.reverses, k.idempotency_key
+FROM public.ledger_corrections k
+JOIN public.spend_ledger l ON l.entry_id = k.entry_id AND l.booked_on = k.booked_on
 """
 
 DELIVERY_DAILY = """
-SELECT s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.currency, count(*) AS serves,
+SELECT s.served_on, s.campaign_id, a.name AS advertiser, s.placement_id, s.publisher_id, s.currency, count(*) AS serves,
        count(e.request_key) AS seen, round(count(e.request_key) * 100.0 / count(*), 2) AS seen_percentage
 FROM public.ad_serves s
-JOIN public.campaigns c ON c.id = s.campaign_id
+JOIN public.campaigns c ON c.id = s.campaign_id JOIN public.advertisers a ON a.id = c.advertiser_id
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
     AND e.event = 'impression'
-GROUP BY s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.currency
+GROUP BY s.served_on, s.campaign_id, a.name, s.placement_id, s.publisher_id, s.currency
 """
 
-INVOICE_LINES = f"""
-SELECT l.entry_id, l.booked_at, c.advertiser, l.campaign_id,
-       {ENTRY_DAY} AS day,
-       l.kind, l.request_key AS serve_id, l.slot, l.amount, l.currency, l.reason
-FROM public.spend_ledger l JOIN public.campaigns c ON c.id = l.campaign_id
+INVOICE_LINES = """
+SELECT entry_id, booked_at, order_id, advertiser_id, advertiser_name AS advertiser, campaign_id, creative_id, upstream_id,
+       publisher_id, publisher_name AS publisher, placement_id, booked_on AS day, late_from, kind,
+       request_key AS serve_id, slot, amount, publisher_amount, house_amount, currency, reason
+FROM public.spend_ledger
 """
 
 CLOSED_MONTHS = """
@@ -123,12 +155,25 @@ FROM public.requests_daily WHERE outcome NOT IN ('served', 'repeat', 'error')
 """
 
 CAMPAIGN_COLUMNS = {"campaign_id": "Campaign", "advertiser": "Advertiser, who pays"}
+PUBLISHER_COLUMNS = {"publisher_id": "Publisher", "publisher": "Name of the publisher"}
+ONE_CURRENCY = "Currency of every amount; one row for each, because currencies are never added together"
 SUMS_COLUMNS = {
     "delivered": "Charged for ads",
     "corrected": "Adjustments and reversals",
     "spent": "delivered + corrected: the amount to be paid",
     "impressions": "Number of ads charged",
+    "reversed": "Number of ads whose charge was taken back",
+    "billable": "impressions - reversed",
 }
+EARNINGS_COLUMNS = {
+    "currency": ONE_CURRENCY,
+    "delivered": "The publisher''s part of what was charged for ads",
+    "corrected": "The publisher''s part of reversals",
+    "earned": "delivered + corrected: what the publisher has earned",
+    "spent": "What advertisers pay for the same entries",
+    "house_amount": "spent - earned: what the house keeps",
+}
+DAY = "Day in the campaign''s time zone on which the entries are booked"
 
 VIEWS = {
     "campaign_spend": (
@@ -144,7 +189,7 @@ VIEWS = {
         "Spend by campaign, day in the campaign''s time zone, and currency",
         CAMPAIGN_COLUMNS
         | {
-            "day": "Day in the campaign''s time zone: of the serve or, for a correction, of the date of the entry",
+            "day": DAY,
             "currency": "Currency of every amount",
         }
         | SUMS_COLUMNS,
@@ -153,17 +198,32 @@ VIEWS = {
         ADVERTISER_SPEND_MONTHLY,
         "Spend by advertiser, month in the campaigns'' time zones, and currency",
         {
-            "advertiser": "Advertiser, who pays",
+            "advertiser_id": "Advertiser",
+            "advertiser": "Name of the advertiser at its last entry of the month",
             "month": "First day of the month",
-            "currency": "Currency of every amount; one row for each, because currencies are never added together",
+            "currency": ONE_CURRENCY,
             "campaigns": "Number of campaigns with entries in the month",
         }
         | SUMS_COLUMNS,
     ),
+    "publisher_earnings_daily": (
+        PUBLISHER_EARNINGS_DAILY,
+        "What publishers earned, by day in the campaigns'' time zones, and currency",
+        PUBLISHER_COLUMNS | {"day": DAY} | EARNINGS_COLUMNS,
+    ),
+    "publisher_earnings_monthly": (
+        PUBLISHER_EARNINGS_MONTHLY,
+        "What publishers earned, by month in the campaigns'' time zones, and currency",
+        PUBLISHER_COLUMNS | {"month": "First day of the month"} | EARNINGS_COLUMNS,
+    ),
     "budgets": (
         BUDGETS,
-        "Budget against actual: every budget period of every campaign",
-        CAMPAIGN_COLUMNS
+        "Budget against actual: every budget period of every campaign and order",
+        {
+            "campaign_id": "Campaign; NULL for the budget of an order",
+            "order_id": "Order; NULL for the budget of a campaign",
+            "advertiser": "Advertiser, who pays",
+        }
         | {
             "period": "hour, day or lifetime",
             "period_start": "Start of the period; 1970 for lifetime",
@@ -185,9 +245,12 @@ VIEWS = {
         "Open holds: ads that were served and not yet seen",
         CAMPAIGN_COLUMNS
         | {
-            "currency": "Currency of the amount",
-            "served_on": "UTC day of the serves",
+            "order_id": "Order; NULL for none",
+            "publisher_id": "Publisher of the placement",
+            "currency": "Currency of the amounts",
+            "booked_on": "Day in the campaign''s time zone to which they will be booked",
             "held": "Sum of the holds",
+            "publisher_held": "The publisher''s part of it",
             "holds": "Number of holds",
             "first_expires_at": "When the first hold is released unless its ad is seen",
             "last_expires_at": "When the last hold is released unless its ad is seen",
@@ -198,7 +261,7 @@ VIEWS = {
         "Adjustments and reversals, with the role that booked them and the reason",
         {
             "entry_id": "Entry of the ledger",
-            "booked_at": "Date of the entry",
+            "booked_on": "Day of the entry",
             "recorded_at": "When the correction was made",
             "recorded_by": "Database role that made the correction",
             "kind": "adjustment or reversal",
@@ -219,6 +282,7 @@ VIEWS = {
         | CAMPAIGN_COLUMNS
         | {
             "placement_id": "Placement; NULL if the request named the campaign",
+            "publisher_id": "Publisher of the placement",
             "currency": "Currency of the campaign",
             "serves": "Number of ads served",
             "seen": "Number of ads whose impression was reported",
@@ -231,13 +295,23 @@ VIEWS = {
         {
             "entry_id": "Entry of the ledger",
             "booked_at": "When it was booked",
-            "advertiser": "Advertiser, who pays",
+            "order_id": "Order; NULL for none",
+            "advertiser_id": "Advertiser",
+            "advertiser": "Name of the advertiser when it was booked",
             "campaign_id": "Campaign",
-            "day": "Day in the campaign''s time zone: of the serve or, for a correction, of the date of the entry",
+            "creative_id": "The campaign''s own creative; NULL for an upstream''s ad",
+            "upstream_id": "Upstream; NULL for a creative of the campaign",
+            "publisher_id": "Publisher of the placement",
+            "publisher": "Name of the publisher when it was booked",
+            "placement_id": "Placement; NULL if the request named the campaign, and for an adjustment",
+            "day": DAY,
+            "late_from": "Day to which it belongs, if it was booked to a later one",
             "kind": "charge, settle, adjustment or reversal",
             "serve_id": "Request of the serve; NULL for an adjustment",
             "slot": "Position of the ad in its pod",
             "amount": "Amount added to what must be paid",
+            "publisher_amount": "The publisher''s part of the amount",
+            "house_amount": "The rest of the amount, which the house keeps",
             "currency": "Currency of the amount",
             "reason": "Reason of a manual entry",
         },
@@ -246,7 +320,7 @@ VIEWS = {
         CLOSED_MONTHS,
         "Months that accept no more entries",
         {
-            "month": "First day of the UTC month",
+            "month": "First day of the month",
             "closed_at": "When the month was closed",
             "closed_by": "Database role that closed the month",
             "entries": "Number of entries in the month",
@@ -279,29 +353,29 @@ CREATE FUNCTION finance.balance_as_of(at timestamptz)
 RETURNS TABLE (campaign_id text, advertiser text, currency text, spent numeric)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
 BEGIN ATOMIC
-    SELECT b.campaign_id, c.advertiser, b.currency, sum(b.amount)
+    SELECT b.campaign_id, a.name, b.currency, sum(b.amount)
     FROM (
         SELECT d.campaign_id, d.currency, d.amount FROM spend_daily d
-        WHERE d.booked_on < (least(at, (SELECT rolled_up_to FROM books_state)) AT TIME ZONE 'UTC')::date
+        WHERE d.recorded_on < (least(at, (SELECT rolled_up_to FROM books_state)) AT TIME ZONE 'UTC')::date
         UNION ALL
         SELECT l.campaign_id, l.currency, l.amount FROM spend_ledger l
         WHERE l.booked_at <= at AND l.booked_at >= date_trunc(
             'day', least(at, (SELECT rolled_up_to FROM books_state)), 'UTC')
-    ) AS b JOIN campaigns c ON c.id = b.campaign_id
-    GROUP BY b.campaign_id, c.advertiser, b.currency
-    ORDER BY c.advertiser, b.campaign_id;
+    ) AS b JOIN campaigns c ON c.id = b.campaign_id JOIN advertisers a ON a.id = c.advertiser_id
+    GROUP BY b.campaign_id, a.name, b.currency
+    ORDER BY a.name, b.campaign_id;
 END
 """
 
 BALANCE_AS_OF_COMMENT = """
 COMMENT ON FUNCTION finance.balance_as_of(timestamptz) IS
-'Total spend of every campaign at a past moment, by the dates of the entries'
+'Total spend of every campaign at a past moment, by the times at which the entries were booked'
 """
 
 
 def upgrade() -> None:
     op.execute("CREATE SCHEMA finance")
-    op.execute("COMMENT ON SCHEMA finance IS 'Views for finance whose columns are a contract, version 1.2'")
+    op.execute("COMMENT ON SCHEMA finance IS 'Views for finance whose columns are a contract, version 2.0'")
     for name, (query, comment, columns) in VIEWS.items():
         op.execute(f"CREATE VIEW finance.{name} AS {query}")
         op.execute(f"COMMENT ON VIEW finance.{name} IS '{comment}'")

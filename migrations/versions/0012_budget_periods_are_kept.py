@@ -1,4 +1,4 @@
-"""A trigger that keeps the campaign and the period of every row of budget_tracking.
+"""A trigger that keeps the owner and the period of every row of budget_tracking.
 
 Revision ID: 0012
 Revises: 0011
@@ -16,7 +16,7 @@ CREATE FUNCTION keep_budget_period() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE EXCEPTION 'the campaign and period of a row of budget_tracking cannot be changed'
+    RAISE EXCEPTION 'the owner and period of a row of budget_tracking cannot be changed'
         USING ERRCODE = 'integrity_constraint_violation';
 END
 $$
@@ -24,13 +24,13 @@ $$
 
 # budget_period_has_one_row guards inserts only; a changed key could still give a period a second row.
 BUDGET_PERIOD_IS_KEPT = """
-CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, period, period_start ON budget_tracking
+CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, order_id, period, period_start ON budget_tracking
 FOR EACH ROW EXECUTE FUNCTION keep_budget_period()
 """
 
 COMMENTS = {
     "FUNCTION keep_budget_period()": "Rejects a changed key of budget_tracking",
-    "TRIGGER budget_period_is_kept ON budget_tracking": "Keeps the campaign and the period of a row",
+    "TRIGGER budget_period_is_kept ON budget_tracking": "Keeps the owner and the period of a row",
 }
 
 

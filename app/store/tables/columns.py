@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, MetaData, Numeric, String
+from sqlalchemy import CheckConstraint, Column, Computed, DateTime, ForeignKey, MetaData, Numeric, String
 from sqlalchemy.sql.schema import SchemaItem
 
 metadata = MetaData(
@@ -49,3 +49,21 @@ def allowed_values(name: str, column: str, values: str) -> CheckConstraint:
     """Return a constraint that allows these values, which are separated by spaces."""
     listed = ", ".join(f"'{value}'" for value in values.split())
     return CheckConstraint(f"{column} IN ({listed})", name=name)
+
+
+def optional_reference(name: str, target: str, comment: str) -> Column[Any]:
+    """Return a column with a foreign key to a column of another table; it may be NULL."""
+    return Column(name, Identifier, ForeignKey(target), nullable=True, comment=comment)
+
+
+def budget_id_column() -> Column[Any]:
+    """Return the first column of the key of budgets, which a campaign or an order owns."""
+    return Column(
+        "budget_id",
+        Identifier,
+        Computed("coalesce(campaign_id, ' order ' || order_id)", persisted=True),
+        primary_key=True,
+        nullable=False,
+        autoincrement=False,
+        comment="The campaign's id, or ' order ' and the order's id: no id begins with a space",
+    )
