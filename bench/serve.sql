@@ -21,20 +21,21 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT count(*) FROM due) = (SELECT count(*) FROM counted) AS counted \gset
 -- Charges every budget period, where there is room, and writes the serve row and the ledger row.
 WITH priced AS MATERIALIZED (
-    SELECT c.id, c.cpm / 1000 AS price, c.currency, c.billing, c.pacing, c.starts_at, c.ends_at, c.timezone,
+    SELECT c.id, c.order_id, c.advertiser_id, a.name AS advertiser_name, c.cpm / 1000 AS price, c.currency, c.billing, c.pacing, c.starts_at, c.ends_at, c.timezone,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
-           window_start('day', adserver_clock(), c.timezone) AS day_start
-    FROM campaigns c
+           window_start('day', adserver_clock(), c.timezone) AS day_start,
+           (adserver_clock() AT TIME ZONE c.timezone)::date AS booked_on
+    FROM campaigns c JOIN advertisers a ON a.id = c.advertiser_id
     WHERE c.id = 'c' || :campaign::text AND c.status = 'active'
         AND adserver_clock() >= c.starts_at AND adserver_clock() < c.ends_at
 ), due AS MATERIALIZED (
-    SELECT p.*, b.period,
+    SELECT p.*, b.budget_id, b.period,
            CASE b.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start ELSE to_timestamp(0) END AS period_start
-    FROM priced p JOIN campaign_budgets b ON b.campaign_id = p.id
+    FROM priced p JOIN configured_budgets b ON b.budget_id = ANY (ARRAY[p.id, ' order ' || p.order_id])
 ), charged AS (
     UPDATE budget_tracking t SET spent = t.spent + d.price, impressions = t.impressions + 1
     FROM due d
-    WHERE t.campaign_id = d.id AND t.period = d.period AND t.period_start = d.period_start
+    WHERE t.budget_id = d.budget_id AND t.period = d.period AND t.period_start = d.period_start
         AND t.spent + t.held + d.price <= budget_pace(
             t."limit", t.period, t.period_start, d.pacing, d.starts_at, d.ends_at, d.timezone)
     RETURNING t.period
@@ -48,8 +49,11 @@ WITH priced AS MATERIALIZED (
            md5(:viewer::text)::uuid, price, currency, billing, 0
     FROM paid
 ), booked AS (
-    INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
-    SELECT adserver_clock(), 'charge', id, request_key, 0, price, currency, hour_start, day_start
+    INSERT INTO spend_ledger (booked_at, booked_on, kind, order_id, advertiser_id, advertiser_name, campaign_id,
+                              creative_id, request_key, slot, amount, publisher_amount, house_amount, currency,
+                              hour_start, day_start)
+    SELECT adserver_clock(), booked_on, 'charge', order_id, advertiser_id, advertiser_name, id, 'creative-of-' || id,
+           request_key, 0, price, 0, price, currency, hour_start, day_start
     FROM paid
 )
 SELECT count(*) = 1 AS paid FROM paid \gset
