@@ -9,11 +9,12 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    BUDGET_PACING,
     CHARGED_BUDGETS,
     NEWEST_BUDGET_ROW,
-    ROOM_BY_PACING,
     ROOM_IN_BUDGET,
     STATUS_REFUSALS,
+    room_by_pacing,
 )
 
 CHECK_CANDIDATES = f"""
@@ -27,7 +28,7 @@ WITH candidate AS (
             SELECT CASE
                 WHEN bool_or(t.budget_id IS NULL) THEN 'missing_period'
                 WHEN min({ROOM_IN_BUDGET}) < 1 THEN 'budget'
-                WHEN min({ROOM_BY_PACING}) < 1 THEN 'pacing'
+                WHEN min({room_by_pacing(BUDGET_PACING)}) < 1 THEN 'pacing'
             END
             FROM configured_budgets b
             CROSS JOIN LATERAL (

@@ -84,15 +84,17 @@ ON CONFLICT (id) DO UPDATE SET
 """Create or replace an upstream."""
 
 UPSERT_CAMPAIGN = """
-INSERT INTO campaigns (id, advertiser_id, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
-                       without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
+                       pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
+VALUES ($1, $2::varchar, (SELECT name FROM advertisers WHERE id = $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+        $14, $15, $16)
 ON CONFLICT (id) DO UPDATE SET
-    advertiser_id = excluded.advertiser_id, status = excluded.status, currency = excluded.currency,
-    timezone = excluded.timezone, starts_at = excluded.starts_at, ends_at = excluded.ends_at, cpm = excluded.cpm,
-    billing = excluded.billing, pacing = excluded.pacing, without_user = excluded.without_user,
-    late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct,
-    targeting = excluded.targeting, order_id = excluded.order_id
+    advertiser_id = excluded.advertiser_id, advertiser = excluded.advertiser, status = excluded.status,
+    currency = excluded.currency, timezone = excluded.timezone, starts_at = excluded.starts_at,
+    ends_at = excluded.ends_at, cpm = excluded.cpm, billing = excluded.billing, pacing = excluded.pacing,
+    without_user = excluded.without_user, late_impressions = excluded.late_impressions,
+    hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct, targeting = excluded.targeting,
+    order_id = excluded.order_id
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 

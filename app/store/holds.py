@@ -17,6 +17,7 @@ from asyncpg import Connection, Record
 from app.store.budget_periods import open_periods
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    FIRST_OPEN_DAY,
     LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
     SERVE_COLUMNS,
@@ -30,7 +31,13 @@ ended_holds AS (
     RETURNING h.*, e.settles, e.cause
 ), booked AS (
     {book_entries("settle")}
-    FROM ended_holds WHERE settles
+    FROM (
+        SELECT {SERVE_COLUMNS}, price, publisher_amount, currency, hour_start, day_start,
+               greatest(booked_on, first_day) AS booked_on,
+               CASE WHEN booked_on < first_day THEN booked_on END AS late_from
+        FROM ended_holds CROSS JOIN (SELECT {FIRST_OPEN_DAY} AS first_day) AS open
+        WHERE settles
+    ) AS settled
     ORDER BY request_key, slot
 ), released AS (
     INSERT INTO hold_releases ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, released_at,
@@ -212,11 +219,11 @@ WITH late AS MATERIALIZED (
 ), taken AS (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
-    RETURNING {LATE_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS belongs_on,
-              p.today AS booked_on, p.hour_start, p.day_start, p.ordinal
+    RETURNING {LATE_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS served_day,
+              greatest(p.today, {FIRST_OPEN_DAY}) AS booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
-    {book_entries("settle", late_from="belongs_on")}
-    FROM taken ORDER BY ordinal
+    {book_entries("settle")}
+    FROM (SELECT *, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry ORDER BY ordinal
 )
 SELECT count(*) FROM taken
 """

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.sql_fragments import ALLOWED_LIMITS, CHARGED_BUDGETS, paced_limit
+from app.store.sql_fragments import ALLOWED_LIMITS, BUDGET_PACING, CHARGED_BUDGETS, paced_limit
 
 READ_CAP_STATUS = """
 SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
@@ -27,8 +27,9 @@ ORDER BY w.campaign_id, w."window"
 
 READ_BUDGET_ROOM = f"""
 SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
-       {paced_limit('allowed."limit"')} AS allowed_by_now, t.impressions, allowed.impressions AS impressions_limit,
-       floor({paced_limit("allowed.impressions")})::bigint AS impressions_allowed_by_now
+       {paced_limit('allowed."limit"', BUDGET_PACING)} AS allowed_by_now, t.impressions,
+       allowed.impressions AS impressions_limit,
+       floor({paced_limit("allowed.impressions", BUDGET_PACING)})::bigint AS impressions_allowed_by_now
 FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
 JOIN budget_tracking t ON t.budget_id = b.budget_id AND t.period = b.period
     AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)

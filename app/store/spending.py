@@ -11,14 +11,15 @@ from asyncpg import Connection, Record
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
     CHARGED_BUDGETS,
+    FIRST_OPEN_DAY,
     LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
-    ROOM_BY_PACING,
     ROOM_IN_BUDGET,
     SERVE_COLUMNS,
     STATUS_REFUSALS,
     TABLE_WRITE_LOCK,
     book_entries,
+    room_by_pacing,
 )
 
 LOCK_BUDGETS_FOR_SPEND = f"""
@@ -41,48 +42,58 @@ WITH budget AS MATERIALIZED (
 ), wanted AS (
     SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
 ), room AS (
-    SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, a.name AS advertiser_name, max(w.ads) AS wanted,
+    SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
            c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start,
-           (adserver_clock() AT TIME ZONE c.timezone)::date AS booked_on,
+           (adserver_clock() AT TIME ZONE c.timezone)::date AS day,
            CASE {STATUS_REFUSALS} END AS refusal,
            bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
            min({ROOM_IN_BUDGET}) AS ads,
-           min({ROOM_BY_PACING}) AS ads_by_now,
-           min(allowed."limit" - t.used) FILTER (WHERE b.order_id IS NOT NULL) AS order_amount,
-           min(allowed.impressions - t.impressions) FILTER (WHERE b.order_id IS NOT NULL) AS order_impressions
-    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id JOIN advertisers a ON a.id = c.advertiser_id
-    LEFT JOIN configured_budgets b ON {CHARGED_BUDGETS}
-    LEFT JOIN budget t ON t.budget_id = b.budget_id AND t.period = b.period
+           min({room_by_pacing()}) AS ads_by_now
+    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
+    LEFT JOIN configured_budgets b ON b.campaign_id = c.id
+    LEFT JOIN budget t ON t.budget_id = b.campaign_id AND t.period = b.period
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
     {ALLOWED_LIMITS}
-    GROUP BY c.id, a.id
-), by_campaign AS (
+    GROUP BY c.id
+), by_campaign AS MATERIALIZED (
     SELECT r.*, (CASE
         WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
         ELSE least(r.wanted, r.ads_by_now)
     END)::bigint AS units
     FROM room r
 ),
--- Campaigns that share an order get its room one after another.
+-- The campaigns of an order get its room one after another.
 by_order AS (
-    SELECT c.*, least(div(order_amount - coalesce(sum(units * price) OVER earlier, 0), greatest(price, 1e-15)),
-                      order_impressions - coalesce(sum(units) OVER earlier, 0)) AS order_ads
-    FROM by_campaign c
-    WINDOW earlier AS (PARTITION BY order_id ORDER BY campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+    SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
+        div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
+        allowed.impressions - t.impressions - coalesce(sum(r.units) OVER earlier, 0)) AS ads
+    FROM by_campaign r JOIN configured_budgets b ON b.budget_id = ' order ' || r.order_id
+    LEFT JOIN budget t ON t.budget_id = b.budget_id
+    {ALLOWED_LIMITS}
+    WHERE r.order_id IS NOT NULL
+    WINDOW earlier AS (
+        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ), granted AS MATERIALIZED (
-    SELECT campaign_id, order_id, advertiser_id, advertiser_name, price, currency, billing, hold_ttl_s, hour_start,
-           day_start, booked_on, refusal, missing_period, least(ads, order_ads) AS ads,
-           (CASE WHEN order_ads < units THEN greatest(order_ads, 0) ELSE units END)::bigint AS units
-    FROM by_order
+    SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
+           r.hour_start, r.day_start, greatest(r.day, open.first_day) AS booked_on,
+           CASE WHEN r.day < open.first_day THEN r.day END AS late_from, r.refusal,
+           r.missing_period OR o.missing_period IS TRUE AS missing_period, least(r.ads, o.ads) AS ads,
+           (CASE WHEN o.missing_period THEN 0 WHEN o.ads < r.units THEN greatest(o.ads, 0) ELSE r.units END)::bigint
+               AS units
+    FROM by_campaign r LEFT JOIN by_order o USING (campaign_id)
+    CROSS JOIN (SELECT {FIRST_OPEN_DAY} AS first_day) AS open
 ),
 -- Charge the budgets for the granted ads.
 charge AS (
-    SELECT budget_id, sum(units) AS units, sum(units * price) AS amount,
-           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END) AS spent
-    FROM granted CROSS JOIN LATERAL (VALUES (campaign_id), (' order ' || order_id)) AS b (budget_id)
-    WHERE units > 0 GROUP BY budget_id
+    SELECT campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0
+    UNION ALL
+    SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
+           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
+    FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
 ), charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
@@ -106,7 +117,7 @@ requested AS (
            a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
            u.id AS publisher_id, u.name AS publisher_name, g.price,
            coalesce(publisher_part(g.price, u.revenue_share), 0) AS publisher_amount, g.currency, g.billing,
-           g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.refusal, g.missing_period, g.ads
+           g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.late_from, g.refusal, g.missing_period, g.ads
     FROM requested a LEFT JOIN granted g USING (campaign_id)
     LEFT JOIN placements p ON p.id = a.placement_id LEFT JOIN publishers u ON u.id = p.publisher_id
     CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d

@@ -49,13 +49,13 @@ STATUS_REFUSALS = """WHEN c.status <> 'active' THEN 'paused'
 """Branches of a CASE: the reasons for which campaign `c` may not serve at all."""
 
 
-def paced_limit(limit: str) -> str:
-    """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`.
-
-    Pacing spreads the campaign's own budgets; an order's budget may be spent as soon as possible.
-    """
-    pacing = "CASE WHEN b.order_id IS NULL THEN c.pacing ELSE 'asap' END"
+def paced_limit(limit: str, pacing: str = "c.pacing") -> str:
+    """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`."""
     return f"budget_pace({limit}, t.period, t.period_start, {pacing}, c.starts_at, c.ends_at, c.timezone)"
+
+
+BUDGET_PACING = "CASE WHEN b.order_id IS NULL THEN c.pacing ELSE 'asap' END"
+"""The pacing of budget `b`: only a campaign's own budgets are paced, an order's may be spent as soon as possible."""
 
 
 def _room(amount: str, impressions: str) -> str:
@@ -69,11 +69,14 @@ def _room(amount: str, impressions: str) -> str:
 ROOM_IN_BUDGET = _room('allowed."limit"', "allowed.impressions")
 """The number of further ads of campaign `c` that fit in the budget of `t` and `b`; `t.used` is spent plus held."""
 
-ROOM_BY_PACING = _room(
-    paced_limit('allowed."limit"'),
-    f"CASE WHEN allowed.impressions IS NOT NULL THEN floor({paced_limit('allowed.impressions')}) END",
-)
-"""The number of those ads that the campaign's pacing allows by now."""
+
+def room_by_pacing(pacing: str = "c.pacing") -> str:
+    """Return SQL for the number of those ads that this pacing allows by now."""
+    impressions = paced_limit("allowed.impressions", pacing)
+    return _room(
+        paced_limit('allowed."limit"', pacing),
+        f"CASE WHEN allowed.impressions IS NOT NULL THEN floor({impressions}) END",
+    )
 
 
 SERVE_COLUMNS = """order_id, advertiser_id, advertiser_name, campaign_id, creative_id, upstream_id, publisher_id,
@@ -84,14 +87,12 @@ FIRST_OPEN_DAY = "(SELECT (max(month) + interval '1 month')::date FROM closed_mo
 """The first day that is in no closed month, to which money of an earlier day is booked; NULL if no month is closed."""
 
 
-def book_entries(kind: str, *, late_from: str = "booked_on") -> str:
+def book_entries(kind: str) -> str:
     """Return the beginning of a statement that books one ledger entry of this kind for each row that follows.
 
-    `late_from` is SQL for the day to which an entry belongs; it is recorded if the entry is booked to a later one.
+    A row has the columns of a hold, and `late_from`, the day to which it belongs if it is booked to a later one.
     """
     return f"""INSERT INTO spend_ledger (booked_at, booked_on, late_from, kind, {SERVE_COLUMNS},
                               amount, publisher_amount, house_amount, currency, hour_start, day_start)
-    SELECT adserver_clock(), greatest(booked_on, {FIRST_OPEN_DAY}),
-           CASE WHEN {late_from} < greatest(booked_on, {FIRST_OPEN_DAY}) THEN {late_from} END, '{kind}',
-           {SERVE_COLUMNS},
+    SELECT adserver_clock(), booked_on, late_from, '{kind}', {SERVE_COLUMNS},
            price, publisher_amount, price - publisher_amount, currency, hour_start, day_start"""

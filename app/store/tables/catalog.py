@@ -81,6 +81,8 @@ advertisers = Table(
     key_column("id", Identifier, "Advertiser id"),
     required("name", Text, "Name of the company"),
     optional("billing_details", Text, "Free text for invoices, such as an address"),
+    # For campaigns, which have a copy of the name, because serving reads it with every ad.
+    UniqueConstraint("id", "name", name="advertiser_has_one_name"),
     comment="Companies that pay for campaigns",
 )
 
@@ -130,7 +132,8 @@ campaigns = Table(
     "campaigns",
     metadata,
     key_column("id", Identifier, "Campaign id"),
-    reference("advertiser_id", "advertisers.id", "Advertiser, who pays for the campaign"),
+    required("advertiser_id", Identifier, "Advertiser, who pays for the campaign"),
+    required("advertiser", Text, "Name of the advertiser, which follows that of advertisers"),
     optional("order_id", Identifier, "Order whose budget the campaign shares; NULL for none"),
     required("status", Text, "active, paused or ended; only an active campaign serves"),
     required("currency", String(3), "ISO 4217 code of every amount of this campaign"),
@@ -150,6 +153,12 @@ campaigns = Table(
         server_default=text("false"),
     ),
     required("targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")),
+    ForeignKeyConstraint(
+        ["advertiser_id", "advertiser"],
+        ["advertisers.id", "advertisers.name"],
+        name="campaign_has_an_advertiser",
+        onupdate="CASCADE",
+    ),
     ForeignKeyConstraint(
         ["order_id", "advertiser_id", "currency"],
         ["orders.id", "orders.advertiser_id", "orders.currency"],
