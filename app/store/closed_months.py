@@ -82,7 +82,7 @@ class MonthStatus:
 
     ends: date
     lasts_in: str | None
-    """A campaign's timezone in which the month is not over; None if there is none."""
+    """A campaign's timezone in which the month is not over; None if it is over everywhere."""
     open_holds: int
     last_closed: date | None
     earlier_entry: date | None

@@ -85,7 +85,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, adserver_clock(), session_user)
 
 
 class Parties(NamedTuple):
-    """Who pays for an ad and who earns from it, in the order of the first columns of SERVE_COLUMNS."""
+    """The payers and earners of an ad, in the order of the first columns of SERVE_COLUMNS."""
 
     order_id: str | None
     advertiser_id: str
