@@ -17,9 +17,9 @@ from asyncpg import Connection, Record
 from app.store.budget_periods import open_periods
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
-    FIRST_OPEN_DAY,
     LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
+    OPEN_BOOKS,
     SERVE_COLUMNS,
     TABLE_WRITE_LOCK,
     book_entries,
@@ -33,9 +33,9 @@ ended_holds AS (
     {book_entries("settle")}
     FROM (
         SELECT {SERVE_COLUMNS}, price, publisher_amount, currency, hour_start, day_start,
-               greatest(booked_on, first_day) AS booked_on,
-               CASE WHEN booked_on < first_day THEN booked_on END AS late_from
-        FROM ended_holds CROSS JOIN (SELECT {FIRST_OPEN_DAY} AS first_day) AS open
+               greatest(booked_on, first_open_day) AS booked_on,
+               CASE WHEN booked_on < first_open_day THEN booked_on END AS late_from
+        FROM ended_holds {OPEN_BOOKS}
         WHERE settles
     ) AS settled
     ORDER BY request_key, slot
@@ -203,7 +203,8 @@ WITH late AS MATERIALIZED (
     FROM late WINDOW of_campaign AS (PARTITION BY campaign_id ORDER BY ordinal),
                      of_order AS (PARTITION BY order_id ORDER BY ordinal)
 ), paid AS MATERIALIZED (
-    SELECT w.* FROM wanted w LEFT JOIN room r USING (campaign_id)
+    SELECT w.*, greatest(w.today, first_open_day) AS booked_on
+    FROM wanted w LEFT JOIN room r USING (campaign_id) {OPEN_BOOKS}
     WHERE r.missing_period IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
         AND (w.order_running <= r.order_amount AND w.order_nth <= r.order_ads) IS NOT FALSE
 ), charged AS (
@@ -220,7 +221,7 @@ WITH late AS MATERIALIZED (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
     RETURNING {LATE_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS served_day,
-              greatest(p.today, {FIRST_OPEN_DAY}) AS booked_on, p.hour_start, p.day_start, p.ordinal
+              p.booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
     {book_entries("settle")}
     FROM (SELECT *, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry ORDER BY ordinal

@@ -11,9 +11,9 @@ from asyncpg import Connection, Record
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
     CHARGED_BUDGETS,
-    FIRST_OPEN_DAY,
     LOCK_BUDGET_PERIODS,
     NEXT_GENERATION,
+    OPEN_BOOKS,
     ROOM_IN_BUDGET,
     SERVE_COLUMNS,
     STATUS_REFUSALS,
@@ -33,7 +33,63 @@ WITH budget_period AS MATERIALIZED (
 """
 """Lock the current budgets of these campaigns and of their orders, ordered by budget and period; return their ctids."""
 
-SPEND_BUDGETS = f"""
+_UNITS = """(CASE
+        WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
+        ELSE least(r.wanted, r.ads_by_now)
+    END)::bigint"""
+"""The number of ads that a campaign's own budgets have room for."""
+
+_BOOKED_ON = """greatest(r.day, books.first_open_day) AS booked_on,
+           CASE WHEN r.day < books.first_open_day THEN r.day END AS late_from"""
+
+_GRANT = f"""granted AS MATERIALIZED (
+    SELECT r.*, {_BOOKED_ON}, {_UNITS} AS units
+    FROM room r {OPEN_BOOKS}
+),
+-- Charge the budgets for the granted ads.
+charge AS NOT MATERIALIZED (
+    SELECT campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0
+)"""
+"""CTEs that grant ads and sum up their charges if no campaign shares the budget of an order."""
+
+_GRANT_SHARED = f"""by_campaign AS MATERIALIZED (
+    SELECT r.*, {_UNITS} AS units FROM room r
+),
+-- The campaigns of an order get its room one after another.
+by_order AS (
+    SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
+        div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
+        allowed.impressions - t.impressions - coalesce(sum(r.units) OVER earlier, 0)) AS ads
+    FROM by_campaign r JOIN configured_budgets b ON b.budget_id = ' order ' || r.order_id
+    LEFT JOIN budget t ON t.budget_id = b.budget_id
+    {ALLOWED_LIMITS}
+    WINDOW earlier AS (
+        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), granted AS MATERIALIZED (
+    SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
+           r.hour_start, r.day_start, {_BOOKED_ON}, r.refusal,
+           r.missing_period OR o.missing_period IS TRUE AS missing_period, least(r.ads, o.ads) AS ads,
+           (CASE WHEN o.missing_period THEN 0 WHEN o.ads < r.units THEN greatest(o.ads, 0) ELSE r.units END)::bigint
+               AS units
+    FROM by_campaign r LEFT JOIN by_order o USING (campaign_id) {OPEN_BOOKS}
+),
+-- Charge the budgets for the granted ads, an order's once for all of its campaigns.
+charge AS (
+    SELECT campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0
+    UNION ALL
+    SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
+           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
+    FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
+)"""
+"""The same CTEs if a campaign shares the budget of an order."""
+
+
+def _spend_budgets(grant: str) -> str:
+    return f"""
 -- For each campaign: the number of ads wanted, the room in its locked budgets, and the number of ads granted.
 WITH budget AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
@@ -57,44 +113,7 @@ WITH budget AS MATERIALIZED (
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
     {ALLOWED_LIMITS}
     GROUP BY c.id
-), by_campaign AS MATERIALIZED (
-    SELECT r.*, (CASE
-        WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
-        ELSE least(r.wanted, r.ads_by_now)
-    END)::bigint AS units
-    FROM room r
-),
--- The campaigns of an order get its room one after another.
-by_order AS (
-    SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
-        div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
-        allowed.impressions - t.impressions - coalesce(sum(r.units) OVER earlier, 0)) AS ads
-    FROM by_campaign r JOIN configured_budgets b ON b.budget_id = ' order ' || r.order_id
-    LEFT JOIN budget t ON t.budget_id = b.budget_id
-    {ALLOWED_LIMITS}
-    WHERE r.order_id IS NOT NULL
-    WINDOW earlier AS (
-        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-), granted AS MATERIALIZED (
-    SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
-           r.hour_start, r.day_start, greatest(r.day, open.first_day) AS booked_on,
-           CASE WHEN r.day < open.first_day THEN r.day END AS late_from, r.refusal,
-           r.missing_period OR o.missing_period IS TRUE AS missing_period, least(r.ads, o.ads) AS ads,
-           (CASE WHEN o.missing_period THEN 0 WHEN o.ads < r.units THEN greatest(o.ads, 0) ELSE r.units END)::bigint
-               AS units
-    FROM by_campaign r LEFT JOIN by_order o USING (campaign_id)
-    CROSS JOIN (SELECT {FIRST_OPEN_DAY} AS first_day) AS open
-),
--- Charge the budgets for the granted ads.
-charge AS (
-    SELECT campaign_id AS budget_id, units, units * price AS amount,
-           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
-    FROM granted WHERE units > 0
-    UNION ALL
-    SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
-           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
-    FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
-), charged AS (
+), {grant}, charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
         generation = {NEXT_GENERATION}
@@ -153,15 +172,22 @@ SELECT catalog.revision, adserver_clock() AS database_time, shortfall.rows AS un
     ELSE 'pacing' END AS reason
 FROM shortfall CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
-"""Grant each campaign as many ads as all of its locked budgets and its order's have room for, first come first served
-within a campaign; charge or hold their price, split it between publisher and house, and write their serves and ledger
-entries. Return the ads that were not paid for; every row has the catalog's revision and the database's clock. The
-reason `missing_period` is the one of `CHECK_CANDIDATES`.
+
+
+SPEND_BUDGETS = _spend_budgets(_GRANT)
+"""Grant each campaign as many ads as all of its locked budgets have room for, first come first served; charge or hold
+their price, split it between publisher and house, and write their serves and ledger entries. Return the ads that were
+not paid for; every row has the catalog's revision and the database's clock. The reason `missing_period` is the one of
+`CHECK_CANDIDATES`.
 
 Every transaction inserts its serves and holds in the order of request and slot, which is the order of `decided`. Two
 transactions that serve the same request therefore wait in the same order and cannot deadlock.
 
 Each CTE is read once and kept narrow: plan start-up dominates small groups, and copying tuples dominates large ones."""
+
+SPEND_SHARED_BUDGETS = _spend_budgets(_GRANT_SHARED)
+"""Do the same for campaigns of which any shares the budget of an order; an order's room goes to its campaigns one after
+another. This is a second statement because the steps for orders would cost every group a tenth of its time."""
 
 
 class Payment(NamedTuple):
@@ -202,7 +228,8 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
     Raises UnchargedError if the charge's own predicate refuses a granted ad, which would be a bug.
     """
     locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, list({payment.campaign_id for payment in payments}))
-    rows = await connection.fetch(SPEND_BUDGETS, *zip(*payments, strict=True), [row["row_ctid"] for row in locked])
+    statement = SPEND_SHARED_BUDGETS if any(row["is_shared"] for row in locked) else SPEND_BUDGETS
+    rows = await connection.fetch(statement, *zip(*payments, strict=True), [row["row_ctid"] for row in locked])
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["ordinal"] - 1: row["reason"] for row in rows if row["ordinal"] is not None}

@@ -15,13 +15,13 @@ thousands. Only the index budget_tracking_by_generation has these expressions, s
 leads to all versions."""
 
 LOCK_BUDGET_PERIODS = f"""
-SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL (
-    SELECT t.ctid AS row_ctid FROM budget_tracking t
+SELECT newest.* FROM budget_period CROSS JOIN LATERAL (
+    SELECT t.ctid AS row_ctid, t.order_id IS NOT NULL AS is_shared FROM budget_tracking t
     {NEWEST_BUDGET_ROW}
     FOR UPDATE
 ) AS newest
 """
-"""Lock the rows of the CTE `budget_period` in its order, and return their ctids.
+"""Lock the rows of the CTE `budget_period` in its order; return their ctids, and whether campaigns share them.
 
 A ctid stays valid until this transaction changes the row."""
 
@@ -83,8 +83,10 @@ SERVE_COLUMNS = """order_id, advertiser_id, advertiser_name, campaign_id, creati
                               publisher_name, placement_id, request_key, slot"""
 """The columns of a hold or a ledger entry that tell which ad it is for, who pays and who earns."""
 
-FIRST_OPEN_DAY = "(SELECT (max(month) + interval '1 month')::date FROM closed_months)"
-"""The first day that is in no closed month, to which money of an earlier day is booked; NULL if no month is closed."""
+OPEN_BOOKS = """LEFT JOIN (
+        SELECT (month + interval '1 month')::date AS first_open_day FROM closed_months ORDER BY month DESC LIMIT 1
+    ) AS books ON true"""
+"""A join of the first day that is in no closed month, to which money of an earlier day is booked; NULL if none is."""
 
 
 def book_entries(kind: str) -> str:

@@ -190,7 +190,7 @@ configured_budgets = Table(
     ),
     optional("impressions_limit", BigInteger, "Number of ads that may be served in each period; NULL for no limit"),
     allowed_values("budget_period_is_known", "period", "hour day lifetime"),
-    CheckConstraint("num_nonnulls(campaign_id, order_id) = 1", name="budget_has_one_owner"),
+    CheckConstraint("(campaign_id IS NULL) <> (order_id IS NULL)", name="budget_has_one_owner"),
     CheckConstraint("campaign_id IS NOT NULL OR period = 'lifetime'", name="order_budget_is_for_its_lifetime"),
     CheckConstraint('"limit" >= 0', name="budget_is_not_negative"),
     CheckConstraint("impressions_limit >= 0", name="budgeted_impressions_are_not_negative"),

@@ -76,7 +76,7 @@ budget_tracking = Table(
     required("impressions", BigInteger, "Number of ads charged or held", server_default=text("0")),
     key_column("generation", Integer, "Increases with about every thirtieth update", server_default=text("0")),
     optional("impressions_limit", BigInteger, "Number of ads that may be served in this period; NULL for no limit"),
-    CheckConstraint("num_nonnulls(campaign_id, order_id) = 1", name="budget_period_has_one_owner"),
+    CheckConstraint("(campaign_id IS NULL) <> (order_id IS NULL)", name="budget_period_has_one_owner"),
     CheckConstraint('spent + held <= "limit"', name="spend_within_budget"),
     CheckConstraint("impressions <= impressions_limit", name="impressions_within_budget"),
     CheckConstraint("spent >= 0 AND held >= 0 AND impressions >= 0", name="spend_is_not_negative"),
