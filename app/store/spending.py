@@ -88,42 +88,7 @@ charge AS (
 """The same CTEs if a campaign shares the budget of an order."""
 
 
-def _spend_budgets(grant: str) -> str:
-    return f"""
--- For each campaign: the number of ads wanted, the room in its locked budgets, and the number of ads granted.
-WITH budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
-           t.impressions_limit, t.impressions
-    FROM budget_tracking t WHERE t.ctid = ANY ($13::tid[])
-), wanted AS (
-    SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
-), room AS (
-    SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
-           c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
-           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
-           window_start('day', adserver_clock(), c.timezone) AS day_start,
-           (adserver_clock() AT TIME ZONE c.timezone)::date AS day,
-           CASE {STATUS_REFUSALS} END AS refusal,
-           bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
-           min({ROOM_IN_BUDGET}) AS ads,
-           min({room_by_pacing()}) AS ads_by_now
-    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
-    LEFT JOIN configured_budgets b ON b.campaign_id = c.id
-    LEFT JOIN budget t ON t.budget_id = b.campaign_id AND t.period = b.period
-        AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
-    {ALLOWED_LIMITS}
-    GROUP BY c.id
-), {grant}, charged AS (
-    UPDATE budget_tracking t
-    SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
-        generation = {NEXT_GENERATION}
-    FROM budget b JOIN charge c USING (budget_id)
-    WHERE t.ctid = b.row_ctid AND (
-        t.spent + t.held + c.amount <= t."limit" AND t.impressions + c.units <= t.impressions_limit
-    ) IS NOT FALSE
-    RETURNING t.budget_id
-),
--- The first ads of each campaign are the granted ones. Book those.
+_BOOK_GRANTED_ADS = f"""-- The first ads of each campaign are the granted ones. Book those.
 requested AS (
     SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.ordinal) AS nth
     FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
@@ -160,7 +125,46 @@ requested AS (
 ), booked AS (
     {book_entries("charge")}
     FROM decided WHERE paid AND billing = 'serve' ORDER BY ordinal
+)"""
+"""CTEs that write the serves, holds and ledger entries of the granted ads."""
+
+
+def _spend_budgets(grant: str) -> str:
+    return f"""
+-- For each campaign: the number of ads wanted, the room in its locked budgets, and the number of ads granted.
+WITH budget AS MATERIALIZED (
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
+           t.impressions_limit, t.impressions
+    FROM budget_tracking t WHERE t.ctid = ANY ($13::tid[])
+), wanted AS (
+    SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
+), room AS (
+    SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
+           c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
+           window_start('hour', adserver_clock(), c.timezone) AS hour_start,
+           window_start('day', adserver_clock(), c.timezone) AS day_start,
+           (adserver_clock() AT TIME ZONE c.timezone)::date AS day,
+           CASE {STATUS_REFUSALS} END AS refusal,
+           bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
+           min({ROOM_IN_BUDGET}) AS ads,
+           min({room_by_pacing()}) AS ads_by_now
+    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
+    LEFT JOIN configured_budgets b ON b.campaign_id = c.id
+    LEFT JOIN budget t ON t.budget_id = b.campaign_id AND t.period = b.period
+        AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
+    {ALLOWED_LIMITS}
+    GROUP BY c.id
+), {grant}, charged AS (
+    UPDATE budget_tracking t
+    SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
+        generation = {NEXT_GENERATION}
+    FROM budget b JOIN charge c USING (budget_id)
+    WHERE t.ctid = b.row_ctid AND (
+        t.spent + t.held + c.amount <= t."limit" AND t.impressions + c.units <= t.impressions_limit
+    ) IS NOT FALSE
+    RETURNING t.budget_id
 ),
+{_BOOK_GRANTED_ADS},
 -- The refusals of the other ads, and the number of budgets that were not charged although their ads were granted.
 shortfall AS (
     SELECT (SELECT count(*) FROM budget JOIN charge USING (budget_id)) - (SELECT count(*) FROM charged) AS rows
