@@ -42,7 +42,7 @@ class InvalidRequest(InvalidInput):
 
 
 class InvalidEntry(InvalidInput):
-    """An invalid argument of a correction, a month close or a report."""
+    """An invalid argument of a correction, a credit, a payout, a month close or a report."""
 
 
 @dataclass(frozen=True, slots=True)

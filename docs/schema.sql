@@ -51,6 +51,8 @@ GRANT SELECT, UPDATE ON catalog TO adserver_app;
 CREATE TABLE catalog_changes (
     revision bigint NOT NULL,                                  -- Revision of the catalog
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),    -- When the revision was created
+    advertisers varchar[] COLLATE "C" NOT NULL,                -- Ids of the advertisers that were created or replaced
+    orders varchar[] COLLATE "C" NOT NULL,                     -- Ids of the orders that were created or replaced
     publishers varchar[] COLLATE "C" NOT NULL,                 -- Ids of the publishers that were created or replaced
     upstreams varchar[] COLLATE "C" NOT NULL,                  -- Ids of the upstreams that were created or replaced
     campaigns varchar[] COLLATE "C" NOT NULL,                  -- Ids of the campaigns that were created or replaced
@@ -63,13 +65,46 @@ GRANT DELETE, INSERT, SELECT ON catalog_changes TO adserver_app;
 -- Owners of placements.
 CREATE TABLE publishers (
     id varchar COLLATE "C" NOT NULL,                           -- Publisher id
+    name text NOT NULL,                                        -- Name of the company
+    revenue_share numeric(5,4) NOT NULL DEFAULT 0,             -- Part of the price of each ad that the publisher earns, from 0 to 1
     requests_per_s integer,                                    -- Limit of ad requests per second; NULL for no limit
     burst integer,                                             -- Requests above the rate that are accepted together; NULL for one second's worth
     CONSTRAINT publishers_pkey PRIMARY KEY (id),
     CONSTRAINT publisher_burst_is_positive CHECK (burst > 0),
-    CONSTRAINT publisher_rate_is_positive CHECK (requests_per_s > 0)
+    CONSTRAINT publisher_rate_is_positive CHECK (requests_per_s > 0),
+    CONSTRAINT revenue_share_is_a_part CHECK (revenue_share >= 0::numeric AND revenue_share <= 1::numeric)
 );
 GRANT INSERT, SELECT, UPDATE ON publishers TO adserver_app;
+
+-- Companies that pay for campaigns.
+CREATE TABLE advertisers (
+    id varchar COLLATE "C" NOT NULL,                           -- Advertiser id
+    name text NOT NULL,                                        -- Name of the company
+    billing_details text,                                      -- Free text for invoices, such as an address
+    CONSTRAINT advertisers_pkey PRIMARY KEY (id),
+    CONSTRAINT advertiser_has_one_name UNIQUE (id, name)
+);
+GRANT INSERT, SELECT, UPDATE ON advertisers TO adserver_app;
+
+-- Orders of advertisers; the campaigns of an order share its budget.
+CREATE TABLE orders (
+    id varchar COLLATE "C" NOT NULL,                           -- Order id
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays for the order
+    currency varchar(3) NOT NULL,                              -- ISO 4217 code of every amount of this order
+    starts_at timestamptz,                                     -- Earliest start of its campaigns; NULL for any
+    ends_at timestamptz,                                       -- Latest end of its campaigns, exclusive; NULL for any
+    budget numeric(18,6),                                      -- Amount that its campaigns may spend together; NULL for no limit
+    impressions bigint,                                        -- Number of ads that its campaigns may serve together; NULL for no limit
+    prepaid boolean NOT NULL DEFAULT false,                    -- Whether only credited money may be spent
+    purchase_order text,                                       -- The advertiser's purchase order number
+    CONSTRAINT orders_pkey PRIMARY KEY (id),
+    CONSTRAINT order_has_one_advertiser_and_currency UNIQUE (id, advertiser_id, currency),
+    CONSTRAINT orders_advertiser_id_fkey FOREIGN KEY (advertiser_id) REFERENCES advertisers(id),
+    CONSTRAINT order_budget_is_not_negative CHECK (budget >= 0::numeric AND impressions >= 0),
+    CONSTRAINT order_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
+    CONSTRAINT order_ends_after_it_starts CHECK (ends_at > starts_at)
+);
+GRANT INSERT, SELECT, UPDATE ON orders TO adserver_app;
 
 -- Other ad servers that ads are fetched from.
 CREATE TABLE upstreams (
@@ -94,7 +129,9 @@ GRANT INSERT, SELECT, UPDATE ON upstreams TO adserver_app;
 -- Campaigns that advertisers bought.
 CREATE TABLE campaigns (
     id varchar COLLATE "C" NOT NULL,                           -- Campaign id
-    advertiser text NOT NULL,                                  -- Advertiser, who pays for the campaign
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays for the campaign
+    advertiser text NOT NULL,                                  -- Name of the advertiser, which follows that of advertisers
+    order_id varchar COLLATE "C",                              -- Order whose budget the campaign shares; NULL for none
     status text NOT NULL,                                      -- active, paused or ended; only an active campaign serves
     currency varchar(3) NOT NULL,                              -- ISO 4217 code of every amount of this campaign
     timezone text NOT NULL,                                    -- IANA time zone in which its days, weeks and months begin
@@ -109,6 +146,8 @@ CREATE TABLE campaigns (
     direct boolean NOT NULL DEFAULT false,                     -- Whether requests may name the campaign by campaign_id; if not, only placements sell it
     targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
+    CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency),
+    CONSTRAINT campaign_has_an_advertiser FOREIGN KEY (advertiser_id, advertiser) REFERENCES advertisers(id, name) ON UPDATE CASCADE,
     CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text])),
     CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
@@ -121,20 +160,25 @@ CREATE TABLE campaigns (
 );
 GRANT INSERT, SELECT, UPDATE ON campaigns TO adserver_app;
 
--- The configured budgets of campaigns; budget_tracking has what was spent of them.
-CREATE TABLE campaign_budgets (
-    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    period text NOT NULL,                                      -- hour, day or lifetime
-    "limit" numeric(18,6),                                     -- Amount that may be spent in each period, in the campaign's currency; NULL for no limit
+-- The configured budgets of campaigns and orders; budget_tracking has what was spent of them.
+CREATE TABLE configured_budgets (
+    budget_id varchar COLLATE "C" NOT NULL DEFAULT COALESCE(campaign_id, ((' order '::text || (order_id)::text))::character varying), -- The campaign's id, or ' order ' and the order's id: no id begins with a space
+    period text NOT NULL,                                      -- hour, day or lifetime; always lifetime for an order
+    campaign_id varchar COLLATE "C",                           -- Campaign; NULL for the budget of an order
+    order_id varchar COLLATE "C",                              -- Order; NULL for the budget of a campaign
+    "limit" numeric(18,6),                                     -- Amount that may be spent in each period; of a prepaid order, at most what was credited; NULL for no limit
     impressions_limit bigint,                                  -- Number of ads that may be served in each period; NULL for no limit
-    CONSTRAINT campaign_budgets_pkey PRIMARY KEY (campaign_id, period),
-    CONSTRAINT campaign_budgets_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT configured_budgets_pkey PRIMARY KEY (budget_id, period),
+    CONSTRAINT configured_budgets_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT configured_budgets_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
     CONSTRAINT budget_has_a_limit CHECK (num_nonnulls("limit", impressions_limit) > 0),
+    CONSTRAINT budget_has_one_owner CHECK ((campaign_id IS NULL) <> (order_id IS NULL)),
     CONSTRAINT budget_is_not_negative CHECK ("limit" >= 0::numeric),
     CONSTRAINT budget_period_is_known CHECK (period = ANY (ARRAY['hour'::text, 'day'::text, 'lifetime'::text])),
-    CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0)
+    CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0),
+    CONSTRAINT order_budget_is_for_its_lifetime CHECK (campaign_id IS NOT NULL OR period = 'lifetime'::text)
 );
-GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_budgets TO adserver_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON configured_budgets TO adserver_app;
 
 -- The configured frequency caps of campaigns; frequency_caps has the counts.
 CREATE TABLE campaign_caps (
@@ -236,27 +280,31 @@ CREATE TABLE frequency_caps (
 ) WITH (fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02);
 GRANT DELETE, INSERT, SELECT, UPDATE ON frequency_caps TO adserver_app;
 
--- Every budget period of every campaign: limit, spent and held, in the campaign's currency.
+-- Every budget period of every campaign and order: limit, spent and held, in its owner's currency.
 CREATE TABLE budget_tracking (
-    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    budget_id varchar COLLATE "C" NOT NULL DEFAULT COALESCE(campaign_id, ((' order '::text || (order_id)::text))::character varying), -- The campaign's id, or ' order ' and the order's id: no id begins with a space
     period text NOT NULL,                                      -- hour, day or lifetime
     period_start timestamptz NOT NULL,                         -- Start of the period; 1970 for lifetime
-    "limit" numeric(18,6),                                     -- Amount that may be spent in this period, in the campaign's currency; NULL for no limit
+    campaign_id varchar COLLATE "C",                           -- Campaign; NULL for the budget of an order
+    order_id varchar COLLATE "C",                              -- Order; NULL for the budget of a campaign
+    "limit" numeric(18,6),                                     -- Amount that may be spent in this period, in the currency of its owner; NULL for no limit
     spent numeric(18,6) NOT NULL DEFAULT 0,                    -- Amount charged so far
     held numeric(18,6) NOT NULL DEFAULT 0,                     -- Amount held for ads that were served and not yet seen
     impressions bigint NOT NULL DEFAULT 0,                     -- Number of ads charged or held
     generation integer NOT NULL DEFAULT 0,                     -- Increases with about every thirtieth update
     impressions_limit bigint,                                  -- Number of ads that may be served in this period; NULL for no limit
-    CONSTRAINT budget_tracking_pkey PRIMARY KEY (campaign_id, period, period_start, generation),
+    CONSTRAINT budget_tracking_pkey PRIMARY KEY (budget_id, period, period_start, generation),
     CONSTRAINT budget_tracking_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT budget_tracking_order_id_fkey FOREIGN KEY (order_id) REFERENCES orders(id),
+    CONSTRAINT budget_period_has_one_owner CHECK ((campaign_id IS NULL) <> (order_id IS NULL)),
     CONSTRAINT impressions_within_budget CHECK (impressions <= impressions_limit),
     CONSTRAINT spend_is_not_negative CHECK (spent >= 0::numeric AND held >= 0::numeric AND impressions >= 0),
     CONSTRAINT spend_within_budget CHECK ((spent + held) <= "limit")
 ) WITH (fillfactor=10, autovacuum_vacuum_threshold=1000, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_cost_delay=0);
 CREATE INDEX budget_tracking_by_generation
-    ON budget_tracking USING btree (((((campaign_id)::text || '/'::text) || period)), GREATEST(period_start, to_timestamp((0)::double precision)), generation DESC);
--- Keeps the campaign and the period of a row.
-CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, period, period_start ON budget_tracking
+    ON budget_tracking USING btree (((((budget_id)::text || '/'::text) || period)), GREATEST(period_start, to_timestamp((0)::double precision)), generation DESC);
+-- Keeps the owner and the period of a row.
+CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, order_id, period, period_start ON budget_tracking
     FOR EACH ROW EXECUTE FUNCTION keep_budget_period();
 -- Lets the primary key reject a second row of the same period.
 CREATE TRIGGER budget_period_has_one_row BEFORE INSERT ON budget_tracking
@@ -266,10 +314,10 @@ GRANT SELECT ON budget_tracking TO adserver_finance;
 
 -- Every period that budget_tracking has a row for; the trigger budget_period_has_one_row locks its row here.
 CREATE TABLE budget_periods (
-    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    budget_id varchar COLLATE "C" NOT NULL,                    -- The campaign's id, or ' order ' and the order's id
     period text NOT NULL,                                      -- hour, day or lifetime
     period_start timestamptz NOT NULL,                         -- Start of the period
-    CONSTRAINT budget_periods_pkey PRIMARY KEY (campaign_id, period, period_start)
+    CONSTRAINT budget_periods_pkey PRIMARY KEY (budget_id, period, period_start)
 );
 GRANT INSERT, SELECT, UPDATE ON budget_periods TO adserver_app;
 
@@ -283,8 +331,11 @@ CREATE TABLE ad_serves (
     creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
     upstream_id varchar COLLATE "C",                           -- Upstream; NULL for a creative of the campaign
     placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
     user_key uuid,                                             -- Keyed hash of the viewer's id; NULL if unknown
     session_id uuid,                                           -- Viewing session
+    country text,                                              -- Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown
+    device_type text,                                          -- Device type of the viewer; NULL if unknown
     price numeric(18,6) NOT NULL,                              -- Price of the ad
     currency varchar(3) NOT NULL,                              -- Currency of the price
     billing text NOT NULL,                                     -- serve: charged when served; impression: held when served
@@ -318,8 +369,18 @@ CREATE TABLE holds (
     request_key uuid NOT NULL,                                 -- Request of the serve
     slot smallint NOT NULL,                                    -- Slot of the serve
     served_on date NOT NULL,                                   -- UTC day of the serve
+    booked_on date NOT NULL,                                   -- Day in the campaign's time zone to which it will be booked
+    order_id varchar COLLATE "C",                              -- Order; NULL for none
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser at the time of the serve
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
+    upstream_id varchar COLLATE "C",                           -- Upstream; NULL for a creative of the campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    publisher_name text,                                       -- Name of the publisher at the time of the serve
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign
     price numeric(18,6) NOT NULL,                              -- Amount held
+    publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of the price
     currency varchar(3) NOT NULL,                              -- Currency of the price
     hour_start timestamptz NOT NULL,                           -- Start of the budget hour in which it is held
     day_start timestamptz NOT NULL,                            -- Start of the budget day in which it is held
@@ -336,8 +397,18 @@ CREATE TABLE hold_releases (
     request_key uuid NOT NULL,                                 -- Request of the serve
     slot smallint NOT NULL,                                    -- Slot of the serve
     served_on date NOT NULL,                                   -- UTC day of the serve; the partition key
+    booked_on date NOT NULL,                                   -- Day in the campaign's time zone to which it will be booked
+    order_id varchar COLLATE "C",                              -- Order; NULL for none
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser at the time of the serve
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
+    upstream_id varchar COLLATE "C",                           -- Upstream; NULL for a creative of the campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    publisher_name text,                                       -- Name of the publisher at the time of the serve
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign
     price numeric(18,6) NOT NULL,                              -- Amount that was held
+    publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of the price
     currency varchar(3) NOT NULL,                              -- Currency of the price
     released_at timestamptz NOT NULL,                          -- When the hold was released
     cause text NOT NULL,                                       -- error: the player reported that the ad failed; expiry: no impression came in time
@@ -383,23 +454,36 @@ GRANT INSERT, SELECT, UPDATE ON requests_daily TO adserver_app;
 -- ====================================================================================================
 -- The tables of the books: the ledger, its daily sums, closed months; and the records of maintenance.
 
--- Every amount ever charged; append-only, partitioned by UTC month.
+-- Every amount ever charged; append-only, partitioned by month.
 CREATE TABLE spend_ledger (
     entry_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,     -- Number of the entry
-    booked_at timestamptz NOT NULL,                            -- When it was booked; the table is partitioned by its UTC month
+    booked_at timestamptz NOT NULL,                            -- When it was booked
+    booked_on date NOT NULL,                                   -- Day in the campaign's time zone; the table is partitioned by its month
+    late_from date,                                            -- Day to which it belongs, if it was booked to a later one
     kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
+    order_id varchar COLLATE "C",                              -- Order; NULL for none
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser when it was booked
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
+    upstream_id varchar COLLATE "C",                           -- Upstream; NULL for a creative of the campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    publisher_name text,                                       -- Name of the publisher when it was booked
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign, and for an adjustment
     request_key uuid,                                          -- Request of the serve; NULL for an adjustment
     slot smallint,                                             -- Slot of the serve; NULL for an adjustment
     amount numeric(18,6) NOT NULL,                             -- Amount added to what is spent; may be negative in a correction
+    publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of the amount
+    house_amount numeric(18,6) NOT NULL,                       -- The rest of the amount, which the house keeps
     currency varchar(3) NOT NULL,                              -- Currency of the amount
     hour_start timestamptz NOT NULL,                           -- Start of the budget hour in which it counts
     day_start timestamptz NOT NULL,                            -- Start of the budget day, in the campaign's time zone, in which it counts
     reason text,                                               -- Reason of a manual entry
-    CONSTRAINT spend_ledger_pkey PRIMARY KEY (entry_id, booked_at),
+    CONSTRAINT spend_ledger_pkey PRIMARY KEY (entry_id, booked_on),
+    CONSTRAINT amount_is_split CHECK (amount = (publisher_amount + house_amount)),
     CONSTRAINT ledger_kind_is_known CHECK (kind = ANY (ARRAY['charge'::text, 'settle'::text, 'adjustment'::text, 'reversal'::text])),
     CONSTRAINT only_corrections_are_manual CHECK ((kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) OR amount >= 0::numeric AND request_key IS NOT NULL)
-) PARTITION BY RANGE (booked_at);
+) PARTITION BY RANGE (booked_on);
 CREATE TABLE spend_ledger_default PARTITION OF spend_ledger DEFAULT;
 CREATE INDEX spend_ledger_booked_at_idx
     ON spend_ledger USING brin (booked_at) WITH (pages_per_range='32', autosummarize='on');
@@ -425,7 +509,7 @@ CREATE TABLE ledger_corrections (
     reason text NOT NULL,                                      -- Reason of the correction
     reverses bigint,                                           -- The entry that a reversal takes back
     entry_id bigint NOT NULL,                                  -- The entry that was booked
-    booked_at timestamptz NOT NULL,                            -- Date of the entry
+    booked_on date NOT NULL,                                   -- Day of the entry
     recorded_at timestamptz NOT NULL,                          -- When the correction was made
     recorded_by text NOT NULL,                                 -- Database role that made the correction
     CONSTRAINT ledger_corrections_pkey PRIMARY KEY (idempotency_key),
@@ -435,9 +519,38 @@ CREATE TABLE ledger_corrections (
 );
 GRANT INSERT, SELECT ON ledger_corrections TO adserver_app;
 
+-- Money that advertisers paid for prepaid orders; append-only.
+CREATE TABLE order_credits (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Chosen by the caller; repeating it credits nothing more
+    order_id varchar COLLATE "C" NOT NULL,                     -- Prepaid order
+    amount numeric(18,6) NOT NULL,                             -- Amount that may be spent in addition; negative to take money back
+    reason text NOT NULL,                                      -- Reason, such as the number of the payment
+    recorded_at timestamptz NOT NULL,                          -- When the credit was recorded
+    recorded_by text NOT NULL,                                 -- Database role that recorded the credit
+    CONSTRAINT order_credits_pkey PRIMARY KEY (idempotency_key),
+    CONSTRAINT credit_is_not_zero CHECK (amount <> 0::numeric)
+);
+GRANT INSERT, SELECT ON order_credits TO adserver_app;
+
+-- Money that was paid to publishers; append-only.
+CREATE TABLE payouts (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Chosen by the caller; repeating it records nothing more
+    publisher_id varchar COLLATE "C" NOT NULL,                 -- Publisher that was paid
+    publisher_name text NOT NULL,                              -- Name of the publisher when it was recorded
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    amount numeric(18,6) NOT NULL,                             -- Amount that was paid; negative if the publisher paid it back
+    recorded_at timestamptz NOT NULL,                          -- When the payout was recorded
+    recorded_by text NOT NULL,                                 -- Database role that recorded the payout
+    CONSTRAINT payouts_pkey PRIMARY KEY (idempotency_key),
+    CONSTRAINT payouts_publisher_id_fkey FOREIGN KEY (publisher_id) REFERENCES publishers(id),
+    CONSTRAINT payout_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
+    CONSTRAINT payout_is_not_zero CHECK (amount <> 0::numeric)
+);
+GRANT INSERT, SELECT ON payouts TO adserver_app;
+
 -- Months that accept no more entries, and the hashes that prove what their entries were.
 CREATE TABLE closed_months (
-    month date NOT NULL,                                       -- First day of the UTC month
+    month date NOT NULL,                                       -- First day of the month
     closed_at timestamptz NOT NULL,                            -- When the month was closed
     closed_by text NOT NULL,                                   -- Database role that closed the month
     entries bigint NOT NULL,                                   -- Number of entries in the month
@@ -449,14 +562,21 @@ GRANT SELECT ON closed_months TO adserver_app;
 
 -- Daily sums of the ledger entries that were booked before books_state.rolled_up_to.
 CREATE TABLE spend_daily (
-    day date NOT NULL,                                         -- Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+    booked_on date NOT NULL,                                   -- Day in the campaign's time zone
+    recorded_on date NOT NULL,                                 -- UTC day of booked_at
+    order_id varchar COLLATE "C",                              -- Order; NULL for none
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser when it was booked
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    publisher_name text,                                       -- Name of the publisher when it was booked
+    currency varchar(3) NOT NULL,                              -- Currency of the amounts
     kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
-    booked_on date NOT NULL,                                   -- UTC day of booked_at
     amount numeric(18,6) NOT NULL,                             -- Sum of the entries
+    publisher_amount numeric(18,6) NOT NULL,                   -- Sum of the publisher's parts
     entries bigint NOT NULL,                                   -- Number of entries
-    CONSTRAINT spend_daily_pkey PRIMARY KEY (day, campaign_id, currency, kind, booked_on)
+    ads bigint NOT NULL,                                       -- Number of entries that charge an ad or take its charge back
+    CONSTRAINT one_sum_for_each_day UNIQUE NULLS NOT DISTINCT (booked_on, campaign_id, kind, recorded_on, order_id, advertiser_id, advertiser_name, publisher_id, publisher_name, currency)
 );
 GRANT INSERT, SELECT, UPDATE ON spend_daily TO adserver_app;
 
@@ -544,7 +664,7 @@ $function$;
 REVOKE EXECUTE ON FUNCTION drop_partition(text,date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION drop_partition(text,date) TO adserver_app;
 
--- Total spend of every campaign at a past moment, by the dates of the entries.
+-- Total spend of every campaign at a past moment, by the times at which the entries were booked.
 CREATE FUNCTION finance.balance_as_of(at timestamp with time zone)
  RETURNS TABLE(campaign_id text, advertiser text, currency text, spent numeric)
  LANGUAGE sql
@@ -552,14 +672,14 @@ CREATE FUNCTION finance.balance_as_of(at timestamp with time zone)
  SET search_path TO 'public', 'pg_temp'
 BEGIN ATOMIC
  SELECT b.campaign_id,
-     c.advertiser,
+     a.name,
      b.currency,
      sum(b.amount) AS sum
-    FROM (( SELECT d.campaign_id,
+    FROM ((( SELECT d.campaign_id,
              d.currency,
              d.amount
             FROM spend_daily d
-           WHERE (d.booked_on < ((LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
+           WHERE (d.recorded_on < ((LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
                     FROM books_state)) AT TIME ZONE 'UTC'::text))::date)
          UNION ALL
           SELECT l.campaign_id,
@@ -569,8 +689,9 @@ BEGIN ATOMIC
            WHERE ((l.booked_at <= balance_as_of.at) AND (l.booked_at >= date_trunc('day'::text, LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
                     FROM books_state)), 'UTC'::text)))) b
       JOIN campaigns c ON (((c.id)::text = (b.campaign_id)::text)))
-   GROUP BY b.campaign_id, c.advertiser, b.currency
-   ORDER BY c.advertiser, b.campaign_id;
+      JOIN advertisers a ON (((a.id)::text = (c.advertiser_id)::text)))
+   GROUP BY b.campaign_id, a.name, b.currency
+   ORDER BY a.name, b.campaign_id;
 END;
 REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
@@ -583,7 +704,7 @@ CREATE FUNCTION public.keep_budget_period()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    RAISE EXCEPTION 'the campaign and period of a row of budget_tracking cannot be changed'
+    RAISE EXCEPTION 'the owner and period of a row of budget_tracking cannot be changed'
         USING ERRCODE = 'integrity_constraint_violation';
 END
 $function$;
@@ -606,7 +727,7 @@ BEGIN
     IF to_regclass(name) IS NULL THEN
         EXECUTE format('CREATE TABLE %I (LIKE spend_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
         EXECUTE format('ALTER TABLE spend_ledger ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
-                       month || ' 00:00 UTC', (month + interval '1 month')::date || ' 00:00 UTC');
+                       month, (month + interval '1 month')::date);
         IF month <= (SELECT max(c.month) FROM closed_months c) THEN
             EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
                            'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
@@ -649,13 +770,13 @@ BEGIN
             UNION SELECT 'hold_releases', min(served_on) FROM hold_releases_default
         ) AS days WHERE day IS NOT NULL
         UNION ALL
-        SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_at',
-               month::text || ' UTC', (month + interval '1 month')::text || ' UTC'
+        SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_on',
+               month::date::text, (month + interval '1 month')::date::text
         FROM (
             SELECT generate_series(date_trunc('month', adserver_clock() AT TIME ZONE 'UTC' - interval '1 day'),
                                    adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
                                    interval '1 month') AS month
-            UNION SELECT date_trunc('month', min(booked_at) AT TIME ZONE 'UTC') FROM spend_ledger_default
+            UNION SELECT date_trunc('month', min(booked_on)::timestamp) FROM spend_ledger_default
         ) AS months WHERE month IS NOT NULL
     LOOP
         CONTINUE WHEN to_regclass(wanted.name) IS NOT NULL;
@@ -698,12 +819,14 @@ CREATE FUNCTION public.open_budget_period()
 AS $function$
 DECLARE
     taken integer;
+    -- A generated column is computed after this trigger.
+    its_budget_id text := coalesce(NEW.campaign_id, ' order ' || NEW.order_id);
 BEGIN
-    INSERT INTO budget_periods AS p (campaign_id, period, period_start)
-    VALUES (NEW.campaign_id, NEW.period, NEW.period_start)
-    ON CONFLICT (campaign_id, period, period_start) DO UPDATE SET period = p.period;
+    INSERT INTO budget_periods AS p (budget_id, period, period_start)
+    VALUES (its_budget_id, NEW.period, NEW.period_start)
+    ON CONFLICT (budget_id, period, period_start) DO UPDATE SET period = p.period;
     SELECT t.generation INTO taken FROM budget_tracking t
-    WHERE t.campaign_id = NEW.campaign_id AND t.period = NEW.period AND t.period_start = NEW.period_start
+    WHERE t.budget_id = its_budget_id AND t.period = NEW.period AND t.period_start = NEW.period_start
     FOR UPDATE;
     NEW.generation := coalesce(taken, NEW.generation);
     RETURN NEW;
@@ -727,8 +850,15 @@ CREATE FUNCTION public.percentage_spent(spent numeric, "limit" numeric)
  IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN ("limit" = (0)::numeric) THEN (100)::numeric ELSE round(((spent * (100)::numeric) / "limit"), 2) END;
 
--- Creates and deletes the running periods of campaigns whose set of budgets has changed.
-CREATE FUNCTION public.recount_budgets(campaign_ids text[])
+-- The publisher's part of an amount that is not negative, rounded half to even.
+CREATE FUNCTION public.publisher_part(amount numeric, revenue_share numeric)
+ RETURNS numeric
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE mod(((amount * revenue_share) * (1000000)::numeric), (2)::numeric) WHEN 0.5 THEN trunc((amount * revenue_share), 6) ELSE round((amount * revenue_share), 6) END;
+
+-- Creates and deletes the running periods of campaigns and orders, given by budget_id, whose set of budgets has changed.
+CREATE FUNCTION public.recount_budgets(owners text[])
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -736,53 +866,58 @@ CREATE FUNCTION public.recount_budgets(campaign_ids text[])
 AS $function$
 BEGIN
     LOCK TABLE budget_tracking IN SHARE ROW EXCLUSIVE MODE;
-    DELETE FROM budget_tracking t USING campaigns c
-    WHERE c.id = ANY (campaign_ids) AND t.campaign_id = c.id
-        AND t.period_start = window_start(t.period, adserver_clock(), c.timezone)
-        AND NOT EXISTS (SELECT FROM campaign_budgets b WHERE b.campaign_id = t.campaign_id AND b.period = t.period);
+    DELETE FROM budget_tracking t
+    WHERE t.budget_id = ANY (owners)
+        AND t.period_start = window_start(
+            t.period, adserver_clock(), coalesce((SELECT c.timezone FROM campaigns c WHERE c.id = t.campaign_id), 'UTC'))
+        AND NOT EXISTS (SELECT FROM configured_budgets b WHERE b.budget_id = t.budget_id AND b.period = t.period);
     WITH missing AS MATERIALIZED (
         -- A day that begins at the second of its two midnights has entries of the hour before.
         SELECT n.*, CASE n.period WHEN 'lifetime' THEN s.rolled_up_to
                                   ELSE n.period_start - interval '1 hour' END AS since
         FROM (
-            SELECT b.campaign_id, b.period, b."limit", b.impressions_limit,
-                   window_start(b.period, adserver_clock(), c.timezone) AS period_start
-            FROM campaign_budgets b JOIN campaigns c ON c.id = b.campaign_id WHERE c.id = ANY (campaign_ids)
+            SELECT b.budget_id, b.campaign_id, b.order_id, b.period, b."limit", b.impressions_limit,
+                   window_start(b.period, adserver_clock(), coalesce(c.timezone, 'UTC')) AS period_start
+            FROM configured_budgets b LEFT JOIN campaigns c ON c.id = b.campaign_id WHERE b.budget_id = ANY (owners)
         ) AS n CROSS JOIN books_state s
-        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.campaign_id = n.campaign_id AND t.period = n.period
+        WHERE NOT EXISTS (SELECT FROM budget_tracking t WHERE t.budget_id = n.budget_id AND t.period = n.period
                               AND t.period_start = n.period_start)
     ), booked AS (
-        SELECT m.campaign_id, m.period, d.kind, d.amount, d.entries
+        SELECT m.budget_id, m.period, d.kind, d.amount, d.entries
         FROM missing m JOIN spend_daily d ON d.campaign_id = m.campaign_id
         WHERE m.period = 'lifetime'
         UNION ALL
-        SELECT m.campaign_id, m.period, l.kind, l.amount, 1
+        SELECT m.budget_id, m.period, d.kind, d.amount, d.entries
+        FROM missing m JOIN spend_daily d ON d.order_id = m.order_id
+        UNION ALL
+        SELECT m.budget_id, m.period, l.kind, l.amount, 1
         FROM missing m CROSS JOIN LATERAL (
             SELECT kind, amount FROM spend_ledger
-            WHERE campaign_id = m.campaign_id AND booked_at >= m.since
+            WHERE (campaign_id = m.campaign_id OR order_id = m.order_id) AND booked_at >= m.since
                 AND m.period_start = CASE m.period WHEN 'hour' THEN hour_start WHEN 'day' THEN day_start
                                                    ELSE to_timestamp(0) END
             OFFSET 0 -- Keeps one lookup for each budget: a join of both tables would read the whole ledger.
         ) AS l
     ), spent AS (
-        SELECT campaign_id, period, sum(amount) AS amount,
+        SELECT budget_id, period, sum(amount) AS amount,
                sum(entries) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
-        FROM booked GROUP BY campaign_id, period
+        FROM booked GROUP BY budget_id, period
     ), counted AS (
         SELECT m.*, coalesce(s.amount, 0) AS spent, open.held, coalesce(s.ads, 0) + open.ads AS ads
-        FROM missing m LEFT JOIN spent s USING (campaign_id, period)
+        FROM missing m LEFT JOIN spent s USING (budget_id, period)
         CROSS JOIN LATERAL (
             SELECT coalesce(sum(h.price), 0) AS held, count(*) AS ads
             FROM holds h
-            WHERE h.campaign_id = m.campaign_id
+            WHERE (h.campaign_id = m.campaign_id OR h.order_id = m.order_id)
                 AND m.period_start = CASE m.period WHEN 'hour' THEN h.hour_start WHEN 'day' THEN h.day_start
                                                    ELSE to_timestamp(0) END
         ) AS open
     )
-    INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit, spent, held, impressions)
-    SELECT campaign_id, period, period_start, budget_limit("limit", spent + held),
+    INSERT INTO budget_tracking (campaign_id, order_id, period, period_start, "limit", impressions_limit, spent, held,
+                                 impressions)
+    SELECT campaign_id, order_id, period, period_start, budget_limit("limit", spent + held),
            budget_limit(impressions_limit, ads), spent, held, ads
-    FROM counted ORDER BY campaign_id, period
+    FROM counted ORDER BY budget_id, period
     ON CONFLICT DO NOTHING;
 END
 $function$;
@@ -798,7 +933,7 @@ CREATE FUNCTION public.refuse_closed_month()
 AS $function$
 DECLARE
     entry spend_ledger := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    its_month date := date_trunc('month', entry.booked_at AT TIME ZONE 'UTC');
+    its_month date := date_trunc('month', entry.booked_on);
 BEGIN
     IF TG_NARGS > 0 OR its_month <= (SELECT max(month) FROM closed_months) THEN
         RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
@@ -841,13 +976,14 @@ RETURN CASE "window" WHEN 'minute'::text THEN date_trunc('minute'::text, at) WHE
 -- ====================================================================================================
 -- The schema finance.
 
--- Views for finance whose columns are a contract, version 1.2.
+-- Views for finance whose columns are a contract, version 2.0.
 CREATE SCHEMA finance;
 GRANT USAGE ON SCHEMA finance TO adserver_app;
 GRANT USAGE ON SCHEMA finance TO adserver_finance;
 
 -- finance.advertiser_spend_monthly: Spend by advertiser, month in the campaigns' time zones, and currency.
---   advertiser text: Advertiser, who pays
+--   advertiser_id character varying: Advertiser
+--   advertiser text: Name of the advertiser at its last entry of the month
 --   month date: First day of the month
 --   currency character varying(3): Currency of every amount; one row for each, because currencies are never added together
 --   campaigns bigint: Number of campaigns with entries in the month
@@ -855,46 +991,63 @@ GRANT USAGE ON SCHEMA finance TO adserver_finance;
 --   corrected numeric: Adjustments and reversals
 --   spent numeric: delivered + corrected: the amount to be paid
 --   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
 CREATE VIEW finance.advertiser_spend_monthly AS
- SELECT c.advertiser,
-    date_trunc('month'::text, d.day::timestamp with time zone)::date AS month,
-    d.currency,
-    count(DISTINCT c.id) AS campaigns,
-    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
-    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
-    COALESCE(sum(d.amount), 0::numeric) AS spent,
-    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions
-   FROM ( SELECT spend_daily.day,
+ SELECT advertiser_id,
+    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS advertiser,
+    date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
+    currency,
+    count(DISTINCT campaign_id) AS campaigns,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(amount), 0::numeric) AS spent,
+    COALESCE(sum(ads) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+    COALESCE(sum(ads) FILTER (WHERE kind = 'reversal'::text), 0::numeric)::bigint AS reversed,
+    COALESCE(sum(
+        CASE
+            WHEN kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN ads
+            WHEN kind = 'reversal'::text THEN - ads
+            ELSE NULL::bigint
+        END), 0::numeric)::bigint AS billable
+   FROM ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
             spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
             spend_daily.currency,
             spend_daily.kind,
-            spend_daily.booked_on,
             spend_daily.amount,
-            spend_daily.entries
+            spend_daily.publisher_amount,
+            spend_daily.ads
            FROM spend_daily
         UNION ALL
-         SELECT (
-                CASE
-                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
-                    ELSE l.booked_at
-                END AT TIME ZONE c_1.timezone)::date AS timezone,
-            l.campaign_id,
-            l.currency,
-            l.kind,
-            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
-            l.amount,
-            1
-           FROM spend_ledger l
-             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
-          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+         SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            spend_ledger.amount,
+            spend_ledger.publisher_amount,
+            num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
                    FROM books_state))) d
-     JOIN campaigns c ON c.id::text = d.campaign_id::text
-  GROUP BY c.advertiser, (date_trunc('month'::text, d.day::timestamp with time zone)::date), d.currency;
+  GROUP BY advertiser_id, (date_trunc('month'::text, booked_on::timestamp with time zone)::date), currency;
 GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_app;
 GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_finance;
 
--- finance.budgets: Budget against actual: every budget period of every campaign.
---   campaign_id character varying: Campaign
+-- finance.budgets: Budget against actual: every budget period of every campaign and order.
+--   campaign_id character varying: Campaign; NULL for the budget of an order
+--   order_id character varying: Order; NULL for the budget of a campaign
 --   advertiser text: Advertiser, who pays
 --   period text: hour, day or lifetime
 --   period_start timestamp with time zone: Start of the period; 1970 for lifetime
@@ -911,24 +1064,40 @@ GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_finance;
 --   impressions_remaining bigint: impressions_limit - impressions
 CREATE VIEW finance.budgets AS
  SELECT t.campaign_id,
-    c.advertiser,
+    t.order_id,
+    a.name AS advertiser,
     t.period,
     t.period_start,
-    c.currency,
+    o.currency,
     l."limit",
     t.spent,
     t.held,
     l."limit" - t.spent - t.held AS remaining,
     percentage_spent(t.spent, l."limit") AS percentage_spent,
-    budget_pace(l."limit", t.period, t.period_start, 'even'::text, c.starts_at, c.ends_at, c.timezone) AS even_pace,
+    budget_pace(l."limit", t.period, t.period_start, 'even'::text, o.starts_at, o.ends_at, o.timezone) AS even_pace,
     r.running,
     t.impressions,
     l.impressions_limit,
     l.impressions_limit - t.impressions AS impressions_remaining
    FROM budget_tracking t
-     JOIN campaigns c ON c.id::text = t.campaign_id::text
-     CROSS JOIN LATERAL ( SELECT t.period_start = window_start(t.period, adserver_clock(), c.timezone) AS running) r
-     LEFT JOIN campaign_budgets b ON r.running AND b.campaign_id::text = t.campaign_id::text AND b.period = t.period
+     JOIN ( SELECT campaigns.id AS budget_id,
+            campaigns.advertiser_id,
+            campaigns.currency,
+            campaigns.starts_at,
+            campaigns.ends_at,
+            campaigns.timezone
+           FROM campaigns
+        UNION ALL
+         SELECT ' order '::text || orders.id::text,
+            orders.advertiser_id,
+            orders.currency,
+            orders.starts_at,
+            orders.ends_at,
+            'UTC'::text
+           FROM orders) o USING (budget_id)
+     JOIN advertisers a ON a.id::text = o.advertiser_id::text
+     CROSS JOIN LATERAL ( SELECT t.period_start = window_start(t.period, adserver_clock(), o.timezone) AS running) r
+     LEFT JOIN configured_budgets b ON r.running AND b.budget_id::text = t.budget_id::text AND b.period = t.period
      CROSS JOIN LATERAL ( SELECT
                 CASE
                     WHEN b.period IS NULL THEN t."limit"
@@ -950,102 +1119,248 @@ GRANT SELECT ON finance.budgets TO adserver_finance;
 --   corrected numeric: Adjustments and reversals
 --   spent numeric: delivered + corrected: the amount to be paid
 --   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
 --   held numeric: Held for ads that were served and not yet seen
 --   open_holds bigint: Number of those ads
 CREATE VIEW finance.campaign_spend AS
  SELECT c.id AS campaign_id,
-    c.advertiser,
+    a.name AS advertiser,
     c.currency,
     c.status,
     COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
     COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(d.amount), 0::numeric) AS spent,
-    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+    COALESCE(sum(d.ads) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+    COALESCE(sum(d.ads) FILTER (WHERE d.kind = 'reversal'::text), 0::numeric)::bigint AS reversed,
+    COALESCE(sum(
+        CASE
+            WHEN d.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN d.ads
+            WHEN d.kind = 'reversal'::text THEN - d.ads
+            ELSE NULL::bigint
+        END), 0::numeric)::bigint AS billable,
     COALESCE(h.held, 0::numeric) AS held,
     COALESCE(h.holds, 0::bigint) AS open_holds
    FROM campaigns c
-     LEFT JOIN ( SELECT spend_daily.day,
+     JOIN advertisers a ON a.id::text = c.advertiser_id::text
+     LEFT JOIN ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
             spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
             spend_daily.currency,
             spend_daily.kind,
-            spend_daily.booked_on,
             spend_daily.amount,
-            spend_daily.entries
+            spend_daily.publisher_amount,
+            spend_daily.ads
            FROM spend_daily
         UNION ALL
-         SELECT (
-                CASE
-                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
-                    ELSE l.booked_at
-                END AT TIME ZONE c_1.timezone)::date AS timezone,
-            l.campaign_id,
-            l.currency,
-            l.kind,
-            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
-            l.amount,
-            1
-           FROM spend_ledger l
-             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
-          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+         SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            spend_ledger.amount,
+            spend_ledger.publisher_amount,
+            num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
                    FROM books_state))) d ON d.campaign_id::text = c.id::text AND d.currency::text = c.currency::text
      LEFT JOIN ( SELECT holds.campaign_id,
             sum(holds.price) AS held,
             count(*) AS holds
            FROM holds
           GROUP BY holds.campaign_id) h ON h.campaign_id::text = c.id::text
-  GROUP BY c.id, h.held, h.holds;
+  GROUP BY c.id, a.id, h.held, h.holds;
 GRANT SELECT ON finance.campaign_spend TO adserver_app;
 GRANT SELECT ON finance.campaign_spend TO adserver_finance;
 
 -- finance.campaign_spend_daily: Spend by campaign, day in the campaign's time zone, and currency.
 --   campaign_id character varying: Campaign
 --   advertiser text: Advertiser, who pays
---   day date: Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+--   day date: Day in the campaign's time zone on which the entries are booked
 --   currency character varying(3): Currency of every amount
 --   delivered numeric: Charged for ads
 --   corrected numeric: Adjustments and reversals
 --   spent numeric: delivered + corrected: the amount to be paid
 --   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
 CREATE VIEW finance.campaign_spend_daily AS
- SELECT d.campaign_id,
-    c.advertiser,
-    d.day,
-    d.currency,
-    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
-    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
-    COALESCE(sum(d.amount), 0::numeric) AS spent,
-    COALESCE(sum(d.entries) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions
-   FROM ( SELECT spend_daily.day,
+ SELECT campaign_id,
+    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS advertiser,
+    booked_on AS day,
+    currency,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(amount), 0::numeric) AS spent,
+    COALESCE(sum(ads) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+    COALESCE(sum(ads) FILTER (WHERE kind = 'reversal'::text), 0::numeric)::bigint AS reversed,
+    COALESCE(sum(
+        CASE
+            WHEN kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN ads
+            WHEN kind = 'reversal'::text THEN - ads
+            ELSE NULL::bigint
+        END), 0::numeric)::bigint AS billable
+   FROM ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
             spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
             spend_daily.currency,
             spend_daily.kind,
-            spend_daily.booked_on,
             spend_daily.amount,
-            spend_daily.entries
+            spend_daily.publisher_amount,
+            spend_daily.ads
            FROM spend_daily
         UNION ALL
-         SELECT (
-                CASE
-                    WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
-                    ELSE l.booked_at
-                END AT TIME ZONE c_1.timezone)::date AS timezone,
-            l.campaign_id,
-            l.currency,
-            l.kind,
-            (l.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
-            l.amount,
-            1
-           FROM spend_ledger l
-             JOIN campaigns c_1 ON c_1.id::text = l.campaign_id::text
-          WHERE l.booked_at >= (( SELECT books_state.rolled_up_to
+         SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            spend_ledger.amount,
+            spend_ledger.publisher_amount,
+            num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
                    FROM books_state))) d
-     JOIN campaigns c ON c.id::text = d.campaign_id::text
-  GROUP BY d.campaign_id, c.advertiser, d.day, d.currency;
+  GROUP BY campaign_id, booked_on, currency;
 GRANT SELECT ON finance.campaign_spend_daily TO adserver_app;
 GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
 
+-- finance.campaigns: Every campaign: its terms, what was booked, and what remains.
+--   campaign_id character varying: Campaign
+--   order_id character varying: Order whose budget the campaign shares; NULL for none
+--   advertiser_id character varying: Advertiser, who pays
+--   advertiser text: Name of the advertiser
+--   status text: active, paused or ended
+--   currency character varying(3): Currency of every amount
+--   timezone text: Time zone in which its days and months begin
+--   starts_at timestamp with time zone: Start of the flight
+--   ends_at timestamp with time zone: End of the flight, exclusive
+--   cpm numeric(15,3): Price of a thousand ads
+--   billing text: serve: charged when served; impression: held when served, charged when seen
+--   pacing text: asap; or even: spend may grow linearly with time
+--   hour_budget numeric: Amount that may be spent in an hour; NULL for no limit
+--   day_budget numeric: Amount that may be spent in a day; NULL for no limit
+--   lifetime_budget numeric(18,6): Amount that may be spent at all; NULL for no limit
+--   hour_impressions bigint: Number of ads that may be served in an hour; NULL for no limit
+--   day_impressions bigint: Number of ads that may be served in a day; NULL for no limit
+--   lifetime_impressions bigint: Number of ads that may be served at all; NULL for no limit
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   booked numeric: delivered + corrected: the amount to be paid
+--   held numeric: Held for ads that were served and not yet seen
+--   remaining numeric: What may still be spent of the lifetime budget; NULL for no limit
+--   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
+--   open_holds bigint: Number of ads that were served and not yet seen
+--   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
+CREATE VIEW finance.campaigns AS
+ SELECT c.id AS campaign_id,
+    c.order_id,
+    c.advertiser_id,
+    a.name AS advertiser,
+    c.status,
+    c.currency,
+    c.timezone,
+    c.starts_at,
+    c.ends_at,
+    c.cpm,
+    c.billing,
+    c.pacing,
+    b.hour_budget,
+    b.day_budget,
+    l."limit" AS lifetime_budget,
+    b.hour_impressions,
+    b.day_impressions,
+    l.impressions_limit AS lifetime_impressions,
+    COALESCE(d.delivered, 0::numeric) AS delivered,
+    COALESCE(d.corrected, 0::numeric) AS corrected,
+    u.booked,
+    u.held,
+    budget_limit(l."limit", u.booked + u.held) - u.booked - u.held AS remaining,
+    u.impressions,
+    COALESCE(d.reversed, 0::bigint) AS reversed,
+    u.impressions - COALESCE(d.reversed, 0::bigint) AS billable,
+    u.open_holds,
+    (budget_limit(l.impressions_limit::numeric, (u.impressions + u.open_holds)::numeric) - u.impressions::numeric - u.open_holds::numeric)::bigint AS impressions_remaining
+   FROM campaigns c
+     JOIN advertisers a ON a.id::text = c.advertiser_id::text
+     CROSS JOIN LATERAL ( SELECT max(configured_budgets."limit") FILTER (WHERE configured_budgets.period = 'hour'::text) AS hour_budget,
+            max(configured_budgets."limit") FILTER (WHERE configured_budgets.period = 'day'::text) AS day_budget,
+            max(configured_budgets.impressions_limit) FILTER (WHERE configured_budgets.period = 'hour'::text) AS hour_impressions,
+            max(configured_budgets.impressions_limit) FILTER (WHERE configured_budgets.period = 'day'::text) AS day_impressions
+           FROM configured_budgets
+          WHERE configured_budgets.budget_id::text = c.id::text) b
+     LEFT JOIN configured_budgets l ON l.budget_id::text = c.id::text AND l.period = 'lifetime'::text
+     LEFT JOIN ( SELECT daily.campaign_id,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+            sum(daily.amount) AS booked,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = 'reversal'::text), 0::numeric)::bigint AS reversed
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.campaign_id IS NOT NULL
+          GROUP BY daily.campaign_id) d ON d.campaign_id::text = c.id::text
+     LEFT JOIN ( SELECT holds.campaign_id,
+            sum(holds.price) AS held,
+            count(*) AS open_holds
+           FROM holds
+          GROUP BY holds.campaign_id) h ON h.campaign_id::text = c.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(d.booked, 0::numeric) AS booked,
+            COALESCE(h.held, 0::numeric) AS held,
+            COALESCE(d.impressions, 0::bigint) AS impressions,
+            COALESCE(h.open_holds, 0::bigint) AS open_holds) u;
+GRANT SELECT ON finance.campaigns TO adserver_app;
+GRANT SELECT ON finance.campaigns TO adserver_finance;
+
 -- finance.closed_months: Months that accept no more entries.
---   month date: First day of the UTC month
+--   month date: First day of the month
 --   closed_at timestamp with time zone: When the month was closed
 --   closed_by text: Database role that closed the month
 --   entries bigint: Number of entries in the month
@@ -1062,7 +1377,7 @@ GRANT SELECT ON finance.closed_months TO adserver_finance;
 
 -- finance.corrections: Adjustments and reversals, with the role that booked them and the reason.
 --   entry_id bigint: Entry of the ledger
---   booked_at timestamp with time zone: Date of the entry
+--   booked_on date: Day of the entry
 --   recorded_at timestamp with time zone: When the correction was made
 --   recorded_by text: Database role that made the correction
 --   kind text: adjustment or reversal
@@ -1075,19 +1390,19 @@ GRANT SELECT ON finance.closed_months TO adserver_finance;
 --   idempotency_key character varying: Chosen by the caller; repeating it books nothing more
 CREATE VIEW finance.corrections AS
  SELECT k.entry_id,
-    k.booked_at,
+    k.booked_on,
     k.recorded_at,
     k.recorded_by,
     k.kind,
     k.campaign_id,
-    c.advertiser,
+    l.advertiser_name AS advertiser,
     k.amount,
     k.currency,
     k.reason,
     k.reverses,
     k.idempotency_key
    FROM ledger_corrections k
-     JOIN campaigns c ON c.id::text = k.campaign_id::text;
+     JOIN spend_ledger l ON l.entry_id = k.entry_id AND l.booked_on = k.booked_on;
 GRANT SELECT ON finance.corrections TO adserver_app;
 GRANT SELECT ON finance.corrections TO adserver_finance;
 
@@ -1096,6 +1411,7 @@ GRANT SELECT ON finance.corrections TO adserver_finance;
 --   campaign_id character varying: Campaign
 --   advertiser text: Advertiser, who pays
 --   placement_id character varying: Placement; NULL if the request named the campaign
+--   publisher_id character varying: Publisher of the placement
 --   currency character varying(3): Currency of the campaign
 --   serves bigint: Number of ads served
 --   seen bigint: Number of ads whose impression was reported
@@ -1103,16 +1419,18 @@ GRANT SELECT ON finance.corrections TO adserver_finance;
 CREATE VIEW finance.delivery_daily AS
  SELECT s.served_on,
     s.campaign_id,
-    c.advertiser,
+    a.name AS advertiser,
     s.placement_id,
+    s.publisher_id,
     s.currency,
     count(*) AS serves,
     count(e.request_key) AS seen,
     round(count(e.request_key)::numeric * 100.0 / count(*)::numeric, 2) AS seen_percentage
    FROM ad_serves s
      JOIN campaigns c ON c.id::text = s.campaign_id::text
+     JOIN advertisers a ON a.id::text = c.advertiser_id::text
      LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
-  GROUP BY s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.currency;
+  GROUP BY s.served_on, s.campaign_id, a.name, s.placement_id, s.publisher_id, s.currency;
 GRANT SELECT ON finance.delivery_daily TO adserver_app;
 GRANT SELECT ON finance.delivery_daily TO adserver_finance;
 
@@ -1135,33 +1453,48 @@ GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
 -- finance.invoice_lines: Every entry of the ledger as a line of an invoice.
 --   entry_id bigint: Entry of the ledger
 --   booked_at timestamp with time zone: When it was booked
---   advertiser text: Advertiser, who pays
+--   order_id character varying: Order; NULL for none
+--   advertiser_id character varying: Advertiser
+--   advertiser text: Name of the advertiser when it was booked
 --   campaign_id character varying: Campaign
---   day date: Day in the campaign's time zone: of the serve or, for a correction, of the date of the entry
+--   creative_id character varying: The campaign's own creative; NULL for an upstream's ad
+--   upstream_id character varying: Upstream; NULL for a creative of the campaign
+--   publisher_id character varying: Publisher of the placement
+--   publisher text: Name of the publisher when it was booked
+--   placement_id character varying: Placement; NULL if the request named the campaign, and for an adjustment
+--   day date: Day in the campaign's time zone on which the entries are booked
+--   late_from date: Day to which it belongs, if it was booked to a later one
 --   kind text: charge, settle, adjustment or reversal
 --   serve_id uuid: Request of the serve; NULL for an adjustment
 --   slot smallint: Position of the ad in its pod
 --   amount numeric(18,6): Amount added to what must be paid
+--   publisher_amount numeric(18,6): The publisher's part of the amount
+--   house_amount numeric(18,6): The rest of the amount, which the house keeps
 --   currency character varying(3): Currency of the amount
 --   reason text: Reason of a manual entry
 CREATE VIEW finance.invoice_lines AS
- SELECT l.entry_id,
-    l.booked_at,
-    c.advertiser,
-    l.campaign_id,
-    (
-        CASE
-            WHEN l.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN l.day_start
-            ELSE l.booked_at
-        END AT TIME ZONE c.timezone)::date AS day,
-    l.kind,
-    l.request_key AS serve_id,
-    l.slot,
-    l.amount,
-    l.currency,
-    l.reason
-   FROM spend_ledger l
-     JOIN campaigns c ON c.id::text = l.campaign_id::text;
+ SELECT entry_id,
+    booked_at,
+    order_id,
+    advertiser_id,
+    advertiser_name AS advertiser,
+    campaign_id,
+    creative_id,
+    upstream_id,
+    publisher_id,
+    publisher_name AS publisher,
+    placement_id,
+    booked_on AS day,
+    late_from,
+    kind,
+    request_key AS serve_id,
+    slot,
+    amount,
+    publisher_amount,
+    house_amount,
+    currency,
+    reason
+   FROM spend_ledger;
 GRANT SELECT ON finance.invoice_lines TO adserver_app;
 GRANT SELECT ON finance.invoice_lines TO adserver_finance;
 
@@ -1178,9 +1511,361 @@ CREATE VIEW finance.no_fill_daily AS
 GRANT SELECT ON finance.no_fill_daily TO adserver_app;
 GRANT SELECT ON finance.no_fill_daily TO adserver_finance;
 
+-- finance.order_credits: Credits of prepaid orders, with the role that recorded them and the reason.
+--   order_id character varying: Order
+--   advertiser text: Name of the advertiser
+--   amount numeric(18,6): Amount that may be spent in addition; negative if money was taken back
+--   currency character varying(3): Currency of the amount
+--   reason text: Reason, such as the number of the payment
+--   recorded_at timestamp with time zone: When the credit was recorded
+--   recorded_by text: Database role that recorded the credit
+--   idempotency_key character varying: Chosen by the caller; repeating it credits nothing more
+CREATE VIEW finance.order_credits AS
+ SELECT k.order_id,
+    a.name AS advertiser,
+    k.amount,
+    o.currency,
+    k.reason,
+    k.recorded_at,
+    k.recorded_by,
+    k.idempotency_key
+   FROM order_credits k
+     JOIN orders o ON o.id::text = k.order_id::text
+     JOIN advertisers a ON a.id::text = o.advertiser_id::text;
+GRANT SELECT ON finance.order_credits TO adserver_app;
+GRANT SELECT ON finance.order_credits TO adserver_finance;
+
+-- finance.orders: Every order: what was bought, booked and remains.
+--   order_id character varying: Order
+--   advertiser_id character varying: Advertiser, who pays
+--   advertiser text: Name of the advertiser
+--   purchase_order text: The advertiser's purchase order number
+--   currency character varying(3): Currency of every amount
+--   starts_at timestamp with time zone: Earliest start of its campaigns; NULL for any
+--   ends_at timestamp with time zone: Latest end of its campaigns, exclusive; NULL for any
+--   prepaid boolean: Whether only credited money may be spent
+--   budget numeric(18,6): Amount that its campaigns may spend together; NULL for no limit
+--   credited numeric: Sum of its credits
+--   impressions_limit bigint: Number of ads that its campaigns may serve together; NULL for no limit
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   booked numeric: delivered + corrected: the amount to be paid
+--   held numeric: Held for ads that were served and not yet seen
+--   remaining numeric: Amount that may still be spent: of the budget, and of the credits if prepaid; NULL for no limit
+--   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
+--   open_holds bigint: Number of ads that were served and not yet seen
+--   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
+CREATE VIEW finance.orders AS
+ SELECT o.id AS order_id,
+    o.advertiser_id,
+    a.name AS advertiser,
+    o.purchase_order,
+    o.currency,
+    o.starts_at,
+    o.ends_at,
+    o.prepaid,
+    o.budget,
+    k.credited,
+    o.impressions AS impressions_limit,
+    COALESCE(d.delivered, 0::numeric) AS delivered,
+    COALESCE(d.corrected, 0::numeric) AS corrected,
+    u.booked,
+    u.held,
+    budget_limit(l."limit", u.booked + u.held) - u.booked - u.held AS remaining,
+    u.impressions,
+    COALESCE(d.reversed, 0::bigint) AS reversed,
+    u.impressions - COALESCE(d.reversed, 0::bigint) AS billable,
+    u.open_holds,
+    (budget_limit(l.impressions_limit::numeric, (u.impressions + u.open_holds)::numeric) - u.impressions::numeric - u.open_holds::numeric)::bigint AS impressions_remaining
+   FROM orders o
+     JOIN advertisers a ON a.id::text = o.advertiser_id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(sum(order_credits.amount), 0::numeric) AS credited
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) k
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN o.prepaid THEN LEAST(o.budget, k.credited)
+                    ELSE o.budget
+                END AS "limit",
+            o.impressions AS impressions_limit) l
+     LEFT JOIN ( SELECT daily.order_id,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+            sum(daily.amount) AS booked,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = 'reversal'::text), 0::numeric)::bigint AS reversed
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.order_id IS NOT NULL
+          GROUP BY daily.order_id) d ON d.order_id::text = o.id::text
+     LEFT JOIN ( SELECT holds.order_id,
+            sum(holds.price) AS held,
+            count(*) AS open_holds
+           FROM holds
+          GROUP BY holds.order_id) h ON h.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(d.booked, 0::numeric) AS booked,
+            COALESCE(h.held, 0::numeric) AS held,
+            COALESCE(d.impressions, 0::bigint) AS impressions,
+            COALESCE(h.open_holds, 0::bigint) AS open_holds) u;
+GRANT SELECT ON finance.orders TO adserver_app;
+GRANT SELECT ON finance.orders TO adserver_finance;
+
+-- finance.payouts: Money that was paid to publishers.
+--   publisher_id character varying: Publisher that was paid
+--   publisher text: Name of the publisher when it was recorded
+--   amount numeric(18,6): Amount that was paid; negative if the publisher paid it back
+--   currency character varying(3): Currency of the amount
+--   recorded_at timestamp with time zone: When the payout was recorded
+--   recorded_by text: Database role that recorded the payout
+--   idempotency_key character varying: Chosen by the caller; repeating it records nothing more
+CREATE VIEW finance.payouts AS
+ SELECT publisher_id,
+    publisher_name AS publisher,
+    amount,
+    currency,
+    recorded_at,
+    recorded_by,
+    idempotency_key
+   FROM payouts;
+GRANT SELECT ON finance.payouts TO adserver_app;
+GRANT SELECT ON finance.payouts TO adserver_finance;
+
+-- finance.publisher_earnings_daily: What publishers earned, by day in the campaigns' time zones, and currency.
+--   publisher_id character varying: Publisher
+--   publisher text: Name of the publisher
+--   day date: Day in the campaign's time zone on which the entries are booked
+--   currency character varying(3): Currency of every amount; one row for each, because currencies are never added together
+--   delivered numeric: The publisher's part of what was charged for ads
+--   corrected numeric: The publisher's part of reversals
+--   earned numeric: delivered + corrected: what the publisher has earned
+--   spent numeric: What advertisers pay for the same entries
+--   house_amount numeric: spent - earned: what the house keeps
+CREATE VIEW finance.publisher_earnings_daily AS
+ SELECT publisher_id,
+    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS publisher,
+    booked_on AS day,
+    currency,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(publisher_amount), 0::numeric) AS earned,
+    COALESCE(sum(amount), 0::numeric) AS spent,
+    COALESCE(sum(amount - publisher_amount), 0::numeric) AS house_amount
+   FROM ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
+            spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.amount,
+            spend_daily.publisher_amount,
+            spend_daily.ads
+           FROM spend_daily
+        UNION ALL
+         SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            spend_ledger.amount,
+            spend_ledger.publisher_amount,
+            num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                   FROM books_state))) d
+  WHERE publisher_id IS NOT NULL
+  GROUP BY publisher_id, booked_on, currency;
+GRANT SELECT ON finance.publisher_earnings_daily TO adserver_app;
+GRANT SELECT ON finance.publisher_earnings_daily TO adserver_finance;
+
+-- finance.publisher_earnings_monthly: What publishers earned, by month in the campaigns' time zones, and currency.
+--   publisher_id character varying: Publisher
+--   publisher text: Name of the publisher
+--   month date: First day of the month
+--   currency character varying(3): Currency of every amount; one row for each, because currencies are never added together
+--   delivered numeric: The publisher's part of what was charged for ads
+--   corrected numeric: The publisher's part of reversals
+--   earned numeric: delivered + corrected: what the publisher has earned
+--   spent numeric: What advertisers pay for the same entries
+--   house_amount numeric: spent - earned: what the house keeps
+CREATE VIEW finance.publisher_earnings_monthly AS
+ SELECT publisher_id,
+    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS publisher,
+    date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
+    currency,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+    COALESCE(sum(publisher_amount), 0::numeric) AS earned,
+    COALESCE(sum(amount), 0::numeric) AS spent,
+    COALESCE(sum(amount - publisher_amount), 0::numeric) AS house_amount
+   FROM ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
+            spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.amount,
+            spend_daily.publisher_amount,
+            spend_daily.ads
+           FROM spend_daily
+        UNION ALL
+         SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            spend_ledger.amount,
+            spend_ledger.publisher_amount,
+            num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                   FROM books_state))) d
+  WHERE publisher_id IS NOT NULL
+  GROUP BY publisher_id, (date_trunc('month'::text, booked_on::timestamp with time zone)::date), currency;
+GRANT SELECT ON finance.publisher_earnings_monthly TO adserver_app;
+GRANT SELECT ON finance.publisher_earnings_monthly TO adserver_finance;
+
+-- finance.publisher_statement: The accounts of publishers: one row for each publisher, currency, and month with entries or payouts.
+--   publisher_id character varying: Publisher
+--   publisher text: Name of the publisher at its last entry or payout of the month
+--   currency character varying(3): Currency of every amount; one account for each
+--   month date: First day of the month; a payout belongs to the UTC month in which it was recorded
+--   opening_balance numeric: What was owed before the month; negative if more was paid than earned
+--   delivered numeric: The publisher's part of what was charged for ads
+--   corrected numeric: The publisher's part of reversals
+--   earned numeric: delivered + corrected: what the publisher has earned
+--   paid numeric: What the publisher was paid
+--   closing_balance numeric: opening_balance + earned - paid: what is owed after the month
+CREATE VIEW finance.publisher_statement AS
+ WITH movement AS (
+         SELECT daily.publisher_id,
+            daily.publisher_name,
+            daily.currency,
+            daily.booked_on,
+            daily.recorded_on,
+                CASE
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN daily.publisher_amount
+                    ELSE 0::numeric
+                END AS delivered,
+                CASE
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN 0::numeric
+                    ELSE daily.publisher_amount
+                END AS corrected,
+            0 AS paid
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.publisher_id IS NOT NULL
+        UNION ALL
+         SELECT p.publisher_id,
+            p.publisher_name,
+            p.currency,
+            d.recorded_on,
+            d.recorded_on,
+            0,
+            0,
+            p.amount
+           FROM payouts p
+             CROSS JOIN LATERAL ( SELECT (p.recorded_at AT TIME ZONE 'UTC'::text)::date AS recorded_on) d
+        ), monthly AS (
+         SELECT movement.publisher_id,
+            (array_agg(movement.publisher_name ORDER BY movement.booked_on DESC, movement.recorded_on DESC))[1] AS publisher,
+            movement.currency,
+            date_trunc('month'::text, movement.booked_on::timestamp with time zone)::date AS month,
+            sum(movement.delivered) AS delivered,
+            sum(movement.corrected) AS corrected,
+            sum(movement.delivered + movement.corrected) AS earned,
+            sum(movement.paid) AS paid
+           FROM movement
+          GROUP BY movement.publisher_id, movement.currency, (date_trunc('month'::text, movement.booked_on::timestamp with time zone)::date)
+        )
+ SELECT publisher_id,
+    publisher,
+    currency,
+    month,
+    sum(earned - paid) OVER until_month - (earned - paid) AS opening_balance,
+    delivered,
+    corrected,
+    earned,
+    paid,
+    sum(earned - paid) OVER until_month AS closing_balance
+   FROM monthly
+  WINDOW until_month AS (PARTITION BY publisher_id, currency ORDER BY month);
+GRANT SELECT ON finance.publisher_statement TO adserver_app;
+GRANT SELECT ON finance.publisher_statement TO adserver_finance;
+
 -- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone.
---   rule text: I1 budgets, I2 counters, I3 serves, rollup, or correction
---   campaign_id character varying: Campaign
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, or order
+--   campaign_id character varying: Campaign; NULL for the budget of an order
+--   order_id character varying: Order; NULL for none
 --   subject text: The budget period, serve, rollup or entry
 --   expected numeric: Value that it should have
 --   actual numeric: Value that it has
@@ -1188,6 +1873,7 @@ GRANT SELECT ON finance.no_fill_daily TO adserver_finance;
 CREATE VIEW finance.reconciliation AS
  SELECT 'I1'::text AS rule,
     t.campaign_id,
+    t.order_id,
     (t.period || ' '::text) || t.period_start AS subject,
     l.expected,
     l.actual,
@@ -1198,46 +1884,52 @@ CREATE VIEW finance.reconciliation AS
 UNION ALL
  SELECT 'I2'::text AS rule,
     COALESCE(t.campaign_id, s.campaign_id) AS campaign_id,
+    COALESCE(t.order_id, s.order_id) AS order_id,
     (COALESCE(t.period, s.period) || ' '::text) || COALESCE(t.period_start, s.period_start) AS subject,
     n.expected,
     n.actual,
         CASE
-            WHEN t.campaign_id IS NULL THEN 'there is no counter for what was booked'::text
+            WHEN t.budget_id IS NULL THEN 'there is no counter for what was booked'::text
             ELSE (n.counter || ' is not the sum of its '::text) || n.source
         END AS explanation
-   FROM ( SELECT e.campaign_id,
+   FROM ( SELECT p.campaign_id,
+            p.order_id,
             p.period,
             p.period_start,
             sum(e.spent) AS spent,
             sum(e.held) AS held,
             sum(e.ads) AS ads
            FROM ( SELECT spend_ledger.campaign_id,
+                    spend_ledger.order_id,
                     spend_ledger.hour_start,
                     spend_ledger.day_start,
                     sum(spend_ledger.amount) AS spent,
                     0 AS held,
                     count(*) FILTER (WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AS ads
                    FROM spend_ledger
-                  GROUP BY spend_ledger.campaign_id, spend_ledger.hour_start, spend_ledger.day_start
+                  GROUP BY spend_ledger.campaign_id, spend_ledger.order_id, spend_ledger.hour_start, spend_ledger.day_start
                 UNION ALL
                  SELECT holds.campaign_id,
+                    holds.order_id,
                     holds.hour_start,
                     holds.day_start,
                     0,
                     sum(holds.price) AS sum,
                     count(*) AS count
                    FROM holds
-                  GROUP BY holds.campaign_id, holds.hour_start, holds.day_start) e
-             CROSS JOIN LATERAL ( VALUES ('hour'::text,e.hour_start), ('day'::text,e.day_start), ('lifetime'::text,to_timestamp(0::double precision))) p(period, period_start)
-          GROUP BY e.campaign_id, p.period, p.period_start) s
-     FULL JOIN budget_tracking t ON t.campaign_id::text = s.campaign_id::text AND t.period = s.period AND t.period_start = s.period_start
+                  GROUP BY holds.campaign_id, holds.order_id, holds.hour_start, holds.day_start) e
+             CROSS JOIN LATERAL ( VALUES (e.campaign_id,NULL::character varying,'hour'::text,e.hour_start), (e.campaign_id,NULL::character varying,'day'::text,e.day_start), (e.campaign_id,NULL::character varying,'lifetime'::text,to_timestamp(0::double precision)), (NULL::character varying,e.order_id,'lifetime'::text,to_timestamp(0::double precision))) p(campaign_id, order_id, period, period_start)
+          WHERE num_nonnulls(p.campaign_id, p.order_id) = 1
+          GROUP BY p.campaign_id, p.order_id, p.period, p.period_start) s
+     FULL JOIN budget_tracking t ON t.budget_id::text = COALESCE(s.campaign_id, (' order '::text || s.order_id::text)::character varying)::text AND t.period = s.period AND t.period_start = s.period_start
      CROSS JOIN LATERAL ( VALUES ('spent'::text,'ledger entries'::text,COALESCE(s.spent, 0::numeric),t.spent), ('held'::text,'open holds'::text,COALESCE(s.held, 0::numeric),t.held), ('impressions'::text,'charges and open holds'::text,COALESCE(s.ads, 0::numeric),t.impressions)) n(counter, source, expected, actual)
-  WHERE n.expected <> n.actual OR t.campaign_id IS NULL AND n.counter = 'spent'::text AND s.period = 'lifetime'::text AND (EXISTS ( SELECT
-           FROM campaign_budgets b
-          WHERE b.campaign_id::text = s.campaign_id::text AND b.period = 'lifetime'::text))
+  WHERE n.expected <> n.actual OR t.budget_id IS NULL AND n.counter = 'spent'::text AND s.period = 'lifetime'::text AND (EXISTS ( SELECT
+           FROM configured_budgets b
+          WHERE b.budget_id::text = COALESCE(s.campaign_id, (' order '::text || s.order_id::text)::character varying)::text AND b.period = 'lifetime'::text))
 UNION ALL
  SELECT 'I3'::text AS rule,
     both_sides.campaign_id,
+    NULL::character varying AS order_id,
     (both_sides.request_key || '/'::text) || both_sides.slot AS subject,
     sum(both_sides.served) AS expected,
     sum(both_sides.paid) AS actual,
@@ -1300,88 +1992,145 @@ UNION ALL
 UNION ALL
  SELECT 'rollup'::text AS rule,
     COALESCE(r.campaign_id, l.campaign_id) AS campaign_id,
-    (((COALESCE(r.day, l.day) || ' '::text) || COALESCE(r.kind, l.kind)) || ' booked '::text) || COALESCE(r.booked_on, l.booked_on) AS subject,
+    COALESCE(r.order_id, l.order_id) AS order_id,
+    (((COALESCE(r.booked_on, l.booked_on) || ' '::text) || COALESCE(r.kind, l.kind)) || ' recorded '::text) || COALESCE(r.recorded_on, l.recorded_on) AS subject,
     COALESCE(l.amount, 0::numeric) AS expected,
     COALESCE(r.amount, 0::numeric) AS actual,
     'the daily rollup is not the sum of its ledger entries'::text AS explanation
    FROM spend_daily r
-     FULL JOIN ( SELECT (
-                CASE
-                    WHEN e.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN e.day_start
-                    ELSE e.booked_at
-                END AT TIME ZONE c.timezone)::date AS day,
-            e.campaign_id,
-            e.currency,
-            e.kind,
-            e.booked_on,
-            sum(e.amount) AS amount,
-            sum(e.entries) AS entries
-           FROM ( SELECT spend_ledger.campaign_id,
-                    spend_ledger.currency,
-                    spend_ledger.kind,
-                    spend_ledger.day_start,
-                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS booked_on,
-                        CASE
-                            WHEN spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text]) THEN spend_ledger.booked_at
-                            ELSE NULL::timestamp with time zone
-                        END AS booked_at,
-                    sum(spend_ledger.amount) AS amount,
-                    count(*) AS entries
-                   FROM spend_ledger
-                  WHERE spend_ledger.booked_at < (( SELECT books_state.rolled_up_to
-                           FROM books_state))
-                  GROUP BY spend_ledger.campaign_id, spend_ledger.currency, spend_ledger.kind, spend_ledger.day_start, ((spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date), (
-                        CASE
-                            WHEN spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text]) THEN spend_ledger.booked_at
-                            ELSE NULL::timestamp with time zone
-                        END)) e
-             JOIN campaigns c ON c.id::text = e.campaign_id::text
-          GROUP BY ((
-                CASE
-                    WHEN e.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN e.day_start
-                    ELSE e.booked_at
-                END AT TIME ZONE c.timezone)::date), e.campaign_id, e.currency, e.kind, e.booked_on) l USING (day, campaign_id, currency, kind, booked_on)
-  WHERE l.amount IS DISTINCT FROM r.amount OR l.entries IS DISTINCT FROM r.entries::numeric
+     FULL JOIN ( SELECT spend_ledger.booked_on,
+            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS recorded_on,
+            spend_ledger.order_id,
+            spend_ledger.advertiser_id,
+            spend_ledger.advertiser_name,
+            spend_ledger.campaign_id,
+            spend_ledger.publisher_id,
+            spend_ledger.publisher_name,
+            spend_ledger.currency,
+            spend_ledger.kind,
+            sum(spend_ledger.amount) AS amount,
+            sum(spend_ledger.publisher_amount) AS publisher_amount,
+            count(*) AS entries,
+            count(spend_ledger.request_key) AS ads
+           FROM spend_ledger
+          WHERE spend_ledger.booked_at < (( SELECT books_state.rolled_up_to
+                   FROM books_state))
+          GROUP BY spend_ledger.booked_on, ((spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date), spend_ledger.order_id, spend_ledger.advertiser_id, spend_ledger.advertiser_name, spend_ledger.campaign_id, spend_ledger.publisher_id, spend_ledger.publisher_name, spend_ledger.currency, spend_ledger.kind) l ON l.booked_on = r.booked_on AND l.recorded_on = r.recorded_on AND l.advertiser_id::text = r.advertiser_id::text AND l.advertiser_name = r.advertiser_name AND l.campaign_id::text = r.campaign_id::text AND l.currency::text = r.currency::text AND l.kind = r.kind AND COALESCE(l.order_id, ''::character varying)::text = COALESCE(r.order_id, ''::character varying)::text AND COALESCE(l.publisher_id, ''::character varying)::text = COALESCE(r.publisher_id, ''::character varying)::text AND COALESCE(l.publisher_name, ''::text) = COALESCE(r.publisher_name, ''::text)
+  WHERE l.amount IS DISTINCT FROM r.amount OR l.publisher_amount IS DISTINCT FROM r.publisher_amount OR l.entries IS DISTINCT FROM r.entries OR l.ads IS DISTINCT FROM r.ads
 UNION ALL
  SELECT 'correction'::text AS rule,
     COALESCE(k.campaign_id, l.campaign_id) AS campaign_id,
+    NULL::character varying AS order_id,
     'entry '::text || COALESCE(k.entry_id, l.entry_id) AS subject,
     k.amount AS expected,
     l.amount AS actual,
     'the manual entry and the record of who booked it differ'::text AS explanation
    FROM ledger_corrections k
      FULL JOIN ( SELECT spend_ledger.entry_id,
-            spend_ledger.booked_at,
+            spend_ledger.booked_on,
             spend_ledger.kind,
             spend_ledger.campaign_id,
             spend_ledger.amount,
             spend_ledger.currency
            FROM spend_ledger
-          WHERE spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) l USING (entry_id, booked_at)
-  WHERE k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text;
+          WHERE spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) l USING (entry_id, booked_on)
+  WHERE k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text
+UNION ALL
+ SELECT 'split'::text AS rule,
+    spend_ledger.campaign_id,
+    spend_ledger.order_id,
+    'entry '::text || spend_ledger.entry_id AS subject,
+    spend_ledger.amount AS expected,
+    spend_ledger.publisher_amount + spend_ledger.house_amount AS actual,
+    'the parts of publisher and house are not the amount'::text AS explanation
+   FROM spend_ledger
+  WHERE spend_ledger.amount <> (spend_ledger.publisher_amount + spend_ledger.house_amount)
+UNION ALL
+ SELECT 'split'::text AS rule,
+    r.campaign_id,
+    r.order_id,
+    'entry '::text || r.entry_id AS subject,
+    - e.publisher_amount AS expected,
+    r.publisher_amount AS actual,
+    ('the reversal is not split as entry '::text || e.entry_id) || ' was'::text AS explanation
+   FROM ledger_corrections k
+     JOIN spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
+     JOIN spend_ledger e ON e.entry_id = k.reverses
+  WHERE r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'credits'::text AS subject,
+    k.credited AS expected,
+    t.spent + t.held AS actual,
+    'spent and held exceed what was credited'::text AS explanation
+   FROM orders o
+     JOIN budget_tracking t ON t.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(sum(order_credits.amount), 0::numeric) AS credited
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) k
+  WHERE o.prepaid AND (t.spent + t.held) > k.credited
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'limit'::text AS subject,
+    l.expected,
+    b."limit" AS actual,
+        CASE
+            WHEN o.prepaid THEN 'the configured limit is not the lower one of the budget and the credits'::text
+            ELSE 'the configured limit is not the budget'::text
+        END AS explanation
+   FROM orders o
+     LEFT JOIN configured_budgets b ON b.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN o.prepaid THEN LEAST(o.budget, COALESCE(sum(order_credits.amount), 0::numeric))
+                    ELSE o.budget
+                END AS expected
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) l
+  WHERE b."limit" IS DISTINCT FROM l.expected
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'impressions'::text AS subject,
+    o.impressions AS expected,
+    b.impressions_limit AS actual,
+    'the configured number of impressions is not that of the order'::text AS explanation
+   FROM orders o
+     LEFT JOIN configured_budgets b ON b.order_id::text = o.id::text
+  WHERE b.impressions_limit IS DISTINCT FROM o.impressions;
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
 
 -- finance.unbilled_holds: Open holds: ads that were served and not yet seen.
 --   campaign_id character varying: Campaign
+--   order_id character varying: Order; NULL for none
 --   advertiser text: Advertiser, who pays
---   currency character varying(3): Currency of the amount
---   served_on date: UTC day of the serves
+--   publisher_id character varying: Publisher of the placement
+--   currency character varying(3): Currency of the amounts
+--   booked_on date: Day in the campaign's time zone to which they will be booked
 --   held numeric: Sum of the holds
+--   publisher_held numeric: The publisher's part of it
 --   holds bigint: Number of holds
 --   first_expires_at timestamp with time zone: When the first hold is released unless its ad is seen
 --   last_expires_at timestamp with time zone: When the last hold is released unless its ad is seen
 CREATE VIEW finance.unbilled_holds AS
- SELECT h.campaign_id,
-    c.advertiser,
-    h.currency,
-    h.served_on,
-    sum(h.price) AS held,
+ SELECT campaign_id,
+    order_id,
+    advertiser_name AS advertiser,
+    publisher_id,
+    currency,
+    booked_on,
+    sum(price) AS held,
+    sum(publisher_amount) AS publisher_held,
     count(*) AS holds,
-    min(h.expires_at) AS first_expires_at,
-    max(h.expires_at) AS last_expires_at
-   FROM holds h
-     JOIN campaigns c ON c.id::text = h.campaign_id::text
-  GROUP BY h.campaign_id, c.advertiser, h.currency, h.served_on;
+    min(expires_at) AS first_expires_at,
+    max(expires_at) AS last_expires_at
+   FROM holds
+  GROUP BY campaign_id, order_id, advertiser_name, publisher_id, currency, booked_on;
 GRANT SELECT ON finance.unbilled_holds TO adserver_app;
 GRANT SELECT ON finance.unbilled_holds TO adserver_finance;

@@ -143,10 +143,15 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
         return await _book(connection, entry, is_dated=False)
 
 
+def require_text(field: str, text: str, length_max: int) -> None:
+    """Raise InvalidEntry, which names the field, unless the text is not blank, printable and short enough."""
+    if not text.strip() or len(text) > length_max or not text.isprintable():
+        raise InvalidEntry(field, f"must have 1 to {length_max} printable characters")
+
+
 def _require_texts(key: str, reason: str) -> None:
-    for field, text, length_max in (("key", key, KEY_LENGTH_MAX), ("reason", reason, REASON_LENGTH_MAX)):
-        if not text.strip() or len(text) > length_max or not text.isprintable():
-            raise InvalidEntry(field, f"must have 1 to {length_max} printable characters")
+    require_text("key", key, KEY_LENGTH_MAX)
+    require_text("reason", reason, REASON_LENGTH_MAX)
 
 
 async def _lock_campaign(connection: "Connection[Record]", campaign_id: str) -> LockedCampaign:
@@ -211,7 +216,7 @@ async def _update_counters(connection: "Connection[Record]", entry: ManualEntry)
         if counter.limit is not None:
             room = max(counter.limit - counter.spent - counter.held, Decimal(0))
             if entry.amount > room:
-                owner = f"order {counter.order_id}'s" if counter.order_id else f"{counter.period} budget"
+                owner = f"budget of order {counter.order_id}" if counter.order_id else f"{counter.period} budget"
                 reason = f"must be at most {room} {entry.currency}, the rest of the {owner}"
                 raise InvalidEntry("amount", reason)
         if counter.spent + entry.amount < 0:

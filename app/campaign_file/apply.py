@@ -163,7 +163,12 @@ class _CatalogChange:
         orders = [item for item in items if isinstance(item, Order)]
         await self._forbid_changes_of_used_orders(orders)
         await catalog_writer.upsert(self._connection, items)
-        rebudgeted = sorted(after.id for former, after in pairs if former.budgets.keys() != after.budgets.keys())
+        # A campaign that joins an order gets its budget too, which a running transaction may not have locked.
+        rebudgeted = sorted(
+            after.id
+            for former, after in pairs
+            if (former.budgets.keys(), former.order) != (after.budgets.keys(), after.order)
+        )
         rebudgeted += [budget_changes.order_budget_id(order.id) for order in orders if self._limit_comes_or_goes(order)]
         if rebudgeted:
             await budget_changes.rebuild_counters(self._connection, rebudgeted)
@@ -171,6 +176,7 @@ class _CatalogChange:
         await budget_periods.open_order_budgets(self._connection, sorted(order.id for order in orders))
         changed = [*sorted(before), *(budget_changes.order_budget_id(order.id) for order in orders)]
         overspent = await budget_changes.apply_new_limits(self._connection, changed)
+        self._forbid_spent_prepaid_orders(orders, overspent)
         overspent = sorted(overspent, key=lambda limit: (limit.campaign_id or "", limit.order_id or "", limit.period))
         return [note for limit in overspent for note in _overspent_notes(limit)]
 
@@ -195,6 +201,27 @@ class _CatalogChange:
             (order, key, f"must stay {former!r}, because the order was credited or charged")
             for order, key, former in changes
             if order.id in used
+        )
+
+    def _forbid_spent_prepaid_orders(self, orders: list[Order], overspent: list[OverspentLimit]) -> None:
+        """Raise InvalidFile if an order becomes prepaid of which more is spent and held than it may spend then."""
+        became_prepaid = {
+            order.id: order
+            for order in orders
+            if order.prepaid and (before := self._index.order(order.id)) is not None and not before.prepaid
+        }
+        self._raise_faults(
+            (
+                became_prepaid[limit.order_id],
+                "prepaid",
+                f"must stay false, because {format_amount(used)} of the order is spent and held, "
+                f"and only {format_amount(wanted)} may be",
+            )
+            for limit in overspent
+            if limit.order_id in became_prepaid
+            and (used := limit.used.amount) is not None
+            and (wanted := limit.wanted.amount) is not None
+            and used > wanted
         )
 
     async def _forbid_unknown_timezones(self, campaigns: list[Campaign]) -> None:

@@ -6,6 +6,7 @@ import orjson
 from asyncpg import Connection, Record
 
 from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream
+from app.store.sql_fragments import ORDER_LIMIT
 
 LOCK_CATALOG = "SELECT revision FROM catalog FOR UPDATE"
 """Lock the catalog, so that one transaction at a time changes it; serving reads the row without a lock."""
@@ -59,14 +60,10 @@ ON CONFLICT (id) DO UPDATE SET
 DELETE_ORDER_BUDGETS = "DELETE FROM configured_budgets WHERE order_id = ANY ($1)"
 """Delete the budgets of these orders before the new ones are inserted."""
 
-INSERT_ORDER_BUDGETS = """
+INSERT_ORDER_BUDGETS = f"""
 INSERT INTO configured_budgets (order_id, period, "limit", impressions_limit)
-SELECT o.id, 'lifetime', CASE WHEN o.prepaid THEN least(o.budget, c.credited) ELSE o.budget END, o.impressions
-FROM orders o
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(amount), 0) AS credited FROM order_credits WHERE order_id = o.id
-) AS c
-WHERE o.id = ANY ($1) AND (o.prepaid OR num_nonnulls(o.budget, o.impressions) > 0)
+SELECT o.id, 'lifetime', {ORDER_LIMIT}, o.impressions
+FROM orders o WHERE o.id = ANY ($1) AND (o.prepaid OR num_nonnulls(o.budget, o.impressions) > 0)
 """
 """Insert the budgets of these orders, as far as they have a limit; that of a prepaid order is what was credited."""
 

@@ -24,6 +24,9 @@ READ_CAMPAIGN_SPEND = (
 )
 """Read the amounts that campaigns have spent and hold."""
 
+READ_ORDERS = "SELECT order_id, currency, booked, held, remaining FROM finance.orders ORDER BY order_id"
+"""Read the money of every order."""
+
 READ_BALANCES_AS_OF = """
 SELECT s.campaign_id, s.currency, coalesce(b.spent, 0) AS spent
 FROM finance.campaign_spend s
@@ -63,6 +66,17 @@ class CampaignSpend:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderMoney:
+    """The amounts that an order has spent and holds, and may still spend; `remaining` is None without a limit."""
+
+    order_id: str
+    currency: str
+    booked: Decimal
+    held: Decimal
+    remaining: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """The amount that a campaign had spent; amounts in different currencies are never added up."""
 
@@ -82,6 +96,11 @@ async def report_spend(
 async def read_campaign_spend(connection: "Connection[Record]", limit: int) -> Sequence[CampaignSpend]:
     """Return the amounts of at most `limit` campaigns, ordered by id."""
     return [CampaignSpend(*row) for row in await connection.fetch(READ_CAMPAIGN_SPEND, limit)]
+
+
+async def read_orders(connection: "Connection[Record]") -> Sequence[OrderMoney]:
+    """Return the money of every order, ordered by id."""
+    return [OrderMoney(**row) for row in await connection.fetch(READ_ORDERS)]
 
 
 async def read_balances(

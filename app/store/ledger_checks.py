@@ -67,9 +67,14 @@ ORDER BY 1, 2 LIMIT $1
 """Find the serves whose previous slot is missing: the ads of a response are numbered without gaps (rule I3)."""
 
 COUNT_WRONG_BUDGETS = """
-SELECT count(*) FROM budget_tracking t LEFT JOIN finance.campaign_spend s USING (campaign_id)
+SELECT count(*) FROM budget_tracking t
+LEFT JOIN (
+    SELECT campaign_id AS budget_id, spent, held FROM finance.campaign_spend
+    UNION ALL
+    SELECT ' order ' || order_id, booked, held FROM finance.orders
+) AS s USING (budget_id)
 WHERE t.spent + t.held > t."limit" OR t.impressions > t.impressions_limit
-    OR (t.period = 'lifetime' AND t.campaign_id IS NOT NULL AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
+    OR (t.period = 'lifetime' AND (t.spent, t.held) IS DISTINCT FROM (s.spent, s.held))
 """
 """Count the exceeded budgets, and the lifetime counters that differ from the sums of the rollups, the newest entries
 and the open holds. It does not read the whole ledger."""
@@ -95,6 +100,7 @@ RULES = {
     "rollup": "daily rollups are the sums of the ledger",
     "correction": "every manual entry is recorded as a correction",
     "split": "every amount is the publisher's part and the house's, in reversals too",
+    "order": "limits of orders are their budgets and credits, and prepaid orders spend no more than was credited",
 }
 """The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""
 

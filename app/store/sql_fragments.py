@@ -3,6 +3,10 @@
 CHARGED_BUDGETS = "b.budget_id = ANY (ARRAY[c.id, ' order ' || c.order_id])"
 """Condition: the configured budget `b` is one that an ad of campaign `c` charges, its own or its order's."""
 
+ORDER_LIMIT = """CASE WHEN o.prepaid THEN least(o.budget, (
+    SELECT coalesce(sum(amount), 0) FROM order_credits WHERE order_id = o.id)) ELSE o.budget END"""
+"""The amount that the campaigns of order `o` may spend: its budget, and if it is prepaid, at most what was credited."""
+
 NEWEST_BUDGET_ROW = """
     WHERE t.budget_id || '/' || t.period = budget_period.budget_id || '/' || budget_period.period
         AND greatest(t.period_start, to_timestamp(0)) = budget_period.period_start

@@ -133,12 +133,47 @@ WHERE (r.amount, r.publisher_amount, r.order_id, r.publisher_id)
     IS DISTINCT FROM (-e.amount, -e.publisher_amount, e.order_id, e.publisher_id)
 """
 
+# No more may be spent of a prepaid order than was credited, even if its limit is higher.
+PREPAID_ORDERS = """
+SELECT 'order', NULL, o.id, 'credits', k.credited, t.spent + t.held, 'spent and held exceed what was credited'
+FROM public.orders o JOIN public.budget_tracking t ON t.order_id = o.id
+CROSS JOIN LATERAL (SELECT coalesce(sum(amount), 0) AS credited FROM public.order_credits WHERE order_id = o.id) AS k
+WHERE o.prepaid AND t.spent + t.held > k.credited
+"""
+
+ORDER_LIMITS = """
+SELECT 'order', NULL, o.id, 'limit', l.expected, b."limit", CASE
+    WHEN o.prepaid THEN 'the configured limit is not the lower one of the budget and the credits'
+    ELSE 'the configured limit is not the budget' END
+FROM public.orders o LEFT JOIN public.configured_budgets b ON b.order_id = o.id
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN o.prepaid THEN least(o.budget, coalesce(sum(amount), 0)) ELSE o.budget END AS expected
+    FROM public.order_credits WHERE order_id = o.id
+) AS l
+WHERE b."limit" IS DISTINCT FROM l.expected
+UNION ALL
+SELECT 'order', NULL, o.id, 'impressions', o.impressions, b.impressions_limit,
+       'the configured number of impressions is not that of the order'
+FROM public.orders o LEFT JOIN public.configured_budgets b ON b.order_id = o.id
+WHERE b.impressions_limit IS DISTINCT FROM o.impressions
+"""
+
 RECONCILIATION = " UNION ALL ".join(
-    (WITHIN_LIMITS, COUNTERS, SERVES, DAILY_SUMS, MANUAL_ENTRIES, SPLIT_AMOUNTS, REVERSALS)
+    (
+        WITHIN_LIMITS,
+        COUNTERS,
+        SERVES,
+        DAILY_SUMS,
+        MANUAL_ENTRIES,
+        SPLIT_AMOUNTS,
+        REVERSALS,
+        PREPAID_ORDERS,
+        ORDER_LIMITS,
+    )
 )
 
 COLUMNS = {
-    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, or split",
+    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, or order",
     "campaign_id": "Campaign; NULL for the budget of an order",
     "order_id": "Order; NULL for none",
     "subject": "The budget period, serve, rollup or entry",

@@ -19,7 +19,16 @@ from sqlalchemy import (
     text,
 )
 
-from app.store.tables.columns import Identifier, Money, Timestamp, allowed_values, metadata, optional, required
+from app.store.tables.columns import (
+    Identifier,
+    Money,
+    Timestamp,
+    allowed_values,
+    metadata,
+    optional,
+    reference,
+    required,
+)
 
 spend_ledger = Table(
     "spend_ledger",
@@ -98,6 +107,22 @@ order_credits = Table(
     PrimaryKeyConstraint("idempotency_key"),
     CheckConstraint("amount <> 0", name="credit_is_not_zero"),
     comment="Money that advertisers paid for prepaid orders; append-only",
+)
+
+payouts = Table(
+    "payouts",
+    metadata,
+    required("idempotency_key", Identifier, "Chosen by the caller; repeating it records nothing more"),
+    reference("publisher_id", "publishers.id", "Publisher that was paid"),
+    required("publisher_name", Text, "Name of the publisher when it was recorded"),
+    required("currency", String(3), "Currency of the amount"),
+    required("amount", Money, "Amount that was paid; negative if the publisher paid it back"),
+    required("recorded_at", Timestamp, "When the payout was recorded"),
+    required("recorded_by", Text, "Database role that recorded the payout"),
+    PrimaryKeyConstraint("idempotency_key"),
+    CheckConstraint("amount <> 0", name="payout_is_not_zero"),
+    CheckConstraint("currency ~ '^[A-Z]{3}$'", name="payout_currency_is_a_code"),
+    comment="Money that was paid to publishers; append-only",
 )
 
 closed_months = Table(
