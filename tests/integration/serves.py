@@ -8,13 +8,14 @@ from app.store.connections import Store, Timeouts
 from app.store.spending import Payment
 
 CAMPAIGN = """
-INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
-                       without_user, late_impressions, hold_ttl_s)
-VALUES ($1, 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'impression', 'asap',
+WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('acme', 'Acme') ON CONFLICT DO NOTHING)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
+                       pacing, without_user, late_impressions, hold_ttl_s)
+VALUES ($1, 'acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'impression', 'asap',
         'skip', 'ignore', 3600)
 """
 
-BUDGET = """INSERT INTO campaign_budgets VALUES ($1, 'lifetime', 1000000)"""
+BUDGET = "INSERT INTO configured_budgets (campaign_id, period, \"limit\") VALUES ($1, 'lifetime', 1000000)"
 
 
 def open_store(url: str, *, serving_database: str = "", serving_connections: int = 2, lock_ms: int = 1000) -> Store:

@@ -227,7 +227,7 @@ async def test_an_entry_of_an_earlier_date_is_in_the_rollups_at_once(
     await Maintenance(store, 35).tasks["days rolled up"].run()
     day = datetime.now(UTC).date() - timedelta(days=70)
     booked = await adjust(books, adjustment("-5", day=day))
-    assert booked.booked_at.date() == day
+    assert booked.booked_on == day
     spent = await books.fetchval("SELECT spent FROM finance.campaign_spend_daily WHERE day = $1", day)
     assert spent == -5
     assert await disagreements(database) == []

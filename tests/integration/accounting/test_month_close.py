@@ -20,7 +20,7 @@ from app.launch.migrate import migrate
 from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
 from app.store.revision import alembic_config
-from tests.integration.accounting.world import campaign, connected, disagreements, serve_many, set_clock, set_up
+from tests.integration.accounting.world import campaign, connected, disagreements, entry, serve_many, set_clock, set_up
 
 AUGUST, SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (8, 9, 10, 11))
 NOW = "timestamptz '2026-11-20 12:00Z'"
@@ -31,9 +31,9 @@ WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 @pytest.fixture
 async def books(store: Store, database: str) -> AsyncIterator["Connection[Record]"]:
-    """The owner's connection to books with 30 entries in each of September, October and November."""
+    """The owner's connection to books with 30 entries in each of Berlin's September, October and November."""
     await set_up(store, campaign("autumn", billing="serve", timezone="Europe/Berlin"))
-    for day in ("2026-09-30 23:59:59.999999Z", "2026-10-01 00:00Z", "2026-11-19 12:00Z"):
+    for day in ("2026-09-30 21:59:59.999999Z", "2026-09-30 22:00Z", "2026-11-19 12:00Z"):
         await set_clock(database, f"timestamptz '{day}'")
         await Maintenance(store, 35).tasks["partitions created"].run()
         await serve_many(store, "autumn", 30)
@@ -76,8 +76,7 @@ async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", mon
         "UPDATE spend_ledger SET amount = amount + 0.000001 WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
         "UPDATE spend_ledger SET reason = 'mine' WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
         "DELETE FROM spend_ledger WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
-        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-        "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
+        entry("autumn", "2026-09-15"),
         "UPDATE closed_months SET previous_hash = '\\x00'",
     ],
 )
@@ -94,13 +93,10 @@ async def test_whoever_drops_the_trigger_and_changes_something_is_found_out(
     "change",
     [
         "UPDATE spend_ledger SET amount = amount + 1",
-        "DELETE FROM spend_ledger WHERE booked_at < '2026-10-01Z'",
-        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-        "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
-        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-        "VALUES ('2026-02-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
-        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-        "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())",
+        "DELETE FROM spend_ledger WHERE booked_on < '2026-10-01'",
+        entry("autumn", "2026-09-15"),
+        entry("autumn", "2026-02-15"),
+        entry("autumn", "2026-08-15"),
     ],
 )
 async def test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_before(
@@ -112,10 +108,7 @@ async def test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_be
         await books.execute(change)
 
 
-BOOK_IN_AUGUST = (
-    "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-    "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
-)
+BOOK_IN_AUGUST = entry("autumn", "2026-08-15")
 
 
 async def test_a_partition_that_is_made_for_a_month_before_the_closed_one_takes_no_entry(
@@ -136,7 +129,7 @@ async def test_a_closed_month_takes_no_entry_after_the_schema_went_down_and_up_a
     config.attributes["database_url"] = database
     await asyncio.to_thread(command.downgrade, config, "0005")
     await asyncio.to_thread(migrate, database)
-    for change in (BOOK_IN_AUGUST, "DELETE FROM spend_ledger WHERE booked_at < '2026-10-01Z'"):
+    for change in (BOOK_IN_AUGUST, "DELETE FROM spend_ledger WHERE booked_on < '2026-10-01'"):
         with pytest.raises(asyncpg.CheckViolationError, match=r"the books of 2026-0\d are closed"):
             await books.execute(change)
 
@@ -145,17 +138,14 @@ async def test_a_closed_month_takes_no_entry_after_the_schema_went_down_and_up_a
 async def test_an_entry_that_appears_between_closed_months_or_before_them_is_found(
     books: "Connection[Record]", database: str, month: str
 ) -> None:
-    await books.execute("DELETE FROM spend_ledger WHERE booked_at >= '2026-10-01Z'")
+    await books.execute("DELETE FROM spend_ledger WHERE booked_on >= '2026-10-01'")
     await set_clock(database, "timestamptz '2026-12-01 12:00Z'")
     for closed in (SEPTEMBER, NOVEMBER):
         await close_month(books, closed)
     await books.execute(f"SELECT make_ledger_partition('{month}-01')")
     await books.execute(f"DROP TRIGGER IF EXISTS month_is_closed ON spend_ledger_{month.replace('-', '')}")
     assert [check.fault for check in await verdicts(books)] == ["", ""]
-    await books.execute(
-        "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-        f"VALUES ('{month}-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
-    )
+    await books.execute(entry("autumn", f"{month}-15"))
     assert [bool(check.fault) for check in await verdicts(books)].count(True) == 1
 
 
@@ -165,22 +155,21 @@ async def test_an_adjustment_in_a_closed_month_is_refused_and_one_after_it_is_no
     def credit(key: str, day: date) -> Adjustment:
         return Adjustment("autumn", Decimal(-1), "credit", key, day=day)
 
-    for day in (date(2026, 9, 15), date(2026, 2, 1)):
+    for day in (date(2026, 9, 15), date(2026, 9, 30), date(2026, 2, 1)):
         with pytest.raises(InvalidEntry, match=r"the books of 2026-0\d are closed"):
             await adjust(books, credit("k1", day))
     # The first hours of October in Berlin are September's last in UTC.
-    with pytest.raises(InvalidEntry, match="the books of 2026-09 are closed"):
-        await adjust(books, credit("k2", date(2026, 10, 1)))
-    await adjust(books, credit("k3", date(2026, 10, 2)))
+    booked = await adjust(books, credit("k2", date(2026, 10, 1)))
+    assert booked.booked_on == date(2026, 10, 1)
 
 
 async def test_an_entry_of_a_closed_month_is_taken_back_in_the_month_that_runs(
     books: "Connection[Record]", database: str
 ) -> None:
     await close_month(books, SEPTEMBER)
-    entry = await books.fetchval("SELECT min(entry_id) FROM spend_ledger")
+    first = await books.fetchval("SELECT min(entry_id) FROM spend_ledger")
     before = await books.fetchrow("SELECT * FROM finance.advertiser_spend_monthly WHERE month = '2026-09-01'")
-    assert (await reverse(books, Reversal(entry, "fraud", "k1"))).booked_at.month == 11
+    assert (await reverse(books, Reversal(first, "fraud", "k1"))).booked_on.month == 11
     assert await books.fetchrow("SELECT * FROM finance.advertiser_spend_monthly WHERE month = '2026-09-01'") == before
     assert [check.fault for check in await verdicts(books)] == [""]
     assert await disagreements(database) == []
@@ -189,8 +178,8 @@ async def test_an_entry_of_a_closed_month_is_taken_back_in_the_month_that_runs(
 @pytest.mark.parametrize(
     ("month", "words"),
     [
-        (NOVEMBER, "2026-11 has not ended"),
-        (date(2027, 1, 1), "2027-01 has not ended"),
+        (NOVEMBER, "2026-11 has not ended in Europe/Berlin, the timezone of a campaign"),
+        (date(2027, 1, 1), "2027-01 has not ended in Europe/Berlin, the timezone of a campaign"),
         (OCTOBER, "2026-09 must be closed before 2026-10"),
     ],
 )
@@ -204,10 +193,22 @@ async def test_a_month_is_over_when_no_transaction_can_still_carry_its_date(
     books: "Connection[Record]", database: str
 ) -> None:
     await close_month(books, SEPTEMBER)
-    await set_clock(database, "timestamptz '2026-11-01 00:01:59.999999Z'")
-    with pytest.raises(InvalidEntry, match="has not ended"):
+    await set_clock(database, "timestamptz '2026-10-31 23:01:59.999999Z'")
+    with pytest.raises(InvalidEntry, match="2026-10 has not ended in Europe/Berlin, the timezone of a campaign"):
         await close_month(books, OCTOBER)
-    await set_clock(database, "timestamptz '2026-11-01 00:02Z'")
+    await set_clock(database, "timestamptz '2026-10-31 23:02Z'")
+    await close_month(books, OCTOBER)
+
+
+async def test_a_month_lasts_as_long_as_in_any_campaigns_timezone(
+    books: "Connection[Record]", store: Store, database: str
+) -> None:
+    await set_up(store, campaign("west", timezone="America/Los_Angeles"), campaign("east", timezone="Asia/Tokyo"))
+    await close_month(books, SEPTEMBER)
+    await set_clock(database, "timestamptz '2026-11-01 07:01:59.999999Z'")
+    with pytest.raises(InvalidEntry, match="2026-10 has not ended in America/Los_Angeles, the timezone of a campaign"):
+        await close_month(books, OCTOBER)
+    await set_clock(database, "timestamptz '2026-11-01 07:02Z'")
     await close_month(books, OCTOBER)
 
 
@@ -239,10 +240,7 @@ async def test_closing_waits_for_who_is_booking_in_the_month(books: "Connection[
     async with connected(app_database) as booking:
         transaction = booking.transaction()
         await transaction.start()
-        await booking.execute(
-            "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-            "VALUES ('2026-09-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
-        )
+        await booking.execute(entry("autumn", "2026-09-15"))
         closing = asyncio.create_task(close_month(books, SEPTEMBER))
         await all_wait(booking, closing)
         await transaction.commit()
@@ -286,10 +284,7 @@ async def test_months_that_are_closed_at_once_are_chained_all_the_same(
     await books.execute("SELECT make_ledger_partition('2026-08-01')")
     async with connected(database) as booking, connected(database) as other:
         async with booking.transaction():
-            await booking.execute(
-                "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-                "VALUES ('2026-08-15', 'adjustment', 'autumn', 1, 'USD', now(), now())"
-            )
+            await booking.execute(entry("autumn", "2026-08-15"))
             august = asyncio.create_task(close_month(books, AUGUST))
             await all_wait(booking, august)
             september = asyncio.create_task(close_month(other, SEPTEMBER))

@@ -12,6 +12,7 @@ from tests.integration.accounting.world import (
     campaign,
     connected,
     disagreements,
+    entry,
     payment,
     serve,
     serve_many,
@@ -73,19 +74,16 @@ async def test_the_servers_and_finances_roles_can_check_too(
         ("I3", "UPDATE spend_ledger SET currency = 'EUR'"),
         (
             "I3",
-            "INSERT INTO spend_ledger OVERRIDING SYSTEM VALUE SELECT entry_id + 1000000, booked_at, kind, campaign_id, "
-            "request_key, slot, amount, currency, hour_start, day_start FROM spend_ledger LIMIT 1",
+            "CREATE TEMPORARY TABLE twice AS SELECT * FROM spend_ledger LIMIT 1; "
+            "UPDATE twice SET entry_id = entry_id + 1000000; "
+            "INSERT INTO spend_ledger OVERRIDING SYSTEM VALUE TABLE twice",
         ),
         ("I5", "UPDATE frequency_caps SET count = count - 1"),
         ("I5", "UPDATE frequency_caps SET count = count + 1, cap = cap + 1"),
         ("I5", "DELETE FROM frequency_caps WHERE \"window\" = 'day'"),
         ("I5", "UPDATE frequency_caps SET cap = 0"),
         ("rollup", "UPDATE books_state SET rolled_up_to = now() + interval '1 minute'"),
-        (
-            "correction",
-            "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-            "VALUES (now(), 'adjustment', 'held', 1, 'USD', now(), now())",
-        ),
+        ("correction", entry("held", "today")),
     ],
 )
 async def test_what_is_wrong_is_found(store: Store, database: str, rule: str, breakage: str) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 import asyncpg
 import pytest
 
+from tests.integration.accounting.world import entry
+
 TABLES = (
-    *("ad_events", "ad_serves", "budget_tracking", "campaign_budgets", "campaign_caps", "campaign_upstreams"),
+    *("ad_events", "ad_serves", "budget_tracking", "configured_budgets", "campaign_caps", "campaign_upstreams"),
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
-    *("maintenance", "requests_daily", "budget_periods", "catalog_changes"),
+    *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders", "order_credits"),
     "alembic_version",
 )
 
@@ -225,10 +227,7 @@ async def test_the_trigger_keeps_entries_even_from_a_role_that_was_granted_every
 ) -> None:
     owner = await asyncpg.connect(database)
     try:
-        await owner.execute(
-            "INSERT INTO spend_ledger (booked_at, kind, campaign_id, amount, currency, hour_start, day_start) "
-            "VALUES (now(), 'adjustment', 'spring', 1, 'USD', now(), now())"
-        )
+        await owner.execute(entry("spring", "today"))
         await owner.execute("GRANT ALL ON spend_ledger TO adserver_app")
     finally:
         await owner.close()

@@ -74,6 +74,25 @@ async def set_up(store: Store, *campaigns: Mapping[str, object]) -> None:
     await apply(store, read_draft("test", {"campaigns": list(campaigns), "creatives": creatives}))
 
 
+def entry(campaign_id: str, booked_on: str, **columns: str) -> str:
+    """Return a statement that books an adjustment of 1 on this day; the columns are SQL expressions."""
+    values = {
+        "booked_at": "now()",
+        "booked_on": f"date '{booked_on}'",
+        "kind": "'adjustment'",
+        "advertiser_id": "'acme'",
+        "advertiser_name": "'Acme'",
+        "campaign_id": f"'{campaign_id}'",
+        "amount": "1",
+        "publisher_amount": "0",
+        "house_amount": "1",
+        "currency": "'USD'",
+        "hour_start": "now()",
+        "day_start": "now()",
+    } | columns
+    return f"INSERT INTO spend_ledger ({', '.join(values)}) VALUES ({', '.join(values.values())})"
+
+
 def payment(campaign_id: str, user_key: UUID | None = None, session_id: UUID | None = None) -> Payment:
     return Payment(new_request_key(), 0, campaign_id, f"{campaign_id}-video", None, None, user_key, session_id, 0)
 

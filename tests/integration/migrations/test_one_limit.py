@@ -32,11 +32,15 @@ CONSTRAINTS = """
 SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
 WHERE contype = 'c' AND connamespace = 'public'::regnamespace AND conname ~ '^(campaign|budget|cap)_.*_is_known$'
 """
-BUDGET = "INSERT INTO campaign_budgets (campaign_id, period, \"limit\", impressions_limit) VALUES ('c', 'day', $1, $2)"
+BUDGET = (
+    "INSERT INTO configured_budgets (campaign_id, period, \"limit\", impressions_limit) VALUES ('c', 'day', $1, $2)"
+)
 CAMPAIGN = """
-INSERT INTO campaigns (id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing, pacing,
-                       without_user, late_impressions, hold_ttl_s)
-VALUES ('c', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', $1, 'serve', 'asap', 'skip', 'ignore', 1)
+WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('acme', 'Acme') ON CONFLICT DO NOTHING)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
+                       pacing, without_user, late_impressions, hold_ttl_s)
+VALUES ('c', 'acme', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', $1, 'serve', 'asap', 'skip',
+        'ignore', 1)
 """
 
 
