@@ -8,10 +8,10 @@ from app.store.connections import Store, Timeouts
 from app.store.spending import Payment
 
 CAMPAIGN = """
-WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('acme', 'Acme') ON CONFLICT DO NOTHING)
+WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
                        pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ($1, 'acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'impression', 'asap',
+VALUES ($1, 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'impression', 'asap',
         'skip', 'ignore', 3600)
 """
 

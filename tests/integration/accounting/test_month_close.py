@@ -73,7 +73,7 @@ async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", mon
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE spend_ledger SET amount = amount + 0.000001 WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
+        "UPDATE spend_ledger SET amount = amount + 1, house_amount = house_amount + 1 WHERE booked_on < '2026-10-01'",
         "UPDATE spend_ledger SET reason = 'mine' WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
         "DELETE FROM spend_ledger WHERE entry_id = (SELECT min(entry_id) FROM spend_ledger)",
         entry("autumn", "2026-09-15"),

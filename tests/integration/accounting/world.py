@@ -80,7 +80,7 @@ def entry(campaign_id: str, booked_on: str, **columns: str) -> str:
         "booked_at": "now()",
         "booked_on": f"date '{booked_on}'",
         "kind": "'adjustment'",
-        "advertiser_id": "'acme'",
+        "advertiser_id": "'Acme'",
         "advertiser_name": "'Acme'",
         "campaign_id": f"'{campaign_id}'",
         "amount": "1",

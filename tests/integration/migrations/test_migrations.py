@@ -58,10 +58,10 @@ WHERE table_schema = 'public' AND column_name IN ('price', 'spent', 'held', 'lim
 MIGRATION_LOCK = 0x61647376
 
 NEW_CAMPAIGN = """
-WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('acme', 'Acme') ON CONFLICT DO NOTHING)
+WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
                        pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ('c', 'acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01Z', '2040-01-01Z', 1, 'serve', 'asap', 'skip', 'ignore',
+VALUES ('c', 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01Z', '2040-01-01Z', 1, 'serve', 'asap', 'skip', 'ignore',
         3600)
 RETURNING direct
 """

@@ -36,10 +36,10 @@ BUDGET = (
     "INSERT INTO configured_budgets (campaign_id, period, \"limit\", impressions_limit) VALUES ('c', 'day', $1, $2)"
 )
 CAMPAIGN = """
-WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('acme', 'Acme') ON CONFLICT DO NOTHING)
+WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
                        pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ('c', 'acme', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', $1, 'serve', 'asap', 'skip',
+VALUES ('c', 'Acme', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', $1, 'serve', 'asap', 'skip',
         'ignore', 1)
 """
 
