@@ -101,6 +101,26 @@ class NoFillReason(StrEnum):
     NO_CANDIDATE = "no_candidate"
 
 
+class WebhookStatus(StrEnum):
+    """State of a webhook: active ⇄ paused. Events for a paused webhook are sent once it is active again."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class OutboxEvent(StrEnum):
+    """Type of an event that the outbox has and webhooks receive."""
+
+    BUDGET_80_PERCENT = "budget.reached_80_percent"
+    BUDGET_100_PERCENT = "budget.reached_100_percent"
+    ORDER_80_PERCENT = "order.reached_80_percent"
+    ORDER_100_PERCENT = "order.reached_100_percent"
+    CAMPAIGN_OVER = "campaign.over"
+    MONTH_CLOSED = "month.closed"
+    BOOKS_DISAGREE = "books.disagree"
+    BOOKS_AGREE = "books.agree"
+
+
 class VastVersion(StrEnum):
     """VAST version of a response."""
 
@@ -292,7 +312,19 @@ class Publisher:
     burst: int | None = None
 
 
-CatalogItem = Publisher | Advertiser | Order | Upstream | Campaign | Creative | Placement
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A URL of another system that receives the `events`, or every event if there are none, signed with the secret."""
+
+    id: str
+    url: str
+    secret: str | None = field(default=None, repr=False)
+    """The signing secret; None only in a draft that keeps the current value."""
+    events: tuple[OutboxEvent, ...] = ()
+    status: WebhookStatus = WebhookStatus.ACTIVE
+
+
+CatalogItem = Publisher | Advertiser | Order | Upstream | Campaign | Creative | Placement | Webhook
 """An item of the catalog, identified by its type and id."""
 
 
@@ -311,6 +343,7 @@ class Catalog:
     publishers: Mapping[str, Publisher]
     advertisers: Mapping[str, Advertiser] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)
 
     def upstreams_of(self, campaign: Campaign) -> list[Upstream]:
         """Return the campaign's upstreams in the order in which they are tried."""

@@ -61,6 +61,8 @@ from app.web.problems import on_error, on_http_error
 from app.web.sessions import SessionEndpoints
 from app.web.trailing_slashes import TrailingSlashMiddleware
 from app.web.vmap import VmapEndpoint
+from app.webhooks.client import WebhookClient
+from app.webhooks.sender import WebhookSender
 
 GC_THRESHOLDS = (50_000, 20, 50)
 """Requests leave few reference cycles; a collection after every 700 objects cost a third of the throughput."""
@@ -141,6 +143,7 @@ class Worker:
         adserver = self._open_adserver(store, catalogs, upstreams, observer)
         beacon_lane = self._open_beacon_lane(store, observer)
         self._open_maintenance(store)
+        self._open_webhooks(store, observer)
         refusals = SharedRefusals(upstreams.refusals)
         metrics.start(GaugeSampler(metrics, requests, log, adserver, store, upstreams, refusals).sample)
         self._open_ledger_health(store, metrics)
@@ -210,6 +213,13 @@ class Worker:
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
 
+    def _open_webhooks(self, store: Store, observer: Observer) -> None:
+        client = WebhookClient(self._settings.webhook_private_networks)
+        self._stack.push_async_callback(client.aclose)
+        sender = WebhookSender(store, client, observer)
+        sender.start()
+        self._stack.push_async_callback(sender.stop)
+
     def _open_ledger_health(self, store: Store, metrics: Metrics) -> None:
         sampler = LedgerHealthSampler(store, metrics)
         sampler.start()
@@ -262,7 +272,7 @@ class Worker:
         return [route for endpoint in endpoints for route in endpoint.routes()]
 
     def _operator_routes(self, components: Components, access: Access) -> list[BaseRoute]:
-        service = CampaignAdminService(components.store, components.catalogs)
+        service = CampaignAdminService(components.store, components.catalogs, self._settings.webhook_private_networks)
         endpoints = (
             OperationsEndpoints(components.metrics, components.upstream_monitor, access.operators),
             CampaignAdminEndpoints(service, access.admin, access.operators, self._settings.max_body_bytes),

@@ -56,6 +56,9 @@ class Observer:
     def holds_settled(self, charged: int, released: int) -> None:
         """Handle the holds that a group of beacons charged and released."""
 
+    def webhook_attempted(self, webhook_id: str, outcome: str) -> None:
+        """Handle an attempt to deliver an event: `accepted`, or the kind of its failure."""
+
 
 EVENTS = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """Names of the methods of Observer."""

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     allowed_networks: Networks = Field(
         (), description="Private networks (CIDR) that host names, wrappers and redirects may reach, comma-separated"
     )
+    webhook_private_networks: Networks = Field(
+        (), description="Private networks (CIDR) that webhooks may reach, comma-separated"
+    )
     client_requests_per_s: int = Field(
         100,
         ge=0,

@@ -16,7 +16,7 @@ from asyncpg import Connection, InsufficientPrivilegeError, Record
 
 from app.accounting.dates import next_month
 from app.errors import AdServerError, InvalidEntry
-from app.store import closed_months
+from app.store import closed_months, outbox
 from app.store.closed_months import ClosedMonth, MonthStatus
 from app.store.connections import disable_timeouts
 
@@ -64,6 +64,7 @@ async def _close_month(connection: "Connection[Record]", month: date, progress: 
     previous_hash = previous[-1].hash if previous else FIRST_HASH
     entries, month_hash = await _hash_entries(connection, month, status.ends, previous_hash, progress)
     await closed_months.close_month(connection, month, entries, previous_hash, month_hash)
+    await outbox.record_closed_month(connection, month)
     return (await closed_months.read_closed_months(connection))[-1]
 
 

@@ -1,6 +1,6 @@
 """Applying a draft to the database: atomic, and idempotent."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from asyncpg import Connection, Record
@@ -8,11 +8,12 @@ from asyncpg import Connection, Record
 from app.campaign_file.exporter import format_amount
 from app.campaign_file.parser import Draft
 from app.campaign_file.validate import CatalogIndex, find_faults, missing_advertisers, missing_publishers
-from app.domain import Budget, Campaign, Catalog, CatalogItem, Order, Upstream
+from app.domain import Budget, Campaign, CampaignStatus, Catalog, CatalogItem, Order, Upstream, Webhook
 from app.errors import FileFault, InvalidFile
-from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
+from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer, outbox
 from app.store.budget_changes import OverspentLimit
 from app.store.connections import Store
+from app.upstreams.addresses import Network
 from app.vast.unknown_macros import unknown_macros
 
 UNLIMITED_NOTE = (
@@ -36,28 +37,34 @@ class ApplyResult:
     """The former versions of the updated items, by their names in `updated`."""
 
 
-async def apply(store: Store, draft: Draft, cached: Catalog | None = None) -> ApplyResult:
+async def apply(
+    store: Store, draft: Draft, cached: Catalog | None = None, *, webhook_networks: Sequence[Network] = ()
+) -> ApplyResult:
     """Create or replace, in one transaction, the items of the draft; leave every other item unchanged.
 
     Applying the same draft again changes nothing, not even the catalog's revision. A `cached` catalog, even an old
-    one, saves reading the whole catalog again. Raises InvalidFile with every fault of the draft, or StoreUnavailable;
-    the database is then unchanged.
+    one, saves reading the whole catalog again. Webhooks may lead to `webhook_networks` beside public addresses.
+    Raises InvalidFile with every fault of the draft, or StoreUnavailable; the database is then unchanged.
     """
     async with store.transaction() as connection:
-        return await apply_in_transaction(connection, draft, cached)
+        return await apply_in_transaction(connection, draft, cached, webhook_networks=webhook_networks)
 
 
 async def apply_in_transaction(
-    connection: "Connection[Record]", draft: Draft, cached: Catalog | None = None
+    connection: "Connection[Record]",
+    draft: Draft,
+    cached: Catalog | None = None,
+    *,
+    webhook_networks: Sequence[Network] = (),
 ) -> ApplyResult:
     """Do what `apply` does in a transaction that the caller commits."""
     await catalog_writer.lock_catalog(connection)
     before = await catalog_reader.read(connection, cached, catalog_writer.ids_by_kind(draft.items))
     index = CatalogIndex.from_catalog(before)
-    faults = find_faults(draft, index)
+    faults = find_faults(draft, index, webhook_networks)
     if faults:
         raise InvalidFile(draft.file, faults)
-    items = [_with_direct(item, index) for item in draft.items]
+    items = [_with_current_values(item, index) for item in draft.items]
     created, updated, unchanged = _diff(
         [*missing_publishers(draft, index), *missing_advertisers(draft, index), *items], index
     )
@@ -77,12 +84,17 @@ async def apply_in_transaction(
     )
 
 
-def _with_direct(item: CatalogItem, index: CatalogIndex) -> CatalogItem:
-    """Return a campaign whose draft does not mention `direct` with its current value, and any other item as it is."""
-    if not isinstance(item, Campaign) or item.direct is not None:
-        return item
-    before = index.campaign(item.id)
-    return replace(item, direct=before is not None and before.direct)
+def _with_current_values(item: CatalogItem, index: CatalogIndex) -> CatalogItem:
+    """Return the item with the current value of a key that its draft may leave out to keep it.
+
+    These are the keys `direct` of a campaign and `secret` of a webhook.
+    """
+    before = index.item(type(item), item.id)
+    if isinstance(item, Campaign) and item.direct is None:
+        return replace(item, direct=isinstance(before, Campaign) and before.direct)
+    if isinstance(item, Webhook) and item.secret is None and isinstance(before, Webhook):
+        return replace(item, secret=before.secret)
+    return item
 
 
 def _diff(
@@ -143,6 +155,12 @@ def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
         )
 
 
+def _ended(pairs: Iterable[tuple[Campaign, Campaign]]) -> list[str]:
+    """Return the ids of the campaigns that the change ends."""
+    ended = CampaignStatus.ENDED
+    return sorted(after.id for before, after in pairs if after.status is ended and before.status is not ended)
+
+
 class _CatalogChange:
     """One change of the catalog, within its transaction."""
 
@@ -163,6 +181,7 @@ class _CatalogChange:
         orders = [item for item in items if isinstance(item, Order)]
         await self._forbid_changes_of_used_orders(orders)
         await catalog_writer.upsert(self._connection, items)
+        await outbox.record_ended_campaigns(self._connection, _ended(pairs))
         # A campaign that joins an order gets its budget too, which a running transaction may not have locked.
         rebudgeted = sorted(
             after.id

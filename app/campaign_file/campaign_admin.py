@@ -1,21 +1,22 @@
 """The service behind the admin API: the campaign file's rules, applied to one item at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.campaign_file.apply import ApplyResult, apply, apply_in_transaction
-from app.campaign_file.exporter import to_entry
+from app.campaign_file.exporter import to_entry, to_public_entry
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import Draft, read_draft
 from app.campaign_file.validate import CatalogIndex
-from app.domain import Campaign, CampaignStatus, CatalogSource
+from app.domain import Campaign, CampaignStatus, CatalogItem, CatalogSource
 from app.errors import FileFault, InvalidFile, NotFound
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
 from app.store.budget_periods import BudgetStatus
 from app.store.connections import Store
+from app.upstreams.addresses import Network
 
-UNLOGGED_KEYS = frozenset({"tag_url"})
+UNLOGGED_KEYS = frozenset({"tag_url", "url", "secret"})
 """Keys whose values may contain credentials and are not logged."""
 
 REQUEST = "request"
@@ -55,24 +56,28 @@ class CampaignSpending:
 class CampaignAdminService:
     """Lists, reads and changes items; `kind` is the name of a list of the campaign file, such as `campaigns`."""
 
-    def __init__(self, store: Store, catalogs: CatalogSource) -> None:
+    def __init__(self, store: Store, catalogs: CatalogSource, webhook_networks: Sequence[Network] = ()) -> None:
         self._store = store
+        self._webhook_networks = webhook_networks
         self._catalogs = catalogs
 
     async def page(self, kind: str, after: str, limit: int) -> EntryPage:
         """Return at most `limit` entries whose ids come after `after`."""
         items = (await self._index()).items[TABLES[kind].item_type]
         ids = sorted(item_id for item_id in items if item_id > after)
-        entries = [to_entry(items[item_id]) for item_id in ids[:limit]]
+        entries = [to_public_entry(items[item_id]) for item_id in ids[:limit]]
         return EntryPage(entries, ids[limit - 1] if len(ids) > limit else None)
 
     async def get(self, kind: str, item_id: str) -> dict[str, Any]:
         """Return one entry. Raises NotFound."""
+        return to_public_entry(await self._item(kind, item_id))
+
+    async def _item(self, kind: str, item_id: str) -> CatalogItem:
         item_type = TABLES[kind].item_type
         item = (await self._index()).item(item_type, item_id)
         if item is None:
             raise NotFound(f"unknown {item_type.__name__.lower()} id")
-        return to_entry(item)
+        return item
 
     async def put(self, kind: str, item_id: str, body: Mapping[str, object]) -> ChangeResult:
         """Create or replace an item. Raises InvalidFile, whose faults have the keys of the body."""
@@ -80,7 +85,7 @@ class CampaignAdminService:
             raise InvalidFile(REQUEST, [FileFault("id", "must be the id in the URL or left out")])
         draft = read_draft(REQUEST, {kind: [{**body, "id": item_id}]})
         try:
-            result = await apply(self._store, draft, self._catalogs.current)
+            result = await apply(self._store, draft, self._catalogs.current, webhook_networks=self._webhook_networks)
         except InvalidFile as error:
             raise _without_location(error, f"{kind}[0]") from None
         return await self._change_result(kind, item_id, result)
@@ -105,11 +110,13 @@ class CampaignAdminService:
 
     async def _change_result(self, kind: str, item_id: str, result: ApplyResult) -> ChangeResult:
         name = f"{TABLES[kind].item_type.__name__.lower()} {item_id}"
-        after = await self.get(kind, item_id)
+        after = await self._item(kind, item_id)
         created = name in result.created
         before = result.before.get(name)
-        changes = {} if before is None and not created else _changes({} if before is None else to_entry(before), after)
-        return ChangeResult(after, created, result.notes, changes)
+        changes: dict[str, object] = {}
+        if before is not None or created:
+            changes = _changes({} if before is None else to_entry(before), to_entry(after))
+        return ChangeResult(to_public_entry(after), created, result.notes, changes)
 
     async def spending(self, campaign_id: str) -> CampaignSpending:
         """Return what the campaign has spent and may still spend. Raises NotFound."""

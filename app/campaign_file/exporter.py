@@ -13,6 +13,9 @@ from app.domain import Campaign, Catalog, CatalogItem
 DECIMALS_MIN = 2
 """Decimals of an exported amount, at least."""
 
+SECRET_KEYS = frozenset({"secret"})
+"""Keys of an item that only a campaign file has: the admin API and logs show no secrets."""
+
 
 def to_toml(catalog: Catalog) -> str:
     """Return the whole catalog as TOML, in id order."""
@@ -27,8 +30,14 @@ def to_toml(catalog: Catalog) -> str:
             key=lambda creative: creative.id,
         ),
         "placements": catalog.placements.values(),
+        "webhooks": catalog.webhooks.values(),
     }
     return tomli_w.dumps({name: [to_entry(item) for item in items] for name, items in lists.items() if items})
+
+
+def to_public_entry(item: CatalogItem) -> dict[str, Any]:
+    """Return an item as `to_entry` does, without its secrets."""
+    return {key: value for key, value in to_entry(item).items() if key not in SECRET_KEYS}
 
 
 def to_entry(item: CatalogItem) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Types of the values in a campaign file; each raises ValueError with a reason that states what is accepted."""
 
+import base64
+import binascii
 import re
 import reprlib
 from collections.abc import Callable, Sequence
@@ -18,6 +20,10 @@ from app.vast.vmap import is_valid_time_offset
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
 YEARS = range(1970, 3000)
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - no secret
+SECRET_BYTES = range(24, 65)
+"""Lengths of a signing secret, from the Standard Webhooks specification."""
 
 # Control characters, lone surrogates, and the two code points that XML does not allow.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -138,6 +144,20 @@ def _url(value: str) -> str:
     return value
 
 
+def _signing_secret(value: str) -> str:
+    prefix, encoded = value[: len(SECRET_PREFIX)], value[len(SECRET_PREFIX) :]
+    try:
+        length = len(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValueError):
+        length = 0
+    # The value is not quoted: errors appear in logs and terminals.
+    if prefix != SECRET_PREFIX or length not in SECRET_BYTES:
+        raise ValueError(
+            f"must be {SECRET_PREFIX} followed by {SECRET_BYTES[0]} to {SECRET_BYTES[-1]} random bytes in Base64"
+        )
+    return value
+
+
 def _time_offset(value: str) -> str:
     if not is_valid_time_offset(value):
         raise ValueError(f"must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n, got {quote(value)}")
@@ -181,6 +201,7 @@ Prose = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), Printabl
 Lines = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterValidator(_printable_lines)]
 """Text of several lines."""
 Url = Annotated[str, Field(min_length=1, max_length=URL_BYTES_MAX), Printable, AfterValidator(_url)]
+SigningSecret = Annotated[str, Field(max_length=WORD_LENGTH_MAX), AfterValidator(_signing_secret)]
 TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
 MimeType = Annotated[
     str,

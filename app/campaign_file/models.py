@@ -316,8 +316,31 @@ class PlacementTable(Table):
         )
 
 
+class WebhookTable(Table):
+    """A URL of another system that receives events."""
+
+    item_type: ClassVar = domain.Webhook
+
+    id: Identifier
+    url: Url
+    secret: fields.SigningSecret | None = None
+    events: Annotated[list[Annotated[domain.OutboxEvent, _lax]], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
+    status: Annotated[domain.WebhookStatus, _lax] = domain.WebhookStatus.ACTIVE
+
+    def to_domain(self) -> domain.Webhook:
+        """Return the webhook."""
+        return domain.Webhook(**self.model_dump() | {"events": tuple(self.events)})
+
+
 ItemTable = (
-    PublisherTable | AdvertiserTable | OrderTable | UpstreamTable | CampaignTable | CreativeTable | PlacementTable
+    PublisherTable
+    | AdvertiserTable
+    | OrderTable
+    | UpstreamTable
+    | CampaignTable
+    | CreativeTable
+    | PlacementTable
+    | WebhookTable
 )
 """An entry of one of the file's lists."""
 
@@ -329,5 +352,6 @@ TABLES: Mapping[str, type[ItemTable]] = {
     "campaigns": CampaignTable,
     "creatives": CreativeTable,
     "placements": PlacementTable,
+    "webhooks": WebhookTable,
 }
 """The lists of a file, ordered so that entries refer only to entries of earlier lists."""

@@ -1,10 +1,11 @@
 """Validation of a draft against the catalog: references, and changes that are forbidden once a campaign exists."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from app.campaign_file.parser import Draft
 from app.domain import (
@@ -18,8 +19,10 @@ from app.domain import (
     Placement,
     Publisher,
     Upstream,
+    Webhook,
 )
 from app.errors import FileFault
+from app.upstreams.addresses import Network, is_forbidden_host
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class CatalogIndex:
                 Campaign: catalog.campaigns,
                 Creative: {creative.id: creative for creatives in catalog.creatives.values() for creative in creatives},
                 Placement: catalog.placements,
+                Webhook: catalog.webhooks,
             },
             frozenset(catalog.creatives),
         )
@@ -79,15 +83,19 @@ class CatalogIndex:
         return campaigns
 
 
-def find_faults(draft: Draft, index: CatalogIndex) -> list[FileFault]:
-    """Return every fault of the draft: first its own, then, in file order, those against the current catalog."""
-    validator = _DraftValidator(draft, index)
+def find_faults(draft: Draft, index: CatalogIndex, webhook_networks: Sequence[Network] = ()) -> list[FileFault]:
+    """Return every fault of the draft: first its own, then, in file order, those against the current catalog.
+
+    Webhooks may lead to `webhook_networks` beside public addresses.
+    """
+    validator = _DraftValidator(draft, index, webhook_networks)
     return [*draft.faults, *(fault for item in draft.items for fault in validator.validate(item))]
 
 
 class _DraftValidator:
-    def __init__(self, draft: Draft, index: CatalogIndex) -> None:
+    def __init__(self, draft: Draft, index: CatalogIndex, webhook_networks: Sequence[Network]) -> None:
         self._draft = draft
+        self._webhook_networks = webhook_networks
         self._before = index
         self._after = index.with_draft(draft)
         # A creative with a fault may belong to a campaign that otherwise has no ads.
@@ -115,6 +123,8 @@ class _DraftValidator:
                 yield from self._creative_faults(item)
             case Placement():
                 yield from self._unknown_references("campaigns", Campaign, item.campaigns)
+            case Webhook():
+                yield from self._webhook_faults(item)
 
     def _will_exist(self, item_type: type[CatalogItem], item_id: str) -> bool:
         """Whether the item will exist once the faults of the file are corrected."""
@@ -166,6 +176,13 @@ class _DraftValidator:
         campaign = self._after.campaign(creative.campaign_id)
         if campaign and campaign.upstreams and not self._draft.has(Campaign, campaign.id):
             yield "campaign_id", f"must not be {campaign.id!r}, which gets its ads from upstreams"
+
+    def _webhook_faults(self, webhook: Webhook) -> Iterator[tuple[str, str]]:
+        if webhook.secret is None and self._before.item(Webhook, webhook.id) is None:
+            yield "secret", "is required for a new webhook"
+        host = urlsplit(webhook.url).hostname or ""
+        if is_forbidden_host(host, self._webhook_networks):
+            yield "url", f"must lead to a public address or into ADSERVER_WEBHOOK_PRIVATE_NETWORKS, got host {host!r}"
 
 
 def _misfits(campaign: Campaign, order: Order) -> Iterator[tuple[str, str]]:

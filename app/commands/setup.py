@@ -12,6 +12,7 @@ from app.campaign_file.exporter import to_toml
 from app.campaign_file.parser import read_file
 from app.commands.command_context import ready_database, secrets_in_use
 from app.launch.databases import command_store
+from app.launch.env_settings import settings_from_environment
 from app.privacy.identification import identification_allowed
 from app.serving.explain import Explanation
 from app.serving.explain import explain as explain_request
@@ -30,10 +31,11 @@ def register(app: typer.Typer) -> None:
 def apply(file: Annotated[Path, typer.Argument(help="Campaign file (TOML).")]) -> None:
     """Apply a campaign file: create and update, all or nothing."""
     draft = read_file(file)
+    webhook_networks = settings_from_environment().webhook_private_networks
 
     async def run(url: str) -> ApplyResult:
         async with command_store(url) as store:
-            return await apply_draft(store, draft)
+            return await apply_draft(store, draft, webhook_networks=webhook_networks)
 
     with ready_database() as url:
         result = asyncio.run(run(url))

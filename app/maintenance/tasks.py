@@ -14,7 +14,7 @@ import structlog
 
 from app.beacons import settlement
 from app.errors import StoreUnavailable
-from app.store import caps, connections, maintenance, partitions, rollup, serves, sessions
+from app.store import caps, connections, maintenance, outbox, partitions, rollup, serves, sessions
 from app.store.connections import Store
 
 AHEAD_DAYS = 7
@@ -22,6 +22,12 @@ AHEAD_DAYS = 7
 
 DOCUMENTS_DAYS = 3
 """Days for which upstream documents are kept; a request can be repeated for 24 hours."""
+
+EVENT_DAYS = 14
+"""Days for which events are kept. For as long, the key of an event prevents that it is recorded again."""
+
+UNDELIVERED_DAYS = 30
+"""Days after which an event that a webhook has not accepted is dropped."""
 
 SWEEP_LIMIT = 500
 """Rows that one sweep statement removes."""
@@ -62,6 +68,8 @@ class Maintenance:
             "counts removed": MaintenanceTask(self._sweep_caps, 600),
             "claims removed": MaintenanceTask(self._sweep_midnight_requests, 3600),
             "days rolled up": MaintenanceTask(self._roll_up, 60),
+            "flights ended": MaintenanceTask(self._record_ended_flights, 30),
+            "events removed": MaintenanceTask(self._sweep_events, 3600),
         }
 
     def start(self) -> None:
@@ -140,6 +148,20 @@ class Maintenance:
 
     async def _sweep_midnight_requests(self) -> int:
         return await self._sweep_all(serves.delete_midnight_requests)
+
+    async def _record_ended_flights(self) -> int:
+        async with self._store.connection() as connection:
+            return await outbox.record_ended_flights(connection, EVENT_DAYS - 1)
+
+    async def _sweep_events(self) -> int:
+        dropped = await self._sweep_all(
+            lambda connection, limit: outbox.delete_old_deliveries(connection, UNDELIVERED_DAYS, limit)
+        )
+        if dropped:
+            log.warning("events_dropped", deliveries=dropped)
+        return dropped + await self._sweep_all(
+            lambda connection, limit: outbox.delete_old_events(connection, EVENT_DAYS, limit)
+        )
 
     async def _sweep_all(self, sweep: "Callable[[asyncpg.Connection[asyncpg.Record], int], Awaitable[int]]") -> int:
         removed = 0

@@ -56,6 +56,9 @@ class MetricDefinitions:
         self.tokens_refused = self._counter("tokens_refused", "Requests with a wrong bearer token")
         self.beacons = self._counter("beacons", "Beacons by their outcome", "outcome")
         self.holds = self._counter("holds_ended", "Holds that beacons charged or released", "outcome")
+        self.webhook_attempts = self._counter(
+            "webhook_attempts", "Attempts to deliver an event by their outcome", "webhook_id", "outcome"
+        )
         self.log_lines_dropped = self._counter(
             "log_lines_dropped", "Log lines dropped because the reader of the log was too slow"
         )
@@ -92,6 +95,12 @@ class MetricDefinitions:
         )
         self.books_watched = self._gauge(
             "books_watched_timestamp_seconds", "Unix time of the last check of the ledger", "mostrecent"
+        )
+        self.webhook_oldest = self._gauge(
+            "webhook_oldest_event_seconds", "Age of the oldest event not yet accepted", "mostrecent", "webhook_id"
+        )
+        self.webhook_failing = self._gauge(
+            "webhook_failing", "1 if every attempt of the last 24 hours failed", "mostrecent", "webhook_id"
         )
         self.partitions_ahead = self._gauge(
             "partitions_ahead_days", "Days after today that have all partitions; -1 if today has not", "mostrecent"

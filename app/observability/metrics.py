@@ -140,6 +140,12 @@ class Metrics(Observer):
         self._metrics.holds.add(("charged",), charged)
         self._metrics.holds.add(("released",), released)
 
+    # Webhooks
+
+    def webhook_attempted(self, webhook_id: str, outcome: str) -> None:
+        """Count the attempt."""
+        self._metrics.webhook_attempts.add((webhook_id, outcome))
+
     # Values sampled by GaugeSampler and LedgerHealthSampler
 
     def count_dropped_log_lines(self, count: int) -> None:
@@ -175,6 +181,11 @@ class Metrics(Observer):
         """Set the amounts that a campaign has spent and held, with the precision of a float."""
         self._metrics.campaign_spent.labels(campaign_id, currency).set(spent)
         self._metrics.campaign_held.labels(campaign_id, currency).set(held)
+
+    def set_webhook_backlog(self, webhook_id: str, oldest_s: float, *, failing: bool) -> None:
+        """Set the age of a webhook's oldest pending event, and whether its deliveries have failed for long."""
+        self._metrics.webhook_oldest.labels(webhook_id).set(oldest_s)
+        self._metrics.webhook_failing.labels(webhook_id).set(failing)
 
     def set_ledger_health(self, disagreements: int, partitions_ahead_days: int, *, misplaced: bool) -> None:
         """Set the results of a check of the ledger, and the time of the check to now."""

@@ -25,11 +25,14 @@ from app.domain import (
     LateImpressions,
     MediaFile,
     Order,
+    OutboxEvent,
     Pacing,
     Placement,
     Publisher,
     Targeting,
     Upstream,
+    Webhook,
+    WebhookStatus,
     WithoutUser,
 )
 
@@ -43,7 +46,7 @@ READ_CATALOG_HEAD = "SELECT revision, made_at FROM catalog LEFT JOIN catalog_cha
 """Read the catalog's revision, and the time of its change if that is recorded."""
 
 READ_CATALOG_CHANGES = """
-SELECT made_at, publishers, advertisers, orders, upstreams, campaigns, creatives, placements
+SELECT made_at, publishers, advertisers, orders, upstreams, campaigns, creatives, placements, webhooks
 FROM catalog_changes WHERE revision BETWEEN $1 AND $2 ORDER BY revision
 """
 """Read the recorded changes of a range of revisions, including both ends."""
@@ -96,6 +99,11 @@ WHERE $1::varchar[] IS NULL OR placement_id = ANY ($1) ORDER BY placement_id, po
 """
 """Read the campaigns of these placements, in the order of priority."""
 
+READ_WEBHOOKS = """
+SELECT id, url, secret, events, status FROM webhooks WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id
+"""
+"""Read these webhooks."""
+
 Ids = list[str] | None
 """Ids of one kind of item; None means all items."""
 
@@ -110,6 +118,7 @@ class _Change(NamedTuple):
     campaigns: Ids = None
     creatives: Ids = None
     placements: Ids = None
+    webhooks: Ids = None
 
 
 EVERYTHING = _Change()
@@ -151,6 +160,7 @@ async def read(
         Advertiser(**dict(row)) async for row in _stream_rows(connection, READ_ADVERTISERS, change.advertisers)
     ]
     orders = [Order(**dict(row)) async for row in _stream_rows(connection, READ_ORDERS, change.orders)]
+    webhooks = [_to_webhook(row) async for row in _stream_rows(connection, READ_WEBHOOKS, change.webhooks)]
     return Catalog(
         revision=head["revision"],
         created_at=head["made_at"],
@@ -161,6 +171,7 @@ async def read(
         publishers={**base.publishers, **{publisher.id: publisher for publisher in publishers}},
         advertisers={**base.advertisers, **{advertiser.id: advertiser for advertiser in advertisers}},
         orders={**base.orders, **{order.id: order for order in orders}},
+        webhooks={**base.webhooks, **{webhook.id: webhook for webhook in webhooks}},
     )
 
 
@@ -267,6 +278,16 @@ def _to_creative(row: Record) -> Creative:
     fields = dict(row)
     fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
+
+
+def _to_webhook(row: Record) -> Webhook:
+    return Webhook(
+        id=row["id"],
+        url=row["url"],
+        secret=row["secret"],
+        events=tuple(OutboxEvent(event) for event in row["events"]),
+        status=WebhookStatus(row["status"]),
+    )
 
 
 def _to_placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:

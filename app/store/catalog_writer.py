@@ -1,11 +1,11 @@
-"""Write the catalog, from publishers to placements, and record each change."""
+"""Write the catalog, from publishers to webhooks, and record each change."""
 
 from collections.abc import Collection, Sequence
 
 import orjson
 from asyncpg import Connection, Record
 
-from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream
+from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream, Webhook
 from app.store.sql_fragments import ORDER_LIMIT
 
 LOCK_CATALOG = "SELECT revision FROM catalog FOR UPDATE"
@@ -15,8 +15,9 @@ BUMP_CATALOG_REVISION = "UPDATE catalog SET revision = revision + 1 RETURNING re
 """Raise the revision, by which every server notices that its copy of the catalog is old."""
 
 RECORD_CATALOG_CHANGE = """
-INSERT INTO catalog_changes (revision, publishers, advertisers, orders, upstreams, campaigns, creatives, placements)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO catalog_changes (revision, publishers, advertisers, orders, upstreams, campaigns, creatives, placements,
+                             webhooks)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 """Record the items that a revision changed, so that servers reload only those."""
 
@@ -148,6 +149,20 @@ INSERT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, posi
 """Insert one campaign of a placement."""
 
 
+UPSERT_WEBHOOK = """
+INSERT INTO webhooks (id, url, secret, events, status) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET
+    url = excluded.url, secret = excluded.secret, events = excluded.events, status = excluded.status
+"""
+"""Create or replace a webhook."""
+
+RETRY_DELIVERIES_NOW = """
+UPDATE webhook_deliveries SET attempts = 0, failing_since = NULL, next_attempt_at = clock_timestamp()
+WHERE webhook_id = ANY ($1) AND failing_since IS NOT NULL
+"""
+"""Retry the failed deliveries of these webhooks without further delay: what made them fail may have been mended."""
+
+
 async def lock_catalog(connection: "Connection[Record]") -> None:
     """Lock the catalog against other changes until the transaction ends."""
     await connection.execute(LOCK_CATALOG)
@@ -155,7 +170,7 @@ async def lock_catalog(connection: "Connection[Record]") -> None:
 
 def ids_by_kind(items: Sequence[CatalogItem]) -> list[list[str]]:
     """Return the ids of each kind, in the order of the columns of catalog_changes."""
-    kinds = (Publisher, Advertiser, Order, Upstream, Campaign, Creative, Placement)
+    kinds = (Publisher, Advertiser, Order, Upstream, Campaign, Creative, Placement, Webhook)
     return [[item.id for item in items if isinstance(item, kind)] for kind in kinds]
 
 
@@ -182,6 +197,7 @@ async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem])
     campaigns = [item for item in items if isinstance(item, Campaign)]
     creatives = [item for item in items if isinstance(item, Creative)]
     placements = [item for item in items if isinstance(item, Placement)]
+    webhooks = [item for item in items if isinstance(item, Webhook)]
     await connection.executemany(UPSERT_PUBLISHER, [_publisher_values(item) for item in publishers])
     await connection.executemany(
         UPSERT_ADVERTISER, [(item.id, item.name, item.billing_details) for item in advertisers]
@@ -191,6 +207,10 @@ async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem])
     await _upsert_campaigns(connection, campaigns)
     await connection.executemany(UPSERT_CREATIVE, [_creative_values(item) for item in creatives])
     await _upsert_placements(connection, placements)
+    await connection.executemany(
+        UPSERT_WEBHOOK, [(item.id, item.url, item.secret, list(item.events), item.status) for item in webhooks]
+    )
+    await connection.execute(RETRY_DELIVERIES_NOW, [item.id for item in webhooks])
 
 
 def _publisher_values(publisher: Publisher) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ address of a host name, a redirect's target, and a name that resolved to another
 
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -45,6 +46,27 @@ def is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_forbidden_host(host: str, allowed: Sequence[Network]) -> bool:
+    """Whether the host of a URL is an address, or a name of this machine, to which connections are forbidden.
+
+    Any other name may lead anywhere, so its addresses are checked when the connection is made.
+    """
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+        name = "127.0.0.1"
+    address = _literal_address(name.partition("%")[0])
+    return address is not None and is_forbidden(address, allowed)
+
+
+def _literal_address(host: str) -> Address | None:
+    """Return the address that the host is, in any spelling that resolvers accept, such as `127.1`; None for a name."""
+    with suppress(ValueError):
+        return ip_address(host)
+    with suppress(OSError, ValueError):
+        return ip_address(socket.inet_aton(host))
+    return None
 
 
 def _embedded_ipv4(address: Address) -> IPv4Address | None:

@@ -1,4 +1,4 @@
-"""The admin API for campaigns, creatives, upstreams, placements and publishers, and campaigns' budgets."""
+"""The admin API for the items of a campaign file, and for campaigns' budgets."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ PAGE_MAX = 1000
 
 
 class CampaignAdminEndpoints:
-    """`/v1/campaigns`, `/v1/creatives`, `/v1/upstreams`, `/v1/placements` and `/v1/publishers`."""
+    """`/v1/campaigns`, `/v1/creatives` and so on: a path for each list of a campaign file."""
 
     def __init__(
         self, service: CampaignAdminService, admin: BearerAuth, operators: OperatorAccess, max_body_bytes: int

@@ -104,6 +104,7 @@ def create_catalog_changes() -> None:
         required("campaigns", ARRAY(Identifier), "Ids of the campaigns that were created or replaced"),
         required("creatives", ARRAY(Identifier), "Ids of the creatives that were created or replaced"),
         required("placements", ARRAY(Identifier), "Ids of the placements that were created or replaced"),
+        required("webhooks", ARRAY(Identifier), "Ids of the webhooks that were created or replaced"),
         comment="The changes of the latest revisions of the catalog, so that servers reload only those",
     )
 

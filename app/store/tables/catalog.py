@@ -53,6 +53,7 @@ catalog_changes = Table(
     required("campaigns", ARRAY(Identifier), "Ids of the campaigns that were created or replaced"),
     required("creatives", ARRAY(Identifier), "Ids of the creatives that were created or replaced"),
     required("placements", ARRAY(Identifier), "Ids of the placements that were created or replaced"),
+    required("webhooks", ARRAY(Identifier), "Ids of the webhooks that were created or replaced"),
     comment="The changes of the latest revisions of the catalog, so that servers reload only those",
 )
 

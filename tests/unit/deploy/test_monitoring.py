@@ -41,7 +41,7 @@ def run_promtool(*arguments: str) -> str:
 
 @promtool
 def test_promtool_accepts_the_configuration_and_its_rules() -> None:
-    assert "10 rules found" in run_promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
+    assert "11 rules found" in run_promtool("check", "config", str(PROMETHEUS / "prometheus.yml"))
 
 
 @promtool

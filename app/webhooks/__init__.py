@@ -1,0 +1,1 @@
+"""Webhooks: events of the outbox, posted to other systems, signed, in order and at least once."""
