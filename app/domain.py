@@ -314,7 +314,7 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A URL of another system that receives the `events`, or every event if there are none, signed with the secret."""
+    """A URL of another system that receives the `events`, or all events if it names no type, signed with the secret."""
 
     id: str
     url: str

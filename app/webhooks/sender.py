@@ -128,12 +128,15 @@ class WebhookSender:
                 retry_s=self._schedule.delay_s(delivery.attempts + 1),
                 failing_after_s=FAILING_AFTER_S,
             )
-        if failed is not None:
-            event = "webhook_failing" if failed.is_failing else "webhook_attempt_failed"
-            log.warning(
-                event,
-                webhook_id=delivery.webhook_id,
-                event_id=delivery.event_id,
-                attempts=failed.attempts,
-                error=str(error),
-            )
+        if failed is None:
+            return
+        webhook_id, event_id = delivery.webhook_id, delivery.event_id
+        log.warning(
+            "webhook_attempt_failed",
+            webhook_id=webhook_id,
+            event_id=event_id,
+            attempts=failed.attempts,
+            error=str(error),
+        )
+        if failed.is_failing:
+            log.error("webhook_failing", webhook_id=webhook_id, event_id=event_id, attempts=failed.attempts)
