@@ -536,6 +536,22 @@ CREATE TABLE order_credits (
 );
 GRANT INSERT, SELECT ON order_credits TO adserver_app;
 
+-- Money that was paid to publishers; append-only.
+CREATE TABLE payouts (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Chosen by the caller; repeating it records nothing more
+    publisher_id varchar COLLATE "C" NOT NULL,                 -- Publisher that was paid
+    publisher_name text NOT NULL,                              -- Name of the publisher when it was recorded
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    amount numeric(18,6) NOT NULL,                             -- Amount that was paid; negative if the publisher paid it back
+    recorded_at timestamptz NOT NULL,                          -- When the payout was recorded
+    recorded_by text NOT NULL,                                 -- Database role that recorded the payout
+    CONSTRAINT payouts_pkey PRIMARY KEY (idempotency_key),
+    CONSTRAINT payouts_publisher_id_fkey FOREIGN KEY (publisher_id) REFERENCES publishers(id),
+    CONSTRAINT payout_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
+    CONSTRAINT payout_is_not_zero CHECK (amount <> 0::numeric)
+);
+GRANT INSERT, SELECT ON payouts TO adserver_app;
+
 -- Months that accept no more entries, and the hashes that prove what their entries were.
 CREATE TABLE closed_months (
     month date NOT NULL,                                       -- First day of the month
@@ -1270,6 +1286,120 @@ CREATE VIEW finance.campaign_spend_daily AS
 GRANT SELECT ON finance.campaign_spend_daily TO adserver_app;
 GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
 
+-- finance.campaigns: Every campaign: its terms, what was booked, and what remains.
+--   campaign_id character varying: Campaign
+--   order_id character varying: Order whose budget the campaign shares; NULL for none
+--   advertiser_id character varying: Advertiser, who pays
+--   advertiser text: Name of the advertiser
+--   status text: active, paused or ended
+--   currency character varying(3): Currency of every amount
+--   timezone text: Time zone in which its days and months begin
+--   starts_at timestamp with time zone: Start of the flight
+--   ends_at timestamp with time zone: End of the flight, exclusive
+--   cpm numeric(15,3): Price of a thousand ads
+--   billing text: serve: charged when served; impression: held when served, charged when seen
+--   pacing text: asap; or even: spend may grow linearly with time
+--   hour_budget numeric: Amount that may be spent in an hour; NULL for no limit
+--   day_budget numeric: Amount that may be spent in a day; NULL for no limit
+--   lifetime_budget numeric(18,6): Amount that may be spent at all; NULL for no limit
+--   hour_impressions bigint: Number of ads that may be served in an hour; NULL for no limit
+--   day_impressions bigint: Number of ads that may be served in a day; NULL for no limit
+--   lifetime_impressions bigint: Number of ads that may be served at all; NULL for no limit
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   booked numeric: delivered + corrected: the amount to be paid
+--   held numeric: Held for ads that were served and not yet seen
+--   remaining numeric: What may still be spent of the lifetime budget; NULL for no limit
+--   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
+--   open_holds bigint: Number of ads that were served and not yet seen
+--   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
+CREATE VIEW finance.campaigns AS
+ SELECT c.id AS campaign_id,
+    c.order_id,
+    c.advertiser_id,
+    a.name AS advertiser,
+    c.status,
+    c.currency,
+    c.timezone,
+    c.starts_at,
+    c.ends_at,
+    c.cpm,
+    c.billing,
+    c.pacing,
+    b.hour_budget,
+    b.day_budget,
+    l."limit" AS lifetime_budget,
+    b.hour_impressions,
+    b.day_impressions,
+    l.impressions_limit AS lifetime_impressions,
+    COALESCE(d.delivered, 0::numeric) AS delivered,
+    COALESCE(d.corrected, 0::numeric) AS corrected,
+    u.booked,
+    u.held,
+    budget_limit(l."limit", u.booked + u.held) - u.booked - u.held AS remaining,
+    u.impressions,
+    COALESCE(d.reversed, 0::bigint) AS reversed,
+    u.impressions - COALESCE(d.reversed, 0::bigint) AS billable,
+    u.open_holds,
+    (budget_limit(l.impressions_limit::numeric, (u.impressions + u.open_holds)::numeric) - u.impressions::numeric - u.open_holds::numeric)::bigint AS impressions_remaining
+   FROM campaigns c
+     JOIN advertisers a ON a.id::text = c.advertiser_id::text
+     CROSS JOIN LATERAL ( SELECT max(configured_budgets."limit") FILTER (WHERE configured_budgets.period = 'hour'::text) AS hour_budget,
+            max(configured_budgets."limit") FILTER (WHERE configured_budgets.period = 'day'::text) AS day_budget,
+            max(configured_budgets.impressions_limit) FILTER (WHERE configured_budgets.period = 'hour'::text) AS hour_impressions,
+            max(configured_budgets.impressions_limit) FILTER (WHERE configured_budgets.period = 'day'::text) AS day_impressions
+           FROM configured_budgets
+          WHERE configured_budgets.budget_id::text = c.id::text) b
+     LEFT JOIN configured_budgets l ON l.budget_id::text = c.id::text AND l.period = 'lifetime'::text
+     LEFT JOIN ( SELECT daily.campaign_id,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+            sum(daily.amount) AS booked,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = 'reversal'::text), 0::numeric)::bigint AS reversed
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.campaign_id IS NOT NULL
+          GROUP BY daily.campaign_id) d ON d.campaign_id::text = c.id::text
+     LEFT JOIN ( SELECT holds.campaign_id,
+            sum(holds.price) AS held,
+            count(*) AS open_holds
+           FROM holds
+          GROUP BY holds.campaign_id) h ON h.campaign_id::text = c.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(d.booked, 0::numeric) AS booked,
+            COALESCE(h.held, 0::numeric) AS held,
+            COALESCE(d.impressions, 0::bigint) AS impressions,
+            COALESCE(h.open_holds, 0::bigint) AS open_holds) u;
+GRANT SELECT ON finance.campaigns TO adserver_app;
+GRANT SELECT ON finance.campaigns TO adserver_finance;
+
 -- finance.closed_months: Months that accept no more entries.
 --   month date: First day of the month
 --   closed_at timestamp with time zone: When the month was closed
@@ -1422,6 +1552,152 @@ CREATE VIEW finance.no_fill_daily AS
 GRANT SELECT ON finance.no_fill_daily TO adserver_app;
 GRANT SELECT ON finance.no_fill_daily TO adserver_finance;
 
+-- finance.order_credits: Credits of prepaid orders, with the role that recorded them and the reason.
+--   order_id character varying: Order
+--   advertiser text: Name of the advertiser
+--   amount numeric(18,6): Amount that may be spent in addition; negative if money was taken back
+--   currency character varying(3): Currency of the amount
+--   reason text: Reason, such as the number of the payment
+--   recorded_at timestamp with time zone: When the credit was recorded
+--   recorded_by text: Database role that recorded the credit
+--   idempotency_key character varying: Chosen by the caller; repeating it credits nothing more
+CREATE VIEW finance.order_credits AS
+ SELECT k.order_id,
+    a.name AS advertiser,
+    k.amount,
+    o.currency,
+    k.reason,
+    k.recorded_at,
+    k.recorded_by,
+    k.idempotency_key
+   FROM order_credits k
+     JOIN orders o ON o.id::text = k.order_id::text
+     JOIN advertisers a ON a.id::text = o.advertiser_id::text;
+GRANT SELECT ON finance.order_credits TO adserver_app;
+GRANT SELECT ON finance.order_credits TO adserver_finance;
+
+-- finance.orders: Every order: what was bought, booked and remains.
+--   order_id character varying: Order
+--   advertiser_id character varying: Advertiser, who pays
+--   advertiser text: Name of the advertiser
+--   purchase_order text: The advertiser's purchase order number
+--   currency character varying(3): Currency of every amount
+--   starts_at timestamp with time zone: Earliest start of its campaigns; NULL for any
+--   ends_at timestamp with time zone: Latest end of its campaigns, exclusive; NULL for any
+--   prepaid boolean: Whether only credited money may be spent
+--   budget numeric(18,6): Amount that its campaigns may spend together; NULL for no limit
+--   credited numeric: Sum of its credits
+--   impressions_limit bigint: Number of ads that its campaigns may serve together; NULL for no limit
+--   delivered numeric: Charged for ads
+--   corrected numeric: Adjustments and reversals
+--   booked numeric: delivered + corrected: the amount to be paid
+--   held numeric: Held for ads that were served and not yet seen
+--   remaining numeric: Amount that may still be spent: of the budget, and of the credits if prepaid; NULL for no limit
+--   impressions bigint: Number of ads charged
+--   reversed bigint: Number of ads whose charge was taken back
+--   billable bigint: impressions - reversed
+--   open_holds bigint: Number of ads that were served and not yet seen
+--   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
+CREATE VIEW finance.orders AS
+ SELECT o.id AS order_id,
+    o.advertiser_id,
+    a.name AS advertiser,
+    o.purchase_order,
+    o.currency,
+    o.starts_at,
+    o.ends_at,
+    o.prepaid,
+    o.budget,
+    k.credited,
+    o.impressions AS impressions_limit,
+    COALESCE(d.delivered, 0::numeric) AS delivered,
+    COALESCE(d.corrected, 0::numeric) AS corrected,
+    u.booked,
+    u.held,
+    budget_limit(l."limit", u.booked + u.held) - u.booked - u.held AS remaining,
+    u.impressions,
+    COALESCE(d.reversed, 0::bigint) AS reversed,
+    u.impressions - COALESCE(d.reversed, 0::bigint) AS billable,
+    u.open_holds,
+    (budget_limit(l.impressions_limit::numeric, (u.impressions + u.open_holds)::numeric) - u.impressions::numeric - u.open_holds::numeric)::bigint AS impressions_remaining
+   FROM orders o
+     JOIN advertisers a ON a.id::text = o.advertiser_id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(sum(order_credits.amount), 0::numeric) AS credited
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) k
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN o.prepaid THEN LEAST(o.budget, k.credited)
+                    ELSE o.budget
+                END AS "limit",
+            o.impressions AS impressions_limit) l
+     LEFT JOIN ( SELECT daily.order_id,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
+            sum(daily.amount) AS booked,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
+            COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = 'reversal'::text), 0::numeric)::bigint AS reversed
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.order_id IS NOT NULL
+          GROUP BY daily.order_id) d ON d.order_id::text = o.id::text
+     LEFT JOIN ( SELECT holds.order_id,
+            sum(holds.price) AS held,
+            count(*) AS open_holds
+           FROM holds
+          GROUP BY holds.order_id) h ON h.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(d.booked, 0::numeric) AS booked,
+            COALESCE(h.held, 0::numeric) AS held,
+            COALESCE(d.impressions, 0::bigint) AS impressions,
+            COALESCE(h.open_holds, 0::bigint) AS open_holds) u;
+GRANT SELECT ON finance.orders TO adserver_app;
+GRANT SELECT ON finance.orders TO adserver_finance;
+
+-- finance.payouts: Money that was paid to publishers.
+--   publisher_id character varying: Publisher that was paid
+--   publisher text: Name of the publisher when it was recorded
+--   amount numeric(18,6): Amount that was paid; negative if the publisher paid it back
+--   currency character varying(3): Currency of the amount
+--   recorded_at timestamp with time zone: When the payout was recorded
+--   recorded_by text: Database role that recorded the payout
+--   idempotency_key character varying: Chosen by the caller; repeating it records nothing more
+CREATE VIEW finance.payouts AS
+ SELECT publisher_id,
+    publisher_name AS publisher,
+    amount,
+    currency,
+    recorded_at,
+    recorded_by,
+    idempotency_key
+   FROM payouts;
+GRANT SELECT ON finance.payouts TO adserver_app;
+GRANT SELECT ON finance.payouts TO adserver_finance;
+
 -- finance.publisher_earnings_daily: What publishers earned, by day in the campaigns' time zones, and currency.
 --   publisher_id character varying: Publisher
 --   publisher text: Name of the publisher
@@ -1534,8 +1810,101 @@ CREATE VIEW finance.publisher_earnings_monthly AS
 GRANT SELECT ON finance.publisher_earnings_monthly TO adserver_app;
 GRANT SELECT ON finance.publisher_earnings_monthly TO adserver_finance;
 
+-- finance.publisher_statement: The accounts of publishers: one row for each publisher, currency, and month with entries or payouts.
+--   publisher_id character varying: Publisher
+--   publisher text: Name of the publisher at its last entry or payout of the month
+--   currency character varying(3): Currency of every amount; one account for each
+--   month date: First day of the month; a payout belongs to the UTC month in which it was recorded
+--   opening_balance numeric: What was owed before the month; negative if more was paid than earned
+--   delivered numeric: The publisher's part of what was charged for ads
+--   corrected numeric: The publisher's part of reversals
+--   earned numeric: delivered + corrected: what the publisher has earned
+--   paid numeric: What the publisher was paid
+--   closing_balance numeric: opening_balance + earned - paid: what is owed after the month
+CREATE VIEW finance.publisher_statement AS
+ WITH movement AS (
+         SELECT daily.publisher_id,
+            daily.publisher_name,
+            daily.currency,
+            daily.booked_on,
+            daily.recorded_on,
+                CASE
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN daily.publisher_amount
+                    ELSE 0::numeric
+                END AS delivered,
+                CASE
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN 0::numeric
+                    ELSE daily.publisher_amount
+                END AS corrected,
+            0 AS paid
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.recorded_on,
+                    spend_daily.order_id,
+                    spend_daily.campaign_id,
+                    spend_daily.publisher_id,
+                    spend_daily.publisher_name,
+                    spend_daily.currency,
+                    spend_daily.kind,
+                    spend_daily.amount,
+                    spend_daily.publisher_amount,
+                    spend_daily.ads
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS timezone,
+                    spend_ledger.order_id,
+                    spend_ledger.campaign_id,
+                    spend_ledger.publisher_id,
+                    spend_ledger.publisher_name,
+                    spend_ledger.currency,
+                    spend_ledger.kind,
+                    spend_ledger.amount,
+                    spend_ledger.publisher_amount,
+                    num_nonnulls(spend_ledger.request_key) AS num_nonnulls
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) daily
+          WHERE daily.publisher_id IS NOT NULL
+        UNION ALL
+         SELECT p.publisher_id,
+            p.publisher_name,
+            p.currency,
+            d.recorded_on,
+            d.recorded_on,
+            0,
+            0,
+            p.amount
+           FROM payouts p
+             CROSS JOIN LATERAL ( SELECT (p.recorded_at AT TIME ZONE 'UTC'::text)::date AS recorded_on) d
+        ), monthly AS (
+         SELECT movement.publisher_id,
+            (array_agg(movement.publisher_name ORDER BY movement.booked_on DESC, movement.recorded_on DESC))[1] AS publisher,
+            movement.currency,
+            date_trunc('month'::text, movement.booked_on::timestamp with time zone)::date AS month,
+            sum(movement.delivered) AS delivered,
+            sum(movement.corrected) AS corrected,
+            sum(movement.delivered + movement.corrected) AS earned,
+            sum(movement.paid) AS paid
+           FROM movement
+          GROUP BY movement.publisher_id, movement.currency, (date_trunc('month'::text, movement.booked_on::timestamp with time zone)::date)
+        )
+ SELECT publisher_id,
+    publisher,
+    currency,
+    month,
+    sum(earned - paid) OVER until_month - (earned - paid) AS opening_balance,
+    delivered,
+    corrected,
+    earned,
+    paid,
+    sum(earned - paid) OVER until_month AS closing_balance
+   FROM monthly
+  WINDOW until_month AS (PARTITION BY publisher_id, currency ORDER BY month);
+GRANT SELECT ON finance.publisher_statement TO adserver_app;
+GRANT SELECT ON finance.publisher_statement TO adserver_finance;
+
 -- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone.
---   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, or split
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, or order
 --   campaign_id character varying: Campaign; NULL for the budget of an order
 --   order_id character varying: Order; NULL for none
 --   subject text: The budget period, serve, rollup or entry
@@ -1728,7 +2097,53 @@ UNION ALL
    FROM ledger_corrections k
      JOIN spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
      JOIN spend_ledger e ON e.entry_id = k.reverses
-  WHERE r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text;
+  WHERE r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'credits'::text AS subject,
+    k.credited AS expected,
+    t.spent + t.held AS actual,
+    'spent and held exceed what was credited'::text AS explanation
+   FROM orders o
+     JOIN budget_tracking t ON t.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT COALESCE(sum(order_credits.amount), 0::numeric) AS credited
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) k
+  WHERE o.prepaid AND (t.spent + t.held) > k.credited
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'limit'::text AS subject,
+    l.expected,
+    b."limit" AS actual,
+        CASE
+            WHEN o.prepaid THEN 'the configured limit is not the lower one of the budget and the credits'::text
+            ELSE 'the configured limit is not the budget'::text
+        END AS explanation
+   FROM orders o
+     LEFT JOIN configured_budgets b ON b.order_id::text = o.id::text
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN o.prepaid THEN LEAST(o.budget, COALESCE(sum(order_credits.amount), 0::numeric))
+                    ELSE o.budget
+                END AS expected
+           FROM order_credits
+          WHERE order_credits.order_id::text = o.id::text) l
+  WHERE b."limit" IS DISTINCT FROM l.expected
+UNION ALL
+ SELECT 'order'::text AS rule,
+    NULL::character varying AS campaign_id,
+    o.id AS order_id,
+    'impressions'::text AS subject,
+    o.impressions AS expected,
+    b.impressions_limit AS actual,
+    'the configured number of impressions is not that of the order'::text AS explanation
+   FROM orders o
+     LEFT JOIN configured_budgets b ON b.order_id::text = o.id::text
+  WHERE b.impressions_limit IS DISTINCT FROM o.impressions;
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
 
