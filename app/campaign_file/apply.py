@@ -181,7 +181,6 @@ class _CatalogChange:
         orders = [item for item in items if isinstance(item, Order)]
         await self._forbid_changes_of_used_orders(orders)
         await catalog_writer.upsert(self._connection, items)
-        await outbox.record_ended_campaigns(self._connection, _ended(pairs))
         # A campaign that joins an order gets its budget too, which a running transaction may not have locked.
         rebudgeted = sorted(
             after.id
@@ -196,6 +195,7 @@ class _CatalogChange:
         changed = [*sorted(before), *(budget_changes.order_budget_id(order.id) for order in orders)]
         overspent = await budget_changes.apply_new_limits(self._connection, changed)
         self._forbid_spent_prepaid_orders(orders, overspent)
+        await outbox.record_ended_campaigns(self._connection, _ended(pairs))
         overspent = sorted(overspent, key=lambda limit: (limit.campaign_id or "", limit.order_id or "", limit.period))
         return [note for limit in overspent for note in _overspent_notes(limit)]
 
