@@ -48,7 +48,7 @@ def parse_exact_number(text: str) -> Decimal:
 
 def quote(text: str) -> str:
     """Return text in quotes for an error message, shortened if it is long."""
-    return reprlib.repr(text)
+    return reprlib.repr(str(text))
 
 
 def _printable(value: str) -> str:
