@@ -17,9 +17,10 @@ from asyncpg import Connection, Record
 from app.store.budget_periods import open_periods
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    BOOKS_CALENDAR,
     LOCK_BUDGET_PERIODS,
+    NEW_ENTRY_ID,
     NEXT_GENERATION,
-    OPEN_BOOKS,
     SERVE_COLUMNS,
     TABLE_WRITE_LOCK,
     book_entries,
@@ -28,14 +29,14 @@ from app.store.sql_fragments import (
 HOLD_ENDING_STEPS = f"""
 ended_holds AS (
     DELETE FROM holds h USING ending e WHERE h.ctid = e.row_ctid
-    RETURNING h.*, e.settles, e.cause
+    RETURNING h.*, e.settles, e.cause, CASE WHEN e.settles THEN {NEW_ENTRY_ID} END AS entry_id
 ), booked AS (
     {book_entries("settle")}
     FROM (
-        SELECT {SERVE_COLUMNS}, price, publisher_amount, currency, hour_start, day_start,
+        SELECT entry_id, {SERVE_COLUMNS}, price, publisher_amount, currency, hour_start, day_start,
                greatest(booked_on, first_open_day) AS booked_on,
                CASE WHEN booked_on < first_open_day THEN booked_on END AS late_from
-        FROM ended_holds {OPEN_BOOKS}
+        FROM ended_holds {BOOKS_CALENDAR}
         WHERE settles
     ) AS settled
     ORDER BY request_key, slot
@@ -112,10 +113,12 @@ WITH beacon AS MATERIALIZED (
     ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
 ), {HOLD_ENDING_STEPS}, new_event AS (
-    INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code)
+    INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code, entry_id)
     SELECT DISTINCT ON (request_key, slot, served_on, event)
-           request_key, slot, served_on, event, campaign_id, adserver_clock(), error_code
-    FROM beacon WHERE (SELECT count(*) FROM ended_holds) >= 0
+           request_key, slot, served_on, event, b.campaign_id, adserver_clock(), error_code,
+           CASE event WHEN 'impression' THEN e.entry_id END
+    FROM beacon b LEFT JOIN ended_holds e USING (request_key, slot, served_on)
+    WHERE (SELECT count(*) FROM ended_holds) >= 0
     ORDER BY request_key, slot, served_on, event, ordinal
     ON CONFLICT DO NOTHING
     RETURNING event
@@ -204,7 +207,7 @@ WITH late AS MATERIALIZED (
                      of_order AS (PARTITION BY order_id ORDER BY ordinal)
 ), paid AS MATERIALIZED (
     SELECT w.*, greatest(w.today, first_open_day) AS booked_on
-    FROM wanted w LEFT JOIN room r USING (campaign_id) {OPEN_BOOKS}
+    FROM wanted w LEFT JOIN room r USING (campaign_id) {BOOKS_CALENDAR}
     WHERE r.missing_period IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
         AND (w.order_running <= r.order_amount AND w.order_nth <= r.order_ads) IS NOT FALSE
 ), charged AS (
@@ -224,7 +227,8 @@ WITH late AS MATERIALIZED (
               p.booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
     {book_entries("settle")}
-    FROM (SELECT *, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry ORDER BY ordinal
+    FROM (SELECT *, {NEW_ENTRY_ID} AS entry_id, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry
+    ORDER BY ordinal
 )
 SELECT count(*) FROM taken
 """

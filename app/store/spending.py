@@ -10,10 +10,11 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    BOOKS_CALENDAR,
     CHARGED_BUDGETS,
-    LOCK_BUDGET_PERIODS,
+    NEW_ENTRY_ID,
+    NEWEST_ROW_LOCK,
     NEXT_GENERATION,
-    OPEN_BOOKS,
     ROOM_IN_BUDGET,
     SERVE_COLUMNS,
     STATUS_REFUSALS,
@@ -24,115 +25,19 @@ from app.store.sql_fragments import (
 
 LOCK_BUDGETS_FOR_SPEND = f"""
 WITH budget_period AS MATERIALIZED (
-    SELECT DISTINCT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+    SELECT DISTINCT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start,
+           b.order_id IS NOT NULL AS is_shared
     FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
     WHERE c.id = ANY ($1)
     ORDER BY b.budget_id, b.period
 ), {TABLE_WRITE_LOCK}
-{LOCK_BUDGET_PERIODS}
+SELECT newest.row_ctid, is_shared FROM budget_period LEFT JOIN LATERAL ({NEWEST_ROW_LOCK}) AS newest ON true
 """
-"""Lock the current budgets of these campaigns and of their orders, ordered by budget and period; return their ctids."""
+"""Lock the current budgets of these campaigns and of their orders, ordered by budget and period.
 
-_UNITS = """(CASE
-        WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
-        ELSE least(r.wanted, r.ads_by_now)
-    END)::bigint"""
-"""The number of ads that a campaign's own budgets have room for."""
+Return the ctids of their rows, NULL for a period without a row, and whether the budget is an order's."""
 
-_BOOKED_ON = """greatest(r.day, books.first_open_day) AS booked_on,
-           CASE WHEN r.day < books.first_open_day THEN r.day END AS late_from"""
-
-_GRANT = f"""granted AS MATERIALIZED (
-    SELECT r.*, {_BOOKED_ON}, {_UNITS} AS units
-    FROM room r {OPEN_BOOKS}
-),
--- Charge the budgets for the granted ads.
-charge AS NOT MATERIALIZED (
-    SELECT campaign_id AS budget_id, units, units * price AS amount,
-           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
-    FROM granted WHERE units > 0
-)"""
-"""CTEs that grant ads and sum up their charges if no campaign shares the budget of an order."""
-
-_GRANT_SHARED = f"""by_campaign AS MATERIALIZED (
-    SELECT r.*, {_UNITS} AS units FROM room r
-),
--- The campaigns of an order get its room one after another.
-by_order AS (
-    SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
-        div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
-        allowed.impressions - t.impressions - coalesce(sum(r.units) OVER earlier, 0)) AS ads
-    FROM by_campaign r JOIN configured_budgets b ON b.budget_id = ' order ' || r.order_id
-    LEFT JOIN budget t ON t.budget_id = b.budget_id
-    {ALLOWED_LIMITS}
-    WINDOW earlier AS (
-        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-), granted AS MATERIALIZED (
-    SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
-           r.hour_start, r.day_start, {_BOOKED_ON}, r.refusal,
-           r.missing_period OR o.missing_period IS TRUE AS missing_period, least(r.ads, o.ads) AS ads,
-           (CASE WHEN o.missing_period THEN 0 WHEN o.ads < r.units THEN greatest(o.ads, 0) ELSE r.units END)::bigint
-               AS units
-    FROM by_campaign r LEFT JOIN by_order o USING (campaign_id) {OPEN_BOOKS}
-),
--- Charge the budgets for the granted ads, an order's once for all of its campaigns.
-charge AS (
-    SELECT campaign_id AS budget_id, units, units * price AS amount,
-           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
-    FROM granted WHERE units > 0
-    UNION ALL
-    SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
-           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
-    FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
-)"""
-"""The same CTEs if a campaign shares the budget of an order."""
-
-
-_BOOK_GRANTED_ADS = f"""-- The first ads of each campaign are the granted ones. Book those.
-requested AS (
-    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.ordinal) AS nth
-    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[]) WITH ORDINALITY
-        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-              user_key, session_id, fingerprint, long_hold, country, device_type, ordinal)
-), decided AS MATERIALIZED (
-    SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
-           a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.country,
-           a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
-           u.id AS publisher_id, u.name AS publisher_name, g.price,
-           coalesce(publisher_part(g.price, u.revenue_share), 0) AS publisher_amount, g.currency, g.billing,
-           g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.late_from, g.refusal, g.missing_period, g.ads
-    FROM requested a LEFT JOIN granted g USING (campaign_id)
-    LEFT JOIN placements p ON p.id = a.placement_id LEFT JOIN publishers u ON u.id = p.publisher_id
-    CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d
-    WINDOW in_request AS (PARTITION BY a.request_key, d.paid ORDER BY a.slot)
-    ORDER BY a.request_key, d.paid, a.slot
-), served AS (
-    INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
-                           placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
-                           billing, fingerprint)
-    SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
-           upstream_id, placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
-           billing, fingerprint
-    FROM decided WHERE paid
-), held AS (
-    INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
-                       expires_at)
-    SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, booked_on, price, publisher_amount, currency,
-           hour_start, day_start, adserver_clock() + make_interval(secs => CASE WHEN long_hold
-               THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
-    FROM decided WHERE paid AND billing = 'impression'
-), booked AS (
-    {book_entries("charge")}
-    FROM decided WHERE paid AND billing = 'serve' ORDER BY ordinal
-)"""
-"""CTEs that write the serves, holds and ledger entries of the granted ads."""
-
-
-def _spend_budgets(grant: str) -> str:
-    return f"""
--- For each campaign: the number of ads wanted, the room in its locked budgets, and the number of ads granted.
-WITH budget AS MATERIALIZED (
+BUDGET_ROOM = f"""budget AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($13::tid[])
@@ -154,7 +59,65 @@ WITH budget AS MATERIALIZED (
         AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
     {ALLOWED_LIMITS}
     GROUP BY c.id
-), {grant}, charged AS (
+)"""
+"""CTEs that find, for each campaign, the number of ads wanted and the room in its locked budgets."""
+
+GRANTED_UNITS = """(CASE
+        WHEN r.refusal IS NOT NULL OR r.missing_period OR r.ads_by_now < 0 THEN 0
+        ELSE least(r.wanted, r.ads_by_now)
+    END)::bigint"""
+"""The number of ads that a campaign's own budgets have room for."""
+
+BOOKING_DAY = """greatest(r.day, books.first_open_day) AS booked_on,
+           CASE WHEN r.day < books.first_open_day THEN r.day END AS late_from"""
+"""The day to which the ads of a campaign are booked, and the day to which they belong if that is earlier."""
+
+OWN_GRANTS = f"""granted AS MATERIALIZED (
+    SELECT r.*, {BOOKING_DAY}, {GRANTED_UNITS} AS units
+    FROM room r {BOOKS_CALENDAR}
+),
+-- Charge the budgets for the granted ads.
+charge AS NOT MATERIALIZED (
+    SELECT campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0
+)"""
+"""CTEs that grant ads and sum up their charges if no campaign shares the budget of an order."""
+
+SHARED_GRANTS = f"""by_campaign AS MATERIALIZED (
+    SELECT r.*, {GRANTED_UNITS} AS units FROM room r
+),
+-- The campaigns of an order get its room one after another.
+by_order AS (
+    SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
+        div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
+        allowed.impressions - t.impressions - coalesce(sum(r.units) OVER earlier, 0)) AS ads
+    FROM by_campaign r JOIN configured_budgets b ON b.budget_id = ' order ' || r.order_id
+    LEFT JOIN budget t ON t.budget_id = b.budget_id
+    {ALLOWED_LIMITS}
+    WINDOW earlier AS (
+        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+), granted AS MATERIALIZED (
+    SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
+           r.hour_start, r.day_start, {BOOKING_DAY}, r.refusal,
+           r.missing_period OR o.missing_period IS TRUE AS missing_period, least(r.ads, o.ads) AS ads,
+           (CASE WHEN o.missing_period THEN 0 WHEN o.ads < r.units THEN greatest(o.ads, 0) ELSE r.units END)::bigint
+               AS units
+    FROM by_campaign r LEFT JOIN by_order o USING (campaign_id) {BOOKS_CALENDAR}
+),
+-- Charge the budgets for the granted ads, an order's once for all of its campaigns.
+charge AS (
+    SELECT campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0
+    UNION ALL
+    SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
+           sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
+    FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
+)"""
+"""The same CTEs if a campaign shares the budget of an order."""
+
+PAID_SERVES = f"""charged AS (
     UPDATE budget_tracking t
     SET spent = t.spent + c.spent, held = t.held + c.amount - c.spent, impressions = t.impressions + c.units,
         generation = {NEXT_GENERATION}
@@ -164,7 +127,45 @@ WITH budget AS MATERIALIZED (
     ) IS NOT FALSE
     RETURNING t.budget_id
 ),
-{_BOOK_GRANTED_ADS},
+-- The first ads of each campaign are the granted ones. Book those.
+requested AS (
+    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.ordinal) AS nth
+    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
+                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[]) WITH ORDINALITY
+        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
+              user_key, session_id, fingerprint, long_hold, country, device_type, ordinal)
+), decided AS MATERIALIZED (
+    SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
+           a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.country,
+           a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
+           u.id AS publisher_id, u.name AS publisher_name, g.price,
+           coalesce(publisher_part(g.price, u.revenue_share), 0) AS publisher_amount, g.currency, g.billing,
+           g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.late_from, g.refusal, g.missing_period, g.ads,
+           CASE WHEN d.paid AND g.billing = 'serve' THEN {NEW_ENTRY_ID} END AS entry_id
+    FROM requested a LEFT JOIN granted g USING (campaign_id)
+    LEFT JOIN placements p ON p.id = a.placement_id LEFT JOIN publishers u ON u.id = p.publisher_id
+    CROSS JOIN LATERAL (SELECT coalesce(a.nth <= g.units, false) AS paid) AS d
+    WINDOW in_request AS (PARTITION BY a.request_key, d.paid ORDER BY a.slot)
+    ORDER BY a.request_key, d.paid, a.slot
+), served AS (
+    INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
+                           placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
+                           billing, fingerprint, entry_id)
+    SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
+           upstream_id, placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
+           billing, fingerprint, entry_id
+    FROM decided WHERE paid
+), held AS (
+    INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
+                       expires_at)
+    SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, booked_on, price, publisher_amount, currency,
+           hour_start, day_start, adserver_clock() + make_interval(secs => CASE WHEN long_hold
+               THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
+    FROM decided WHERE paid AND billing = 'impression'
+), booked AS (
+    {book_entries("charge")}
+    FROM decided WHERE entry_id IS NOT NULL
+),
 -- The refusals of the other ads, and the number of budgets that were not charged although their ads were granted.
 shortfall AS (
     SELECT (SELECT count(*) FROM budget JOIN charge USING (budget_id)) - (SELECT count(*) FROM charged) AS rows
@@ -176,9 +177,10 @@ SELECT catalog.revision, adserver_clock() AS database_time, shortfall.rows AS un
     ELSE 'pacing' END AS reason
 FROM shortfall CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
+"""The rest of the statement: charge the budgets, and book the first ads of each campaign, which are granted."""
 
-
-SPEND_BUDGETS = _spend_budgets(_GRANT)
+SPEND_BUDGETS = f"""
+WITH {BUDGET_ROOM}, {OWN_GRANTS}, {PAID_SERVES}"""
 """Grant each campaign as many ads as all of its locked budgets have room for, first come first served; charge or hold
 their price, split it between publisher and house, and write their serves and ledger entries. Return the ads that were
 not paid for; every row has the catalog's revision and the database's clock. The reason `missing_period` is the one of
@@ -189,7 +191,8 @@ transactions that serve the same request therefore wait in the same order and ca
 
 Each CTE is read once and kept narrow: plan start-up dominates small groups, and copying tuples dominates large ones."""
 
-SPEND_SHARED_BUDGETS = _spend_budgets(_GRANT_SHARED)
+SPEND_SHARED_BUDGETS = f"""
+WITH {BUDGET_ROOM}, {SHARED_GRANTS}, {PAID_SERVES}"""
 """Do the same for campaigns of which any shares the budget of an order; an order's room goes to its campaigns one after
 another. This is a second statement because the steps for orders would cost every group a tenth of its time."""
 
@@ -233,7 +236,9 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
     """
     locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, list({payment.campaign_id for payment in payments}))
     statement = SPEND_SHARED_BUDGETS if any(row["is_shared"] for row in locked) else SPEND_BUDGETS
-    rows = await connection.fetch(statement, *zip(*payments, strict=True), [row["row_ctid"] for row in locked])
+    rows = await connection.fetch(
+        statement, *zip(*payments, strict=True), [row["row_ctid"] for row in locked if row["row_ctid"]]
+    )
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["ordinal"] - 1: row["reason"] for row in rows if row["ordinal"] is not None}

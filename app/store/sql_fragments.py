@@ -18,16 +18,18 @@ It reads the newest generation first, because any long-running query keeps all v
 thousands. Only the index budget_tracking_by_generation has these expressions, so no plan can use the primary key, which
 leads to all versions."""
 
-LOCK_BUDGET_PERIODS = f"""
-SELECT newest.* FROM budget_period CROSS JOIN LATERAL (
-    SELECT t.ctid AS row_ctid, t.order_id IS NOT NULL AS is_shared FROM budget_tracking t
+NEWEST_ROW_LOCK = f"""
+    SELECT t.ctid AS row_ctid FROM budget_tracking t
     {NEWEST_BUDGET_ROW}
     FOR UPDATE
-) AS newest
 """
-"""Lock the rows of the CTE `budget_period` in its order; return their ctids, and whether campaigns share them.
+"""A query that locks the row of one `budget_period` and returns its ctid, which stays valid until this transaction
+changes the row."""
 
-A ctid stays valid until this transaction changes the row."""
+LOCK_BUDGET_PERIODS = f"""
+SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL ({NEWEST_ROW_LOCK}) AS newest
+"""
+"""Lock the rows of the CTE `budget_period` in its order, and return their ctids."""
 
 TABLE_WRITE_LOCK = """table_lock AS (
     UPDATE budget_tracking SET spent = spent WHERE false
@@ -87,18 +89,24 @@ SERVE_COLUMNS = """order_id, advertiser_id, advertiser_name, campaign_id, creati
                               publisher_name, placement_id, request_key, slot"""
 """The columns of a hold or a ledger entry that tell which ad it is for, who pays and who earns."""
 
-OPEN_BOOKS = """LEFT JOIN (
+BOOKS_CALENDAR = """LEFT JOIN (
         SELECT (month + interval '1 month')::date AS first_open_day FROM closed_months ORDER BY month DESC LIMIT 1
     ) AS books ON true"""
 """A join of the first day that is in no closed month, to which money of an earlier day is booked; NULL if none is."""
 
 
+NEW_ENTRY_ID = "nextval('spend_ledger_entry_id_seq')"
+"""The number of a new ledger entry."""
+
+
 def book_entries(kind: str) -> str:
     """Return the beginning of a statement that books one ledger entry of this kind for each row that follows.
 
-    A row has the columns of a hold, and `late_from`, the day to which it belongs if it is booked to a later one.
+    A row has the columns of a hold, `entry_id`, and `late_from`, the day to which it belongs if it is booked to a
+    later one.
     """
-    return f"""INSERT INTO spend_ledger (booked_at, booked_on, late_from, kind, {SERVE_COLUMNS},
+    return f"""INSERT INTO spend_ledger (entry_id, booked_at, booked_on, late_from, kind, {SERVE_COLUMNS},
                               amount, publisher_amount, house_amount, currency, hour_start, day_start)
-    SELECT adserver_clock(), booked_on, late_from, '{kind}', {SERVE_COLUMNS},
+    OVERRIDING SYSTEM VALUE
+    SELECT entry_id, adserver_clock(), booked_on, late_from, '{kind}', {SERVE_COLUMNS},
            price, publisher_amount, price - publisher_amount, currency, hour_start, day_start"""

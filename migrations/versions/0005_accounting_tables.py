@@ -59,6 +59,8 @@ def upgrade() -> None:
     create_maintenance()
     for table, privileges in GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO adserver_app")
+    # Serving takes the number of an entry before it inserts it, for the row of the serve.
+    op.execute("GRANT USAGE ON SEQUENCE spend_ledger_entry_id_seq TO adserver_app")
     op.execute("GRANT SELECT ON spend_ledger TO adserver_finance")
 
 

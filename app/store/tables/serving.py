@@ -120,6 +120,7 @@ ad_serves = Table(
     required(
         "fingerprint", BigInteger, "Hash of the request's parameters; the same request id with another is a conflict"
     ),
+    optional("entry_id", BigInteger, "Ledger entry of the charge; NULL if the ad is billed by impression"),
     PrimaryKeyConstraint("request_key", "slot", "served_on"),
     comment="One row for every ad served; append-only, partitioned by UTC day",
     postgresql_partition_by="RANGE (served_on)",
@@ -208,6 +209,7 @@ ad_events = Table(
     required("campaign_id", Identifier, "Campaign"),
     required("received_at", Timestamp, "When the first beacon of this event arrived", server_default=func.now()),
     optional("error_code", SmallInteger, "VAST error code of an error beacon"),
+    optional("entry_id", BigInteger, "Ledger entry that the impression settled; NULL for none"),
     PrimaryKeyConstraint("request_key", "slot", "served_on", "event"),
     comment="One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day",
     postgresql_partition_by="RANGE (served_on)",

@@ -12,7 +12,7 @@ import pytest
 
 APP = Path(__file__).parents[3] / "app"
 KEYWORDS = re.compile(
-    r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|LOCK TABLE|CREATE|ALTER|DROP|VALUES|JOIN|WHERE|CASE)\b"
+    r"\b(WITH|SELECT|INSERT INTO|UPDATE|DELETE FROM|LOCK TABLE|CREATE|ALTER|DROP|VALUES|JOIN|WHERE|CASE)\b"
 )
 STATEMENT = re.compile(r"(\s|--.*\n)*(WITH|SELECT|INSERT|UPDATE|DELETE|LOCK|CREATE|ALTER|DROP)\b")
 """Matches the beginning of a whole statement; a text that begins otherwise is a fragment of statements."""
