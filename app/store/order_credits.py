@@ -26,7 +26,7 @@ VALUES ($1, $2, $3, $4, adserver_clock(), session_user)
 """
 """Record a credit under its key, with the time and the database user."""
 
-SET_CREDITED_LIMIT = f"""
+APPLY_CREDITED_LIMIT = f"""
 UPDATE configured_budgets b SET "limit" = {ORDER_LIMIT} FROM orders o WHERE o.id = $1 AND b.order_id = o.id
 """
 """Set the configured limit of a prepaid order after a credit; its running budget follows separately."""
@@ -65,7 +65,7 @@ async def insert_credit(
 ) -> None:
     """Record a credit and set the configured limit of its order."""
     await connection.execute(INSERT_CREDIT, key, order_id, amount, reason)
-    await connection.execute(SET_CREDITED_LIMIT, order_id)
+    await connection.execute(APPLY_CREDITED_LIMIT, order_id)
 
 
 async def lock_budget(connection: "Connection[Record]", order_id: str) -> Decimal:

@@ -12,8 +12,8 @@ from app.store.sql_fragments import (
     ALLOWED_LIMITS,
     BOOKS_CALENDAR,
     CHARGED_BUDGETS,
+    LOCK_NEWEST_ROW,
     NEW_ENTRY_ID,
-    NEWEST_ROW_LOCK,
     NEXT_GENERATION,
     ROOM_IN_BUDGET,
     SERVE_COLUMNS,
@@ -31,18 +31,16 @@ WITH budget_period AS MATERIALIZED (
     WHERE c.id = ANY ($1)
     ORDER BY b.budget_id, b.period
 ), {TABLE_WRITE_LOCK}
-SELECT newest.row_ctid, is_shared FROM budget_period LEFT JOIN LATERAL ({NEWEST_ROW_LOCK}) AS newest ON true
+SELECT newest.row_ctid, is_shared FROM budget_period LEFT JOIN LATERAL ({LOCK_NEWEST_ROW}) AS newest ON true
 """
 """Lock the current budgets of these campaigns and of their orders, ordered by budget and period.
 
 Return the ctids of their rows, NULL for a period without a row, and whether the budget is an order's."""
 
 BUDGET_ROOM = f"""budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
-    FROM budget_tracking t WHERE t.ctid = ANY ($13::tid[])
-), wanted AS (
-    SELECT campaign_id, count(*) AS ads FROM unnest($3::varchar[]) AS campaign_id GROUP BY campaign_id
+    FROM budget_tracking t WHERE t.ctid = ANY ($16::tid[])
 ), room AS (
     SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
            c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
@@ -53,10 +51,9 @@ BUDGET_ROOM = f"""budget AS MATERIALIZED (
            bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
            min({ROOM_IN_BUDGET}) AS ads,
            min({room_by_pacing()}) AS ads_by_now
-    FROM wanted w JOIN campaigns c ON c.id = w.campaign_id
+    FROM unnest($14::varchar[], $15::bigint[]) AS w (campaign_id, ads) JOIN campaigns c ON c.id = w.campaign_id
     LEFT JOIN configured_budgets b ON b.campaign_id = c.id
     LEFT JOIN budget t ON t.budget_id = b.campaign_id AND t.period = b.period
-        AND t.period_start = window_start(b.period, adserver_clock(), c.timezone)
     {ALLOWED_LIMITS}
     GROUP BY c.id
 )"""
@@ -129,11 +126,10 @@ PAID_SERVES = f"""charged AS (
 ),
 -- The first ads of each campaign are the granted ones. Book those.
 requested AS (
-    SELECT a.*, row_number() OVER (PARTITION BY a.campaign_id ORDER BY a.ordinal) AS nth
-    FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[]) WITH ORDINALITY
-        AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-              user_key, session_id, fingerprint, long_hold, country, device_type, ordinal)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
+                         $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::bigint[])
+        WITH ORDINALITY AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
+                              user_key, session_id, fingerprint, long_hold, country, device_type, nth, ordinal)
 ), decided AS MATERIALIZED (
     SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
            a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.country,
@@ -234,10 +230,17 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
 
     Raises UnchargedError if the charge's own predicate refuses a granted ad, which would be a bug.
     """
-    locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, list({payment.campaign_id for payment in payments}))
+    wanted: dict[str, int] = {}
+    nth: list[int] = []
+    for payment in payments:
+        wanted[payment.campaign_id] = ads = wanted.get(payment.campaign_id, 0) + 1
+        nth.append(ads)
+    campaign_ids = list(wanted)
+    locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, campaign_ids)
     statement = SPEND_SHARED_BUDGETS if any(row["is_shared"] for row in locked) else SPEND_BUDGETS
+    ctids = [row["row_ctid"] for row in locked if row["row_ctid"]]
     rows = await connection.fetch(
-        statement, *zip(*payments, strict=True), [row["row_ctid"] for row in locked if row["row_ctid"]]
+        statement, *zip(*payments, strict=True), nth, campaign_ids, list(wanted.values()), ctids
     )
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")

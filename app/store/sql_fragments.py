@@ -18,7 +18,7 @@ It reads the newest generation first, because any long-running query keeps all v
 thousands. Only the index budget_tracking_by_generation has these expressions, so no plan can use the primary key, which
 leads to all versions."""
 
-NEWEST_ROW_LOCK = f"""
+LOCK_NEWEST_ROW = f"""
     SELECT t.ctid AS row_ctid FROM budget_tracking t
     {NEWEST_BUDGET_ROW}
     FOR UPDATE
@@ -27,7 +27,7 @@ NEWEST_ROW_LOCK = f"""
 changes the row."""
 
 LOCK_BUDGET_PERIODS = f"""
-SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL ({NEWEST_ROW_LOCK}) AS newest
+SELECT newest.row_ctid FROM budget_period CROSS JOIN LATERAL ({LOCK_NEWEST_ROW}) AS newest
 """
 """Lock the rows of the CTE `budget_period` in its order, and return their ctids."""
 
