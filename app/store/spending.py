@@ -38,7 +38,7 @@ SELECT newest.row_ctid, is_shared FROM budget_period LEFT JOIN LATERAL ({LOCK_NE
 Return the ctids of their rows, NULL for a period without a row, and whether the budget is an order's."""
 
 BUDGET_ROOM = f"""budget AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t."limit", t.spent + t.held AS used,
+    SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($16::tid[])
 ), room AS (
