@@ -139,6 +139,7 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
             request_key=found["request_key"],
             slot=found["slot"],
             reverses=reversal.entry_id,
+            reverses_booked_on=found["booked_on"],
         )
         return await _book(connection, entry, is_dated=False)
 

@@ -148,10 +148,10 @@ class CsvWriter:
 
     def write(self, rows: Sequence[Sequence[Cell]]) -> None:
         """Write some rows."""
-        self._writer.writerows([_escape_formula(cell) for cell in row] for row in rows)
+        self._writer.writerows([escape_formula(cell) for cell in row] for row in rows)
 
 
-def _escape_formula(cell: Cell) -> Cell:
+def escape_formula(cell: Cell) -> Cell:
     """Return a cell that spreadsheets show as it is; amounts, which may be negative, stay numbers."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 

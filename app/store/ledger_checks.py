@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from asyncpg import Connection, Record
 
 READ_RECONCILIATION = """
-SELECT coalesce(campaign_id, 'order ' || order_id) AS campaign_id, subject, expected, actual, explanation
+SELECT coalesce(campaign_id, 'order ' || order_id, '-') AS campaign_id, subject, expected, actual, explanation
 FROM finance.reconciliation
 WHERE rule = $1 ORDER BY 1, subject LIMIT $2
 """
@@ -101,6 +101,7 @@ RULES = {
     "correction": "every manual entry is recorded as a correction",
     "split": "every amount is the publisher's part and the house's, in reversals too",
     "order": "limits of orders are their budgets and credits, and prepaid orders spend no more than was credited",
+    "invoice": "invoices are the sums of their month's entries, and their numbers have no holes",
 }
 """The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""
 

@@ -77,9 +77,9 @@ WHERE {ENTRY_PERIOD}
 """Add an amount to the counters that `LOCK_BUDGETS_FOR_CORRECTION` has locked."""
 
 RECORD_CORRECTION = """
-INSERT INTO ledger_corrections (idempotency_key, kind, campaign_id, amount, currency, reason, reverses, entry_id,
-                                booked_on, recorded_at, recorded_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, adserver_clock(), session_user)
+INSERT INTO ledger_corrections (idempotency_key, kind, campaign_id, amount, currency, reason, reverses,
+                                reverses_booked_on, entry_id, booked_on, recorded_at, recorded_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, adserver_clock(), session_user)
 """
 """Store a correction under its key, with the time and the database user."""
 
@@ -116,6 +116,7 @@ class ManualEntry:
     request_key: UUID | None = None
     slot: int | None = None
     reverses: int | None = None
+    reverses_booked_on: date | None = None
 
     @property
     def budget_ids(self) -> list[str]:
@@ -207,6 +208,7 @@ async def book_entry(connection: "Connection[Record]", entry: ManualEntry) -> in
         entry.currency,
         entry.reason,
         entry.reverses,
+        entry.reverses_booked_on,
         entry_id,
         entry.booked_on,
     )

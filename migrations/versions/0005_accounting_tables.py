@@ -121,6 +121,7 @@ def create_ledger_corrections() -> None:
         required("currency", String(3), "Currency of the amount"),
         required("reason", Text, "Reason of the correction"),
         optional("reverses", BigInteger, "The entry that a reversal takes back"),
+        optional("reverses_booked_on", Date, "Day of that entry"),
         required("entry_id", BigInteger, "The entry that was booked"),
         required("booked_on", Date, "Day of the entry"),
         required("recorded_at", Timestamp, "When the correction was made"),
@@ -128,7 +129,10 @@ def create_ledger_corrections() -> None:
         PrimaryKeyConstraint("idempotency_key"),
         UniqueConstraint("reverses", name="an_entry_is_reversed_once"),
         allowed_values("correction_kind_is_known", "kind", "adjustment reversal"),
-        CheckConstraint("(kind = 'reversal') = (reverses IS NOT NULL)", name="only_a_reversal_names_what_it_reverses"),
+        CheckConstraint(
+            "num_nonnulls(reverses, reverses_booked_on) = CASE kind WHEN 'reversal' THEN 2 ELSE 0 END",
+            name="only_a_reversal_names_what_it_reverses",
+        ),
         comment="Manual entries of the ledger; the key of each ensures that it is booked once",
     )
 

@@ -128,7 +128,7 @@ SELECT 'split', r.campaign_id, r.order_id, 'entry ' || r.entry_id, -e.publisher_
        'the reversal is not split as entry ' || e.entry_id || ' was'
 FROM public.ledger_corrections k
 JOIN public.spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
-JOIN public.spend_ledger e ON e.entry_id = k.reverses
+JOIN public.spend_ledger e ON e.entry_id = k.reverses AND e.booked_on = k.reverses_booked_on
 WHERE (r.amount, r.publisher_amount, r.order_id, r.publisher_id)
     IS DISTINCT FROM (-e.amount, -e.publisher_amount, e.order_id, e.publisher_id)
 """
@@ -173,8 +173,8 @@ RECONCILIATION = " UNION ALL ".join(
 )
 
 COLUMNS = {
-    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, or order",
-    "campaign_id": "Campaign; NULL for the budget of an order",
+    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, or invoice",
+    "campaign_id": "Campaign; NULL for the budget of an order, and for an invoice",
     "order_id": "Order; NULL for none",
     "subject": "The budget period, serve, rollup or entry",
     "expected": "Value that it should have",
@@ -187,9 +187,21 @@ COMMENT ON VIEW finance.reconciliation IS
 'Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone'
 """
 
+# Later revisions add their rules to the definition as Postgres prints it, which differs from the one above in casts and
+# parentheses. In this form a downgrade restores exactly what there was.
+PRINTED_FORM = """
+DO $$
+BEGIN
+    EXECUTE 'CREATE OR REPLACE VIEW finance.reconciliation AS '
+        || pg_get_viewdef('finance.reconciliation'::regclass);
+END
+$$
+"""
+
 
 def upgrade() -> None:
     op.execute(f"CREATE VIEW finance.reconciliation AS {RECONCILIATION}")
+    op.execute(PRINTED_FORM)
     op.execute(COMMENT)
     for column, comment in COLUMNS.items():
         op.execute(f"COMMENT ON COLUMN finance.reconciliation.{column} IS '{comment}'")

@@ -32,7 +32,8 @@ VALUES ('tight', 'hour', '2026-01-01T00:00:00Z', 7)
 """
 CORRECTIONS = """
 INSERT INTO ledger_corrections
-SELECT {key}, '{kind}', 'tight', 1, 'USD', 'why', {reverses}, no, now(), now(), 'me' FROM generate_series(1, 2) AS no
+SELECT {key}, '{kind}', 'tight', 1, 'USD', 'why', {reverses}, {reversed_on}, no, now(), now(), 'me'
+FROM generate_series(1, 2) AS no
 """
 
 
@@ -191,8 +192,14 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
         ("campaign and period of a row .* cannot be changed", "UPDATE budget_tracking SET period_start = now()"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
-        ("ledger_corrections_pkey", CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL")),
-        ("an_entry_is_reversed_once", CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1")),
+        (
+            "ledger_corrections_pkey",
+            CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL", reversed_on="NULL"),
+        ),
+        (
+            "an_entry_is_reversed_once",
+            CORRECTIONS.format(key="'k' || no", kind="reversal", reverses="1", reversed_on="now()"),
+        ),
     ],
 )
 async def test_not_even_the_owner_can_break_a_rule_by_hand(served: str, rule: str, breakage: str) -> None:
