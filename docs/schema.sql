@@ -512,6 +512,7 @@ CREATE TABLE ledger_corrections (
     currency varchar(3) NOT NULL,                              -- Currency of the amount
     reason text NOT NULL,                                      -- Reason of the correction
     reverses bigint,                                           -- The entry that a reversal takes back
+    reverses_booked_on date,                                   -- Day of that entry
     entry_id bigint NOT NULL,                                  -- The entry that was booked
     booked_on date NOT NULL,                                   -- Day of the entry
     recorded_at timestamptz NOT NULL,                          -- When the correction was made
@@ -519,7 +520,11 @@ CREATE TABLE ledger_corrections (
     CONSTRAINT ledger_corrections_pkey PRIMARY KEY (idempotency_key),
     CONSTRAINT an_entry_is_reversed_once UNIQUE (reverses),
     CONSTRAINT correction_kind_is_known CHECK (kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])),
-    CONSTRAINT only_a_reversal_names_what_it_reverses CHECK ((kind = 'reversal'::text) = (reverses IS NOT NULL))
+    CONSTRAINT only_a_reversal_names_what_it_reverses CHECK (num_nonnulls(reverses, reverses_booked_on) =
+CASE kind
+    WHEN 'reversal'::text THEN 2
+    ELSE 0
+END)
 );
 GRANT INSERT, SELECT ON ledger_corrections TO adserver_app;
 
@@ -608,6 +613,89 @@ CREATE TABLE maintenance (
     CONSTRAINT maintenance_pkey PRIMARY KEY (task)
 );
 GRANT INSERT, SELECT, UPDATE ON maintenance TO adserver_app;
+
+
+-- ====================================================================================================
+-- Invoices: invoices and credit notes of closed months.
+
+-- The number of the last invoice; not a sequence, which would leave holes.
+CREATE TABLE invoice_counter (
+    only_row integer NOT NULL DEFAULT 1,                       -- Always 1
+    last_number bigint NOT NULL DEFAULT 0,                     -- Number of the last invoice or credit note
+    CONSTRAINT invoice_counter_pkey PRIMARY KEY (only_row),
+    CONSTRAINT invoice_counter_has_one_row CHECK (only_row = 1)
+);
+GRANT SELECT ON invoice_counter TO adserver_app;
+
+-- Invoices and credit notes of closed months; never changed.
+CREATE TABLE invoices (
+    number bigint NOT NULL,                                    -- Number, without holes; credit notes are in the same series
+    kind text NOT NULL,                                        -- invoice, or credit_note if the total is negative
+    month date NOT NULL,                                       -- First day of the closed month in which its entries are booked
+    corrects bigint,                                           -- Invoice of an earlier month whose entries were reversed; NULL for the entries of the month
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser at its last entry of the month
+    billing_details text,                                      -- Billing details of the advertiser when the invoice was made
+    order_id varchar COLLATE "C",                              -- Order; NULL for the campaigns without an order
+    purchase_order text,                                       -- The advertiser's purchase order number when the invoice was made
+    currency varchar(3) NOT NULL,                              -- Currency of every amount
+    minor_units smallint NOT NULL,                             -- Decimals of the currency, as in ISO 4217; 6 if it has no minor unit
+    total_exact numeric(18,6) NOT NULL,                        -- Sum of the lines
+    total numeric(18,6) NOT NULL,                              -- Amount to be paid: rounded half away from zero to the currency's minor unit
+    made_at timestamptz NOT NULL,                              -- When the invoice was made
+    made_by text NOT NULL,                                     -- Database role that made the invoice
+    CONSTRAINT invoices_pkey PRIMARY KEY (number),
+    CONSTRAINT a_month_is_invoiced_once UNIQUE NULLS NOT DISTINCT (month, advertiser_id, order_id, currency, corrects),
+    CONSTRAINT invoices_corrects_fkey FOREIGN KEY (corrects) REFERENCES invoices(number),
+    CONSTRAINT a_correction_follows_its_invoice CHECK (corrects < number),
+    CONSTRAINT a_credit_note_is_negative CHECK ((kind = 'credit_note'::text) = (total_exact < 0::numeric)),
+    CONSTRAINT invoice_is_for_a_month CHECK (date_trunc('month'::text, month::timestamp without time zone) = month),
+    CONSTRAINT invoice_kind_is_known CHECK (kind = ANY (ARRAY['invoice'::text, 'credit_note'::text])),
+    CONSTRAINT total_is_rounded_once CHECK (total = round(total_exact, minor_units::integer))
+);
+-- Keeps invoices as they were made.
+CREATE TRIGGER invoices_are_kept BEFORE DELETE OR UPDATE ON invoices
+    FOR EACH ROW EXECUTE FUNCTION refuse_invoice_change();
+-- Keeps invoices from being truncated.
+CREATE TRIGGER invoices_are_not_truncated BEFORE TRUNCATE ON invoices
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_invoice_change();
+-- Numbers invoices without holes.
+CREATE TRIGGER invoice_is_issued BEFORE INSERT ON invoices
+    FOR EACH ROW EXECUTE FUNCTION issue_invoice();
+GRANT INSERT, SELECT ON invoices TO adserver_app;
+
+-- Lines of invoices and credit notes; never changed.
+CREATE TABLE invoice_details (
+    number bigint NOT NULL,                                    -- Invoice
+    "position" integer NOT NULL,                               -- Position of the line, from 1
+    kind text NOT NULL,                                        -- ads, or adjustment
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    cpm numeric(18,3),                                         -- Price of a thousand ads; NULL for an adjustment
+    impressions bigint,                                        -- Number of ads charged; NULL for an adjustment
+    reversed bigint,                                           -- Number of ads whose charge was taken back; NULL for an adjustment
+    amount numeric(18,6) NOT NULL,                             -- Exact amount of the line
+    entry_id bigint,                                           -- Ledger entry of an adjustment or of its reversal; NULL for ads
+    reason text,                                               -- Reason of the adjustment; NULL for ads
+    CONSTRAINT invoice_details_pkey PRIMARY KEY (number, "position"),
+    CONSTRAINT invoice_details_number_fkey FOREIGN KEY (number) REFERENCES invoices(number),
+    CONSTRAINT ads_have_their_price CHECK (amount = ((impressions - reversed)::numeric * cpm / 1000::numeric)),
+    CONSTRAINT detail_is_complete CHECK (
+CASE kind
+    WHEN 'ads'::text THEN num_nulls(cpm, impressions, reversed) = 0 AND num_nonnulls(entry_id, reason) = 0
+    ELSE num_nonnulls(cpm, impressions, reversed) = 0 AND num_nulls(entry_id, reason) = 0
+END),
+    CONSTRAINT detail_kind_is_known CHECK (kind = ANY (ARRAY['ads'::text, 'adjustment'::text]))
+);
+-- Accepts lines only in the transaction that makes their invoice.
+CREATE TRIGGER details_are_complete BEFORE INSERT ON invoice_details
+    FOR EACH ROW EXECUTE FUNCTION refuse_later_invoice_detail();
+-- Keeps lines of invoices as they were made.
+CREATE TRIGGER details_are_kept BEFORE DELETE OR UPDATE ON invoice_details
+    FOR EACH ROW EXECUTE FUNCTION refuse_invoice_change();
+-- Keeps lines of invoices from being truncated.
+CREATE TRIGGER details_are_not_truncated BEFORE TRUNCATE ON invoice_details
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_invoice_change();
+GRANT INSERT, SELECT ON invoice_details TO adserver_app;
 
 
 -- ====================================================================================================
@@ -701,6 +789,26 @@ REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM 
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_finance;
 
+-- Gives an invoice of a closed month the next number, the time, and the role that made it.
+CREATE FUNCTION public.issue_invoice()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NEW.month > coalesce((SELECT max(month) FROM closed_months), '-infinity') THEN
+        RAISE EXCEPTION 'the books of % are not closed', to_char(NEW.month, 'YYYY-MM')
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'invoiced_month_is_closed';
+    END IF;
+    UPDATE invoice_counter SET last_number = last_number + 1 RETURNING last_number INTO NEW.number;
+    NEW.made_at := adserver_clock();
+    NEW.made_by := session_user;
+    RETURN NEW;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION issue_invoice() FROM PUBLIC;
+
 -- Rejects a changed key of budget_tracking.
 CREATE FUNCTION public.keep_budget_period()
  RETURNS trigger
@@ -712,6 +820,20 @@ BEGIN
         USING ERRCODE = 'integrity_constraint_violation';
 END
 $function$;
+
+-- Blocks others that make invoices until the transaction ends; returns the last number.
+CREATE FUNCTION public.lock_invoice_numbers()
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ SELECT invoice_counter.last_number
+    FROM invoice_counter
+  FOR UPDATE OF invoice_counter;
+END;
+REVOKE EXECUTE ON FUNCTION lock_invoice_numbers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION lock_invoice_numbers() TO adserver_app;
 
 -- Creates the ledger's partition of a month if it is missing, for an entry of an earlier date.
 CREATE FUNCTION public.make_ledger_partition(month date)
@@ -983,6 +1105,37 @@ BEGIN
     RETURN entry;
 END
 $function$;
+
+-- Rejects every change of an invoice, even by a superuser.
+CREATE FUNCTION public.refuse_invoice_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'invoices are never changed or removed: book a correction, and make a credit note'
+        USING ERRCODE = 'insufficient_privilege';
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION refuse_invoice_change() FROM PUBLIC;
+
+-- Rejects a line of an invoice that another transaction made.
+CREATE FUNCTION public.refuse_later_invoice_detail()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM invoices i WHERE i.number = NEW.number AND i.xmin = pg_current_xact_id()::xid
+    ) THEN
+        RAISE EXCEPTION 'invoice % was already made: its lines are never changed', NEW.number
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION refuse_later_invoice_detail() FROM PUBLIC;
 
 -- Allows only the owner to change or delete ledger entries.
 CREATE FUNCTION public.refuse_ledger_change()
@@ -1491,6 +1644,39 @@ CREATE VIEW finance.fill_rate_daily AS
 GRANT SELECT ON finance.fill_rate_daily TO adserver_app;
 GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
 
+-- finance.invoice_details: Lines of invoices and credit notes: one for each campaign and price, and one for each adjustment.
+--   number bigint: Invoice
+--   position integer: Position of the line, from 1
+--   month date: First day of the month of the invoice
+--   kind text: ads, or adjustment
+--   campaign_id character varying: Campaign
+--   cpm numeric(18,3): Price of a thousand ads; NULL for an adjustment
+--   impressions bigint: Number of ads charged; NULL for an adjustment
+--   reversed bigint: Number of ads whose charge was taken back; NULL for an adjustment
+--   billable bigint: impressions - reversed
+--   amount numeric(18,6): Exact amount of the line
+--   currency character varying(3): Currency of the amount
+--   entry_id bigint: Ledger entry of an adjustment or of its reversal; NULL for ads
+--   reason text: Reason of the adjustment; NULL for ads
+CREATE VIEW finance.invoice_details AS
+ SELECT d.number,
+    d."position",
+    i.month,
+    d.kind,
+    d.campaign_id,
+    d.cpm,
+    d.impressions,
+    d.reversed,
+    d.impressions - d.reversed AS billable,
+    d.amount,
+    i.currency,
+    d.entry_id,
+    d.reason
+   FROM invoice_details d
+     JOIN invoices i USING (number);
+GRANT SELECT ON finance.invoice_details TO adserver_app;
+GRANT SELECT ON finance.invoice_details TO adserver_finance;
+
 -- finance.invoice_lines: Every entry of the ledger as a line of an invoice.
 --   entry_id bigint: Entry of the ledger
 --   booked_at timestamp with time zone: When it was booked
@@ -1538,6 +1724,42 @@ CREATE VIEW finance.invoice_lines AS
    FROM spend_ledger;
 GRANT SELECT ON finance.invoice_lines TO adserver_app;
 GRANT SELECT ON finance.invoice_lines TO adserver_finance;
+
+-- finance.invoices: Invoices and credit notes, which are never changed; without tax.
+--   number bigint: Number, without holes; credit notes are in the same series
+--   kind text: invoice, or credit_note if the total is negative
+--   month date: First day of the closed month in which the entries are booked
+--   corrects bigint: Invoice of an earlier month whose entries were reversed; NULL for the entries of the month
+--   advertiser_id character varying: Advertiser, who pays
+--   advertiser text: Name of the advertiser at its last entry of the month
+--   billing_details text: Billing details of the advertiser when the invoice was made
+--   order_id character varying: Order; NULL for the campaigns without an order
+--   purchase_order text: The advertiser's purchase order number when the invoice was made
+--   currency character varying(3): Currency of every amount
+--   total_exact numeric(18,6): Sum of the lines
+--   rounding numeric: total - total_exact
+--   total numeric: Amount to be paid: total_exact, rounded half away from zero to the currency's minor unit
+--   made_at timestamp with time zone: When the invoice was made
+--   made_by text: Database role that made the invoice
+CREATE VIEW finance.invoices AS
+ SELECT number,
+    kind,
+    month,
+    corrects,
+    advertiser_id,
+    advertiser_name AS advertiser,
+    billing_details,
+    order_id,
+    purchase_order,
+    currency,
+    total_exact,
+    total - total_exact AS rounding,
+    round(total, minor_units::integer) AS total,
+    made_at,
+    made_by
+   FROM invoices;
+GRANT SELECT ON finance.invoices TO adserver_app;
+GRANT SELECT ON finance.invoices TO adserver_finance;
 
 -- finance.no_fill_daily: Ad requests that got no ad, by UTC day and reason.
 --   requested_on date: UTC day
@@ -1904,8 +2126,8 @@ GRANT SELECT ON finance.publisher_statement TO adserver_app;
 GRANT SELECT ON finance.publisher_statement TO adserver_finance;
 
 -- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone.
---   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, or order
---   campaign_id character varying: Campaign; NULL for the budget of an order
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, or invoice
+--   campaign_id character varying: Campaign; NULL for the budget of an order, and for an invoice
 --   order_id character varying: Order; NULL for none
 --   subject text: The budget period, serve, rollup or entry
 --   expected numeric: Value that it should have
@@ -2010,7 +2232,7 @@ UNION ALL
             holds.campaign_id,
             holds.currency,
             holds.price,
-            'impression'::text,
+            'impression'::text AS text,
             0,
             1,
             holds.served_on
@@ -2021,7 +2243,7 @@ UNION ALL
             hold_releases.campaign_id,
             hold_releases.currency,
             hold_releases.price,
-            'impression'::text,
+            'impression'::text AS text,
             0,
             1,
             hold_releases.served_on
@@ -2096,7 +2318,7 @@ UNION ALL
     ('the reversal is not split as entry '::text || e.entry_id) || ' was'::text AS explanation
    FROM ledger_corrections k
      JOIN spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
-     JOIN spend_ledger e ON e.entry_id = k.reverses
+     JOIN spend_ledger e ON e.entry_id = k.reverses AND e.booked_on = k.reverses_booked_on
   WHERE r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text
 UNION ALL
  SELECT 'order'::text AS rule,
@@ -2143,7 +2365,73 @@ UNION ALL
     'the configured number of impressions is not that of the order'::text AS explanation
    FROM orders o
      LEFT JOIN configured_budgets b ON b.order_id::text = o.id::text
-  WHERE b.impressions_limit IS DISTINCT FROM o.impressions;
+  WHERE b.impressions_limit IS DISTINCT FROM o.impressions
+UNION ALL
+ SELECT 'invoice'::text AS rule,
+    NULL::character varying AS campaign_id,
+    i.order_id,
+    ((((('advertiser '::text || i.advertiser_id::text) || ', '::text) || to_char(i.month::timestamp with time zone, 'YYYY-MM'::text)) || ', '::text) || i.currency::text) COLLATE "default" AS subject,
+    COALESCE(l.amount, 0::numeric) AS expected,
+    i.amount AS actual,
+    'the invoices are not the sum of the entries of the month'::text AS explanation
+   FROM ( SELECT invoices.month,
+            invoices.advertiser_id,
+            invoices.order_id,
+            invoices.currency,
+            sum(invoices.total_exact) AS amount
+           FROM invoices
+          GROUP BY invoices.month, invoices.advertiser_id, invoices.order_id, invoices.currency) i
+     LEFT JOIN ( SELECT date_trunc('month'::text, booked.booked_on::timestamp with time zone)::date AS month,
+            booked.advertiser_id,
+            booked.order_id,
+            booked.currency,
+            sum(booked.amount) AS amount
+           FROM ( SELECT spend_daily.booked_on,
+                    spend_daily.advertiser_id,
+                    spend_daily.order_id,
+                    spend_daily.currency,
+                    spend_daily.amount
+                   FROM spend_daily
+                UNION ALL
+                 SELECT spend_ledger.booked_on,
+                    spend_ledger.advertiser_id,
+                    spend_ledger.order_id,
+                    spend_ledger.currency,
+                    spend_ledger.amount
+                   FROM spend_ledger
+                  WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                           FROM books_state))) booked
+          GROUP BY (date_trunc('month'::text, booked.booked_on::timestamp with time zone)::date), booked.advertiser_id, booked.order_id, booked.currency) l ON l.month = i.month AND l.advertiser_id::text = i.advertiser_id::text AND l.currency::text = i.currency::text AND COALESCE(l.order_id, ''::character varying)::text = COALESCE(i.order_id, ''::character varying)::text
+  WHERE i.amount <> COALESCE(l.amount, 0::numeric)
+UNION ALL
+ SELECT 'invoice'::text AS rule,
+    NULL::character varying AS campaign_id,
+    i.order_id,
+    'invoice '::text || i.number AS subject,
+    COALESCE(d.amount, 0::numeric) AS expected,
+    i.total_exact AS actual,
+    'the exact total is not the sum of the lines'::text AS explanation
+   FROM invoices i
+     LEFT JOIN ( SELECT invoice_details.number,
+            sum(invoice_details.amount) AS amount
+           FROM invoice_details
+          GROUP BY invoice_details.number) d USING (number)
+  WHERE i.total_exact <> COALESCE(d.amount, 0::numeric)
+UNION ALL
+ SELECT 'invoice'::text AS rule,
+    NULL::character varying AS campaign_id,
+    NULL::character varying AS order_id,
+    'invoice numbers'::text AS subject,
+    n.expected,
+    n.actual,
+    'the numbers have holes'::text AS explanation
+   FROM ( SELECT c.last_number AS expected,
+            count(i.number) AS actual,
+            COALESCE(max(i.number), 0::bigint) AS last
+           FROM invoice_counter c
+             LEFT JOIN invoices i ON true
+          GROUP BY c.last_number) n
+  WHERE n.expected <> n.actual OR n.last <> n.expected;
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
 

@@ -23,9 +23,12 @@ NOTES = (
     "No exchange rate was applied: every amount is in the currency of the campaigns.",
     "The lines are exact to six decimals; only the total is rounded.",
 )
-"""What every invoice states."""
+"""Notes on every invoice."""
 
 TITLES = {"invoice": "Invoice", "credit_note": "Credit note"}
+
+AMOUNTS = frozenset(("total_exact", "rounding", "total", "line_amount", "line_cpm"))
+"""Columns of the CSV that are numbers; a negative one is not a formula."""
 
 Value = str | int | None
 
@@ -156,16 +159,15 @@ def _csv(document: Document) -> str:
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
     for detail in details:
-        writer.writerow([_csv_cell(name, value) for name, value in (*invoice.items(), *detail.items())])
+        writer.writerow(
+            [_csv_cell(name, value) for name, value in zip(columns, (*invoice.values(), *detail.values()), strict=True)]
+        )
     return out.getvalue()
-
-
-AMOUNTS = frozenset(("total_exact", "rounding", "total", "amount", "cpm"))
 
 
 def _csv_cell(name: str, value: Value) -> Value:
     """Return a cell that spreadsheets show as it is; amounts, which may be negative, stay numbers."""
-    return value if name.removeprefix("line_") in AMOUNTS or not isinstance(value, str) else str(escape_formula(value))
+    return value if name in AMOUNTS or not isinstance(value, str) else str(escape_formula(value))
 
 
 def _json(document: Document) -> str:

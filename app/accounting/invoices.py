@@ -26,7 +26,7 @@ DETAILS_MAX = 200_000
 """Lines of all invoices that one transaction makes."""
 
 MADE_MAX = 100_000
-"""Invoices that are returned at once."""
+"""Invoices that one call returns."""
 
 MINOR_UNITS_MAX = 6
 """Decimals of the total in a currency that ISO 4217 lists without a minor unit, such as gold."""

@@ -1,52 +1,30 @@
 """Invoices and credit notes: each entry in one of them, rounded once, numbered without holes, never changed."""
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncIterator
-from datetime import date
 from decimal import Decimal
 
 import asyncpg
-import orjson
 import pytest
 from asyncpg import Connection, Record
-from lxml import html
 
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
-from app.accounting.invoice_documents import NOTES, Document, InvoiceFormat, render
 from app.accounting.invoices import make_invoices, minor_units, round_total
 from app.accounting.month_close import close_month
-from app.campaign_file.apply import apply
-from app.campaign_file.parser import read_draft
 from app.errors import InvalidEntry
-from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
-from app.store.invoices import Invoice, read_details, read_invoices
-from tests.integration.accounting.world import (
-    campaign,
-    connected,
-    disagreements,
-    serve_many,
-    set_clock,
+from app.store.invoices import Invoice, read_invoices
+from tests.integration.accounting.invoice_world import (
+    NOVEMBER,
+    OCTOBER,
+    SEPTEMBER,
+    at,
+    september_closed,
+    set_up,
+    shown,
 )
+from tests.integration.accounting.world import connected, disagreements, serve_many
 from tests.launched import adserver
-
-SEPTEMBER, OCTOBER, NOVEMBER = (date(2026, month, 1) for month in (9, 10, 11))
-
-ADVERTISERS = [
-    {"id": "acme", "name": "Acme Inc", "billing_details": "1 Main Street\nSpringfield"},
-    {"id": "bella", "name": "Bella"},
-]
-ORDERS = [{"id": "o1", "advertiser": "acme", "currency": "USD", "budget": "1000", "purchase_order": "PO 7"}]
-CAMPAIGNS = [
-    campaign("spring", advertiser="acme", order="o1", billing="serve", cpm="1.001"),
-    campaign("summer", advertiser="acme", order="o1", billing="serve", cpm="2.25"),
-    campaign("plain", advertiser="acme", billing="serve", cpm="10"),
-    campaign("tokyo", advertiser="bella", currency="JPY", billing="serve", cpm="1500"),
-    campaign("kuwait", advertiser="bella", currency="KWD", billing="serve", cpm="0.5"),
-    campaign("free", advertiser="bella", currency="EUR", billing="serve", cpm="0"),
-]
 
 SUMS = """
 SELECT date_trunc('month', booked_on)::date AS month, advertiser_id, order_id, currency, sum(amount) AS amount
@@ -72,44 +50,10 @@ async def all_wait(connection: "Connection[Record]", *tasks: "asyncio.Task[int]"
         assert not any(task.done() for task in tasks)
 
 
-async def set_up(store: Store, **names: str) -> None:
-    """Apply the advertisers, with other names if given, their orders and campaigns."""
-    advertisers = [values | {"name": names.get(values["id"], values["name"])} for values in ADVERTISERS]
-    creatives = [
-        {
-            "id": f"{values['id']}-video",
-            "campaign_id": values["id"],
-            "title": "Acme",
-            "duration_s": 15,
-            "media_files": [{"url": "https://cdn.example/a.mp4", "type": "video/mp4", "width": 640, "height": 360}],
-        }
-        for values in CAMPAIGNS
-    ]
-    draft = {"advertisers": advertisers, "orders": ORDERS, "campaigns": CAMPAIGNS, "creatives": creatives}
-    await apply(store, read_draft("test", draft))
-
-
-async def at(store: Store, database: str, moment: str) -> None:
-    await set_clock(database, f"timestamptz '{moment}'")
-    await Maintenance(store, 35).tasks["partitions created"].run()
-
-
 @pytest.fixture
 async def books(store: Store, database: str) -> AsyncIterator["Connection[Record]"]:
-    """The owner's connection to books with a closed September, in which every campaign has served."""
-    await at(store, database, "2026-09-15 12:00Z")
-    await set_up(store)
-    for campaign_id, ads in (("spring", 5), ("summer", 4), ("plain", 3), ("tokyo", 1), ("kuwait", 1), ("free", 2)):
-        await serve_many(store, campaign_id, ads)
-    await at(store, database, "2026-10-02 12:00Z")
-    async with connected(database) as connection:
-        await close_month(connection, SEPTEMBER)
+    async with september_closed(store, database) as connection:
         yield connection
-
-
-async def shown(connection: "Connection[Record]", number: int) -> Document:
-    (invoice,) = await read_invoices(connection, number=number, limit=1)
-    return Document(invoice, await read_details(connection, number))
 
 
 def figures(invoice: Invoice) -> tuple[object, ...]:
@@ -344,52 +288,6 @@ async def test_what_cannot_be_invoiced_is_one_line_and_makes_nothing(
     printed = await asyncio.to_thread(adserver, "invoices", "show", "1", DATABASE_URL=finance_database)
     assert "Purchase order: PO 7\n" in printed.stdout
     assert "No tax is included." in printed.stdout
-
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '=HYPERLINK("http://evil.example")',
-    "</title></style><img src=x onerror=alert(1)>",
-    "&lt;b&gt; \"quoted\" 'name'",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_every_format_has_the_same_figures_and_no_name_is_more_than_text(
-    books: "Connection[Record]", store: Store, database: str, name: str
-) -> None:
-    await set_up(store, acme=name)
-    await serve_many(store, "plain", 2)
-    await adjust(books, Adjustment("plain", Decimal("-0.003"), name, "k1"))
-    await at(store, database, "2026-11-02 12:00Z")
-    await close_month(books, OCTOBER)
-    await make_invoices(books, OCTOBER)
-    document = await shown(books, 1)
-    invoice = document.invoice
-    amounts = [f"{line.amount:f}" for line in document.details]
-    assert amounts == ["0.020000", "-0.003000"]
-
-    rows = list(csv.DictReader(io.StringIO(render(document, InvoiceFormat.CSV), newline="")))
-    assert [row["line_amount"] for row in rows] == amounts
-    assert {row["total"] for row in rows} == {"0.02"}
-    assert {row["advertiser"].removeprefix("'") for row in rows} == {name}
-    assert not any(row["advertiser"].startswith(("=", "+", "-", "@")) for row in rows)
-
-    content = orjson.loads(render(document, InvoiceFormat.JSON))
-    assert [line["amount"] for line in content["lines"]] == amounts
-    assert (content["total_exact"], content["rounding"], content["total"]) == ("0.017000", "0.003000", "0.02")
-    assert content["advertiser"] == name
-
-    page = html.document_fromstring(render(document, InvoiceFormat.HTML))
-    assert page.xpath("//tbody/tr/td[last()]/text()") == amounts
-    assert page.xpath("//tfoot//td/text()") == ["0.017000 USD", "0.003000 USD", "0.02 USD"]
-    assert page.xpath("//dt[.='Advertiser']/following-sibling::dd[1]")[0].text_content() == name
-    assert not page.xpath("//script | //img | //link | //@src | //@href | //@onerror")
-    assert page.xpath("//main/p/text()") == list(NOTES)
-
-    text = render(document, InvoiceFormat.TEXT)
-    assert f"Total: {invoice.total:f} USD" in text
-    assert f"Advertiser: {name}" in text
 
 
 async def test_invoices_that_differ_from_the_ledger_are_found(books: "Connection[Record]", database: str) -> None:
