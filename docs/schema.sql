@@ -699,6 +699,59 @@ GRANT INSERT, SELECT ON invoice_details TO adserver_app;
 
 
 -- ====================================================================================================
+-- The outbox of events, the webhooks that receive them, and the deliveries that are pending.
+
+-- URLs of other systems that receive events.
+CREATE TABLE webhooks (
+    id varchar COLLATE "C" NOT NULL,                           -- Webhook id
+    url text NOT NULL,                                         -- URL that events are posted to
+    secret text NOT NULL,                                      -- Secret that signs them: whsec_ and Base64
+    events text[] NOT NULL DEFAULT '{}'::text[],               -- Types of the events that it receives; empty for all
+    status text NOT NULL,                                      -- active or paused; events for a paused webhook wait
+    CONSTRAINT webhooks_pkey PRIMARY KEY (id),
+    CONSTRAINT webhook_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text]))
+);
+GRANT INSERT, SELECT, UPDATE ON webhooks TO adserver_app;
+
+-- Events for other systems, each written in the transaction that causes it.
+CREATE TABLE outbox (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,           -- Number of the event
+    created_at timestamptz NOT NULL DEFAULT adserver_clock(),  -- When it happened
+    event text NOT NULL,                                       -- Type of the event, such as budget.reached_80_percent
+    subject text NOT NULL,                                     -- The item that the event is about, such as campaign spring
+    payload jsonb NOT NULL,                                    -- The facts, which a webhook receives as data
+    once_key text,                                             -- Key of an event that is recorded once; NULL for any number of times
+    published_at timestamptz,                                  -- When its deliveries were created; NULL until then
+    CONSTRAINT outbox_pkey PRIMARY KEY (id),
+    CONSTRAINT event_is_recorded_once UNIQUE (once_key),
+    CONSTRAINT event_is_known CHECK (event = ANY (ARRAY['budget.reached_80_percent'::text, 'budget.reached_100_percent'::text, 'order.reached_80_percent'::text, 'order.reached_100_percent'::text, 'campaign.over'::text, 'month.closed'::text, 'books.disagree'::text, 'books.agree'::text])),
+    CONSTRAINT payload_is_small CHECK (octet_length(payload::text) <= 16384)
+);
+CREATE INDEX outbox_books
+    ON outbox USING btree (id) WHERE (event = ANY (ARRAY['books.disagree'::text, 'books.agree'::text]));
+CREATE INDEX outbox_unpublished
+    ON outbox USING btree (id) WHERE (published_at IS NULL);
+GRANT DELETE, INSERT, SELECT ON outbox TO adserver_app;
+
+-- Events that a webhook has not acknowledged; the row with the lowest position is attempted next.
+CREATE TABLE webhook_deliveries (
+    webhook_id varchar COLLATE "C" NOT NULL,                   -- Webhook
+    "position" bigint NOT NULL GENERATED ALWAYS AS IDENTITY,   -- Increases in the order of delivery
+    event_id bigint NOT NULL,                                  -- Event of the outbox
+    attempts integer NOT NULL DEFAULT 0,                       -- Failed attempts so far
+    failing_since timestamptz,                                 -- When the first of them failed; NULL if none did
+    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- Earliest time of the next attempt; while one is running, when it is given up for lost
+    last_error text,                                           -- Why the latest attempt failed
+    CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (webhook_id, "position"),
+    CONSTRAINT event_is_delivered_once UNIQUE (event_id, webhook_id),
+    CONSTRAINT webhook_deliveries_event_id_fkey FOREIGN KEY (event_id) REFERENCES outbox(id),
+    CONSTRAINT webhook_deliveries_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES webhooks(id),
+    CONSTRAINT attempts_are_not_negative CHECK (attempts >= 0)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhook_deliveries TO adserver_app;
+
+
+-- ====================================================================================================
 -- Functions.
 
 -- The current time for every rule: caps, budgets, flights and pacing use no other clock.
