@@ -209,7 +209,7 @@ class Worker:
         return lane
 
     def _open_maintenance(self, store: Store) -> None:
-        maintenance = Maintenance(store, self._settings.retention_days)
+        maintenance = Maintenance(store, self._settings.retention_days, self._settings.budget_days)
         maintenance.start()
         self._stack.push_async_callback(maintenance.stop)
 

@@ -47,6 +47,7 @@ async def _roles(connection: "Connection[Record]") -> str:
     for role, settings in await connection.fetch(schema_queries.ROLES):
         lines.append(f"CREATE ROLE {role};")
         lines += [f"ALTER ROLE {role} SET {setting};" for setting in settings or ()]
+    lines += [row[0] for row in await connection.fetch(schema_queries.ROLE_LIMITS)]
     lines.append("-- Only adserver_owner and adserver_app may use these, where the role that migrates can ensure it:")
     lines += [f"--   {row[0]}" for row in await connection.fetch(schema_queries.RESERVED)]
     return "\n".join([*lines, ""])

@@ -8,6 +8,17 @@ FROM pg_roles WHERE rolname LIKE 'adserver\\_%' ORDER BY rolname
 """
 """The roles and their settings."""
 
+ROLE_LIMITS = """
+SELECT format('ALTER ROLE %I CONNECTION LIMIT %s;', rolname, rolconnlimit)
+FROM pg_roles WHERE rolname LIKE 'adserver\\_%' AND rolconnlimit >= 0
+UNION ALL
+SELECT format('GRANT %I TO %I;', r.rolname, m.member::regrole)
+FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+WHERE m.member::regrole::text LIKE 'adserver\\_%'
+ORDER BY 1
+"""
+"""The limits of connections, and the roles of Postgres that the roles are members of."""
+
 RESERVED = """
 SELECT 'temporary tables in the database' WHERE NOT has_database_privilege('public', current_database(), 'TEMPORARY')
 UNION

@@ -53,5 +53,21 @@ BEGIN
                 setting.role, setting.name, setting.value, current_user USING ERRCODE = 'insufficient_privilege';
         END;
     END LOOP;
+    -- Idle reports must not use up the connections of the database. A limit that an administrator set is kept.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'adserver_finance' AND rolconnlimit = -1) THEN
+        BEGIN
+            ALTER ROLE adserver_finance CONNECTION LIMIT 20;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE EXCEPTION 'role adserver_finance lacks CONNECTION LIMIT 20 and % may not set it: let a superuser run '
+                'migrations/roles.sql', current_user USING ERRCODE = 'insufficient_privilege';
+        END;
+    END IF;
+    -- The server may use the slots of `reserved_connections`. Only a superuser, or a member who may grant it, can ensure that.
+    IF NOT pg_has_role('adserver_app', 'pg_use_reserved_connections', 'MEMBER') THEN
+        BEGIN
+            GRANT pg_use_reserved_connections TO adserver_app;
+        EXCEPTION WHEN insufficient_privilege THEN NULL;
+        END;
+    END IF;
 END
 $$;

@@ -16,7 +16,7 @@ from asyncpg import Connection, InsufficientPrivilegeError, Record
 
 from app.accounting.dates import next_month
 from app.errors import AdServerError, InvalidEntry
-from app.store import closed_months, outbox
+from app.store import closed_months, month_archive, outbox
 from app.store.closed_months import ClosedMonth, MonthStatus
 from app.store.connections import disable_timeouts
 
@@ -117,6 +117,16 @@ async def verify_months(
     return faults
 
 
+async def find_month_fault(connection: "Connection[Record]", month: date) -> str:
+    """Hash one closed month again; return its fault, or an empty string."""
+    previous_hash, start = FIRST_HASH, date.min
+    for closed in await closed_months.read_closed_months(connection):
+        if closed.month == month:
+            return await _find_fault(connection, closed, previous_hash, start, lambda _done, _total: None)
+        previous_hash, start = closed.hash, next_month(closed.month)
+    return "it is not closed"
+
+
 async def _find_fault(
     connection: "Connection[Record]",
     month: ClosedMonth,
@@ -130,6 +140,9 @@ async def _find_fault(
     """
     if month.previous_hash != previous_hash:
         return "it does not continue the previously closed month"
+    if await month_archive.read_archived_month(connection, month.month) is not None:
+        entries = await closed_months.count_entries(connection, month.month, next_month(month.month))
+        return f"it is archived, and the ledger has {entries} entries of it" if entries else ""
     entries, month_hash = await _hash_entries(connection, start, next_month(month.month), previous_hash, progress)
     if entries != month.entries:
         return f"it had {month.entries} entries and now has {entries}"

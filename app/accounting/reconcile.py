@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from datetime import date
 
 from asyncpg import Connection, Record
 
 from app.store.connections import disable_timeouts
-from app.store.ledger_checks import RULES, Disagreement, find_disagreements
+from app.store.ledger_checks import RULES, Disagreement, check_since, find_disagreements
 
 DISAGREEMENTS_MAX = 1000
 """Disagreements reported for one rule; a single cause can affect every serve."""
@@ -16,19 +17,27 @@ RuleReporter = Callable[[str, list[Disagreement], float], None]
 
 
 async def reconcile(
-    connection: "Connection[Record]", report: RuleReporter, *, on_rule_start: Callable[[str], None] = lambda _: None
+    connection: "Connection[Record]",
+    report: RuleReporter,
+    *,
+    since: date | None = None,
+    on_rule_start: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Check every rule and report each one as it completes. Return the number of disagreements.
+
+    With `since`, a UTC day, check what has happened since then: serves and entries of that day and later, the periods
+    and windows that have begun since, and every lifetime budget, against the daily sums.
 
     All rules read the same snapshot, so ads served in the meantime cause no disagreement.
     """
     found = 0
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await disable_timeouts(connection)
+        await check_since(connection, since or date.min)
         for rule in RULES:
             on_rule_start(rule)
             started = time.monotonic()
-            disagreements = await find_disagreements(connection, rule, DISAGREEMENTS_MAX)
+            disagreements = await find_disagreements(connection, rule, DISAGREEMENTS_MAX, since or date.min)
             report(rule, disagreements, time.monotonic() - started)
             found += len(disagreements)
     return found

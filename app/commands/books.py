@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from app.accounting import month_close
+from app.accounting import month_archive, month_close
 from app.accounting import reconcile as reconciliation
-from app.accounting.dates import parse_month
+from app.accounting.dates import parse_day, parse_month
+from app.accounting.month_archive import Archive
 from app.accounting.month_close import MonthCheck
 from app.commands.command_context import connected, progress, ready_database
 from app.errors import AdServerError
@@ -17,6 +19,7 @@ from app.launch.env_settings import settings_from_environment
 from app.maintenance.tasks import Maintenance
 from app.store.closed_months import ClosedMonth
 from app.store.ledger_checks import RULES, Disagreement
+from app.store.month_archive import partition_name
 
 EXIT_DISAGREEMENT = 1
 
@@ -30,15 +33,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(books)
 
 
-def reconcile() -> None:
+def reconcile(
+    since: Annotated[
+        str | None, typer.Option(help="First UTC day to check, such as 2026-11-01; default: everything.")
+    ] = None,
+) -> None:
     """Check that counters, serves, caps and the ledger agree.
 
     Prints every disagreement, and exits with status 1 if there is one.
     """
+    first_day = None if since is None else parse_day("since", since)
 
     async def run(url: str) -> int:
         async with connected(url) as connection:
-            return await reconciliation.reconcile(connection, _print_rule)
+            return await reconciliation.reconcile(connection, _print_rule, since=first_day)
 
     with ready_database() as url:
         found = asyncio.run(run(url))
@@ -53,11 +61,11 @@ def maintain() -> None:
     Creates and drops partitions, releases expired holds, removes old rows and rolls up days. Every server also runs
     these tasks periodically.
     """
-    retention_days = settings_from_environment().retention_days
+    settings = settings_from_environment()
 
     async def run(url: str) -> Mapping[str, int | None]:
         async with command_store(url) as store:
-            return await Maintenance(store, retention_days).run_all()
+            return await Maintenance(store, settings.retention_days, settings.budget_days).run_all()
 
     with ready_database() as url:
         results = asyncio.run(run(url))
@@ -81,6 +89,36 @@ def close(month: Annotated[str, typer.Argument(help="UTC month that has ended, s
 
     with ready_database() as url:
         typer.echo(_month_line(asyncio.run(run(url))))
+
+
+@books.command()
+def archive(
+    month: Annotated[str, typer.Argument(help="Closed month, such as 2026-10.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the files; default: `archive` in the data directory.")
+    ] = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Drop the detached table, after checking the files again.")
+    ] = False,
+) -> None:
+    """Write the entries of a closed month to Parquet files, and detach them from the ledger.
+
+    Needs the owner of the database. Repeat it with --drop to free the space once the files are safe.
+    """
+    first_day = parse_month(month)
+    settings = settings_from_environment()
+    folder = to or settings.data_dir / "archive"
+
+    async def run(url: str) -> Archive:
+        with progress("entries") as show:
+            async with connected(url) as connection:
+                return await month_archive.archive_month(connection, first_day, folder, drop=drop, progress=show)
+
+    with ready_database() as url:
+        made = asyncio.run(run(url))
+    typer.echo(f"{month} archived: {made.entries} entries, {made.manifest}, SHA-256 {made.manifest_hash.hex()}")
+    table = partition_name(first_day)
+    typer.echo(f"table {table} was dropped" if made.dropped else f"table {table} is detached; --drop drops it")
 
 
 @books.command()

@@ -91,9 +91,20 @@ def open_database(settings: Settings, report: Report = lambda _: None) -> Iterat
     if settings.database_url:
         yield Database(settings.database_url, None)
         return
-    options = {"max_connections": str(settings.connections_max + OTHER_CONNECTIONS)}
+    options = _connection_limits(settings.connections_max)
     with EmbeddedPostgres(settings.data_dir, options, report) as server:
         yield Database(server.dsn, server)
+
+
+def _connection_limits(server_connections: int) -> dict[str, str]:
+    """Return settings with which the server can always reconnect, no matter how many connections others have.
+
+    Postgres keeps the reserved slots free even while the server has all its connections, so they count twice.
+    """
+    return {
+        "max_connections": str(2 * server_connections + OTHER_CONNECTIONS),
+        "reserved_connections": str(server_connections),
+    }
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import structlog
 
 from app.beacons import settlement
 from app.errors import StoreUnavailable
-from app.store import caps, connections, maintenance, outbox, partitions, rollup, serves, sessions
+from app.store import budget_periods, caps, connections, maintenance, outbox, partitions, rollup, serves, sessions
 from app.store.connections import Store
 
 AHEAD_DAYS = 7
@@ -28,6 +28,9 @@ EVENT_DAYS = 14
 
 UNDELIVERED_DAYS = 30
 """Days after which an event that a webhook has not accepted is dropped."""
+
+BUDGET_DAYS = 35
+"""Days after which ended budget periods are archived, unless a setting says otherwise."""
 
 SWEEP_LIMIT = 500
 """Rows that one sweep statement removes."""
@@ -56,9 +59,10 @@ class MaintenanceTask:
 class Maintenance:
     """The periodic tasks, by name."""
 
-    def __init__(self, store: Store, retention_days: int) -> None:
+    def __init__(self, store: Store, retention_days: int, budget_days: int = BUDGET_DAYS) -> None:
         self._store = store
         self._retention_days = retention_days
+        self._budget_days = budget_days
         self._running: asyncio.Task[None] | None = None
         self.tasks: Mapping[str, MaintenanceTask] = {
             "partitions created": MaintenanceTask(self._make_partitions, 3600),
@@ -70,6 +74,7 @@ class Maintenance:
             "days rolled up": MaintenanceTask(self._roll_up, 60),
             "flights ended": MaintenanceTask(self._record_ended_flights, 30),
             "events removed": MaintenanceTask(self._sweep_events, 3600),
+            "budget periods archived": MaintenanceTask(self._archive_periods, 3600),
         }
 
     def start(self) -> None:
@@ -161,6 +166,11 @@ class Maintenance:
             log.warning("events_dropped", deliveries=dropped)
         return dropped + await self._sweep_all(
             lambda connection, limit: outbox.delete_old_events(connection, EVENT_DAYS, limit)
+        )
+
+    async def _archive_periods(self) -> int:
+        return await self._sweep_all(
+            lambda connection, limit: budget_periods.archive_periods(connection, self._budget_days, limit)
         )
 
     async def _sweep_all(self, sweep: "Callable[[asyncpg.Connection[asyncpg.Record], int], Awaitable[int]]") -> int:

@@ -1,4 +1,4 @@
-"""Readiness of this worker: the database responds and accepts writes, and its schema suits this code."""
+"""Readiness of this worker: the database responds, accepts writes, has disk space, and its schema suits this code."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.errors import StoreUnavailable
 from app.store.connections import Store, is_read_only
+from app.store.disk_space import has_disk_space
 from app.store.revision import current_revision, needed_revision, revisions
 
 TIMEOUT_S = 2.0
@@ -47,6 +48,8 @@ class Readiness:
                     database = "is read-only"
                     # After a failover the next connection may lead to the primary.
                     await connection.close()
+                elif database == OK and not await has_disk_space(connection):
+                    database = "has no disk space left"
         except (StoreUnavailable, TimeoutError):
             database = "does not respond"
         return ReadinessReport(database == OK, database, schema, needed_revision(), self._breaker_states())

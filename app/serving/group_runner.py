@@ -159,8 +159,10 @@ class GroupRunner:
             await self._catalogs.reload(catalog)
             self._rebase(group)
         except MissingPeriodError:
+            # Open those of all candidates, so that a new hour restarts a group once and not for each of its campaigns.
+            candidates = {campaign_id for pending in group for campaign_id in pending.progress.candidates}
             async with self._store.connection() as other:
-                await budget_periods.open_periods(other, await budget_periods.find_campaigns_in_flight(other))
+                await budget_periods.open_periods(other, sorted(candidates), only_in_flight=True)
             self._requeue(group, Trigger.RESTARTED)
         else:
             self._complete(result)

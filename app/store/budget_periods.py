@@ -1,4 +1,4 @@
-"""budget_tracking: create the rows of budget periods that have begun, and read the status of current periods."""
+"""budget_tracking: open budget periods that have begun, archive those that are over, and read the current ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,6 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import CHARGED_BUDGETS, NEWEST_BUDGET_ROW
 
-FIND_CAMPAIGNS_IN_FLIGHT = """
-SELECT id FROM campaigns
-WHERE status = 'active' AND adserver_clock() >= starts_at AND adserver_clock() < ends_at ORDER BY id
-"""
-"""Find the campaigns that may serve now; the others need no budget rows."""
-
 FIND_MISSING_PERIODS = f"""
 SELECT DISTINCT b.campaign_id, b.order_id, b.period, budget_period.period_start, b."limit", b.impressions_limit
 FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
@@ -22,9 +16,11 @@ CROSS JOIN LATERAL (
     SELECT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
 ) AS budget_period
 WHERE c.id = ANY ($1) AND NOT EXISTS (SELECT FROM budget_tracking t {NEWEST_BUDGET_ROW})
+    AND ($2 OR (c.status = 'active' AND adserver_clock() >= c.starts_at AND adserver_clock() < c.ends_at))
 ORDER BY b.order_id NULLS LAST, b.campaign_id, b.period
 """
-"""Find the budget periods of these campaigns and their orders that have begun and have no row yet."""
+"""Find the budget periods of these campaigns and their orders that have begun and have no row yet; unless $2 is true,
+only of campaigns that may serve now."""
 
 OPEN_PERIODS = """
 INSERT INTO budget_tracking (campaign_id, order_id, period, period_start, "limit", impressions_limit)
@@ -44,6 +40,9 @@ ON CONFLICT DO NOTHING
 """
 """Create the rows of the budgets of orders, as far as they have none."""
 
+ARCHIVE_PERIODS = "SELECT archive_budget_periods($1, $2)"
+"""Move at most $2 periods that ended more than $1 days ago to the archive, and return their number."""
+
 READ_CURRENT_BUDGETS = """
 SELECT b.campaign_id, b.period, p.period_start, coalesce(f.spent, 0) AS spent, coalesce(f.held, 0) AS held,
        coalesce(f."limit", b."limit") AS "limit", coalesce(f.remaining, b."limit") AS remaining,
@@ -61,14 +60,11 @@ ORDER BY array_position(ARRAY['lifetime', 'day', 'hour'], b.period)
 """Read the current budget periods of one campaign from the finance view, including those without any serve."""
 
 
-async def find_campaigns_in_flight(connection: "Connection[Record]") -> list[str]:
-    """Return the ids of the active campaigns whose flight has begun and has not ended."""
-    return [row["id"] for row in await connection.fetch(FIND_CAMPAIGNS_IN_FLIGHT)]
-
-
-async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[str]) -> None:
+async def open_periods(
+    connection: "Connection[Record]", campaign_ids: Sequence[str], *, only_in_flight: bool = False
+) -> None:
     """Create the missing rows of the current budget periods of the campaigns and their orders."""
-    missing = await connection.fetch(FIND_MISSING_PERIODS, campaign_ids)
+    missing = await connection.fetch(FIND_MISSING_PERIODS, campaign_ids, not only_in_flight)
     if missing:
         await connection.execute(OPEN_PERIODS, *zip(*missing, strict=True))
 
@@ -76,6 +72,15 @@ async def open_periods(connection: "Connection[Record]", campaign_ids: Sequence[
 async def open_order_budgets(connection: "Connection[Record]", order_ids: Sequence[str]) -> None:
     """Create the missing rows of the budgets of these orders."""
     await connection.execute(OPEN_ORDER_BUDGETS, order_ids)
+
+
+async def archive_periods(connection: "Connection[Record]", after_days: int, limit: int) -> int:
+    """Archive at most `limit` periods that ended so long ago; return their number.
+
+    Raises LockNotAvailableError while a month is being closed.
+    """
+    moved: int = await connection.fetchval(ARCHIVE_PERIODS, after_days, limit)
+    return moved
 
 
 @dataclass(frozen=True, slots=True)

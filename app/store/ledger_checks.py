@@ -1,6 +1,7 @@
 """Find every disagreement between counters, serves, caps, rollups and the ledger; it only reads."""
 
 from dataclasses import dataclass
+from datetime import date
 
 from asyncpg import Connection, Record
 
@@ -18,13 +19,15 @@ WITH served AS (
            window_start(w."window", a.served_at, c.timezone) AS window_start, a.served_at,
            a.served_at > w.counts_from + interval '1 minute' AS is_certain
     FROM ad_serves a JOIN campaigns c ON c.id = a.campaign_id JOIN campaign_caps w ON w.campaign_id = a.campaign_id
+    WHERE a.served_on >= $2
 ), seen AS (
     SELECT campaign_id, timezone, "window", user_key, window_start, count(*) AS ads,
            count(*) FILTER (WHERE is_certain) AS certain_ads, min(served_at) AS first_at
-    FROM served WHERE user_key IS NOT NULL
+    FROM served WHERE user_key IS NOT NULL AND window_start >= $2::timestamp AT TIME ZONE 'UTC'
     GROUP BY campaign_id, timezone, "window", user_key, window_start
 ), counted AS (
     SELECT f.* FROM frequency_caps f JOIN campaign_caps w USING (campaign_id, "window")
+    WHERE f.window_start >= $2::timestamp AT TIME ZONE 'UTC'
 ), dropped AS (
     SELECT coalesce(max(dropped_before), '-infinity')::timestamp AT TIME ZONE 'UTC' AS dropped_before
     FROM retention WHERE parent = 'ad_serves'
@@ -48,7 +51,7 @@ WHERE f.count > f.cap
         CASE s."window" WHEN 'session' THEN s.first_at + interval '1 day' ELSE 'infinity' END))
 ORDER BY 1, 2 LIMIT $1
 """
-"""Find the counts that do not match the serves of their user, campaign and window (rule I5).
+"""Find the counts that do not match the serves of their user, campaign and window (rule I5), of windows since $2.
 
 A cap that was created within a window has counted only the later serves, and retention may have dropped some counted
 serves of a long window. Both are allowed for."""
@@ -58,13 +61,16 @@ FIND_SLOT_GAPS = """
 SELECT a.campaign_id, 'request ' || a.request_key AS subject, a.slot - 1 AS expected, 'none' AS actual,
        'a pod has a gap: a serve of the request is missing' AS explanation
 FROM ad_serves a
-WHERE a.slot > 0 AND NOT EXISTS (
+WHERE a.slot > 0 AND a.served_on >= $2 AND NOT EXISTS (
     SELECT FROM ad_serves b
     WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
 )
 ORDER BY 1, 2 LIMIT $1
 """
 """Find the serves whose previous slot is missing: the ads of a response are numbered without gaps (rule I3)."""
+
+CHECK_SINCE = "SELECT set_config('adserver.reconcile_since', $1::date::text, true)"
+"""Let finance.reconciliation check only what has happened since a day, until the transaction ends."""
 
 COUNT_WRONG_BUDGETS = """
 SELECT count(*) FROM budget_tracking t
@@ -106,15 +112,22 @@ RULES = {
 """The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""
 
 
-async def find_disagreements(connection: "Connection[Record]", rule: str, limit: int) -> list[Disagreement]:
-    """Return at most `limit` disagreements with one of RULES."""
+async def check_since(connection: "Connection[Record]", since: date) -> None:
+    """Let `find_disagreements` check only what has happened since this UTC day, until the transaction ends."""
+    await connection.execute(CHECK_SINCE, since)
+
+
+async def find_disagreements(
+    connection: "Connection[Record]", rule: str, limit: int, since: date = date.min
+) -> list[Disagreement]:
+    """Return at most `limit` disagreements with one of RULES, in what has happened since a UTC day."""
     rows = (
-        await connection.fetch(FIND_WRONG_CAP_COUNTS, limit)
+        await connection.fetch(FIND_WRONG_CAP_COUNTS, limit, since)
         if rule == "I5"
         else await connection.fetch(READ_RECONCILIATION, rule, limit)
     )
     if rule == "I3":
-        rows += await connection.fetch(FIND_SLOT_GAPS, limit - len(rows))
+        rows += await connection.fetch(FIND_SLOT_GAPS, limit - len(rows), since)
     return [
         Disagreement(
             rule, row["campaign_id"], row["subject"], str(row["expected"]), str(row["actual"]), row["explanation"]

@@ -45,6 +45,9 @@ ENTRY_PERIOD = """t.budget_id = ANY ($1)
     AND t.period_start = CASE t.period WHEN 'hour' THEN $2 WHEN 'day' THEN $3 ELSE to_timestamp(0) END"""
 """Condition: an entry counts in the period of `t`; $1 are its budgets, $2 and $3 its hour and day."""
 
+RESTORE_PERIODS = "SELECT restore_budget_periods($1, $2, $3)"
+"""Move the periods in which an entry counts back from the archive."""
+
 LOCK_BUDGETS_FOR_CORRECTION = f"""
 SELECT t.order_id, t.period, t.period_start, t.spent, t.held, least(t."limit", b."limit") AS "limit"
 FROM budget_tracking t LEFT JOIN configured_budgets b ON b.budget_id = t.budget_id AND b.period = t.period
@@ -216,7 +219,11 @@ async def book_entry(connection: "Connection[Record]", entry: ManualEntry) -> in
 
 
 async def lock_counters(connection: "Connection[Record]", entry: ManualEntry) -> list[Counter]:
-    """Lock the counters of the entry until the transaction ends, and return them."""
+    """Lock the counters of the entry, archived or not, until the transaction ends, and return them.
+
+    The closing lock must be held, so that no period is archived meanwhile.
+    """
+    await connection.execute(RESTORE_PERIODS, entry.budget_ids, entry.hour_start, entry.day_start)
     rows = await connection.fetch(LOCK_BUDGETS_FOR_CORRECTION, entry.budget_ids, entry.hour_start, entry.day_start)
     return [Counter(**row) for row in rows]
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from migrations.columns import Identifier, Money, Timestamp, allowed_values, optional, required
+from migrations.columns import Identifier, Money, Timestamp, allowed_values, key_column, optional, required
 
 revision = "0005"
 down_revision = "0004"
@@ -39,6 +39,10 @@ GRANTS = {
     "books_state": "SELECT, UPDATE",
     "retention": "SELECT",
     "maintenance": "SELECT, INSERT, UPDATE",
+    "budget_archive": "SELECT",
+    "archived_months": "SELECT",
+    "opening_balances": "SELECT",
+    "archived_charges": "SELECT",
 }
 
 # Entries are appended in the order of time, so the smallest kind of index finds those since a moment.
@@ -57,6 +61,10 @@ def upgrade() -> None:
     create_books_state()
     create_retention()
     create_maintenance()
+    create_budget_archive()
+    create_archived_months()
+    create_opening_balances()
+    create_archived_charges()
     for table, privileges in GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO adserver_app")
     # Serving takes the number of an entry before it inserts it, for the row of the serve.
@@ -234,4 +242,75 @@ def create_maintenance() -> None:
         required("begun_at", Timestamp, "When a server last began it; the others wait until it is due again"),
         PrimaryKeyConstraint("task"),
         comment="When each maintenance task was last begun by any server",
+    )
+
+
+def create_budget_archive() -> None:
+    op.create_table(
+        "budget_archive",
+        key_column("campaign_id", Identifier, "Campaign"),
+        key_column("period", Text, "hour or day"),
+        key_column("period_start", Timestamp, "Start of the period"),
+        optional("limit", Money, "Amount that could be spent in the period; NULL for no limit"),
+        optional(
+            "impressions_limit", BigInteger, "Number of ads that could be served in the period; NULL for no limit"
+        ),
+        required("spent", Money, "Amount charged"),
+        required("impressions", BigInteger, "Number of ads charged"),
+        CheckConstraint(
+            'spent >= 0 AND impressions >= 0 AND (spent <= "limit" AND impressions <= impressions_limit) IS NOT FALSE',
+            name="archived_spend_within_budget",
+        ),
+        comment="Budget periods that ended long ago, which maintenance moves here from budget_tracking",
+    )
+
+
+def create_archived_months() -> None:
+    op.create_table(
+        "archived_months",
+        key_column("month", Date, "First day of the month"),
+        required("archived_at", Timestamp, "When the month was archived"),
+        required("archived_by", Text, "Database role that archived the month"),
+        required("entries", BigInteger, "Number of entries in the archive"),
+        required("manifest_hash", LargeBinary, "SHA-256 of the manifest of the archive"),
+        required("daily_hash", LargeBinary, "SHA-256 of the rows of spend_daily of the month"),
+        comment="Closed months whose entries are in an archive outside of the database",
+    )
+
+
+def create_opening_balances() -> None:
+    op.create_table(
+        "opening_balances",
+        required("month", Date, "First day of the archived month"),
+        optional("campaign_id", Identifier, "Campaign; NULL for the budget of an order"),
+        optional("order_id", Identifier, "Order; NULL for the budget of a campaign"),
+        required("period", Text, "hour, day or lifetime"),
+        required("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
+        required("amount", Money, "Sum of the archived entries that count in the period"),
+        required("ads", BigInteger, "Number of ads that these entries charge"),
+        UniqueConstraint(
+            "month",
+            "campaign_id",
+            "order_id",
+            "period",
+            "period_start",
+            name="one_opening_balance_for_each_period",
+            postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("num_nonnulls(campaign_id, order_id) = 1", name="opening_balance_has_one_owner"),
+        comment="What the entries of archived months add to the counters of budgets",
+    )
+
+
+def create_archived_charges() -> None:
+    op.create_table(
+        "archived_charges",
+        key_column("request_key", Uuid, "Request of the serve"),
+        key_column("slot", SmallInteger, "Slot of the serve"),
+        required("campaign_id", Identifier, "Campaign"),
+        required("currency", String(3), "Currency of the amount"),
+        required("amount", Money, "Amount charged"),
+        required("kind", Text, "charge or settle"),
+        required("booked_at", Timestamp, "When it was booked"),
+        comment="Charges in archived months whose serves are still kept",
     )

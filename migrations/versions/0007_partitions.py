@@ -11,20 +11,70 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# The server may create partitions and may execute no other DDL: these functions run with the rights of their owner. The
-# lock on `maintenance` serializes them; finance has no right to it, and serving is not blocked by it.
-#
 # CREATE TABLE ... PARTITION OF locks the whole table against everybody. ATTACH PARTITION does not; but it scans the
 # default partition for rows of the new one, and locks it meanwhile. lock_timeout bounds the wait of sessions that queue
-# behind. Rows of the new partition move there in the same transaction, and each call also creates the partition of
-# the oldest row in each default partition: one, so that no transaction takes long to move rows.
+# behind.
+#
+# Rows of the new partition move there from the default partition in the same transaction. They are inserted through the
+# parent, so that a subscriber of a publication with publish_via_partition_root receives a DELETE and an INSERT of each. An
+# insert into the new partition before it is attached would not be published.
+CREATE_PARTITION = """
+CREATE FUNCTION create_partition(parent text, name text, key text, low date, high date) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+    its_range text := format('%I >= %L AND %I < %L', key, low, key, high);
+    has_rows boolean;
+BEGIN
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', name, parent);
+    EXECUTE format('COMMENT ON TABLE %I IS %L', name,
+                   format('Rows of %s with %s from %s until before %s', parent, key, low, high));
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %s)', parent || '_default', its_range) INTO has_rows;
+    IF has_rows THEN
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        EXECUTE format('CREATE UNLOGGED TABLE %I AS SELECT * FROM %I WHERE %s', name || '_moving', parent || '_default',
+                       its_range);
+        EXECUTE format('DELETE FROM %I WHERE %s', parent || '_default', its_range);
+    END IF;
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);
+    IF has_rows THEN
+        EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', parent, name || '_moving');
+        EXECUTE format('DROP TABLE %I', name || '_moving');
+    END IF;
+END
+$$
+"""
+
+# The default partition is the only one that entries may leave, and only for their own partition.
+KEEP_MOVED_ENTRY = """
+CREATE FUNCTION keep_moved_entry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
+                       AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
+        RAISE EXCEPTION 'entry % may leave the default partition only for its own partition', OLD.entry_id
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+
+ENTRIES_ARE_MOVED = """
+CREATE CONSTRAINT TRIGGER entries_are_moved AFTER DELETE ON spend_ledger_default DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION keep_moved_entry()
+"""
+
+# The server may create partitions and may execute no other DDL: these functions run with the rights of their owner. The
+# lock on `maintenance` serializes them; finance has no right to it, and serving is not blocked by it. Each call also
+# creates the partition of the oldest row in each default partition: one, so that no transaction takes long to move rows.
 MAKE_PARTITIONS = """
 CREATE FUNCTION make_partitions(ahead_days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET lock_timeout = '200ms'
 AS $$
 DECLARE
     wanted record;
-    misplaced boolean;
     made integer := 0;
 BEGIN
     IF ahead_days IS NULL OR ahead_days NOT BETWEEN 0 AND 366 THEN
@@ -32,8 +82,7 @@ BEGIN
     END IF;
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     FOR wanted IN
-        SELECT parent, parent || to_char(day, '_YYYYMMDD') AS name, 'served_on' AS key,
-               day::text AS low, (day + 1)::text AS high
+        SELECT parent, parent || to_char(day, '_YYYYMMDD') AS name, 'served_on' AS key, day AS low, day + 1 AS high
         FROM (
             SELECT t.parent, d::date AS day
             FROM unnest(ARRAY['ad_serves', 'served_documents', 'ad_events', 'hold_releases']) AS t(parent),
@@ -47,7 +96,7 @@ BEGIN
         ) AS days WHERE day IS NOT NULL
         UNION ALL
         SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_on',
-               month::date::text, (month + interval '1 month')::date::text
+               month::date, (month + interval '1 month')::date
         FROM (
             SELECT generate_series(date_trunc('month', adserver_clock() AT TIME ZONE 'UTC' - interval '1 day'),
                                    adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
@@ -56,18 +105,7 @@ BEGIN
         ) AS months WHERE month IS NOT NULL
     LOOP
         CONTINUE WHEN to_regclass(wanted.name) IS NOT NULL;
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-                       wanted.name, wanted.parent);
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)',
-                       wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high) INTO misplaced;
-        IF misplaced THEN
-            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', wanted.parent || '_default');
-            EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) '
-                           'INSERT INTO %I SELECT * FROM moved',
-                           wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high, wanted.name);
-        END IF;
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                       wanted.parent, wanted.name, wanted.low, wanted.high);
+        PERFORM create_partition(wanted.parent, wanted.name, wanted.key, wanted.low, wanted.high);
         made := made + 1;
     END LOOP;
     RETURN made;
@@ -88,9 +126,7 @@ BEGIN
     END IF;
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(name) IS NULL THEN
-        EXECUTE format('CREATE TABLE %I (LIKE spend_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-        EXECUTE format('ALTER TABLE spend_ledger ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
-                       month, (month + interval '1 month')::date);
+        PERFORM create_partition('spend_ledger', name, 'booked_on', month, (month + interval '1 month')::date);
         IF month <= (SELECT max(c.month) FROM closed_months c) THEN
             EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
                            'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
@@ -150,10 +186,23 @@ BEGIN
         ON CONFLICT ON CONSTRAINT retention_pkey DO UPDATE
             SET dropped_before = greatest(r.dropped_before, excluded.dropped_before);
     END IF;
+    IF parent = 'ad_serves' THEN
+        -- A serve is not younger than its charge.
+        DELETE FROM archived_charges c WHERE (c.booked_at AT TIME ZONE 'UTC')::date < to_date(right(oldest, 8), 'YYYYMMDD') + 1;
+    END IF;
     RETURN oldest;
 END
 $$
 """
+
+# The owner's own functions, which no other role may call.
+OWNERS_FUNCTIONS = {
+    "create_partition(text, text, text, date, date)": (
+        CREATE_PARTITION,
+        "Creates a partition and moves its rows there from the default partition",
+    ),
+    "keep_moved_entry()": (KEEP_MOVED_ENTRY, "Lets an entry leave the default partition only for its own partition"),
+}
 
 FUNCTIONS = {
     "make_partitions(integer)": (
@@ -178,19 +227,36 @@ FUNCTIONS = {
     ),
 }
 
+PARENTS = ("ad_serves", "served_documents", "ad_events", "hold_releases", "spend_ledger")
+
 FIRST_DAYS = "SELECT make_partitions(7)"
 
 
 def upgrade() -> None:
+    for function, (statement, comment) in OWNERS_FUNCTIONS.items():
+        op.execute(statement)
+        op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     for function, (statement, comment) in FUNCTIONS.items():
         op.execute(statement)
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")
         op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO adserver_app")
     op.execute(FIRST_DAYS)
+    for parent in PARENTS:
+        op.execute(f"COMMENT ON TABLE {parent}_default IS 'Rows of {parent} whose own partition is missing'")
+    op.execute(ENTRIES_ARE_MOVED)
+    op.execute("ALTER TABLE spend_ledger_default ENABLE ALWAYS TRIGGER entries_are_moved")
+    op.execute(
+        "COMMENT ON TRIGGER entries_are_moved ON spend_ledger_default IS "
+        "'Requires that an entry that leaves the default partition is in the ledger at commit'"
+    )
 
 
 def downgrade() -> None:
     # Partitions belong to their tables, and stay until those are dropped.
-    for function in reversed(FUNCTIONS):
+    op.execute("DROP TRIGGER entries_are_moved ON spend_ledger_default")
+    for parent in PARENTS:
+        op.execute(f"COMMENT ON TABLE {parent}_default IS NULL")
+    for function in reversed([*OWNERS_FUNCTIONS, *FUNCTIONS]):
         op.execute(f"DROP FUNCTION {function}")

@@ -86,7 +86,13 @@ SELECT t.campaign_id, t.order_id, a.name AS advertiser, t.period, t.period_start
        l."limit" - t.spent - t.held AS remaining, public.percentage_spent(t.spent, l."limit") AS percentage_spent,
        public.budget_pace(l."limit", t.period, t.period_start, 'even', o.starts_at, o.ends_at, o.timezone) AS even_pace,
        r.running, t.impressions, l.impressions_limit, l.impressions_limit - t.impressions AS impressions_remaining
-FROM public.budget_tracking t
+FROM (
+    SELECT budget_id, campaign_id, order_id, period, period_start, "limit", impressions_limit, spent, held, impressions
+    FROM public.budget_tracking
+    UNION ALL
+    SELECT campaign_id, campaign_id, NULL, period, period_start, "limit", impressions_limit, spent, 0, impressions
+    FROM public.budget_archive
+) AS t
 JOIN (
     SELECT id AS budget_id, advertiser_id, currency, starts_at, ends_at, timezone FROM public.campaigns
     UNION ALL

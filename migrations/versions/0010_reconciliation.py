@@ -11,11 +11,26 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+# The first day that is checked. Readers set it for their session or transaction; without it, everything is checked. The
+# planner knows the value, and reads only the partitions since then.
+SINCE = "coalesce(nullif(current_setting('adserver.reconcile_since', true), ''), '-infinity')::date"
+SINCE_MOMENT = f"({SINCE}::timestamp AT TIME ZONE 'UTC')"
+IS_PART = f"({SINCE} > '-infinity')"
+
+# Every budget period, running or archived. A lifetime has begun before any day, and is always checked.
+PERIODS = f"""(
+    SELECT budget_id, campaign_id, order_id, period, period_start, "limit", impressions_limit, spent, held, impressions
+    FROM public.budget_tracking WHERE period = 'lifetime' OR period_start >= {SINCE_MOMENT}
+    UNION ALL
+    SELECT campaign_id, campaign_id, NULL, period, period_start, "limit", impressions_limit, spent, 0, impressions
+    FROM public.budget_archive WHERE period_start >= {SINCE_MOMENT}
+)"""
+
 # I1: CHECK constraints enforce the same; this finds what happened if one was dropped.
-WITHIN_LIMITS = """
+WITHIN_LIMITS = f"""
 SELECT 'I1' AS rule, t.campaign_id, t.order_id, t.period || ' ' || t.period_start AS subject, l.expected, l.actual,
        l.explanation
-FROM public.budget_tracking t
+FROM {PERIODS} AS t
 CROSS JOIN LATERAL (VALUES
     (t."limit", t.spent + t.held, 'spent and held exceed the limit'),
     (t.impressions_limit, t.impressions, 'impressions exceed the limit')
@@ -23,31 +38,59 @@ CROSS JOIN LATERAL (VALUES
 WHERE l.actual > l.expected
 """
 
-# I2: three counters of each period, against the entries and the open holds that count in it.
-COUNTERS = """
+# I2: three counters of each period, against the entries, archived or not, and the open holds that count in it. If only a
+# part is checked, a lifetime is compared with the daily sums, which the rule `rollup` compares with the entries. West of
+# UTC, an entry of a period that begins on a UTC day may be booked on the day before.
+COUNTERS = f"""
 SELECT 'I2', coalesce(t.campaign_id, s.campaign_id), coalesce(t.order_id, s.order_id),
        coalesce(t.period, s.period) || ' ' || coalesce(t.period_start, s.period_start), n.expected, n.actual,
        CASE WHEN t.budget_id IS NULL THEN 'there is no counter for what was booked'
             ELSE n.counter || ' is not the sum of its ' || n.source END
 FROM (
-    SELECT p.campaign_id, p.order_id, p.period, p.period_start, sum(e.spent) AS spent, sum(e.held) AS held,
-           sum(e.ads) AS ads
+    SELECT campaign_id, order_id, period, period_start, sum(spent) AS spent, sum(held) AS held, sum(ads) AS ads
     FROM (
-        SELECT campaign_id, order_id, hour_start, day_start, sum(amount) AS spent, 0 AS held,
-               count(*) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
-        FROM public.spend_ledger GROUP BY campaign_id, order_id, hour_start, day_start
+        SELECT p.campaign_id, p.order_id, p.period, p.period_start, e.spent, e.held, e.ads
+        FROM (
+            SELECT campaign_id, order_id, hour_start, day_start, sum(amount) AS spent, 0 AS held,
+                   count(*) FILTER (WHERE kind IN ('charge', 'settle')) AS ads
+            FROM public.spend_ledger WHERE NOT {IS_PART}
+            GROUP BY campaign_id, order_id, hour_start, day_start
+            UNION ALL
+            SELECT campaign_id, order_id, hour_start, day_start, 0, sum(price), count(*)
+            FROM public.holds GROUP BY campaign_id, order_id, hour_start, day_start
+        ) AS e
+        CROSS JOIN LATERAL (VALUES
+            (e.campaign_id, NULL, 'hour', e.hour_start), (e.campaign_id, NULL, 'day', e.day_start),
+            (e.campaign_id, NULL, 'lifetime', to_timestamp(0)), (NULL, e.order_id, 'lifetime', to_timestamp(0))
+        ) AS p (campaign_id, order_id, period, period_start)
+        WHERE num_nonnulls(p.campaign_id, p.order_id) = 1
+            AND (p.period = 'lifetime' OR p.period_start >= {SINCE_MOMENT})
         UNION ALL
-        SELECT campaign_id, order_id, hour_start, day_start, 0, sum(price), count(*)
-        FROM public.holds GROUP BY campaign_id, order_id, hour_start, day_start
-    ) AS e
-    CROSS JOIN LATERAL (VALUES
-        (e.campaign_id, NULL, 'hour', e.hour_start), (e.campaign_id, NULL, 'day', e.day_start),
-        (e.campaign_id, NULL, 'lifetime', to_timestamp(0)), (NULL, e.order_id, 'lifetime', to_timestamp(0))
-    ) AS p (campaign_id, order_id, period, period_start)
-    WHERE num_nonnulls(p.campaign_id, p.order_id) = 1
-    GROUP BY p.campaign_id, p.order_id, p.period, p.period_start
+        SELECT campaign_id, order_id, period, period_start, amount, 0, ads FROM public.opening_balances
+        WHERE (period = 'lifetime' AND NOT {IS_PART}) OR (period <> 'lifetime' AND period_start >= {SINCE_MOMENT})
+        UNION ALL
+        SELECT p.campaign_id, NULL, p.period, p.period_start, sum(e.amount), 0,
+               count(*) FILTER (WHERE e.kind IN ('charge', 'settle'))
+        FROM public.spend_ledger e CROSS JOIN LATERAL (VALUES
+            (e.campaign_id, 'hour', e.hour_start), (e.campaign_id, 'day', e.day_start)
+        ) AS p (campaign_id, period, period_start)
+        WHERE {IS_PART} AND e.booked_on >= {SINCE} - 1 AND p.period_start >= {SINCE_MOMENT}
+        GROUP BY p.campaign_id, p.period, p.period_start
+        UNION ALL
+        SELECT p.campaign_id, p.order_id, 'lifetime', to_timestamp(0), sum(d.amount), 0,
+               coalesce(sum(d.ads) FILTER (WHERE d.kind IN ('charge', 'settle')), 0)
+        FROM (
+            SELECT campaign_id, order_id, kind, amount, ads FROM public.spend_daily
+            UNION ALL
+            SELECT campaign_id, order_id, kind, amount, 1 FROM public.spend_ledger
+            WHERE booked_at >= (SELECT rolled_up_to FROM public.books_state)
+        ) AS d CROSS JOIN LATERAL (VALUES (d.campaign_id, NULL), (NULL, d.order_id)) AS p (campaign_id, order_id)
+        WHERE {IS_PART} AND num_nonnulls(p.campaign_id, p.order_id) = 1
+        GROUP BY p.campaign_id, p.order_id
+    ) AS counted
+    GROUP BY campaign_id, order_id, period, period_start
 ) AS s
-FULL JOIN public.budget_tracking t
+FULL JOIN {PERIODS} AS t
     ON t.budget_id = coalesce(s.campaign_id, ' order ' || s.order_id) AND t.period = s.period
     AND t.period_start = s.period_start
 CROSS JOIN LATERAL (VALUES
@@ -60,40 +103,56 @@ WHERE n.expected <> n.actual OR (t.budget_id IS NULL AND n.counter = 'spent' AND
     WHERE b.budget_id = coalesce(s.campaign_id, ' order ' || s.order_id) AND b.period = 'lifetime'))
 """
 
-# I3: each serve and its charge, hold or release cancel out. No beacon counts for as long as eight days.
-SERVES = """
+# I3: each serve and its charge, hold or release cancel out. No beacon counts for as long as eight days, so the serves of
+# eight days before the first day are read as well, to find those of later charges.
+SERVES = f"""
 SELECT 'I3', campaign_id, NULL, request_key || '/' || slot, sum(served), sum(paid), CASE
     WHEN sum(paid) = 0 THEN 'a serve of ' || price || ' ' || currency || ' was neither charged, held nor released'
     WHEN sum(served) = 0 THEN price || ' ' || currency || ' was charged, held or released, and not served'
     ELSE 'a serve of ' || price || ' ' || currency || ' was charged, held or released more than once' END
 FROM (
     SELECT request_key, slot, campaign_id, currency, price, billing, 1 AS served, 0 AS paid, served_on AS day
-    FROM public.ad_serves
+    FROM public.ad_serves WHERE served_on >= {SINCE} - 8
     UNION ALL
     SELECT request_key, slot, campaign_id, currency, amount, CASE kind WHEN 'charge' THEN 'serve' ELSE 'impression' END,
            0, 1, (booked_at AT TIME ZONE 'UTC')::date - 8
-    FROM public.spend_ledger WHERE kind IN ('charge', 'settle')
+    FROM (
+        SELECT request_key, slot, campaign_id, currency, amount, kind, booked_at
+        FROM public.spend_ledger
+        WHERE kind IN ('charge', 'settle') AND booked_on >= {SINCE} - 1 AND booked_at >= {SINCE_MOMENT}
+        UNION ALL
+        SELECT request_key, slot, campaign_id, currency, amount, kind, booked_at FROM public.archived_charges
+        WHERE booked_at >= {SINCE_MOMENT}
+    ) AS charged
     UNION ALL
     SELECT request_key, slot, campaign_id, currency, price, 'impression', 0, 1, served_on FROM public.holds
+    WHERE served_on >= {SINCE}
     UNION ALL
     SELECT request_key, slot, campaign_id, currency, price, 'impression', 0, 1, served_on FROM public.hold_releases
+    WHERE served_on >= {SINCE}
 ) AS both_sides
 GROUP BY request_key, slot, campaign_id, currency, price, billing
-HAVING sum(served) <> sum(paid) AND (sum(served) > 0 OR max(day) >= coalesce(
-    (SELECT dropped_before FROM public.retention WHERE parent = 'ad_serves'), '-infinity'))
+HAVING sum(served) <> sum(paid) AND CASE
+    WHEN sum(served) > 0 THEN sum(paid) > sum(served) OR max(day) FILTER (WHERE served = 1) >= {SINCE}
+    ELSE max(day) >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_serves'), '-infinity') END
 """
 
-DAILY_SUMS = """
+IS_NOT_ARCHIVED = """
+    NOT EXISTS (SELECT FROM public.archived_months m WHERE m.month = date_trunc('month', booked_on::timestamp)::date)
+"""
+
+DAILY_SUMS = f"""
 SELECT 'rollup', coalesce(r.campaign_id, l.campaign_id), coalesce(r.order_id, l.order_id),
        coalesce(r.booked_on, l.booked_on) || ' ' || coalesce(r.kind, l.kind) || ' recorded '
            || coalesce(r.recorded_on, l.recorded_on),
        coalesce(l.amount, 0), coalesce(r.amount, 0), 'the daily rollup is not the sum of its ledger entries'
-FROM public.spend_daily r
+FROM (SELECT * FROM public.spend_daily WHERE recorded_on >= {SINCE} AND {IS_NOT_ARCHIVED}) AS r
 FULL JOIN (
     SELECT booked_on, (booked_at AT TIME ZONE 'UTC')::date AS recorded_on, order_id, advertiser_id, advertiser_name,
            campaign_id, publisher_id, publisher_name, currency, kind, sum(amount) AS amount,
            sum(publisher_amount) AS publisher_amount, count(*) AS entries, count(request_key) AS ads
-    FROM public.spend_ledger WHERE booked_at < (SELECT rolled_up_to FROM public.books_state)
+    FROM public.spend_ledger
+    WHERE booked_at >= {SINCE_MOMENT} AND booked_at < (SELECT rolled_up_to FROM public.books_state)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 ) AS l ON (l.booked_on, l.recorded_on, l.advertiser_id, l.advertiser_name, l.campaign_id, l.currency, l.kind)
         = (r.booked_on, r.recorded_on, r.advertiser_id, r.advertiser_name, r.campaign_id, r.currency, r.kind)
@@ -104,32 +163,63 @@ WHERE (l.amount, l.publisher_amount, l.entries, l.ads)
     IS DISTINCT FROM (r.amount, r.publisher_amount, r.entries, r.ads)
 """
 
-# A CHECK constraint enforces the same; this finds what happened if it was dropped.
-SPLIT_AMOUNTS = """
-SELECT 'split', campaign_id, order_id, 'entry ' || entry_id, amount, publisher_amount + house_amount,
-       'the parts of publisher and house are not the amount'
-FROM public.spend_ledger WHERE amount <> publisher_amount + house_amount
+# The daily sums of an archived month have no entries to compare them with: they must be what they were.
+ARCHIVED_SUMS = f"""
+SELECT 'rollup', NULL, NULL, to_char(m.month, 'YYYY-MM'), NULL, NULL,
+       'the daily sums of an archived month have changed'
+FROM public.archived_months m WHERE m.daily_hash <> (
+    SELECT sha256(convert_to(coalesce(string_agg(jsonb_build_array(
+        booked_on, recorded_on, order_id, advertiser_id, advertiser_name, campaign_id, publisher_id, publisher_name,
+        currency, kind, amount, publisher_amount, entries, ads)::text, E'\\n' ORDER BY jsonb_build_array(
+        booked_on, recorded_on, order_id, advertiser_id, advertiser_name, campaign_id, publisher_id, publisher_name,
+        currency, kind)::text COLLATE "C"), ''), 'UTF8'))
+    FROM public.spend_daily WHERE booked_on >= m.month AND booked_on < m.month + interval '1 month')
+UNION ALL
+SELECT 'I2', s.campaign_id, s.order_id, 'opening balance', s.amount, o.amount,
+       'the opening balance is not the sum of the daily sums of archived months'
+FROM (
+    SELECT p.campaign_id, p.order_id, sum(d.amount) AS amount
+    FROM public.spend_daily d CROSS JOIN LATERAL (VALUES (d.campaign_id, NULL), (NULL, d.order_id))
+        AS p (campaign_id, order_id)
+    WHERE num_nonnulls(p.campaign_id, p.order_id) = 1 AND NOT {IS_NOT_ARCHIVED}
+    GROUP BY p.campaign_id, p.order_id
+) AS s
+FULL JOIN (
+    SELECT campaign_id, order_id, sum(amount) AS amount
+    FROM public.opening_balances WHERE period = 'lifetime' GROUP BY campaign_id, order_id
+) AS o ON (coalesce(o.campaign_id, ''), coalesce(o.order_id, '')) = (coalesce(s.campaign_id, ''), coalesce(s.order_id, ''))
+WHERE s.amount IS DISTINCT FROM o.amount
 """
 
-MANUAL_ENTRIES = """
+# A CHECK constraint enforces the same; this finds what happened if it was dropped.
+SPLIT_AMOUNTS = f"""
+SELECT 'split', campaign_id, order_id, 'entry ' || entry_id, amount, publisher_amount + house_amount,
+       'the parts of publisher and house are not the amount'
+FROM public.spend_ledger WHERE amount <> publisher_amount + house_amount AND booked_at >= {SINCE_MOMENT}
+"""
+
+MANUAL_ENTRIES = f"""
 SELECT 'correction', coalesce(k.campaign_id, l.campaign_id), NULL, 'entry ' || coalesce(k.entry_id, l.entry_id),
        k.amount, l.amount, 'the manual entry and the record of who booked it differ'
-FROM public.ledger_corrections k
+FROM (
+    SELECT * FROM public.ledger_corrections
+    WHERE {IS_NOT_ARCHIVED} AND recorded_at >= {SINCE_MOMENT} - interval '1 day'
+) AS k
 FULL JOIN (
-    SELECT entry_id, booked_on, kind, campaign_id, amount, currency FROM public.spend_ledger
-    WHERE kind IN ('adjustment', 'reversal')
+    SELECT entry_id, booked_on, booked_at, kind, campaign_id, amount, currency FROM public.spend_ledger
+    WHERE kind IN ('adjustment', 'reversal') AND booked_at >= {SINCE_MOMENT} - interval '1 day'
 ) AS l USING (entry_id, booked_on)
-WHERE (k.kind, k.campaign_id, k.amount, k.currency) IS DISTINCT FROM (l.kind, l.campaign_id, l.amount, l.currency)
+WHERE coalesce(l.booked_at, k.recorded_at) >= {SINCE_MOMENT} AND (k.kind, k.campaign_id, k.amount, k.currency) IS DISTINCT FROM (l.kind, l.campaign_id, l.amount, l.currency)
 """
 
 # A reversal takes back the whole of its entry, from the same parties.
-REVERSALS = """
+REVERSALS = f"""
 SELECT 'split', r.campaign_id, r.order_id, 'entry ' || r.entry_id, -e.publisher_amount, r.publisher_amount,
        'the reversal is not split as entry ' || e.entry_id || ' was'
 FROM public.ledger_corrections k
 JOIN public.spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
 JOIN public.spend_ledger e ON e.entry_id = k.reverses AND e.booked_on = k.reverses_booked_on
-WHERE (r.amount, r.publisher_amount, r.order_id, r.publisher_id)
+WHERE k.recorded_at >= {SINCE_MOMENT} AND (r.amount, r.publisher_amount, r.order_id, r.publisher_id)
     IS DISTINCT FROM (-e.amount, -e.publisher_amount, e.order_id, e.publisher_id)
 """
 
@@ -164,6 +254,7 @@ RECONCILIATION = " UNION ALL ".join(
         COUNTERS,
         SERVES,
         DAILY_SUMS,
+        ARCHIVED_SUMS,
         MANUAL_ENTRIES,
         SPLIT_AMOUNTS,
         REVERSALS,
@@ -184,7 +275,8 @@ COLUMNS = {
 
 COMMENT = """
 COMMENT ON VIEW finance.reconciliation IS
-'Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone'
+'Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone; '
+'SET adserver.reconcile_since = ''2026-11-01'' checks what has happened since that day'
 """
 
 # Later revisions add their rules to the definition as Postgres prints it, which differs from the one above in casts and

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.invariants.guards import GUARDS, Guard
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("app", "migrations", "tests", "pyproject.toml", "alembic.ini")
+COPIED = ("app", "docs", "migrations", "tests", "pyproject.toml", "alembic.ini")
 TESTS_FAILED = 1
 """pytest's exit status for failed tests; others mean that it could not run them."""
 NO_PROOF = (

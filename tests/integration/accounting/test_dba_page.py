@@ -28,6 +28,7 @@ from tests.integration.accounting.world import (
     set_up,
 )
 from tests.launched import adserver, free_port
+from tests.postgres import temporary_folder as temporary_data
 from tests.postgres import temporary_postgres
 
 ROOT = Path(__file__).parents[3]
@@ -144,6 +145,56 @@ async def test_a_moment_between_two_serves_can_be_had_again(folder: Path) -> Non
                 assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "the books agree")
             finally:
                 await asyncio.to_thread(run, server, f'pg_ctl --pgdata="{restored}" --mode=immediate stop')
+
+
+async def test_a_moment_that_was_not_archived_is_fatal_and_the_archive_is_recovered_instead(folder: Path) -> None:
+    archive, backup, restored = (str(folder / name) for name in ("archive", "backup", "restored"))
+    run_here = {"ARCHIVE": archive, "BACKUP": backup, "RESTORED": restored}
+    await asyncio.to_thread(subprocess.run, ["mkdir", archive], check=True, **as_postgres())
+    command = "archive_command = '"
+    archive_command = PAGE.partition(command)[2].partition("'\n")[0].replace("/archive", archive)
+    with temporary_postgres(**PLAIN, archive_mode="on", archive_command=archive_command) as server:
+        async with served_from(server) as store:
+            await asyncio.to_thread(
+                run, server, shell_block("Backup", "pg_basebackup"), OWNER_URL=server.dsn, **run_here
+            )
+            await serve_many(store, "charged", 10)
+            await archived(server)
+            port = free_port()
+            run_there = {"MOMENT": "2199-01-01 00:00:00+00:00", "PGPORT": str(port), **run_here}
+            with pytest.raises(AssertionError, match="could not start server"):
+                await asyncio.to_thread(run, server, shell_block("Backup", "cp "), **run_there)
+            log = await asyncio.to_thread(subprocess.check_output, ["cat", f"{restored}/recovery.log"])
+            assert b"FATAL:  recovery ended before configured recovery target was reached" in log
+            try:
+                await asyncio.to_thread(run, server, shell_block("Backup", "sed "), **run_there)
+                url = make_url(server.tcp_dsn).set(port=port).render_as_string(hide_password=False)
+                await promoted(url)
+                assert await serves(url) == 10
+                assert await disagreements(url) == []
+            finally:
+                await asyncio.to_thread(run, server, f'pg_ctl --pgdata="{restored}" --mode=immediate stop')
+
+
+async def test_a_cluster_is_upgraded_in_place(folder: Path) -> None:
+    new, port = str(folder / "new"), free_port()
+    with temporary_data() as data:
+        with EmbeddedPostgres(data) as server:
+            async with served_from(server) as store:
+                await serve_many(store, "charged", 10)
+            programs, password = str(server.programs), make_url(server.dsn).password or ""
+            old, url = str(server.root / "postgres"), make_url(server.tcp_dsn)
+        folders = {"OLD": old, "NEW": new, "OLD_BIN": programs, "NEW_BIN": programs, "PGPASSWORD": password}
+        block = shell_block("Moving from the embedded Postgres, and to a new major version", "cd ")
+        await asyncio.to_thread(run, server, block, **folders)
+        start = f'pg_ctl --pgdata="{new}" --log="{new}/log" --wait start'
+        await asyncio.to_thread(run, server, start, PGPORT=str(port))
+        try:
+            upgraded = url.set(port=port).render_as_string(hide_password=False)
+            assert await serves(upgraded) == 10
+            assert await disagreements(upgraded) == []
+        finally:
+            await asyncio.to_thread(run, server, f'pg_ctl --pgdata="{new}" --mode=immediate stop')
 
 
 async def archived(server: EmbeddedPostgres) -> None:

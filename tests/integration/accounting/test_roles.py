@@ -7,7 +7,9 @@ import pytest
 
 from tests.integration.accounting.world import entry
 
+ARCHIVE = ("budget_archive", "archived_months", "opening_balances", "archived_charges")
 TABLES = (
+    *ARCHIVE,
     *("ad_events", "ad_serves", "budget_tracking", "configured_budgets", "campaign_caps", "campaign_upstreams"),
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
@@ -18,6 +20,7 @@ TABLES = (
 
 SERVED_AND_BOOKED = ("ad_serves", "ad_events", "served_documents", "spend_ledger", "ledger_corrections")
 NEVER_DELETED = (
+    *ARCHIVE,
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
     *(
@@ -32,7 +35,7 @@ NEVER_DELETED = (
     ),
     "alembic_version",
 )
-NEVER_WRITTEN = ("closed_months", "retention", "alembic_version")
+NEVER_WRITTEN = (*ARCHIVE, "closed_months", "retention", "alembic_version")
 FINANCE_READS = ("budget_tracking", "spend_ledger")
 
 COLUMNS = """

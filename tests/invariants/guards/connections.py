@@ -39,4 +39,22 @@ CONNECTIONS_GUARDS = [
         "if False:",
         f"{CONNECTIONS_TEST}::test_a_request_is_served_although_every_idle_connection_was_ended",
     ),
+    Guard(
+        "I7",
+        "finance has a limit of connections",
+        "migrations/roles.sql",
+        "            ALTER ROLE adserver_finance CONNECTION LIMIT 20;",
+        "            NULL;",
+        "tests/integration/accounting/test_finance_connections.py"
+        "::test_a_hundred_idle_finance_connections_leave_room_for_the_server",
+    ),
+    Guard(
+        "I7",
+        "connections are reserved for the server",
+        "app/launch/databases.py",
+        '        "reserved_connections": str(server_connections),',
+        "",
+        "tests/integration/accounting/test_finance_connections.py"
+        "::test_roles_without_a_limit_leave_the_reserved_connections_to_the_server",
+    ),
 ]

@@ -4,6 +4,11 @@ from tests.invariants.guards.guard import HOLDS, HOLDS_TEST, LIMITS_TEST, ONCE_T
 
 ACCOUNTING_TABLES = "migrations/versions/0005_accounting_tables.py"
 
+PARTITIONS = "migrations/versions/0007_partitions.py"
+ATTACH = (
+    "    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);"
+)
+
 LEDGER_GUARDS = [
     Guard(
         "I2",
@@ -62,5 +67,68 @@ LEDGER_GUARDS = [
         'UniqueConstraint("reverses", name="an_entry_is_reversed_once"),',
         "",
         f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
+    ),
+    Guard(
+        "I2",
+        "entries move between partitions in sight of subscribers",
+        PARTITIONS,
+        ATTACH
+        + """
+    IF has_rows THEN
+        EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', parent, name || '_moving');
+""",
+        """    IF has_rows THEN
+        EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', name, name || '_moving');
+    END IF;
+"""
+        + ATTACH
+        + """
+    IF has_rows THEN
+""",
+        "tests/integration/accounting/test_warehouse.py"
+        "::test_a_warehouse_loses_and_doubles_no_entry_that_moves_between_partitions",
+    ),
+    Guard(
+        "I2",
+        "trigger entries_are_moved",
+        PARTITIONS,
+        "IF NOT EXISTS (SELECT FROM spend_ledger l",
+        "IF false AND NOT EXISTS (SELECT FROM spend_ledger l",
+        "tests/integration/accounting/test_warehouse.py::test_an_entry_leaves_the_default_partition_only_for_its_own",
+    ),
+    Guard(
+        "I2",
+        "a correction finds its archived periods",
+        "app/store/ledger_corrections.py",
+        "    await connection.execute(RESTORE_PERIODS,",
+        "    _ = (RESTORE_PERIODS,",
+        "tests/integration/accounting/test_budget_archive.py::test_an_entry_is_reversed_in_periods_that_were_archived",
+    ),
+    Guard(
+        "I2",
+        "no period is archived during a correction",
+        "migrations/versions/0019_archive.py",
+        "    LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE;",
+        "",
+        "tests/integration/accounting/test_budget_archive.py"
+        "::test_nothing_young_is_archived_and_nothing_during_a_correction",
+    ),
+    Guard(
+        "I2",
+        "an archived month leaves its opening balances",
+        "app/store/month_archive.py",
+        "    await connection.execute(ADD_OPENING_BALANCES, begins, ends)",
+        "",
+        "tests/integration/accounting/test_month_archive.py"
+        "::test_an_archived_month_leaves_the_ledger_and_changes_no_report",
+    ),
+    Guard(
+        "I2",
+        "a month leaves the ledger only if its files have every entry",
+        "app/accounting/month_archive.py",
+        "        await _compare_files(connection, month, folder, manifest)",
+        "",
+        "tests/integration/accounting/test_month_archive.py"
+        "::test_a_month_whose_files_lack_an_entry_stays_in_the_ledger",
     ),
 ]

@@ -44,4 +44,13 @@ SERVES_GUARDS = [
         " for position, ad in enumerate(parsed.ads))",
         f"{EVERY_AD_TEST}::test_a_document_with_several_ads_is_handed_out_as_it_is_paid",
     ),
+    Guard(
+        "I3",
+        "an archived month leaves the charges of serves that are kept",
+        "app/store/month_archive.py",
+        "    await connection.execute(KEEP_ARCHIVED_CHARGES, begins, ends)",
+        "",
+        "tests/integration/accounting/test_month_archive.py"
+        "::test_an_archived_month_leaves_the_ledger_and_changes_no_report",
+    ),
 ]
