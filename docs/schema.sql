@@ -17,6 +17,8 @@ ALTER ROLE adserver_finance SET statement_timeout = '10min';
 ALTER ROLE adserver_finance SET temp_file_limit = '5GB';
 ALTER ROLE adserver_finance SET transaction_timeout = '15min';
 CREATE ROLE adserver_owner;
+ALTER ROLE adserver_finance CONNECTION LIMIT 20;
+GRANT pg_use_reserved_connections TO adserver_app;
 -- Only adserver_owner and adserver_app may use these, where the role that migrates can ensure it:
 --   function lo_creat
 --   function lo_create
@@ -344,6 +346,7 @@ CREATE TABLE ad_serves (
     currency varchar(3) NOT NULL,                              -- Currency of the price
     billing text NOT NULL,                                     -- serve: charged when served; impression: held when served
     fingerprint bigint NOT NULL,                               -- Hash of the request's parameters; the same request id with another is a conflict
+    entry_id bigint,                                           -- Ledger entry of the charge; NULL if the ad is billed by impression
     CONSTRAINT ad_serves_pkey PRIMARY KEY (request_key, slot, served_on)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_serves_default PARTITION OF ad_serves DEFAULT;
@@ -431,6 +434,7 @@ CREATE TABLE ad_events (
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
     received_at timestamptz NOT NULL DEFAULT now(),            -- When the first beacon of this event arrived
     error_code smallint,                                       -- VAST error code of an error beacon
+    entry_id bigint,                                           -- Ledger entry that the impression settled; NULL for none
     CONSTRAINT ad_events_pkey PRIMARY KEY (request_key, slot, served_on, event)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_events_default PARTITION OF ad_events DEFAULT;
@@ -500,6 +504,9 @@ CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger
 -- Rejects entries of closed months, which would otherwise land in the default partition.
 CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE ON spend_ledger_default
     FOR EACH ROW EXECUTE FUNCTION refuse_closed_month();
+-- Requires that an entry that leaves the default partition is in the ledger at commit.
+CREATE CONSTRAINT TRIGGER entries_are_moved AFTER DELETE ON spend_ledger_default DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION keep_moved_entry();
 GRANT INSERT, SELECT ON spend_ledger TO adserver_app;
 GRANT SELECT ON spend_ledger TO adserver_finance;
 
@@ -761,6 +768,41 @@ CREATE FUNCTION public.adserver_clock()
  STABLE PARALLEL SAFE
 RETURN transaction_timestamp();
 
+-- Moves budget periods that ended more than the given number of days ago to budget_archive; returns how many.
+CREATE FUNCTION public.archive_budget_periods(after_days integer, max_rows integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+DECLARE
+    moved integer;
+BEGIN
+    IF after_days IS NULL OR after_days < 10 THEN
+        RAISE EXCEPTION 'after_days: must be at least 10' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE;
+    WITH ended AS (
+        SELECT t.ctid AS row_ctid FROM budget_tracking t
+        WHERE t.period IN ('hour', 'day') AND t.campaign_id IS NOT NULL AND t.held = 0
+            AND t.period_start < adserver_clock() - make_interval(days => after_days + 1)
+        LIMIT max_rows FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM budget_tracking t USING ended e WHERE t.ctid = e.row_ctid RETURNING t.*
+    ), closed AS (
+        DELETE FROM budget_periods p USING gone g
+        WHERE p.budget_id = g.budget_id AND p.period = g.period AND p.period_start = g.period_start
+    )
+    INSERT INTO budget_archive (campaign_id, period, period_start, "limit", impressions_limit, spent, impressions)
+    SELECT campaign_id, period, period_start, "limit", impressions_limit, spent, impressions FROM gone;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION archive_budget_periods(integer,integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION archive_budget_periods(integer,integer) TO adserver_app;
+
 -- Limit of a running budget period: the configured limit, or what is already used if that is more.
 CREATE FUNCTION public.budget_limit("limit" numeric, used numeric)
  RETURNS numeric
@@ -774,6 +816,35 @@ CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start ti
  LANGUAGE sql
  STABLE PARALLEL SAFE
 RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start)))))) END;
+
+-- Creates a partition and moves its rows there from the default partition.
+CREATE FUNCTION public.create_partition(parent text, name text, key text, low date, high date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    its_range text := format('%I >= %L AND %I < %L', key, low, key, high);
+    has_rows boolean;
+BEGIN
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', name, parent);
+    EXECUTE format('COMMENT ON TABLE %I IS %L', name,
+                   format('Rows of %s with %s from %s until before %s', parent, key, low, high));
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %s)', parent || '_default', its_range) INTO has_rows;
+    IF has_rows THEN
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        EXECUTE format('CREATE UNLOGGED TABLE %I AS SELECT * FROM %I WHERE %s', name || '_moving', parent || '_default',
+                       its_range);
+        EXECUTE format('DELETE FROM %I WHERE %s', parent || '_default', its_range);
+    END IF;
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);
+    IF has_rows THEN
+        EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', parent, name || '_moving');
+        EXECUTE format('DROP TABLE %I', name || '_moving');
+    END IF;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION create_partition(text,text,text,date,date) FROM PUBLIC;
 
 -- Drops the oldest partition of a table that is older than a day; returns its name, or NULL.
 CREATE FUNCTION public.drop_partition(parent text, before date)
@@ -802,6 +873,10 @@ BEGIN
         INSERT INTO retention AS r (parent, dropped_before) VALUES (parent, to_date(right(oldest, 8), 'YYYYMMDD') + 1)
         ON CONFLICT ON CONSTRAINT retention_pkey DO UPDATE
             SET dropped_before = greatest(r.dropped_before, excluded.dropped_before);
+    END IF;
+    IF parent = 'ad_serves' THEN
+        -- A serve is not younger than its charge.
+        DELETE FROM archived_charges c WHERE (c.booked_at AT TIME ZONE 'UTC')::date < to_date(right(oldest, 8), 'YYYYMMDD') + 1;
     END IF;
     RETURN oldest;
 END
@@ -874,6 +949,24 @@ BEGIN
 END
 $function$;
 
+-- Lets an entry leave the default partition only for its own partition.
+CREATE FUNCTION public.keep_moved_entry()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
+                       AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
+        RAISE EXCEPTION 'entry % may leave the default partition only for its own partition', OLD.entry_id
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION keep_moved_entry() FROM PUBLIC;
+
 -- Blocks others that make invoices until the transaction ends; returns the last number.
 CREATE FUNCTION public.lock_invoice_numbers()
  RETURNS bigint
@@ -904,9 +997,7 @@ BEGIN
     END IF;
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(name) IS NULL THEN
-        EXECUTE format('CREATE TABLE %I (LIKE spend_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
-        EXECUTE format('ALTER TABLE spend_ledger ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
-                       month, (month + interval '1 month')::date);
+        PERFORM create_partition('spend_ledger', name, 'booked_on', month, (month + interval '1 month')::date);
         IF month <= (SELECT max(c.month) FROM closed_months c) THEN
             EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
                            'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
@@ -927,7 +1018,6 @@ CREATE FUNCTION public.make_partitions(ahead_days integer)
 AS $function$
 DECLARE
     wanted record;
-    misplaced boolean;
     made integer := 0;
 BEGIN
     IF ahead_days IS NULL OR ahead_days NOT BETWEEN 0 AND 366 THEN
@@ -935,8 +1025,7 @@ BEGIN
     END IF;
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     FOR wanted IN
-        SELECT parent, parent || to_char(day, '_YYYYMMDD') AS name, 'served_on' AS key,
-               day::text AS low, (day + 1)::text AS high
+        SELECT parent, parent || to_char(day, '_YYYYMMDD') AS name, 'served_on' AS key, day AS low, day + 1 AS high
         FROM (
             SELECT t.parent, d::date AS day
             FROM unnest(ARRAY['ad_serves', 'served_documents', 'ad_events', 'hold_releases']) AS t(parent),
@@ -950,7 +1039,7 @@ BEGIN
         ) AS days WHERE day IS NOT NULL
         UNION ALL
         SELECT 'spend_ledger', 'spend_ledger' || to_char(month, '_YYYYMM'), 'booked_on',
-               month::date::text, (month + interval '1 month')::date::text
+               month::date, (month + interval '1 month')::date
         FROM (
             SELECT generate_series(date_trunc('month', adserver_clock() AT TIME ZONE 'UTC' - interval '1 day'),
                                    adserver_clock() AT TIME ZONE 'UTC' + make_interval(days => ahead_days),
@@ -959,18 +1048,7 @@ BEGIN
         ) AS months WHERE month IS NOT NULL
     LOOP
         CONTINUE WHEN to_regclass(wanted.name) IS NOT NULL;
-        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-                       wanted.name, wanted.parent);
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE %I >= %L AND %I < %L)',
-                       wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high) INTO misplaced;
-        IF misplaced THEN
-            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', wanted.parent || '_default');
-            EXECUTE format('WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *) '
-                           'INSERT INTO %I SELECT * FROM moved',
-                           wanted.parent || '_default', wanted.key, wanted.low, wanted.key, wanted.high, wanted.name);
-        END IF;
-        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-                       wanted.parent, wanted.name, wanted.low, wanted.high);
+        PERFORM create_partition(wanted.parent, wanted.name, wanted.key, wanted.low, wanted.high);
         made := made + 1;
     END LOOP;
     RETURN made;
@@ -1205,6 +1283,37 @@ BEGIN
 END
 $function$;
 
+-- Moves the periods of an hour and a day back from budget_archive, so that a correction can change them.
+CREATE FUNCTION public.restore_budget_periods(campaigns text[], hour_start timestamp with time zone, day_start timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ WITH back AS (
+          DELETE FROM budget_archive a
+           WHERE (((a.campaign_id)::text = ANY (restore_budget_periods.campaigns)) AND (((a.period = 'hour'::text) AND (a.period_start = restore_budget_periods.hour_start)) OR ((a.period = 'day'::text) AND (a.period_start = restore_budget_periods.day_start))))
+           RETURNING a.campaign_id,
+             a.period,
+             a.period_start,
+             a."limit",
+             a.impressions_limit,
+             a.spent,
+             a.impressions
+         )
+  INSERT INTO budget_tracking (campaign_id, period, period_start, "limit", impressions_limit, spent, impressions)  SELECT back.campaign_id,
+             back.period,
+             back.period_start,
+             back."limit",
+             back.impressions_limit,
+             back.spent,
+             back.impressions
+            FROM back
+           ORDER BY back.campaign_id, back.period;
+END;
+REVOKE EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) TO adserver_app;
+
 -- End of the window that begins at a moment; NULL if it never ends.
 CREATE FUNCTION public.window_end("window" text, start timestamp with time zone, timezone text)
  RETURNS timestamp with time zone
@@ -1301,7 +1410,7 @@ GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_finance;
 --   currency character varying(3): Currency of every amount
 --   limit numeric(18,6): Amount that may be spent in this period; NULL for no limit
 --   spent numeric(18,6): Charged so far
---   held numeric(18,6): Held for ads that were served and not yet seen
+--   held numeric: Held for ads that were served and not yet seen
 --   remaining numeric: limit - spent - held
 --   percentage_spent numeric: spent in percent of limit; held is not included
 --   even_pace numeric: Amount that would be spent by now if spend grew evenly
@@ -1326,7 +1435,29 @@ CREATE VIEW finance.budgets AS
     t.impressions,
     l.impressions_limit,
     l.impressions_limit - t.impressions AS impressions_remaining
-   FROM budget_tracking t
+   FROM ( SELECT budget_tracking.budget_id,
+            budget_tracking.campaign_id,
+            budget_tracking.order_id,
+            budget_tracking.period,
+            budget_tracking.period_start,
+            budget_tracking."limit",
+            budget_tracking.impressions_limit,
+            budget_tracking.spent,
+            budget_tracking.held,
+            budget_tracking.impressions
+           FROM budget_tracking
+        UNION ALL
+         SELECT budget_archive.campaign_id,
+            budget_archive.campaign_id,
+            NULL::character varying,
+            budget_archive.period,
+            budget_archive.period_start,
+            budget_archive."limit",
+            budget_archive.impressions_limit,
+            budget_archive.spent,
+            0,
+            budget_archive.impressions
+           FROM budget_archive) t
      JOIN ( SELECT campaigns.id AS budget_id,
             campaigns.advertiser_id,
             campaigns.currency,
@@ -2178,7 +2309,7 @@ CREATE VIEW finance.publisher_statement AS
 GRANT SELECT ON finance.publisher_statement TO adserver_app;
 GRANT SELECT ON finance.publisher_statement TO adserver_finance;
 
--- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone.
+-- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone; SET adserver.reconcile_since = '2026-11-01' checks what has happened since that day.
 --   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, or invoice
 --   campaign_id character varying: Campaign; NULL for the budget of an order, and for an invoice
 --   order_id character varying: Order; NULL for none
@@ -2194,7 +2325,31 @@ CREATE VIEW finance.reconciliation AS
     l.expected,
     l.actual,
     l.explanation
-   FROM budget_tracking t
+   FROM ( SELECT budget_tracking.budget_id,
+            budget_tracking.campaign_id,
+            budget_tracking.order_id,
+            budget_tracking.period,
+            budget_tracking.period_start,
+            budget_tracking."limit",
+            budget_tracking.impressions_limit,
+            budget_tracking.spent,
+            budget_tracking.held,
+            budget_tracking.impressions
+           FROM budget_tracking
+          WHERE budget_tracking.period = 'lifetime'::text OR budget_tracking.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+        UNION ALL
+         SELECT budget_archive.campaign_id,
+            budget_archive.campaign_id,
+            NULL::character varying AS "varchar",
+            budget_archive.period,
+            budget_archive.period_start,
+            budget_archive."limit",
+            budget_archive.impressions_limit,
+            budget_archive.spent,
+            0,
+            budget_archive.impressions
+           FROM budget_archive
+          WHERE budget_archive.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)) t
      CROSS JOIN LATERAL ( VALUES (t."limit",t.spent + t.held,'spent and held exceed the limit'::text), (t.impressions_limit,t.impressions,'impressions exceed the limit'::text)) l(expected, actual, explanation)
   WHERE l.actual > l.expected
 UNION ALL
@@ -2208,36 +2363,116 @@ UNION ALL
             WHEN t.budget_id IS NULL THEN 'there is no counter for what was booked'::text
             ELSE (n.counter || ' is not the sum of its '::text) || n.source
         END AS explanation
-   FROM ( SELECT p.campaign_id,
-            p.order_id,
-            p.period,
-            p.period_start,
-            sum(e.spent) AS spent,
-            sum(e.held) AS held,
-            sum(e.ads) AS ads
-           FROM ( SELECT spend_ledger.campaign_id,
-                    spend_ledger.order_id,
-                    spend_ledger.hour_start,
-                    spend_ledger.day_start,
-                    sum(spend_ledger.amount) AS spent,
-                    0 AS held,
-                    count(*) FILTER (WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AS ads
-                   FROM spend_ledger
-                  GROUP BY spend_ledger.campaign_id, spend_ledger.order_id, spend_ledger.hour_start, spend_ledger.day_start
+   FROM ( SELECT counted.campaign_id,
+            counted.order_id,
+            counted.period,
+            counted.period_start,
+            sum(counted.spent) AS spent,
+            sum(counted.held) AS held,
+            sum(counted.ads) AS ads
+           FROM ( SELECT p.campaign_id,
+                    p.order_id,
+                    p.period,
+                    p.period_start,
+                    e.spent,
+                    e.held,
+                    e.ads
+                   FROM ( SELECT spend_ledger.campaign_id,
+                            spend_ledger.order_id,
+                            spend_ledger.hour_start,
+                            spend_ledger.day_start,
+                            sum(spend_ledger.amount) AS spent,
+                            0 AS held,
+                            count(*) FILTER (WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AS ads
+                           FROM spend_ledger
+                          WHERE NOT COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date > '-infinity'::date
+                          GROUP BY spend_ledger.campaign_id, spend_ledger.order_id, spend_ledger.hour_start, spend_ledger.day_start
+                        UNION ALL
+                         SELECT holds.campaign_id,
+                            holds.order_id,
+                            holds.hour_start,
+                            holds.day_start,
+                            0,
+                            sum(holds.price) AS sum,
+                            count(*) AS count
+                           FROM holds
+                          GROUP BY holds.campaign_id, holds.order_id, holds.hour_start, holds.day_start) e
+                     CROSS JOIN LATERAL ( VALUES (e.campaign_id,NULL::character varying,'hour'::text,e.hour_start), (e.campaign_id,NULL::character varying,'day'::text,e.day_start), (e.campaign_id,NULL::character varying,'lifetime'::text,to_timestamp(0::double precision)), (NULL::character varying,e.order_id,'lifetime'::text,to_timestamp(0::double precision))) p(campaign_id, order_id, period, period_start)
+                  WHERE num_nonnulls(p.campaign_id, p.order_id) = 1 AND (p.period = 'lifetime'::text OR p.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text))
                 UNION ALL
-                 SELECT holds.campaign_id,
-                    holds.order_id,
-                    holds.hour_start,
-                    holds.day_start,
+                 SELECT opening_balances.campaign_id,
+                    opening_balances.order_id,
+                    opening_balances.period,
+                    opening_balances.period_start,
+                    opening_balances.amount,
                     0,
-                    sum(holds.price) AS sum,
-                    count(*) AS count
-                   FROM holds
-                  GROUP BY holds.campaign_id, holds.order_id, holds.hour_start, holds.day_start) e
-             CROSS JOIN LATERAL ( VALUES (e.campaign_id,NULL::character varying,'hour'::text,e.hour_start), (e.campaign_id,NULL::character varying,'day'::text,e.day_start), (e.campaign_id,NULL::character varying,'lifetime'::text,to_timestamp(0::double precision)), (NULL::character varying,e.order_id,'lifetime'::text,to_timestamp(0::double precision))) p(campaign_id, order_id, period, period_start)
-          WHERE num_nonnulls(p.campaign_id, p.order_id) = 1
-          GROUP BY p.campaign_id, p.order_id, p.period, p.period_start) s
-     FULL JOIN budget_tracking t ON t.budget_id::text = COALESCE(s.campaign_id, (' order '::text || s.order_id::text)::character varying)::text AND t.period = s.period AND t.period_start = s.period_start
+                    opening_balances.ads
+                   FROM opening_balances
+                  WHERE opening_balances.period = 'lifetime'::text AND NOT COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date > '-infinity'::date OR opening_balances.period <> 'lifetime'::text AND opening_balances.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+                UNION ALL
+                 SELECT p.campaign_id,
+                    NULL::character varying AS "varchar",
+                    p.period,
+                    p.period_start,
+                    sum(e.amount) AS sum,
+                    0,
+                    count(*) FILTER (WHERE e.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AS count
+                   FROM spend_ledger e
+                     CROSS JOIN LATERAL ( VALUES (e.campaign_id,'hour'::text,e.hour_start), (e.campaign_id,'day'::text,e.day_start)) p(campaign_id, period, period_start)
+                  WHERE COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date > '-infinity'::date AND e.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND p.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+                  GROUP BY p.campaign_id, p.period, p.period_start
+                UNION ALL
+                 SELECT p.campaign_id,
+                    p.order_id,
+                    'lifetime'::text AS text,
+                    to_timestamp(0::double precision) AS to_timestamp,
+                    sum(d.amount) AS sum,
+                    0,
+                    COALESCE(sum(d.ads) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS "coalesce"
+                   FROM ( SELECT spend_daily.campaign_id,
+                            spend_daily.order_id,
+                            spend_daily.kind,
+                            spend_daily.amount,
+                            spend_daily.ads
+                           FROM spend_daily
+                        UNION ALL
+                         SELECT spend_ledger.campaign_id,
+                            spend_ledger.order_id,
+                            spend_ledger.kind,
+                            spend_ledger.amount,
+                            1
+                           FROM spend_ledger
+                          WHERE spend_ledger.booked_at >= (( SELECT books_state.rolled_up_to
+                                   FROM books_state))) d
+                     CROSS JOIN LATERAL ( VALUES (d.campaign_id,NULL::character varying), (NULL::character varying,d.order_id)) p(campaign_id, order_id)
+                  WHERE COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date > '-infinity'::date AND num_nonnulls(p.campaign_id, p.order_id) = 1
+                  GROUP BY p.campaign_id, p.order_id) counted
+          GROUP BY counted.campaign_id, counted.order_id, counted.period, counted.period_start) s
+     FULL JOIN ( SELECT budget_tracking.budget_id,
+            budget_tracking.campaign_id,
+            budget_tracking.order_id,
+            budget_tracking.period,
+            budget_tracking.period_start,
+            budget_tracking."limit",
+            budget_tracking.impressions_limit,
+            budget_tracking.spent,
+            budget_tracking.held,
+            budget_tracking.impressions
+           FROM budget_tracking
+          WHERE budget_tracking.period = 'lifetime'::text OR budget_tracking.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+        UNION ALL
+         SELECT budget_archive.campaign_id,
+            budget_archive.campaign_id,
+            NULL::character varying AS "varchar",
+            budget_archive.period,
+            budget_archive.period_start,
+            budget_archive."limit",
+            budget_archive.impressions_limit,
+            budget_archive.spent,
+            0,
+            budget_archive.impressions
+           FROM budget_archive
+          WHERE budget_archive.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)) t ON t.budget_id::text = COALESCE(s.campaign_id, (' order '::text || s.order_id::text)::character varying)::text AND t.period = s.period AND t.period_start = s.period_start
      CROSS JOIN LATERAL ( VALUES ('spent'::text,'ledger entries'::text,COALESCE(s.spent, 0::numeric),t.spent), ('held'::text,'open holds'::text,COALESCE(s.held, 0::numeric),t.held), ('impressions'::text,'charges and open holds'::text,COALESCE(s.ads, 0::numeric),t.impressions)) n(counter, source, expected, actual)
   WHERE n.expected <> n.actual OR t.budget_id IS NULL AND n.counter = 'spent'::text AND s.period = 'lifetime'::text AND (EXISTS ( SELECT
            FROM configured_budgets b
@@ -2264,21 +2499,39 @@ UNION ALL
             0 AS paid,
             ad_serves.served_on AS day
            FROM ad_serves
+          WHERE ad_serves.served_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 8)
         UNION ALL
-         SELECT spend_ledger.request_key,
-            spend_ledger.slot,
-            spend_ledger.campaign_id,
-            spend_ledger.currency,
-            spend_ledger.amount,
-                CASE spend_ledger.kind
+         SELECT charged.request_key,
+            charged.slot,
+            charged.campaign_id,
+            charged.currency,
+            charged.amount,
+                CASE charged.kind
                     WHEN 'charge'::text THEN 'serve'::text
                     ELSE 'impression'::text
                 END AS "case",
             0,
             1,
-            (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date - 8
-           FROM spend_ledger
-          WHERE spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])
+            (charged.booked_at AT TIME ZONE 'UTC'::text)::date - 8
+           FROM ( SELECT spend_ledger.request_key,
+                    spend_ledger.slot,
+                    spend_ledger.campaign_id,
+                    spend_ledger.currency,
+                    spend_ledger.amount,
+                    spend_ledger.kind,
+                    spend_ledger.booked_at
+                   FROM spend_ledger
+                  WHERE (spend_ledger.kind = ANY (ARRAY['charge'::text, 'settle'::text])) AND spend_ledger.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND spend_ledger.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+                UNION ALL
+                 SELECT archived_charges.request_key,
+                    archived_charges.slot,
+                    archived_charges.campaign_id,
+                    archived_charges.currency,
+                    archived_charges.amount,
+                    archived_charges.kind,
+                    archived_charges.booked_at
+                   FROM archived_charges
+                  WHERE archived_charges.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)) charged
         UNION ALL
          SELECT holds.request_key,
             holds.slot,
@@ -2290,6 +2543,7 @@ UNION ALL
             1,
             holds.served_on
            FROM holds
+          WHERE holds.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date
         UNION ALL
          SELECT hold_releases.request_key,
             hold_releases.slot,
@@ -2300,11 +2554,16 @@ UNION ALL
             0,
             1,
             hold_releases.served_on
-           FROM hold_releases) both_sides
+           FROM hold_releases
+          WHERE hold_releases.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date) both_sides
   GROUP BY both_sides.request_key, both_sides.slot, both_sides.campaign_id, both_sides.currency, both_sides.price, both_sides.billing
- HAVING sum(both_sides.served) <> sum(both_sides.paid) AND (sum(both_sides.served) > 0 OR max(both_sides.day) >= COALESCE(( SELECT retention.dropped_before
-           FROM retention
-          WHERE retention.parent = 'ad_serves'::text), '-infinity'::date))
+ HAVING sum(both_sides.served) <> sum(both_sides.paid) AND
+        CASE
+            WHEN sum(both_sides.served) > 0 THEN sum(both_sides.paid) > sum(both_sides.served) OR max(both_sides.day) FILTER (WHERE both_sides.served = 1) >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date
+            ELSE max(both_sides.day) >= COALESCE(( SELECT retention.dropped_before
+               FROM retention
+              WHERE retention.parent = 'ad_serves'::text), '-infinity'::date)
+        END
 UNION ALL
  SELECT 'rollup'::text AS rule,
     COALESCE(r.campaign_id, l.campaign_id) AS campaign_id,
@@ -2313,7 +2572,24 @@ UNION ALL
     COALESCE(l.amount, 0::numeric) AS expected,
     COALESCE(r.amount, 0::numeric) AS actual,
     'the daily rollup is not the sum of its ledger entries'::text AS explanation
-   FROM spend_daily r
+   FROM ( SELECT spend_daily.booked_on,
+            spend_daily.recorded_on,
+            spend_daily.order_id,
+            spend_daily.advertiser_id,
+            spend_daily.advertiser_name,
+            spend_daily.campaign_id,
+            spend_daily.publisher_id,
+            spend_daily.publisher_name,
+            spend_daily.currency,
+            spend_daily.kind,
+            spend_daily.amount,
+            spend_daily.publisher_amount,
+            spend_daily.entries,
+            spend_daily.ads
+           FROM spend_daily
+          WHERE spend_daily.recorded_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND NOT (EXISTS ( SELECT
+                   FROM archived_months m
+                  WHERE m.month = date_trunc('month'::text, spend_daily.booked_on::timestamp without time zone)::date))) r
      FULL JOIN ( SELECT spend_ledger.booked_on,
             (spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date AS recorded_on,
             spend_ledger.order_id,
@@ -2329,10 +2605,47 @@ UNION ALL
             count(*) AS entries,
             count(spend_ledger.request_key) AS ads
            FROM spend_ledger
-          WHERE spend_ledger.booked_at < (( SELECT books_state.rolled_up_to
+          WHERE spend_ledger.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND spend_ledger.booked_at < (( SELECT books_state.rolled_up_to
                    FROM books_state))
           GROUP BY spend_ledger.booked_on, ((spend_ledger.booked_at AT TIME ZONE 'UTC'::text)::date), spend_ledger.order_id, spend_ledger.advertiser_id, spend_ledger.advertiser_name, spend_ledger.campaign_id, spend_ledger.publisher_id, spend_ledger.publisher_name, spend_ledger.currency, spend_ledger.kind) l ON l.booked_on = r.booked_on AND l.recorded_on = r.recorded_on AND l.advertiser_id::text = r.advertiser_id::text AND l.advertiser_name = r.advertiser_name AND l.campaign_id::text = r.campaign_id::text AND l.currency::text = r.currency::text AND l.kind = r.kind AND COALESCE(l.order_id, ''::character varying)::text = COALESCE(r.order_id, ''::character varying)::text AND COALESCE(l.publisher_id, ''::character varying)::text = COALESCE(r.publisher_id, ''::character varying)::text AND COALESCE(l.publisher_name, ''::text) = COALESCE(r.publisher_name, ''::text)
   WHERE l.amount IS DISTINCT FROM r.amount OR l.publisher_amount IS DISTINCT FROM r.publisher_amount OR l.entries IS DISTINCT FROM r.entries OR l.ads IS DISTINCT FROM r.ads
+UNION ALL
+ SELECT 'rollup'::text AS rule,
+    NULL::character varying AS campaign_id,
+    NULL::character varying AS order_id,
+    to_char(m.month::timestamp with time zone, 'YYYY-MM'::text) AS subject,
+    NULL::numeric AS expected,
+    NULL::numeric AS actual,
+    'the daily sums of an archived month have changed'::text AS explanation
+   FROM archived_months m
+  WHERE m.daily_hash <> (( SELECT sha256(convert_to(COALESCE(string_agg(jsonb_build_array(spend_daily.booked_on, spend_daily.recorded_on, spend_daily.order_id, spend_daily.advertiser_id, spend_daily.advertiser_name, spend_daily.campaign_id, spend_daily.publisher_id, spend_daily.publisher_name, spend_daily.currency, spend_daily.kind, spend_daily.amount, spend_daily.publisher_amount, spend_daily.entries, spend_daily.ads)::text, '
+'::text ORDER BY (jsonb_build_array(spend_daily.booked_on, spend_daily.recorded_on, spend_daily.order_id, spend_daily.advertiser_id, spend_daily.advertiser_name, spend_daily.campaign_id, spend_daily.publisher_id, spend_daily.publisher_name, spend_daily.currency, spend_daily.kind)::text COLLATE "C")), ''::text), 'UTF8'::name)) AS sha256
+           FROM spend_daily
+          WHERE spend_daily.booked_on >= m.month AND spend_daily.booked_on < (m.month + '1 mon'::interval)))
+UNION ALL
+ SELECT 'I2'::text AS rule,
+    s.campaign_id,
+    s.order_id,
+    'opening balance'::text AS subject,
+    s.amount AS expected,
+    o.amount AS actual,
+    'the opening balance is not the sum of the daily sums of archived months'::text AS explanation
+   FROM ( SELECT p.campaign_id,
+            p.order_id,
+            sum(d.amount) AS amount
+           FROM spend_daily d
+             CROSS JOIN LATERAL ( VALUES (d.campaign_id,NULL::character varying), (NULL::character varying,d.order_id)) p(campaign_id, order_id)
+          WHERE num_nonnulls(p.campaign_id, p.order_id) = 1 AND NOT (NOT (EXISTS ( SELECT
+                   FROM archived_months m
+                  WHERE m.month = date_trunc('month'::text, d.booked_on::timestamp without time zone)::date)))
+          GROUP BY p.campaign_id, p.order_id) s
+     FULL JOIN ( SELECT opening_balances.campaign_id,
+            opening_balances.order_id,
+            sum(opening_balances.amount) AS amount
+           FROM opening_balances
+          WHERE opening_balances.period = 'lifetime'::text
+          GROUP BY opening_balances.campaign_id, opening_balances.order_id) o ON COALESCE(o.campaign_id, ''::character varying)::text = COALESCE(s.campaign_id, ''::character varying)::text AND COALESCE(o.order_id, ''::character varying)::text = COALESCE(s.order_id, ''::character varying)::text
+  WHERE s.amount IS DISTINCT FROM o.amount
 UNION ALL
  SELECT 'correction'::text AS rule,
     COALESCE(k.campaign_id, l.campaign_id) AS campaign_id,
@@ -2341,16 +2654,32 @@ UNION ALL
     k.amount AS expected,
     l.amount AS actual,
     'the manual entry and the record of who booked it differ'::text AS explanation
-   FROM ledger_corrections k
+   FROM ( SELECT ledger_corrections.idempotency_key,
+            ledger_corrections.kind,
+            ledger_corrections.campaign_id,
+            ledger_corrections.amount,
+            ledger_corrections.currency,
+            ledger_corrections.reason,
+            ledger_corrections.reverses,
+            ledger_corrections.reverses_booked_on,
+            ledger_corrections.entry_id,
+            ledger_corrections.booked_on,
+            ledger_corrections.recorded_at,
+            ledger_corrections.recorded_by
+           FROM ledger_corrections
+          WHERE NOT (EXISTS ( SELECT
+                   FROM archived_months m
+                  WHERE m.month = date_trunc('month'::text, ledger_corrections.booked_on::timestamp without time zone)::date)) AND ledger_corrections.recorded_at >= ((COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) - '1 day'::interval)) k
      FULL JOIN ( SELECT spend_ledger.entry_id,
             spend_ledger.booked_on,
+            spend_ledger.booked_at,
             spend_ledger.kind,
             spend_ledger.campaign_id,
             spend_ledger.amount,
             spend_ledger.currency
            FROM spend_ledger
-          WHERE spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) l USING (entry_id, booked_on)
-  WHERE k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text
+          WHERE (spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) AND spend_ledger.booked_at >= ((COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) - '1 day'::interval)) l USING (entry_id, booked_on)
+  WHERE COALESCE(l.booked_at, k.recorded_at) >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND (k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text)
 UNION ALL
  SELECT 'split'::text AS rule,
     spend_ledger.campaign_id,
@@ -2360,7 +2689,7 @@ UNION ALL
     spend_ledger.publisher_amount + spend_ledger.house_amount AS actual,
     'the parts of publisher and house are not the amount'::text AS explanation
    FROM spend_ledger
-  WHERE spend_ledger.amount <> (spend_ledger.publisher_amount + spend_ledger.house_amount)
+  WHERE spend_ledger.amount <> (spend_ledger.publisher_amount + spend_ledger.house_amount) AND spend_ledger.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
 UNION ALL
  SELECT 'split'::text AS rule,
     r.campaign_id,
@@ -2372,7 +2701,7 @@ UNION ALL
    FROM ledger_corrections k
      JOIN spend_ledger r ON r.entry_id = k.entry_id AND r.booked_on = k.booked_on
      JOIN spend_ledger e ON e.entry_id = k.reverses AND e.booked_on = k.reverses_booked_on
-  WHERE r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text
+  WHERE k.recorded_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND (r.amount IS DISTINCT FROM (- e.amount) OR r.publisher_amount IS DISTINCT FROM (- e.publisher_amount) OR r.order_id::text IS DISTINCT FROM e.order_id::text OR r.publisher_id::text IS DISTINCT FROM e.publisher_id::text)
 UNION ALL
  SELECT 'order'::text AS rule,
     NULL::character varying AS campaign_id,
