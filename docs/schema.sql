@@ -623,6 +623,63 @@ GRANT INSERT, SELECT, UPDATE ON maintenance TO adserver_app;
 
 
 -- ====================================================================================================
+-- Tables of what was archived: budget periods that ended long ago, and months of the ledger.
+
+-- Budget periods that ended long ago, which maintenance moves here from budget_tracking.
+CREATE TABLE budget_archive (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    period text NOT NULL,                                      -- hour or day
+    period_start timestamptz NOT NULL,                         -- Start of the period
+    "limit" numeric(18,6),                                     -- Amount that could be spent in the period; NULL for no limit
+    impressions_limit bigint,                                  -- Number of ads that could be served in the period; NULL for no limit
+    spent numeric(18,6) NOT NULL,                              -- Amount charged
+    impressions bigint NOT NULL,                               -- Number of ads charged
+    CONSTRAINT budget_archive_pkey PRIMARY KEY (campaign_id, period, period_start),
+    CONSTRAINT archived_spend_within_budget CHECK (spent >= 0::numeric AND impressions >= 0 AND (spent <= "limit" AND impressions <= impressions_limit) IS NOT FALSE)
+);
+GRANT SELECT ON budget_archive TO adserver_app;
+
+-- Closed months whose entries are in an archive outside of the database.
+CREATE TABLE archived_months (
+    month date NOT NULL,                                       -- First day of the month
+    archived_at timestamptz NOT NULL,                          -- When the month was archived
+    archived_by text NOT NULL,                                 -- Database role that archived the month
+    entries bigint NOT NULL,                                   -- Number of entries in the archive
+    manifest_hash bytea NOT NULL,                              -- SHA-256 of the manifest of the archive
+    daily_hash bytea NOT NULL,                                 -- SHA-256 of the rows of spend_daily of the month
+    CONSTRAINT archived_months_pkey PRIMARY KEY (month)
+);
+GRANT SELECT ON archived_months TO adserver_app;
+
+-- What the entries of archived months add to the counters of budgets.
+CREATE TABLE opening_balances (
+    month date NOT NULL,                                       -- First day of the archived month
+    campaign_id varchar COLLATE "C",                           -- Campaign; NULL for the budget of an order
+    order_id varchar COLLATE "C",                              -- Order; NULL for the budget of a campaign
+    period text NOT NULL,                                      -- hour, day or lifetime
+    period_start timestamptz NOT NULL,                         -- Start of the period; 1970 for lifetime
+    amount numeric(18,6) NOT NULL,                             -- Sum of the archived entries that count in the period
+    ads bigint NOT NULL,                                       -- Number of ads that these entries charge
+    CONSTRAINT one_opening_balance_for_each_period UNIQUE NULLS NOT DISTINCT (month, campaign_id, order_id, period, period_start),
+    CONSTRAINT opening_balance_has_one_owner CHECK (num_nonnulls(campaign_id, order_id) = 1)
+);
+GRANT SELECT ON opening_balances TO adserver_app;
+
+-- Charges in archived months whose serves are still kept.
+CREATE TABLE archived_charges (
+    request_key uuid NOT NULL,                                 -- Request of the serve
+    slot smallint NOT NULL,                                    -- Slot of the serve
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    currency varchar(3) NOT NULL,                              -- Currency of the amount
+    amount numeric(18,6) NOT NULL,                             -- Amount charged
+    kind text NOT NULL,                                        -- charge or settle
+    booked_at timestamptz NOT NULL,                            -- When it was booked
+    CONSTRAINT archived_charges_pkey PRIMARY KEY (request_key, slot)
+);
+GRANT SELECT ON archived_charges TO adserver_app;
+
+
+-- ====================================================================================================
 -- Invoices: invoices and credit notes of closed months.
 
 -- The number of the last invoice; not a sequence, which would leave holes.
