@@ -63,8 +63,8 @@ COUNTED_PERIODS = """CROSS JOIN LATERAL (VALUES
     ) AS p (budget_id, period, period_start)"""
 """The budget periods in which the row of a hold or a serve counts: its campaign's and its order's."""
 
-LATE_SERVE_COLUMNS = "p.order_id, " + ", ".join(f"r.{name.strip()}" for name in SERVE_COLUMNS.split(",")[1:])
-"""The serve's columns of a release `r`, with the current order `p` instead of the former one."""
+RELEASED_SERVE_COLUMNS = ", ".join(f"r.{name.strip()}" for name in SERVE_COLUMNS.split(","))
+"""The serve's columns of a release `r`."""
 
 LOCK_BUDGETS_FOR_SETTLEMENT = f"""
 WITH budget_period AS MATERIALIZED (
@@ -164,7 +164,7 @@ WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[])
         WITH ORDINALITY AS b (request_key, slot, served_on, ordinal)
 ), late AS MATERIALIZED (
-    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, c.order_id, r.price, b.ordinal,
+    SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.order_id, r.price, b.ordinal,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS today,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start
@@ -179,7 +179,7 @@ SELECT json_agg(late)::text FROM late
 """Lock the releases of impressions that may be charged late, and return the price of each and the current periods.
 
 The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_IMPRESSIONS`; NULL if there is no release. A
-late impression counts in the current periods, and toward the order that the campaign belongs to now."""
+late impression counts in the campaign's current periods, and in the order of its serve, whose advertiser pays."""
 
 CHARGE_LATE_IMPRESSIONS = f"""
 WITH late AS MATERIALIZED (
@@ -191,15 +191,16 @@ WITH late AS MATERIALIZED (
            t.impressions_limit, t.impressions
     FROM budget_tracking t WHERE t.ctid = ANY ($2::tid[])
 ), room AS (
-    SELECT c.campaign_id, bool_or(t.row_ctid IS NULL) AS missing_period,
-           min(allowed."limit" - t.used) AS amount, min(allowed.impressions - t.impressions) AS ads,
+    SELECT c.campaign_id, c.order_id, bool_or(t.row_ctid IS NULL) AS missing_period,
+           min(allowed."limit" - t.used) FILTER (WHERE b.order_id IS NULL) AS amount,
+           min(allowed.impressions - t.impressions) FILTER (WHERE b.order_id IS NULL) AS ads,
            min(allowed."limit" - t.used) FILTER (WHERE b.order_id IS NOT NULL) AS order_amount,
            min(allowed.impressions - t.impressions) FILTER (WHERE b.order_id IS NOT NULL) AS order_ads
     FROM (SELECT DISTINCT campaign_id, order_id FROM late) AS c
     JOIN configured_budgets b ON b.budget_id = ANY (ARRAY[c.campaign_id, ' order ' || c.order_id])
     LEFT JOIN budget t ON t.budget_id = b.budget_id AND t.period = b.period
     {ALLOWED_LIMITS}
-    GROUP BY c.campaign_id
+    GROUP BY c.campaign_id, c.order_id
 ), wanted AS (
     SELECT late.*, sum(price) OVER of_campaign AS running, row_number() OVER of_campaign AS nth,
            sum(price) OVER of_order AS order_running, row_number() OVER of_order AS order_nth
@@ -207,7 +208,8 @@ WITH late AS MATERIALIZED (
                      of_order AS (PARTITION BY order_id ORDER BY ordinal)
 ), paid AS MATERIALIZED (
     SELECT w.*, greatest(w.today, first_open_day) AS booked_on
-    FROM wanted w LEFT JOIN room r USING (campaign_id) {BOOKS_CALENDAR}
+    FROM wanted w LEFT JOIN room r ON r.campaign_id = w.campaign_id AND r.order_id IS NOT DISTINCT FROM w.order_id
+    {BOOKS_CALENDAR}
     WHERE r.missing_period IS NOT TRUE AND (w.running <= r.amount AND w.nth <= r.ads) IS NOT FALSE
         AND (w.order_running <= r.order_amount AND w.order_nth <= r.order_ads) IS NOT FALSE
 ), charged AS (
@@ -223,7 +225,7 @@ WITH late AS MATERIALIZED (
 ), taken AS (
     DELETE FROM hold_releases r USING paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
-    RETURNING {LATE_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS served_day,
+    RETURNING {RELEASED_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS served_day,
               p.booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
     {book_entries("settle")}

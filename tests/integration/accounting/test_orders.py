@@ -2,38 +2,31 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import cast
 
 import pytest
-from asyncpg import Connection, Record
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.beacons.settlement import settle, sweep
-from app.campaign_file.apply import ApplyResult
 from app.domain import Event
 from app.errors import InvalidEntry
 from app.maintenance.tasks import Maintenance
-from app.store import budget_periods, spending
 from app.store.connections import Store
 from app.store.spending import Payment
 from tests.integration.accounting.order_world import (
     apply_tables,
     in_order,
-    open_budgets,
     order,
     order_balance,
-    pay,
     pay_group,
     pay_one,
     pay_until_refused,
 )
-from tests.integration.accounting.world import beacon, connected, disagreements, payment, set_clock
-from tests.invariants.world import somebody_waits
+from tests.integration.accounting.world import beacon, connected, disagreements, set_clock
 
 PRICES = {"a": Decimal("2.5"), "b": Decimal("1.3"), "c": Decimal("0.7")}
 CAMPAIGNS = [in_order(name, str(price * 1000)) for name, price in PRICES.items()]
@@ -170,93 +163,6 @@ async def test_an_order_that_gets_a_limit_later_counts_what_was_used_before(
     assert await disagreements(database) == []
 
 
-async def test_a_campaign_that_moves_leaves_what_it_spent_to_its_former_order(store: Store, database: str) -> None:
-    await apply_tables(
-        store, [order("o1", budget="10"), order("o2", budget="5")], [in_order("a", billing="impression")]
-    )
-    before = await pay_group(store, "a", "a")
-    await apply_tables(store, [], [in_order("a", billing="impression", order="o2")])
-    after = await pay_group(store, "a", "a", "a")
-    assert len(after) == 2
-    async with store.serving_connection() as connection:
-        await settle(connection, [beacon(before[0]), beacon(before[1], Event.ERROR), beacon(after[0])])
-    assert await order_balance(database, "o1") == (Decimal("2.5"), 0, 1)
-    assert await order_balance(database, "o2") == (Decimal("2.5"), Decimal("2.5"), 2)
-    await apply_tables(store, [], [in_order("a", billing="impression", order="o1")])
-    assert len(await pay_until_refused(store, [["a"]])) == 3
-    assert await disagreements(database) == []
-
-
-async def test_a_campaign_moves_while_it_is_served(store: Store, database: str) -> None:
-    await apply_tables(store, [order("o1", budget="40"), order("o2", budget="25")], [in_order("a")])
-
-    async def move() -> None:
-        for position in range(6):
-            await apply_tables(store, [], [in_order("a", order=f"o{position % 2 + 1}")])
-
-    served, _ = await asyncio.gather(pay_until_moved(store), move())
-    await apply_tables(store, [], [in_order("a", order="o1")])
-    served += await pay_until_refused(store, [["a"]])
-    await apply_tables(store, [], [in_order("a", order="o2")])
-    served += await pay_until_refused(store, [["a"]])
-    assert len(served) == 16 + 10
-    assert await disagreements(database) == []
-
-
-async def pay_until_moved(store: Store) -> list[Payment]:
-    """Pay for ten groups on each of four connections; a group whose order has just changed is refused."""
-
-    async def worker() -> list[Payment]:
-        paid: list[Payment] = []
-        async with store.serving_connection() as connection:
-            for _ in range(10):
-                served, reasons = await pay(connection, [payment("a")])
-                assert set(reasons) <= {"budget", "missing_period"}
-                paid += served
-        return paid
-
-    await open_budgets(store, ["a"])
-    return [item for paid in await asyncio.gather(*(worker() for _ in range(4))) for item in paid]
-
-
-class PausedConnection:
-    """A connection that does something else after its first statement, which locks the budgets."""
-
-    def __init__(self, connection: "Connection[Record]", pause: Callable[[], Awaitable[None]]) -> None:
-        self._connection = connection
-        self._pause: Callable[[], Awaitable[None]] | None = pause
-
-    async def fetch(self, *arguments: object) -> list[Record]:
-        rows: list[Record] = await self._connection.fetch(*arguments)
-        if self._pause is not None:
-            await self._pause()
-            self._pause = None
-        return rows
-
-
-async def test_a_campaign_joins_an_order_after_the_transactions_that_locked_its_budgets(
-    store: Store, database: str
-) -> None:
-    alone = {key: value for key, value in in_order("a", budgets={"lifetime": "100"}).items() if key != "order"}
-    await apply_tables(store, [order(budget="5")], [alone])
-    joining: list[asyncio.Task[ApplyResult]] = []
-
-    async def join() -> None:
-        joining.append(asyncio.ensure_future(apply_tables(store, [], [alone | {"order": "o1"}])))
-        waits = asyncio.ensure_future(somebody_waits(database))
-        await asyncio.wait([joining[0], waits], return_when="FIRST_COMPLETED")
-        waits.cancel()
-
-    async with store.serving_connection() as connection, connection.transaction():
-        paused = PausedConnection(connection, join)
-        result = await spending.spend(cast("Connection[Record]", paused), [payment("a")])
-    assert result.refusals == {}
-    await joining[0]
-    assert await order_balance(database) == (0, 0, 0)
-    assert len(await pay_until_refused(store, [["a"]])) == 2
-    assert await disagreements(database) == []
-
-
 async def test_holds_settle_and_are_released_in_the_orders_budget(store: Store, database: str) -> None:
     campaigns = [in_order(name, str(price * 1000), billing="impression") for name, price in PRICES.items()]
     await apply_tables(store, [order(budget="9", impressions=20)], campaigns)
@@ -327,6 +233,27 @@ async def test_late_impressions_end_at_the_orders_last_impression(store: Store, 
     assert await disagreements(database) == []
 
 
+async def test_a_late_impression_is_paid_by_the_order_and_advertiser_of_its_serve(store: Store, database: str) -> None:
+    late = {"billing": "impression", "late_impressions": "charge"}
+    orders = [order("o1", budget="10"), order("o2", advertiser="Bella", budget="2.5")]
+    await apply_tables(store, orders, [in_order("a", **late)])
+    served = await pay_group(store, "a", "a")
+    await apply_tables(store, [], [in_order("a", advertiser="Bella", order="o2", **late)])
+    served += await pay_group(store, "a")
+    async with connected(database) as connection:
+        await connection.execute(EXPIRE)
+        assert await sweep(store) == 3
+        async with store.serving_connection() as serving:
+            assert (await settle(serving, [beacon(item) for item in served])).settled == 3
+        payers = await connection.fetch(
+            "SELECT advertiser_id, order_id, count(*) FROM spend_ledger GROUP BY 1, 2 ORDER BY 1"
+        )
+    assert [tuple(row) for row in payers] == [("Acme", "o1", 2), ("Bella", "o2", 1)]
+    assert await order_balance(database, "o1") == (5, 0, 2)
+    assert await order_balance(database, "o2") == (Decimal("2.5"), 0, 1)
+    assert await disagreements(database) == []
+
+
 async def test_corrections_count_in_the_order(store: Store, database: str, app_database: str) -> None:
     await apply_tables(store, [order(budget="10")], [in_order("a")])
     assert len(await pay_until_refused(store, [["a"]])) == 4
@@ -372,11 +299,3 @@ async def test_a_free_campaign_counts_impressions_in_its_order(store: Store, dat
     assert len(await pay_group(store, "free", "free", "a")) == 3
     assert len(await pay_until_refused(store, [["free"], ["a"]])) == 2
     assert (await order_balance(database))[2] == 5
-
-
-async def test_opening_an_orders_budget_again_changes_nothing(store: Store, database: str) -> None:
-    await apply_tables(store, [order(budget="20")], [in_order("a")])
-    await pay_group(store, "a")
-    async with store.connection() as connection:
-        await budget_periods.open_order_budgets(connection, ["o1"])
-    assert await order_balance(database) == (Decimal("2.5"), 0, 1)
