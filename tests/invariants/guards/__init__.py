@@ -11,6 +11,7 @@ from tests.invariants.guards.connections import CONNECTIONS_GUARDS
 from tests.invariants.guards.deadlines import DEADLINES_GUARDS
 from tests.invariants.guards.guard import Guard
 from tests.invariants.guards.ledger import LEDGER_GUARDS
+from tests.invariants.guards.orders import ORDERS_GUARDS
 from tests.invariants.guards.repeats import REPEATS_GUARDS
 from tests.invariants.guards.serves import SERVES_GUARDS
 
@@ -19,6 +20,7 @@ __all__ = ["GUARDS", "Guard"]
 GUARDS = [
     *BUDGETS_GUARDS,
     *LEDGER_GUARDS,
+    *ORDERS_GUARDS,
     *SERVES_GUARDS,
     *REPEATS_GUARDS,
     *CAPS_GUARDS,
