@@ -49,6 +49,9 @@ INSERT INTO retention (parent, dropped_before) VALUES ('ad_serves', (now() + int
 """
 """The entries have no serves, as if retention had dropped them."""
 
+DROP_BUDGETS = "DELETE FROM budget_tracking; DELETE FROM configured_budgets"
+"""The entries count in no budget."""
+
 QUESTIONS = {
     "a month by advertiser": """
 SELECT * FROM finance.advertiser_spend_monthly
@@ -89,6 +92,7 @@ async def measure(entries: int) -> None:
             await connection.execute(MAKE_MONTHS.format(**values))
             filled_s = await _timed(lambda: connection.execute(FILL.format(**values)))
             await connection.execute(DROP_SERVES)
+            await connection.execute(DROP_BUDGETS)
             await connection.execute("VACUUM (ANALYZE) spend_ledger")
         rolled_s = await _timed(lambda: stage.adserver(url, "maintain"))
         print(f"{entries:,} entries over {DAYS} days, booked in {filled_s:.0f} s, rolled up in {rolled_s:.0f} s\n")
