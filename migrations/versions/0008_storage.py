@@ -4,6 +4,8 @@ Revision ID: 0008
 Revises: 0007
 """
 
+from collections.abc import Mapping
+
 from alembic import op
 
 revision = "0008"
@@ -17,7 +19,7 @@ depends_on = None
 # autovacuum: by default a table is vacuumed when a fifth of it is dead. budget_tracking keeps every hour and day of the
 # past, and only the running ones change: a fifth of it is never dead, while the pages of the running ones fill up.
 # frequency_caps has millions of rows, and a fifth of them takes long to vacuum. Every row of holds is inserted and deleted.
-PARAMETERS = {
+PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "budget_tracking": {
         "fillfactor": 10,
         "autovacuum_vacuum_threshold": 1000,
