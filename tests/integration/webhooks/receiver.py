@@ -89,11 +89,12 @@ async def record(store: Store, *subjects: str) -> None:
 
 
 async def send_until(sender: WebhookSender, condition: Callable[[], bool]) -> None:
-    """Poll until the condition is true; pytest's timeout ends a test that waits for nothing."""
-    while not condition():
-        await sender.poll()
-        await sender.wait()
-        await asyncio.sleep(0)
+    """Poll until the condition is true."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await sender.poll()
+            await sender.wait()
+            await asyncio.sleep(0.01)
 
 
 async def pending(store: Store) -> list[tuple[str, int, str | None]]:

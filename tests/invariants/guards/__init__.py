@@ -9,6 +9,7 @@ from tests.invariants.guards.budgets import BUDGETS_GUARDS
 from tests.invariants.guards.caps import CAPS_GUARDS
 from tests.invariants.guards.connections import CONNECTIONS_GUARDS
 from tests.invariants.guards.deadlines import DEADLINES_GUARDS
+from tests.invariants.guards.events import ADDRESS_GUARDS, EVENTS_GUARDS
 from tests.invariants.guards.guard import Guard
 from tests.invariants.guards.ledger import LEDGER_GUARDS
 from tests.invariants.guards.orders import ORDERS_GUARDS
@@ -28,4 +29,6 @@ GUARDS = [
     *CONNECTIONS_GUARDS,
     *DEADLINES_GUARDS,
     *ABUSE_GUARDS,
+    *ADDRESS_GUARDS,
+    *EVENTS_GUARDS,
 ]
