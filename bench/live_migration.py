@@ -51,9 +51,10 @@ INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, pri
 SELECT request_key, 0, (at AT TIME ZONE 'UTC')::date, at, 'history', 0.0025, 'USD', 'serve', 0 FROM history
 """,
     """
-INSERT INTO spend_ledger (booked_at, kind, campaign_id, request_key, slot, amount, currency, hour_start, day_start)
-SELECT at, 'charge', 'history', request_key, 0, 0.0025, 'USD', window_start('hour', at, 'UTC'),
-       window_start('day', at, 'UTC')
+INSERT INTO spend_ledger (booked_at, booked_on, kind, advertiser_id, advertiser_name, campaign_id, request_key, slot,
+                          amount, publisher_amount, house_amount, currency, hour_start, day_start)
+SELECT at, (at AT TIME ZONE 'UTC')::date, 'charge', 'Acme', 'Acme', 'history', request_key, 0, 0.0025, 0, 0.0025, 'USD',
+       window_start('hour', at, 'UTC'), window_start('day', at, 'UTC')
 FROM history
 """,
     "ANALYZE",

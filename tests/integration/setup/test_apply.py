@@ -29,6 +29,7 @@ async def test_applying_a_file_twice_changes_nothing_the_second_time(store: Stor
     before = await loaded(store)
     second = await apply_document(store, document())
     assert first.created == (
+        "advertiser Acme",
         "publisher tv",
         "upstream primary",
         "campaign spring",
@@ -160,7 +161,7 @@ async def test_changes_at_once_come_one_after_the_other(store: Store) -> None:
 
 async def test_two_who_create_the_same_thing_at_once_create_it_once(store: Store) -> None:
     applied = await asyncio.gather(*(apply_document(store, owned()) for _ in range(5)))
-    assert sorted(len(item.created) for item in applied) == [0, 0, 0, 0, 2]
+    assert sorted(len(item.created) for item in applied) == [0, 0, 0, 0, 3]
 
 
 async def test_the_database_is_asked_which_timezones_it_knows(store: Store) -> None:

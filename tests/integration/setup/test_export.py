@@ -130,14 +130,14 @@ async def test_an_export_that_is_applied_again_changes_nothing(store: Store) -> 
     before, export = await exported(store)
     applied = await apply(store, export)
     assert (applied.created, applied.updated, applied.revision) == ((), (), before.revision)
-    assert len(applied.unchanged) == 6
+    assert len(applied.unchanged) == 7
 
 
 async def emptied(store: Store) -> None:
     async with store.transaction() as connection:
         await connection.execute(
-            "TRUNCATE budget_tracking, campaign_budgets, campaign_caps, campaign_upstreams, creatives, "
-            "placement_campaigns, placements, campaigns, upstreams, publishers CASCADE"
+            "TRUNCATE budget_tracking, configured_budgets, campaign_caps, campaign_upstreams, creatives, "
+            "placement_campaigns, placements, campaigns, orders, advertisers, upstreams, publishers CASCADE"
         )
 
 
@@ -153,7 +153,7 @@ async def test_whatever_is_set_up_comes_back_from_its_export(owner_store: Store,
     await emptied(owner_store)
     await apply(owner_store, export)
     after, _ = await exported(owner_store)
-    for kind in ("publishers", "upstreams", "campaigns", "creatives", "placements"):
+    for kind in ("publishers", "advertisers", "orders", "upstreams", "campaigns", "creatives", "placements"):
         assert getattr(after, kind) == getattr(before, kind)
 
 
