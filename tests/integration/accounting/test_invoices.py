@@ -35,7 +35,7 @@ SELECT month, advertiser_id, order_id, currency, sum(total_exact) AS amount
 FROM finance.invoices GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """
 ENTRIES = "SELECT entry_id FROM spend_ledger WHERE campaign_id = $1 AND kind = $2 ORDER BY entry_id"
-ALL_OF = "SELECT i.*, d.* FROM invoices i JOIN invoice_details d USING (number) ORDER BY number, position"
+ALL_OF = "SELECT i.*, d.* FROM invoices i JOIN invoice_details d USING (number) ORDER BY i.number, d.position"
 
 BLOCK_DETAILS = "LOCK TABLE invoice_details IN ACCESS EXCLUSIVE MODE"
 """Stops the making of invoices after it has taken the first number."""
