@@ -345,6 +345,10 @@ class Catalog:
     orders: Mapping[str, Order] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
 
+    def advertiser_name(self, campaign: Campaign) -> str:
+        """Return the name of the campaign's advertiser."""
+        return self.advertisers[campaign.advertiser].name
+
     def upstreams_of(self, campaign: Campaign) -> list[Upstream]:
         """Return the campaign's upstreams in the order in which they are tried."""
         return [self.upstreams[upstream_id] for upstream_id in campaign.upstreams]

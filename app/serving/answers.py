@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from app.domain import Campaign, Catalog, Creative, VastVersion
+from app.domain import Catalog, Creative, VastVersion
 from app.serving.outcomes import Served, ServedAd
 from app.serving.tokens import TokenSigner
 from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
@@ -16,10 +16,10 @@ TemplateKey = tuple[str, VastVersion, bool]
 
 
 class _Compiled(NamedTuple):
-    """A template, and the objects that it was compiled from."""
+    """A template, and what it was compiled from."""
 
     creative: Creative
-    campaign: Campaign
+    advertiser: str
     template: ResponseTemplate
 
 
@@ -60,17 +60,17 @@ class Answers:
         return self._own(ad.creative, version, catalog, in_pod=True) if ad.creative is not None else None
 
     def _own(self, creative: Creative, version: VastVersion, catalog: Catalog, *, in_pod: bool) -> ResponseTemplate:
-        campaign = catalog.campaigns[creative.campaign_id]
+        advertiser = catalog.advertiser_name(catalog.campaigns[creative.campaign_id])
         key = (creative.id, version, in_pod)
         cached = self._compiled.get(key)
-        # An unchanged campaign or creative is the same object in the next catalog revision.
-        if cached is not None and cached.creative is creative and cached.campaign is campaign:
+        # An unchanged creative is the same object in the next catalog revision.
+        if cached is not None and cached.creative is creative and cached.advertiser == advertiser:
             return cached.template
         if len(self._compiled) >= TEMPLATES_MAX:
             self._compiled.clear()
         compile_own = own_ad if in_pod else own_document
-        template = compile_own(creative, campaign, version, self._base_url)
-        self._compiled[key] = _Compiled(creative, campaign, template)
+        template = compile_own(creative, advertiser, version, self._base_url)
+        self._compiled[key] = _Compiled(creative, advertiser, template)
         return template
 
     def _values(self, served: Served, ad: ServedAd) -> dict[str, str]:

@@ -14,6 +14,8 @@ class Choice:
 
     pending: PendingRequest
     campaign: Campaign
+    advertiser_name: str
+    """The name that an upstream's ad of the same advertiser has too."""
     creative: Creative | None
     fetched: FetchedAd | None
     counted: bool

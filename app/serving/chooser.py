@@ -106,9 +106,10 @@ class Chooser:
             pending.refuse(campaign.id, NoFillReason.NO_USER if request.identifiable else NoFillReason.CONSENT)
             return None
         counted = bool(campaign.frequency_caps)
+        advertiser = self._catalog.advertiser_name(campaign)
         if campaign.upstreams:
             fetched = progress.ready_ads.get(campaign.id)
-            return Choice(pending, campaign, None, fetched, counted, _ads_max(request.pod_size, fetched))
+            return Choice(pending, campaign, advertiser, None, fetched, counted, _ads_max(request.pod_size, fetched))
         suitable = fitting_creatives(request, self._catalog.creatives.get(campaign.id, ()), request.pod_duration_s)
         if not suitable:
             pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
@@ -118,7 +119,7 @@ class Chooser:
         if not unplayed:
             return None
         creative = unplayed[pending.request_key.int % len(unplayed)]
-        return Choice(pending, campaign, creative, None, counted)
+        return Choice(pending, campaign, advertiser, creative, None, counted)
 
 
 def _ads_max(pod_size: int, fetched: FetchedAd | None) -> int:

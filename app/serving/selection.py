@@ -38,7 +38,7 @@ class _Pod:
     def __init__(self, choices: Sequence[Choice]) -> None:
         self._request = choices[0].pending.request
         self._room_s: float | None = self._request.pod_duration_s
-        self._advertisers = {choice.campaign.advertiser for choice in choices if choice.creative is not None}
+        self._advertisers = {choice.advertiser_name for choice in choices if choice.creative is not None}
         self._creative_ids: set[str] = set()
         self.selected: list[Selection] = []
 
@@ -63,7 +63,7 @@ class _Pod:
         else:
             selected = self._select_first(choice, [*stand_alone, *pod])
         # Ads of one document may have the same advertiser, because their upstream combined them.
-        self._advertisers |= {choice.campaign.advertiser, *(ad.advertiser for ad in selected if ad.advertiser)}
+        self._advertisers |= {choice.advertiser_name, *(ad.advertiser for ad in selected if ad.advertiser)}
         self._creative_ids |= {creative_id for ad in selected for creative_id in ad.creative_ids}
 
     def _select_first(self, choice: Choice, ads: Sequence[AdFacts]) -> list[AdFacts]:

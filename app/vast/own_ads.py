@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from app.domain import Campaign, Creative, Event, MediaFile, VastVersion
+from app.domain import Creative, Event, MediaFile, VastVersion
 from app.vast.response_template import ResponseTemplate, placeholder
 from app.vast.schema import SCHEMAS, Schema
 from app.vast.tracking_urls import click_url, event_url
@@ -14,17 +14,17 @@ AD_SYSTEM = "adserver"
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def own_ad(creative: Creative, campaign: Campaign, version: VastVersion, base_url: str) -> ResponseTemplate:
+def own_ad(creative: Creative, advertiser: str, version: VastVersion, base_url: str) -> ResponseTemplate:
     """Return the Ad of a creative for a pod; since VAST 3.0 it has a placeholder `sequence`."""
     schema = SCHEMAS[version]
     sequence = placeholder("sequence") if schema.has_ad_sequence else None
-    return ResponseTemplate.compile(_ad(creative, campaign, schema, base_url, sequence).encode())
+    return ResponseTemplate.compile(_ad(creative, advertiser, schema, base_url, sequence).encode())
 
 
-def own_document(creative: Creative, campaign: Campaign, version: VastVersion, base_url: str) -> ResponseTemplate:
+def own_document(creative: Creative, advertiser: str, version: VastVersion, base_url: str) -> ResponseTemplate:
     """Return a document with the Ad of a creative."""
     return ResponseTemplate.compile(
-        vast_document(version, [_ad(creative, campaign, SCHEMAS[version], base_url, None).encode()])
+        vast_document(version, [_ad(creative, advertiser, SCHEMAS[version], base_url, None).encode()])
     )
 
 
@@ -47,14 +47,14 @@ def _root(version: VastVersion) -> tuple[bytes, bytes]:
     return head, b"</" + tail
 
 
-def _ad(creative: Creative, campaign: Campaign, schema: Schema, base_url: str, sequence: str | None) -> str:
+def _ad(creative: Creative, advertiser: str, schema: Schema, base_url: str, sequence: str | None) -> str:
     children = {
         "AdSystem": xml_element("AdSystem", escaped_text(AD_SYSTEM), version=VERSION),
         "Error": xml_element("Error", cdata(event_url(base_url, Event.ERROR))),
         "Impression": xml_element("Impression", cdata(event_url(base_url, Event.IMPRESSION))),
         "AdServingId": xml_element("AdServingId", placeholder("ad_serving_id")),
         "AdTitle": xml_element("AdTitle", escaped_text(creative.title)),
-        "Advertiser": xml_element("Advertiser", escaped_text(campaign.advertiser)),
+        "Advertiser": xml_element("Advertiser", escaped_text(advertiser)),
         "Creatives": xml_element("Creatives", _creative(creative, schema, base_url)),
     }
     if creative.description is not None:

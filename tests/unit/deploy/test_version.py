@@ -16,7 +16,7 @@ from app.vast.own_ads import own_document
 from app.version import VERSION
 from app.web.openapi.document import document
 from tests.unit.vast.conftest import BASE_URL, VALUES
-from tests.unit.vast.creatives import CAMPAIGN, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, PLAIN
 
 ROOT = Path(__file__).parents[3]
 STATED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -33,7 +33,7 @@ def test_the_command_prints_the_version() -> None:
 
 @pytest.mark.parametrize("vast_version", list(VastVersion))
 def test_ads_name_the_version_of_the_ad_system(vast_version: VastVersion) -> None:
-    root = etree.fromstring(own_document(PLAIN, CAMPAIGN, vast_version, BASE_URL).render(VALUES))
+    root = etree.fromstring(own_document(PLAIN, ADVERTISER, vast_version, BASE_URL).render(VALUES))
     (ad_system,) = root.iterfind(".//{*}AdSystem")
     assert (ad_system.text, ad_system.get("version")) == ("adserver", STATED)
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.domain import AdRequest, Campaign, CampaignStatus, Catalog, Creative, Upstream
+from app.domain import AdRequest, Advertiser, Campaign, CampaignStatus, Catalog, Creative, Upstream
 from app.serving.context import open_context
 from app.serving.outcomes import Completion, Outcome
 from app.serving.pending import PendingRequest, Progress
@@ -62,4 +62,5 @@ def catalog(*campaigns: Campaign, creatives: tuple[Creative, ...] | None = None)
         made.id: tuple(creative for creative in creatives if creative.campaign_id == made.id) for made in campaigns
     }
     upstreams = {name: Upstream(name, f"http://{name}.example/") for made in campaigns for name in made.upstreams}
-    return Catalog(1, None, {made.id: made for made in campaigns}, by_campaign, upstreams, {}, {})
+    advertisers = {made.advertiser: Advertiser(made.advertiser, made.advertiser) for made in campaigns}
+    return Catalog(1, None, {made.id: made for made in campaigns}, by_campaign, upstreams, {}, {}, advertisers)

@@ -7,23 +7,24 @@ from uuid import UUID
 
 import pytest
 
-from app.domain import Campaign, Catalog, Creative, VastVersion
+from app.domain import Advertiser, Catalog, Creative, VastVersion
 from app.serving import answers
 from app.serving.answers import Answers
 from app.serving.outcomes import Served, ServedAd
 from app.serving.tokens import TokenSigner
-from tests.unit.vast.creatives import CAMPAIGN, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, CAMPAIGN, PLAIN
 
 
-def catalog(revision: int, campaign: Campaign = CAMPAIGN, creative: Creative = PLAIN) -> Catalog:
-    return Catalog(revision, None, {campaign.id: campaign}, {campaign.id: (creative,)}, {}, {}, {})
+def catalog(revision: int, advertiser: str = ADVERTISER, creative: Creative = PLAIN) -> Catalog:
+    advertisers = {CAMPAIGN.advertiser: Advertiser(CAMPAIGN.advertiser, advertiser)}
+    return Catalog(revision, None, {CAMPAIGN.id: CAMPAIGN}, {CAMPAIGN.id: (creative,)}, {}, {}, {}, advertisers)
 
 
 def served(creative: Creative) -> Served:
     return Served(UUID(int=1), datetime(2026, 5, 1, tzinfo=UTC), (ServedAd(0, creative.campaign_id, creative, None),))
 
 
-def test_a_creative_is_compiled_again_when_it_or_its_campaign_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_creative_is_compiled_again_when_it_or_its_advertiser_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     own_document = answers.own_document
 
@@ -40,6 +41,6 @@ def test_a_creative_is_compiled_again_when_it_or_its_campaign_has_changed(monkey
 
     before = [answer(catalog(1)), answer(catalog(1)), answer(catalog(2))]
     assert (len(set(before)), compiled) == (1, ["Acme"])
-    assert "Somebody" in answer(catalog(3, replace(CAMPAIGN, advertiser="Somebody")))
-    assert "Summer" in answer(catalog(4, CAMPAIGN, replace(PLAIN, title="Summer")))
+    assert "Somebody" in answer(catalog(3, "Somebody"))
+    assert "Summer" in answer(catalog(4, creative=replace(PLAIN, title="Summer")))
     assert compiled == ["Acme", "Acme", "Summer"]

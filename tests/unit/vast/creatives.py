@@ -5,9 +5,11 @@ from decimal import Decimal
 
 from app.domain import Campaign, CampaignStatus, Creative, MediaFile
 
+ADVERTISER = "Acme & Söhne"
+
 CAMPAIGN = Campaign(
     id="campaign1",
-    advertiser="Acme & Söhne",
+    advertiser="acme",
     status=CampaignStatus.ACTIVE,
     currency="EUR",
     timezone="UTC",

@@ -13,7 +13,7 @@ from app.vast.version_conversion import convert
 from app.vast.vmap import render_vmap
 from app.vast.wrapper_merge import merge_wrapper, replace_wrappers
 from tests.unit.vast.conftest import BASE_URL, VALUES, outline
-from tests.unit.vast.creatives import CAMPAIGN, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, PLAIN
 from tests.unit.vast.documents import inline, wrapper
 
 VAST = "http://www.iab.com/VAST"
@@ -96,7 +96,7 @@ def test_the_ads_of_a_pod_do_not_declare_its_namespace_again(body, version):
     parsed = parse(body)
     version = max(version, parsed.version)
     theirs = [fragment.render(VALUES) for fragment in fragments_with_trackers(parsed, BASE_URL, version)]
-    ours = own_ad(PLAIN, CAMPAIGN, version, BASE_URL).render(VALUES)
+    ours = own_ad(PLAIN, ADVERTISER, version, BASE_URL).render(VALUES)
     assert_readable(vast_document(version, [ours, *theirs, ours]))
 
 

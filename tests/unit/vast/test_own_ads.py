@@ -9,7 +9,7 @@ from lxml import etree
 from app.domain import Event, MediaFile, VastVersion
 from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
 from tests.unit.vast.conftest import BASE_URL, TOKENS, VALUES, lint_errors, needs_reference, schema_faults, texts
-from tests.unit.vast.creatives import CAMPAIGN, FULL, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, FULL, PLAIN
 
 VERSIONS = list(VastVersion)
 LINEAR_EVENTS = {
@@ -22,19 +22,19 @@ LINEAR_EVENTS = {
 @pytest.mark.parametrize("creative", [PLAIN, FULL], ids=["plain", "full"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_own_document_is_valid_for_its_version(version, creative):
-    rendered = own_document(creative, CAMPAIGN, version, BASE_URL).render(VALUES)
+    rendered = own_document(creative, ADVERTISER, version, BASE_URL).render(VALUES)
     assert schema_faults(rendered) == []
     assert lint_errors(rendered) == []
 
 
 def test_an_own_document_has_nothing_that_the_linter_warns_of_over_https():
-    rendered = own_document(FULL, CAMPAIGN, VastVersion.V4_2, "https://ads.example").render(VALUES)
+    rendered = own_document(FULL, ADVERTISER, VastVersion.V4_2, "https://ads.example").render(VALUES)
     assert [issue.id for issue in vastlint.validate(rendered).issues if issue.severity == "warning"] == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_event_of_the_version_has_its_own_token(version):
-    rendered = own_document(FULL, CAMPAIGN, version, BASE_URL).render(VALUES)
+    rendered = own_document(FULL, ADVERTISER, version, BASE_URL).render(VALUES)
     tracking = {found.get("event"): found.text for found in etree.fromstring(rendered).iter("{*}Tracking")}
     known = LINEAR_EVENTS - ({Event.SKIP} if version == VastVersion.V2_0 else set())
     assert tracking == {event: f"{BASE_URL}/event/{event}?t={TOKENS[event]}" for event in known}
@@ -45,7 +45,7 @@ def test_every_event_of_the_version_has_its_own_token(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_version_says_what_it_knows_and_nothing_else(version):
-    rendered = own_document(FULL, CAMPAIGN, version, BASE_URL).render(VALUES)
+    rendered = own_document(FULL, ADVERTISER, version, BASE_URL).render(VALUES)
     is_4 = version >= VastVersion.V4_0
     assert texts(rendered, "AdServingId") == ([VALUES["ad_serving_id"]] if version >= VastVersion.V4_1 else [])
     assert texts(rendered, "UniversalAdId") == (["CNPA0484000H"] if is_4 else [])
@@ -58,13 +58,13 @@ def test_each_version_says_what_it_knows_and_nothing_else(version):
 
 
 def test_a_creative_in_no_registry_is_told_apart_by_its_own_id():
-    rendered = own_document(PLAIN, CAMPAIGN, VastVersion.V4_2, BASE_URL).render(VALUES)
+    rendered = own_document(PLAIN, ADVERTISER, VastVersion.V4_2, BASE_URL).render(VALUES)
     assert texts(rendered, "UniversalAdId") == ["acme-15s"]
     assert b'idRegistry="unknown"' in rendered
 
 
 def test_without_a_destination_there_is_nothing_to_click():
-    template = own_document(PLAIN, CAMPAIGN, VastVersion.V4_2, BASE_URL)
+    template = own_document(PLAIN, ADVERTISER, VastVersion.V4_2, BASE_URL)
     assert "click" not in template.placeholders
     assert texts(template.render(VALUES), "VideoClicks") == []
 
@@ -73,7 +73,7 @@ def test_without_a_destination_there_is_nothing_to_click():
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_pod_of_own_ads_is_valid_and_numbered(version):
     ads = [
-        own_ad(creative, CAMPAIGN, version, BASE_URL).render({**VALUES, "sequence": str(number)})
+        own_ad(creative, ADVERTISER, version, BASE_URL).render({**VALUES, "sequence": str(number)})
         for number, creative in enumerate([PLAIN, FULL, PLAIN], start=1)
     ]
     pod = vast_document(version, ads)
@@ -126,7 +126,7 @@ def test_a_hostile_creative_comes_out_saying_the_same(title, description, click,
         id=f"id-{title}",
         media_files=(MediaFile(media_url, f"video/{title}", 1, 1),),
     )
-    rendered = own_document(creative, CAMPAIGN, version, BASE_URL).render(VALUES)
+    rendered = own_document(creative, ADVERTISER, version, BASE_URL).render(VALUES)
     root = etree.fromstring(rendered, etree.XMLParser(huge_tree=True))
     own = {name: [found.text or "" for found in root.iter(f"{{*}}{name}")] for name in ("AdTitle", "Description")}
     assert own == {"AdTitle": [title], "Description": [description]}
@@ -141,7 +141,7 @@ def test_a_hostile_creative_comes_out_saying_the_same(title, description, click,
 @given(st.text(st.characters(categories=["Cs", "Cc"]), min_size=1), st.sampled_from(VERSIONS))
 def test_what_xml_cannot_carry_is_left_out(unspeakable, version):
     creative = replace(FULL, title=f"a{unspeakable}b", media_files=(MediaFile(f"h{unspeakable}t", "v/m", 1, 1),))
-    rendered = own_document(creative, CAMPAIGN, version, BASE_URL).render(VALUES)
+    rendered = own_document(creative, ADVERTISER, version, BASE_URL).render(VALUES)
     kept = "".join(char for char in unspeakable if char in "\t\n\r" or "\x7f" <= char < "\ud800")
     root = etree.fromstring(rendered)
     assert next(root.iter("{*}AdTitle")).text == f"a{kept}b"

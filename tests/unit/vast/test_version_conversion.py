@@ -11,7 +11,7 @@ from app.vast.parser import parse
 from app.vast.trackers import fragments_with_trackers
 from app.vast.version_conversion import convert
 from tests.unit.vast.conftest import BASE_URL, SAMPLES, VALUES, needs_reference, schema_faults, texts
-from tests.unit.vast.creatives import CAMPAIGN, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, PLAIN
 from tests.unit.vast.documents import inline
 
 VERSIONS = list(VastVersion)
@@ -39,7 +39,7 @@ def test_a_sample_can_stand_in_a_pod_of_a_later_version(path, version):
         with pytest.raises(UnusableVast):
             fragments_with_trackers(parsed, BASE_URL, version)
         return
-    ours = own_ad(PLAIN, CAMPAIGN, version, BASE_URL).render(VALUES)
+    ours = own_ad(PLAIN, ADVERTISER, version, BASE_URL).render(VALUES)
     theirs = [fragment.render(VALUES) for fragment in fragments_with_trackers(parsed, BASE_URL, version)]
     pod = vast_document(version, [ours, *theirs])
     assert unless_4_0_knows_no_better(schema_faults(pod)) == []
@@ -61,7 +61,7 @@ def test_the_ads_of_a_pod_have_its_namespace_whatever_theirs_was(version, namesp
         fragment.render(VALUES) for fragment in fragments_with_trackers(parse(body), BASE_URL, VastVersion(version))
     ]
     pod = vast_document(
-        VastVersion(version), [own_ad(PLAIN, CAMPAIGN, VastVersion(version), BASE_URL).render(VALUES), *theirs]
+        VastVersion(version), [own_ad(PLAIN, ADVERTISER, VastVersion(version), BASE_URL).render(VALUES), *theirs]
     )
     assert [ad.duration_s for ad in parse(pod).ads] == [PLAIN.duration_s, 15]
 

@@ -9,7 +9,7 @@ from app.vast.parser import parse
 from app.vast.trackers import document_with_trackers
 from app.vast.vmap import is_valid_time_offset, render_vmap
 from tests.unit.vast.conftest import BASE_URL, VALUES, needs_reference, outline, schema_faults
-from tests.unit.vast.creatives import CAMPAIGN, FULL, PLAIN
+from tests.unit.vast.creatives import ADVERTISER, FULL, PLAIN
 from tests.unit.vast.documents import inline
 
 VMAP = "{http://www.iab.net/videosuite/vmap}"
@@ -58,9 +58,9 @@ def test_the_template_type_is_that_of_the_version(version):
 @needs_reference
 @pytest.mark.parametrize("version", VERSIONS)
 def test_embedded_vast_is_the_document_itself_and_valid(version):
-    ads = [own_ad(creative, CAMPAIGN, version, BASE_URL).render(VALUES) for creative in (PLAIN, FULL)]
+    ads = [own_ad(creative, ADVERTISER, version, BASE_URL).render(VALUES) for creative in (PLAIN, FULL)]
     documents = [
-        own_document(FULL, CAMPAIGN, version, BASE_URL).render(VALUES),
+        own_document(FULL, ADVERTISER, version, BASE_URL).render(VALUES),
         vast_document(version, ads),
         document_with_trackers(parse(inline()), BASE_URL).render(VALUES),
         empty_document(version),
