@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Campaign, Catalog, CatalogItem
+from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Publisher
 
 DECIMALS_MIN = 2
 """Decimals of an exported amount, at least."""
@@ -41,12 +41,17 @@ def to_public_entry(item: CatalogItem) -> dict[str, Any]:
 
 
 def to_entry(item: CatalogItem) -> dict[str, Any]:
-    """Return an item as an entry of a campaign file: without keys that have no value, and with money as text."""
+    """Return an item as an entry of a campaign file, with money as text.
+
+    Keys without a value are left out, and so is a name that equals the id, which is its default.
+    """
     entry: dict[str, Any] = _to_plain(asdict(item))
     if isinstance(item, Campaign):
         for period, budget in entry.get("budgets", {}).items():
             if budget.keys() == {"amount"}:
                 entry["budgets"][period] = budget["amount"]
+    if isinstance(item, (Advertiser, Publisher)) and item.name == item.id:
+        del entry["name"]
     return entry
 
 

@@ -60,7 +60,10 @@ def _printable(value: str) -> str:
 
 
 def _printable_lines(value: str) -> str:
-    return "\n".join(_printable(line) for line in value.splitlines())
+    lines = value.replace("\r\n", "\n").strip("\n")
+    if not lines:
+        raise ValueError("must not be empty")
+    return "\n".join(_printable(line) for line in lines.split("\n"))
 
 
 def _identifier(value: str) -> str:
@@ -71,35 +74,41 @@ def _identifier(value: str) -> str:
     return value
 
 
-def _amount_validator(decimals: int) -> Callable[[object], Decimal]:
-    """Return a validator for an amount, given as text or as a number that was parsed as int or Decimal, never float."""
+def _exact(value: object, example: str) -> Decimal:
+    """Return a finite number, given as text or as a number that was parsed as int or Decimal, never float."""
+    if isinstance(value, str) and _AMOUNT.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite():
+        raise ValueError(f"must be {example}" + (f", got {quote(value)}" if isinstance(value, str) else ""))
+    return Decimal(value)
 
+
+def _with_decimals(number: Decimal, decimals: int) -> Decimal:
+    """Return the number, which is not negative, if it has at most so many decimals."""
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > decimals:
+        raise ValueError(f"must have at most {_DECIMALS[decimals]} decimals")
+    # Zero too has a sign and an exponent, which the database might not accept.
+    return number or Decimal(0)
+
+
+def _amount_validator(decimals: int) -> Callable[[object], Decimal]:
     def validate(value: object) -> Decimal:
-        if isinstance(value, str) and _AMOUNT.fullmatch(value):
-            value = Decimal(value)
-        if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or not Decimal(value).is_finite():
-            raise ValueError(
-                'must be an amount such as "12.50"' + (f", got {quote(value)}" if isinstance(value, str) else "")
-            )
-        amount = Decimal(value)
+        amount = _exact(value, 'an amount such as "12.50"')
         if amount < 0:
             raise ValueError("must not be negative")
         if amount >= AMOUNT_MAX:
             raise ValueError(f"must be less than {AMOUNT_MAX:,}")
-        exponent = amount.as_tuple().exponent
-        if isinstance(exponent, int) and -exponent > decimals:
-            raise ValueError(f"must have at most {_DECIMALS[decimals]} decimals")
-        # Zero too has a sign and an exponent, which the database might not accept.
-        return amount or Decimal(0)
+        return _with_decimals(amount, decimals)
 
     return validate
 
 
-def _share_validator(value: object) -> Decimal:
-    share = _amount_validator(4)(value)
-    if share > 1:
-        raise ValueError(f"must be between 0 and 1, got {share}")
-    return share
+def _share(value: object) -> Decimal:
+    share = _exact(value, 'a share such as "0.70"')
+    if not 0 <= share <= 1:
+        raise ValueError("must be between 0 and 1")
+    return _with_decimals(share, 4)
 
 
 def _moment(value: object) -> datetime:
@@ -220,6 +229,6 @@ Cpm = Annotated[Decimal, BeforeValidator(_amount_validator(3))]
 """The price of a thousand ads; with at most three decimals, the price of one ad is exact to six."""
 validate_amount = _amount_validator(6)
 Amount = Annotated[Decimal, BeforeValidator(validate_amount)]
-Share = Annotated[Decimal, BeforeValidator(_share_validator)]
+Share = Annotated[Decimal, BeforeValidator(_share)]
 """A part from 0 to 1, with at most four decimals."""
 Duration = Annotated[int, Field(ge=1, le=DURATION_MAX_S)]

@@ -28,6 +28,9 @@ log = structlog.get_logger()
 PAGE_DEFAULT = 100
 PAGE_MAX = 1000
 
+_ID_PATTERNS = {"advertisers": "{id:path}"}
+"""Path patterns of ids that may contain slashes."""
+
 
 class CampaignAdminEndpoints:
     """`/v1/campaigns`, `/v1/creatives` and so on: a path for each list of a campaign file."""
@@ -47,7 +50,7 @@ class CampaignAdminEndpoints:
             *(Route(f"/v1/{kind}", self._admin.protect(self._list(kind))) for kind in TABLES),
             *(
                 Route(
-                    f"/v1/{kind}/{{id}}",
+                    f"/v1/{kind}/{_ID_PATTERNS.get(kind, '{id}')}",
                     self._admin.protect(self._item(kind)),
                     methods=["GET", "PUT", "PATCH"] if kind == "campaigns" else ["GET", "PUT"],
                 )

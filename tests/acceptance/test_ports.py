@@ -34,10 +34,11 @@ PLAYERS = [
     "GET /readyz",
 ]
 FIGURES = ["GET /metrics", "GET /v1/stats", "GET /v1/upstreams/status", "GET /v1/campaigns/own/budget"]
+KINDS = ("publishers", "advertisers", "orders", "upstreams", "campaigns", "creatives", "placements")
 SETUP = [
-    *(f"GET /v1/{kind}" for kind in ("campaigns", "creatives", "upstreams", "placements", "publishers")),
-    *(f"GET /v1/{kind}/any" for kind in ("campaigns", "creatives", "upstreams", "placements", "publishers")),
-    *(f"PUT /v1/{kind}/any" for kind in ("campaigns", "creatives", "upstreams", "placements", "publishers")),
+    *(f"GET /v1/{kind}" for kind in KINDS),
+    *(f"GET /v1/{kind}/any" for kind in KINDS),
+    *(f"PUT /v1/{kind}/any" for kind in KINDS),
     "PATCH /v1/campaigns/any",
 ]
 PAGES = [

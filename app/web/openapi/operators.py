@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.campaign_file.fields import WORD_LENGTH_MAX
 from app.campaign_file.models import TABLES
 from app.domain import ID_LENGTH_MAX, CampaignStatus
 from app.web.admin import PAGE_DEFAULT, PAGE_MAX
@@ -24,6 +25,9 @@ from app.web.openapi.schemas import (
 )
 
 _ID = parameter("id", "Id of the item", {"type": "string", "maxLength": ID_LENGTH_MAX}, place="path", required=True)
+_ADVERTISER_ID = parameter(
+    "id", "Id of the advertiser", {"type": "string", "maxLength": WORD_LENGTH_MAX}, place="path", required=True
+)
 
 _AMOUNTS: Json = {
     "campaign_id": STRING,
@@ -91,15 +95,16 @@ def put_body(name: str) -> str:
 def _table_paths(kind: str) -> Json:
     """Describe the operations on a list of the campaign file."""
     name = kind.removesuffix("s")
+    item_id = _ADVERTISER_ID if kind == "advertisers" else _ID
     entry, missing = ref(name.capitalize()), problem_responses(_404=f"The {name} does not exist")
     faults = problem_responses(_400="The body is invalid", _415="The body is not JSON")
     item: dict[str, Any] = {
         "get": _admin(
-            f"Get the {name}", _ID, _200=json_response("The entry as in the campaign file", entry), **missing
+            f"Get the {name}", item_id, _200=json_response("The entry as in the campaign file", entry), **missing
         ),
         "put": _admin(
             f"Create or replace the {name}",
-            _ID,
+            item_id,
             body=ref(put_body(name.capitalize())),
             _200=json_response("Replaced", entry, X_Notes="Warnings about the change, as a JSON list"),
             _201=json_response("Created", entry),

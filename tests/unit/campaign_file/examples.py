@@ -59,9 +59,30 @@ def document() -> Document:
     return copy.deepcopy(DOCUMENT)
 
 
-def spoiled(key: str, value: object) -> Document:
-    """The document with another value under a key such as `campaigns[0].cpm`; `...` takes the key away."""
+def ordered() -> Document:
+    """Return the document with an order, whose advertiser and publisher have names."""
     changed = document()
+    changed["publishers"][0] |= {"name": "TV Ltd.", "revenue_share": "0.7"}
+    changed["advertisers"] = [{"id": "Acme", "name": "Acme Inc.", "billing_details": "Acme Inc.\n1 Main Street"}]
+    changed["orders"] = [
+        {
+            "id": "acme-2026",
+            "advertiser": "Acme",
+            "currency": "USD",
+            "starts_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "ends_at": datetime(2027, 1, 1, tzinfo=UTC),
+            "budget": "5000.00",
+            "impressions": 2000,
+            "purchase_order": "PO-4711",
+        }
+    ]
+    changed["campaigns"][0]["order"] = "acme-2026"
+    return changed
+
+
+def spoiled(key: str, value: object) -> Document:
+    """`ordered` with another value under a key such as `campaigns[0].cpm`; `...` takes the key away."""
+    changed = ordered()
     *path, last = [int(part) if part.isdigit() else part for part in key.replace("]", "").replace("[", ".").split(".")]
     owner: Any = changed
     for part in path:

@@ -8,7 +8,7 @@ import pytest
 from app.campaign_file.parser import FILE_BYTES_MAX, read_draft, read_file
 from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, CapWindow, FrequencyCap, Targeting
 from app.errors import InvalidFile
-from tests.unit.campaign_file.examples import document, faults_of, spoiled
+from tests.unit.campaign_file.examples import document, faults_of, ordered, spoiled
 
 CAMPAIGN = """
 [[campaigns]]
@@ -31,10 +31,12 @@ def write(folder: Path, content: str | bytes) -> Path:
 
 
 def test_every_key_of_the_example_becomes_what_the_domain_calls_it() -> None:
-    draft = read_draft("test.toml", document())
+    draft = read_draft("test.toml", ordered())
     assert not draft.faults
     assert [(type(item).__name__, item.id) for item in draft.items] == [
         ("Publisher", "tv"),
+        ("Advertiser", "Acme"),
+        ("Order", "acme-2026"),
         ("Upstream", "primary"),
         ("Campaign", "spring"),
         ("Campaign", "network"),

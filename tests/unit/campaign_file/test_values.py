@@ -5,10 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain import URL_BYTES_MAX
+from app.campaign_file.parser import read_draft
+from app.domain import URL_BYTES_MAX, Advertiser, Publisher
 from tests.unit.campaign_file.examples import faults_of, spoiled
 
 AMOUNT = 'must be an amount such as "12.50"'
+SHARE = 'must be a share such as "0.70"'
+BETWEEN_0_AND_1 = "must be between 0 and 1"
 URL = "must be an absolute URL that starts with http:// or https://"
 CONTROL = "must not contain control characters"
 TIME_OFFSET = "must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n"
@@ -117,6 +120,39 @@ FAULTS = [
     ),
     ("publishers[0].requests_per_s", 0, "must be at least 1"),
     ("publishers[0].requests_per_s", ..., ...),
+    ("publishers[0].name", "", "must not be empty"),
+    ("publishers[0].name", "TV\nLtd.", CONTROL),
+    ("publishers[0].revenue_share", "1.0001", BETWEEN_0_AND_1),
+    ("publishers[0].revenue_share", Decimal(2), BETWEEN_0_AND_1),
+    ("publishers[0].revenue_share", "-0.1", BETWEEN_0_AND_1),
+    ("publishers[0].revenue_share", "0.12345", "must have at most four decimals"),
+    ("publishers[0].revenue_share", 0.5, SHARE),
+    ("publishers[0].revenue_share", True, SHARE),
+    ("publishers[0].revenue_share", Decimal("NaN"), SHARE),
+    ("publishers[0].revenue_share", "70%", f"{SHARE}, got '70%'"),
+    ("advertisers[0].id", "", "must not be empty"),
+    ("advertisers[0].id", "x" * 257, "must have at most 256 characters"),
+    ("advertisers[0].name", "x" * 257, "must have at most 256 characters"),
+    ("advertisers[0].name", "Acme\u202e", "must not contain U+202E, which changes the direction of text"),
+    ("advertisers[0].billing_details", "", "must not be empty"),
+    ("advertisers[0].billing_details", "\r\n\n", "must not be empty"),
+    ("advertisers[0].billing_details", "Acme\n1 Main\x0bStreet", CONTROL),
+    ("advertisers[0].billing_details", "Acme\r1 Main Street", CONTROL),
+    ("advertisers[0].billing_details", "x" * 10_241, "must have at most 10240 characters"),
+    ("orders[0].id", "a/b", "must not contain a slash"),
+    ("orders[0].advertiser", ..., "is required"),
+    ("orders[0].currency", ..., "is required"),
+    ("orders[0].currency", "usd", "must be an ISO 4217 currency code such as USD, got 'usd'"),
+    ("orders[0].starts_at", "tomorrow", MOMENT),
+    ("orders[0].ends_at", datetime(2026, 1, 1, tzinfo=UTC), "must be after starts_at"),
+    ("orders[0].budget", "-1", "must not be negative"),
+    ("orders[0].budget", "0.0000001", "must have at most six decimals"),
+    ("orders[0].impressions", -1, "must be at least 0"),
+    ("orders[0].impressions", 10**12 + 1, "must be at most 1000000000000"),
+    ("orders[0].prepaid", "yes", "must be true or false, got 'yes'"),
+    ("orders[0].purchase_order", "x" * 257, "must have at most 256 characters"),
+    ("orders[0].budgets", {}, "unknown key"),
+    ("campaigns[0].order", "a/b", "must not contain a slash"),
 ]
 
 
@@ -141,6 +177,22 @@ def test_a_fault_is_told_with_its_key_and_reason(key: str, value: object, reason
 def test_a_fault_within_a_budget_is_told_with_its_key(key: str, value: object, reason: str) -> None:
     (fault,) = faults_of(spoiled("campaigns[0].budgets.day", {"amount": "1", key: value}))
     assert (fault.key, fault.reason) == (f"campaigns[0].budgets.day.{key}", reason)
+
+
+@pytest.mark.parametrize("share", ["0", "0.0000", "1", "1.0000", "0.1234", Decimal("0.5"), 0, 1])
+def test_a_revenue_share_is_a_part(share: str | Decimal | int) -> None:
+    draft = read_draft("test.toml", spoiled("publishers[0].revenue_share", share))
+    publisher = draft.items[0]
+    assert isinstance(publisher, Publisher)
+    assert (draft.faults, publisher.revenue_share) == ((), Decimal(share))
+
+
+@pytest.mark.parametrize("written", ["Acme\n1 Main Street", "\nAcme\r\n1 Main Street\n"])
+def test_billing_details_have_lines(written: str) -> None:
+    draft = read_draft("test.toml", spoiled("advertisers[0].billing_details", written))
+    advertiser = draft.items[1]
+    assert isinstance(advertiser, Advertiser)
+    assert (draft.faults, advertiser.billing_details) == ((), "Acme\n1 Main Street")
 
 
 def test_a_burst_needs_a_rate() -> None:

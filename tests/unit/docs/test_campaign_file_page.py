@@ -70,6 +70,8 @@ def default_of(field: FieldInfo) -> str:
             return ""
         case BaseModel():
             return "`{}`"
+        case Decimal():
+            return f'`"{field.default}"`'
         case default:
             return f"`{json.dumps(default)}`"
 

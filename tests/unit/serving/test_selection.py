@@ -27,14 +27,18 @@ class Ad:
 
 
 def own(pending: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
-    return Choice(pending, campaign(name), f"{name} Inc.", Creative(name, name, name, duration_s, ()), None, counted=False)
+    return Choice(
+        pending, campaign(name), f"{name} Inc.", Creative(name, name, name, duration_s, ()), None, counted=False
+    )
 
 
 def fetched(
     pending: PendingRequest, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True
 ) -> Choice:
     answer = SimpleNamespace(document=SimpleNamespace(ads=ads, fits_pods=fits_pods))
-    choice = Choice(pending, campaign(name), f"{name} Inc.", None, answer, counted=True, ads_max=pending.request.pod_size)
+    choice = Choice(
+        pending, campaign(name), f"{name} Inc.", None, answer, counted=True, ads_max=pending.request.pod_size
+    )
     if allowed is not None:
         choice.short_windows["day"] = allowed
     return choice
@@ -113,7 +117,11 @@ def test_no_more_ads_than_the_caps_have_counted():
 
 def test_an_ad_of_an_advertiser_or_creative_that_another_slot_has_stays_out_of_a_pod():
     asked = pending_request(pod_size=9)
-    alike = Ad(0, 1, advertiser="own Inc."), Ad(1, 2, creative_ids=frozenset("x")), Ad(2, 3, creative_ids=frozenset("x"))
+    alike = (
+        Ad(0, 1, advertiser="own Inc."),
+        Ad(1, 2, creative_ids=frozenset("x")),
+        Ad(2, 3, creative_ids=frozenset("x")),
+    )
     selected = select(
         [own(asked), fetched(asked, *alike), fetched(asked, Ad(7, creative_ids=frozenset("x")), name="b")]
     )
