@@ -24,7 +24,7 @@ READ_CAMPAIGN_SPEND = (
 )
 """Read the amounts that campaigns have spent and hold."""
 
-READ_ORDERS = "SELECT order_id, currency, booked, held, remaining FROM finance.orders ORDER BY order_id"
+READ_ORDER_BALANCES = "SELECT order_id, currency, booked, held, remaining FROM finance.orders ORDER BY order_id"
 """Read the money of every order."""
 
 READ_BALANCES_AS_OF = """
@@ -100,7 +100,7 @@ async def read_campaign_spend(connection: "Connection[Record]", limit: int) -> S
 
 async def read_orders(connection: "Connection[Record]") -> Sequence[OrderMoney]:
     """Return the money of every order, ordered by id."""
-    return [OrderMoney(**row) for row in await connection.fetch(READ_ORDERS)]
+    return [OrderMoney(**row) for row in await connection.fetch(READ_ORDER_BALANCES)]
 
 
 async def read_balances(

@@ -56,7 +56,7 @@ ON CONFLICT (once_key) DO NOTHING
 
 The key names that event, so of several servers that notice the change only one records it."""
 
-TRY_LOCK_PUBLICATION = "SELECT pg_try_advisory_xact_lock(hashtextextended('publish events', 0))"
+TAKE_PUBLICATION_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended('publish events', 0))"
 """Lock the publication of events, so that deliveries get their positions in the order in which they are committed."""
 
 PUBLISH_EVENTS = """
@@ -196,7 +196,7 @@ async def publish_events(connection: "Connection[Record]", limit: int) -> int:
 
     Call it in a transaction. It does nothing while another server publishes.
     """
-    if not await connection.fetchval(TRY_LOCK_PUBLICATION):
+    if not await connection.fetchval(TAKE_PUBLICATION_LOCK):
         return 0
     return rows_affected(await connection.execute(PUBLISH_EVENTS, limit))
 

@@ -23,12 +23,16 @@ SEVEN = {"cpm": "1000", "budgets": {"lifetime": "7", "day": "9"}}
 SEVEN_ADS = {"cpm": "0", "budgets": {"lifetime": {"impressions": 7}, "day": {"impressions": 9}}}
 GRANT = "least(r.wanted, r.ads_by_now)"
 UPDATE_GUARD = """AND (
-        t.spent + t.held + g.units * g.price <= t."limit" AND t.impressions + g.units <= t.impressions_limit
+        t.spent + t.held + c.amount <= t."limit" AND t.impressions + c.units <= t.impressions_limit
     ) IS NOT FALSE"""
 COUNT_GUARD = "least(f.count + excluded.count, excluded.cap)"
 OPEN_PERIOD = """
 INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
 VALUES ('tight', 'hour', '2026-01-01T00:00:00Z', 7)
+"""
+COPY_OF_PERIODS = """
+INSERT INTO budget_tracking (campaign_id, period, period_start, "limit")
+SELECT campaign_id, period, period_start, "limit" FROM budget_tracking
 """
 CORRECTIONS = """
 INSERT INTO ledger_corrections
@@ -182,15 +186,15 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("spend_within_budget", 'UPDATE budget_tracking SET held = "limit" - spent + 0.000001'),
         ("spend_within_budget", 'UPDATE budget_tracking SET "limit" = spent + held - 0.000001'),
         ("impressions_within_budget", "UPDATE budget_tracking SET impressions_limit = impressions - 1"),
-        ("budget_has_a_limit", 'UPDATE campaign_budgets SET "limit" = NULL'),
-        ("budgeted_impressions_are_not_negative", "UPDATE campaign_budgets SET impressions_limit = -1"),
+        ("budget_has_a_limit", 'UPDATE configured_budgets SET "limit" = NULL'),
+        ("budgeted_impressions_are_not_negative", "UPDATE configured_budgets SET impressions_limit = -1"),
         ("spend_is_not_negative", "UPDATE budget_tracking SET held = -0.000001"),
         ("spend_is_not_negative", "UPDATE budget_tracking SET impressions = -1"),
         ("count_within_cap", "UPDATE frequency_caps SET count = cap + 1"),
         ("count_within_cap", "UPDATE frequency_caps SET count = -1"),
         ("frequency_caps_pkey", "INSERT INTO frequency_caps TABLE frequency_caps"),
-        ("budget_tracking_pkey", "INSERT INTO budget_tracking TABLE budget_tracking"),
-        ("campaign and period of a row .* cannot be changed", "UPDATE budget_tracking SET period_start = now()"),
+        ("budget_tracking_pkey", COPY_OF_PERIODS),
+        ("owner and period of a row .* cannot be changed", "UPDATE budget_tracking SET period_start = now()"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
         (
             "ledger_corrections_pkey",

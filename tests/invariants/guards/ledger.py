@@ -56,8 +56,8 @@ LEDGER_GUARDS = [
         "I2",
         "a correction's key is unique",
         ACCOUNTING_TABLES,
-        'PrimaryKeyConstraint("idempotency_key"),',
-        "",
+        'PrimaryKeyConstraint("idempotency_key"),\n        UniqueConstraint("reverses",',
+        'UniqueConstraint("reverses",',
         f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
     ),
     Guard(
