@@ -164,6 +164,9 @@ campaigns = Table(
         ["order_id", "advertiser_id", "currency"],
         ["orders.id", "orders.advertiser_id", "orders.currency"],
         name="campaign_fits_its_order",
+        # An order and its campaigns may change together.
+        deferrable=True,
+        initially="DEFERRED",
     ),
     allowed_values("campaign_status_is_known", "status", "active paused ended"),
     allowed_values("campaign_billing_is_known", "billing", "serve impression"),
