@@ -49,7 +49,7 @@ GROUP BY p.campaign_id, p.order_id, p.period, p.period_start
 """
 """Sum up the entries of a month for every counter in which they count."""
 
-KEEP_ARCHIVED_CHARGES = """
+STORE_ARCHIVED_CHARGES = """
 INSERT INTO archived_charges (request_key, slot, campaign_id, currency, amount, kind, booked_at)
 SELECT request_key, slot, campaign_id, currency, amount, kind, booked_at
 FROM spend_ledger
@@ -138,7 +138,7 @@ async def record_archive(
 ) -> None:
     """Record the month as archived, with all that reconciliation needs once its entries are gone."""
     await connection.execute(ADD_OPENING_BALANCES, begins, ends)
-    await connection.execute(KEEP_ARCHIVED_CHARGES, begins, ends)
+    await connection.execute(STORE_ARCHIVED_CHARGES, begins, ends)
     await connection.execute(RECORD_ARCHIVED_MONTH, begins, ends, entries, manifest_hash)
 
 

@@ -48,7 +48,7 @@ SERVES_GUARDS = [
         "I3",
         "an archived month leaves the charges of serves that are kept",
         "app/store/month_archive.py",
-        "    await connection.execute(KEEP_ARCHIVED_CHARGES, begins, ends)",
+        "    await connection.execute(STORE_ARCHIVED_CHARGES, begins, ends)",
         "",
         "tests/integration/accounting/test_month_archive.py"
         "::test_an_archived_month_leaves_the_ledger_and_changes_no_report",
