@@ -149,7 +149,7 @@ CREATE TABLE campaigns (
     direct boolean NOT NULL DEFAULT false,                     -- Whether requests may name the campaign by campaign_id; if not, only placements sell it
     targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
-    CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency),
+    CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT campaign_has_an_advertiser FOREIGN KEY (advertiser_id, advertiser) REFERENCES advertisers(id, name) ON UPDATE CASCADE,
     CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text])),
     CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
@@ -497,16 +497,24 @@ CREATE INDEX spend_ledger_booked_at_idx
     ON spend_ledger USING brin (booked_at) WITH (pages_per_range='32', autosummarize='on');
 -- Keeps entries as they were booked.
 CREATE TRIGGER entries_are_kept BEFORE DELETE OR UPDATE ON spend_ledger
-    FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change();
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE spend_ledger ENABLE ALWAYS TRIGGER entries_are_kept;
 -- Keeps the ledger from being truncated.
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger
-    FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change();
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE spend_ledger ENABLE ALWAYS TRIGGER entries_are_not_truncated;
+-- Keeps the ledger from being truncated.
+CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger_default
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE spend_ledger_default ENABLE ALWAYS TRIGGER entries_are_not_truncated;
 -- Rejects entries of closed months, which would otherwise land in the default partition.
-CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE ON spend_ledger_default
-    FOR EACH ROW EXECUTE FUNCTION refuse_closed_month();
+CREATE TRIGGER month_is_closed BEFORE INSERT ON spend_ledger_default
+    FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('booked_on');
+ALTER TABLE spend_ledger_default ENABLE ALWAYS TRIGGER month_is_closed;
 -- Requires that an entry that leaves the default partition is in the ledger at commit.
 CREATE CONSTRAINT TRIGGER entries_are_moved AFTER DELETE ON spend_ledger_default DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION keep_moved_entry();
+ALTER TABLE spend_ledger_default ENABLE ALWAYS TRIGGER entries_are_moved;
 GRANT INSERT, SELECT ON spend_ledger TO adserver_app;
 GRANT SELECT ON spend_ledger TO adserver_finance;
 
@@ -533,6 +541,22 @@ CASE kind
     ELSE 0
 END)
 );
+-- Keeps corrections as they were recorded.
+CREATE TRIGGER corrections_are_kept BEFORE DELETE OR UPDATE ON ledger_corrections
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE ledger_corrections ENABLE ALWAYS TRIGGER corrections_are_kept;
+-- Keeps corrections from being truncated.
+CREATE TRIGGER corrections_are_not_truncated BEFORE TRUNCATE ON ledger_corrections
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE ledger_corrections ENABLE ALWAYS TRIGGER corrections_are_not_truncated;
+-- Records the session's own role as the author.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON ledger_corrections
+    FOR EACH ROW EXECUTE FUNCTION stamp_author();
+ALTER TABLE ledger_corrections ENABLE ALWAYS TRIGGER author_is_stamped;
+-- Rejects corrections of closed months.
+CREATE TRIGGER month_is_closed BEFORE INSERT ON ledger_corrections
+    FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('booked_on');
+ALTER TABLE ledger_corrections ENABLE ALWAYS TRIGGER month_is_closed;
 GRANT INSERT, SELECT ON ledger_corrections TO adserver_app;
 
 -- Money that advertisers paid for prepaid orders; append-only.
@@ -546,6 +570,18 @@ CREATE TABLE order_credits (
     CONSTRAINT order_credits_pkey PRIMARY KEY (idempotency_key),
     CONSTRAINT credit_is_not_zero CHECK (amount <> 0::numeric)
 );
+-- Keeps credits as they were recorded.
+CREATE TRIGGER credits_are_kept BEFORE DELETE OR UPDATE ON order_credits
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE order_credits ENABLE ALWAYS TRIGGER credits_are_kept;
+-- Keeps credits from being truncated.
+CREATE TRIGGER credits_are_not_truncated BEFORE TRUNCATE ON order_credits
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE order_credits ENABLE ALWAYS TRIGGER credits_are_not_truncated;
+-- Records the session's own role as the author.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON order_credits
+    FOR EACH ROW EXECUTE FUNCTION stamp_author();
+ALTER TABLE order_credits ENABLE ALWAYS TRIGGER author_is_stamped;
 GRANT INSERT, SELECT ON order_credits TO adserver_app;
 
 -- Money that was paid to publishers; append-only.
@@ -562,6 +598,18 @@ CREATE TABLE payouts (
     CONSTRAINT payout_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT payout_is_not_zero CHECK (amount <> 0::numeric)
 );
+-- Keeps payouts as they were recorded.
+CREATE TRIGGER payouts_are_kept BEFORE DELETE OR UPDATE ON payouts
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE payouts ENABLE ALWAYS TRIGGER payouts_are_kept;
+-- Keeps payouts from being truncated.
+CREATE TRIGGER payouts_are_not_truncated BEFORE TRUNCATE ON payouts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE payouts ENABLE ALWAYS TRIGGER payouts_are_not_truncated;
+-- Records the role of the session as the author.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON payouts
+    FOR EACH ROW EXECUTE FUNCTION stamp_author();
+ALTER TABLE payouts ENABLE ALWAYS TRIGGER author_is_stamped;
 GRANT INSERT, SELECT ON payouts TO adserver_app;
 
 -- Months that accept no more entries, and the hashes that prove what their entries were.
@@ -574,7 +622,72 @@ CREATE TABLE closed_months (
     hash bytea NOT NULL,                                       -- SHA-256, chained over the entries; docs/finance.md describes it
     CONSTRAINT closed_months_pkey PRIMARY KEY (month)
 );
+-- Keeps closed months as they were recorded.
+CREATE TRIGGER closings_are_kept BEFORE DELETE OR UPDATE ON closed_months
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE closed_months ENABLE ALWAYS TRIGGER closings_are_kept;
+-- Keeps closed months from being truncated.
+CREATE TRIGGER closings_are_not_truncated BEFORE TRUNCATE ON closed_months
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE closed_months ENABLE ALWAYS TRIGGER closings_are_not_truncated;
+-- Records the session's own role as the one that closed the month.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON closed_months
+    FOR EACH ROW EXECUTE FUNCTION stamp_closing();
+ALTER TABLE closed_months ENABLE ALWAYS TRIGGER author_is_stamped;
 GRANT SELECT ON closed_months TO adserver_app;
+
+-- What each closed month came to, as kept with its closing; append-only.
+CREATE TABLE month_ends (
+    month date NOT NULL,                                       -- First day of the month
+    advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
+    advertiser_name text NOT NULL,                             -- Name of the advertiser at its last entry or hold of the month
+    order_id varchar COLLATE "C",                              -- Order; NULL for none
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    publisher_name text,                                       -- Name of the publisher at its last entry or hold of the month
+    currency varchar(3) NOT NULL,                              -- Currency of the amounts
+    charged numeric(18,6) NOT NULL,                            -- Charged for ads: entries of the month of the kinds charge and settle
+    corrected numeric(18,6) NOT NULL,                          -- Entries of the month of the kinds adjustment and reversal
+    publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of charged and corrected
+    released numeric(18,6) NOT NULL,                           -- Held for ads of the month and given back by the time of closing; what was charged late is not in it
+    held numeric(18,6) NOT NULL,                               -- Part of charged and released, and of what is still open, that was held when the month ended: neither seen nor released
+    publisher_held numeric(18,6) NOT NULL,                     -- The publisher's part of held
+    CONSTRAINT one_row_for_each_party UNIQUE NULLS NOT DISTINCT (month, advertiser_id, order_id, publisher_id, currency)
+);
+-- Keeps figures as they were when the month was closed.
+CREATE TRIGGER figures_are_kept BEFORE DELETE OR UPDATE ON month_ends
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE month_ends ENABLE ALWAYS TRIGGER figures_are_kept;
+-- Keeps figures from being truncated.
+CREATE TRIGGER figures_are_not_truncated BEFORE TRUNCATE ON month_ends
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE month_ends ENABLE ALWAYS TRIGGER figures_are_not_truncated;
+-- Rejects figures of a month that is closed already.
+CREATE TRIGGER month_is_closed BEFORE INSERT ON month_ends
+    FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('month');
+ALTER TABLE month_ends ENABLE ALWAYS TRIGGER month_is_closed;
+GRANT SELECT ON month_ends TO adserver_app;
+
+-- Every row of the books that was changed by a repair; written by triggers, never changed.
+CREATE TABLE book_repairs (
+    repair_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,    -- Number of the repair
+    repaired_at timestamptz NOT NULL,                          -- When the row was changed
+    repaired_by text NOT NULL,                                 -- Database role that changed it
+    reason text NOT NULL,                                      -- Reason given in adserver.repair
+    table_name text NOT NULL,                                  -- Table, or partition of the ledger
+    operation text NOT NULL,                                   -- INSERT, UPDATE or DELETE
+    old_row jsonb,                                             -- The row before; NULL for an INSERT
+    new_row jsonb,                                             -- The row after; NULL for a DELETE
+    CONSTRAINT book_repairs_pkey PRIMARY KEY (repair_id)
+);
+-- Keeps the record of repairs from being truncated.
+CREATE TRIGGER repairs_are_not_truncated BEFORE TRUNCATE ON book_repairs
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('always');
+ALTER TABLE book_repairs ENABLE ALWAYS TRIGGER repairs_are_not_truncated;
+-- Keeps the record of repairs, which nobody can repair.
+CREATE TRIGGER repairs_are_kept BEFORE DELETE OR UPDATE ON book_repairs
+    FOR EACH ROW EXECUTE FUNCTION refuse_change('always');
+ALTER TABLE book_repairs ENABLE ALWAYS TRIGGER repairs_are_kept;
+GRANT SELECT ON book_repairs TO adserver_app;
 
 -- Daily sums of the ledger entries that were booked before books_state.rolled_up_to.
 CREATE TABLE spend_daily (
@@ -720,12 +833,15 @@ CREATE TABLE invoices (
 -- Keeps invoices as they were made.
 CREATE TRIGGER invoices_are_kept BEFORE DELETE OR UPDATE ON invoices
     FOR EACH ROW EXECUTE FUNCTION refuse_invoice_change();
+ALTER TABLE invoices ENABLE ALWAYS TRIGGER invoices_are_kept;
 -- Keeps invoices from being truncated.
 CREATE TRIGGER invoices_are_not_truncated BEFORE TRUNCATE ON invoices
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_invoice_change();
+ALTER TABLE invoices ENABLE ALWAYS TRIGGER invoices_are_not_truncated;
 -- Numbers invoices without holes.
 CREATE TRIGGER invoice_is_issued BEFORE INSERT ON invoices
     FOR EACH ROW EXECUTE FUNCTION issue_invoice();
+ALTER TABLE invoices ENABLE ALWAYS TRIGGER invoice_is_issued;
 GRANT INSERT, SELECT ON invoices TO adserver_app;
 
 -- Lines of invoices and credit notes; never changed.
@@ -753,12 +869,15 @@ END),
 -- Accepts lines only in the transaction that makes their invoice.
 CREATE TRIGGER details_are_complete BEFORE INSERT ON invoice_details
     FOR EACH ROW EXECUTE FUNCTION refuse_later_invoice_detail();
+ALTER TABLE invoice_details ENABLE ALWAYS TRIGGER details_are_complete;
 -- Keeps lines of invoices as they were made.
 CREATE TRIGGER details_are_kept BEFORE DELETE OR UPDATE ON invoice_details
     FOR EACH ROW EXECUTE FUNCTION refuse_invoice_change();
+ALTER TABLE invoice_details ENABLE ALWAYS TRIGGER details_are_kept;
 -- Keeps lines of invoices from being truncated.
 CREATE TRIGGER details_are_not_truncated BEFORE TRUNCATE ON invoice_details
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_invoice_change();
+ALTER TABLE invoice_details ENABLE ALWAYS TRIGGER details_are_not_truncated;
 GRANT INSERT, SELECT ON invoice_details TO adserver_app;
 
 
@@ -874,6 +993,138 @@ CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start ti
  STABLE PARALLEL SAFE
 RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start)))))) END;
 
+-- The figures of a month as the books have them now; closing the month keeps them in month_ends.
+CREATE FUNCTION public.compute_month_end(month date)
+ RETURNS TABLE(advertiser_id character varying, advertiser_name text, order_id character varying, publisher_id character varying, publisher_name text, currency character varying, charged numeric, corrected numeric, publisher_amount numeric, released numeric, held numeric, publisher_held numeric)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ WITH span AS (
+          SELECT (date_trunc('month'::text, (compute_month_end.month)::timestamp without time zone))::date AS starts,
+             ((date_trunc('month'::text, (compute_month_end.month)::timestamp without time zone) + '1 mon'::interval))::date AS ends
+         ), part AS (
+          SELECT d.advertiser_id,
+             d.advertiser_name,
+             d.order_id,
+             d.publisher_id,
+             d.publisher_name,
+             d.currency,
+             d.recorded_on AS named_on,
+                 CASE
+                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN d.amount
+                     ELSE (0)::numeric
+                 END AS charged,
+                 CASE
+                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN (0)::numeric
+                     ELSE d.amount
+                 END AS corrected,
+             d.publisher_amount,
+             0 AS released,
+             0 AS held,
+             0 AS publisher_held
+            FROM (span
+              JOIN spend_daily d ON (((d.booked_on >= span.starts) AND (d.booked_on < span.ends))))
+         UNION ALL
+          SELECT l.advertiser_id,
+             l.advertiser_name,
+             l.order_id,
+             l.publisher_id,
+             l.publisher_name,
+             l.currency,
+             ((l.booked_at AT TIME ZONE 'UTC'::text))::date AS timezone,
+                 CASE
+                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN l.amount
+                     ELSE (0)::numeric
+                 END AS "case",
+                 CASE
+                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN (0)::numeric
+                     ELSE l.amount
+                 END AS amount,
+             l.publisher_amount,
+             0,
+             0,
+             0
+            FROM (span
+              JOIN spend_ledger l ON (((l.booked_on >= span.starts) AND (l.booked_on < span.ends))))
+           WHERE (l.booked_at >= ( SELECT books_state.rolled_up_to
+                    FROM books_state))
+         UNION ALL
+          SELECT l.advertiser_id,
+             l.advertiser_name,
+             l.order_id,
+             l.publisher_id,
+             l.publisher_name,
+             l.currency,
+             l.booked_on,
+             0,
+             0,
+             0,
+             0,
+             l.amount,
+             l.publisher_amount
+            FROM ((span
+              JOIN spend_ledger l ON (((l.booked_on >= span.starts) AND (l.booked_on < span.ends) AND (l.booked_at >= (((span.ends)::timestamp without time zone AT TIME ZONE 'UTC'::text) - '14:00:00'::interval)))))
+              JOIN campaigns c ON (((c.id)::text = (l.campaign_id)::text)))
+           WHERE ((l.kind = 'settle'::text) AND (l.late_from IS NULL) AND (l.booked_at >= ((span.ends)::timestamp without time zone AT TIME ZONE c.timezone)))
+         UNION ALL
+          SELECT h.advertiser_id,
+             h.advertiser_name,
+             h.order_id,
+             h.publisher_id,
+             h.publisher_name,
+             h.currency,
+             h.booked_on,
+             0,
+             0,
+             0,
+             0,
+             h.price,
+             h.publisher_amount
+            FROM (span
+              JOIN holds h ON (((h.booked_on >= span.starts) AND (h.booked_on < span.ends))))
+         UNION ALL
+          SELECT r.advertiser_id,
+             r.advertiser_name,
+             r.order_id,
+             r.publisher_id,
+             r.publisher_name,
+             r.currency,
+             r.booked_on,
+             0,
+             0,
+             0,
+             r.price,
+                 CASE
+                     WHEN at_end.was_held THEN r.price
+                     ELSE (0)::numeric
+                 END AS "case",
+                 CASE
+                     WHEN at_end.was_held THEN r.publisher_amount
+                     ELSE (0)::numeric
+                 END AS "case"
+            FROM (((span
+              JOIN hold_releases r ON (((r.booked_on >= span.starts) AND (r.booked_on < span.ends) AND (r.served_on >= (span.starts - 1)) AND (r.served_on <= span.ends))))
+              JOIN campaigns c ON (((c.id)::text = (r.campaign_id)::text)))
+              CROSS JOIN LATERAL ( SELECT (r.released_at >= ((span.ends)::timestamp without time zone AT TIME ZONE c.timezone)) AS was_held) at_end)
+         )
+  SELECT p.advertiser_id,
+     (array_agg(p.advertiser_name ORDER BY p.named_on DESC, p.advertiser_name))[1] AS array_agg,
+     p.order_id,
+     p.publisher_id,
+     (array_agg(p.publisher_name ORDER BY p.named_on DESC, p.publisher_name))[1] AS array_agg,
+     p.currency,
+     sum(p.charged) AS sum,
+     sum(p.corrected) AS sum,
+     sum(p.publisher_amount) AS sum,
+     sum(p.released) AS sum,
+     sum(p.held) AS sum,
+     sum(p.publisher_held) AS sum
+    FROM part p
+   GROUP BY p.advertiser_id, p.order_id, p.publisher_id, p.currency;
+END;
+REVOKE EXECUTE ON FUNCTION compute_month_end(date) FROM PUBLIC;
+
 -- Creates a partition and moves its rows there from the default partition.
 CREATE FUNCTION public.create_partition(parent text, name text, key text, low date, high date)
  RETURNS void
@@ -898,6 +1149,9 @@ BEGIN
     IF has_rows THEN
         EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', parent, name || '_moving');
         EXECUTE format('DROP TABLE %I', name || '_moving');
+    END IF;
+    IF parent = 'spend_ledger' THEN
+        PERFORM guard_ledger_partition(name::regclass, low <= (SELECT max(c.month) FROM closed_months c));
     END IF;
 END
 $function$;
@@ -974,6 +1228,95 @@ REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM 
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_finance;
 
+-- What a month came to, by advertiser, order, publisher and currency: as kept when it was closed, or as it is now. charged: for ads. corrected: adjustments and reversals. spent: charged + corrected, as in campaign_spend_daily. publisher_amount: the publishers' part of spent. released: held for ads of the month and given back, never charged. held: the accrual, which is the part of charged, of released and of what is still open that was held at the month's last midnight in the campaign's time zone. publisher_held: the publishers' part of it.
+CREATE FUNCTION finance.month_end(month date)
+ RETURNS TABLE(month date, closed boolean, advertiser_id text, advertiser text, order_id text, publisher_id text, publisher text, currency text, charged numeric, corrected numeric, spent numeric, publisher_amount numeric, released numeric, held numeric, publisher_held numeric)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ SELECT span.starts,
+     f.closed,
+     f.advertiser_id,
+     f.advertiser_name,
+     f.order_id,
+     f.publisher_id,
+     f.publisher_name,
+     f.currency,
+     f.charged,
+     f.corrected,
+     (f.charged + f.corrected),
+     f.publisher_amount,
+     f.released,
+     f.held,
+     f.publisher_held
+    FROM (( SELECT (date_trunc('month'::text, (month_end.month)::timestamp without time zone))::date AS starts) span
+      CROSS JOIN LATERAL ( SELECT true AS closed,
+             k.advertiser_id,
+             k.advertiser_name,
+             k.order_id,
+             k.publisher_id,
+             k.publisher_name,
+             k.currency,
+             k.charged,
+             k.corrected,
+             k.publisher_amount,
+             k.released,
+             k.held,
+             k.publisher_held
+            FROM month_ends k
+           WHERE (k.month = span.starts)
+         UNION ALL
+          SELECT false,
+             o.advertiser_id,
+             o.advertiser_name,
+             o.order_id,
+             o.publisher_id,
+             o.publisher_name,
+             o.currency,
+             o.charged,
+             o.corrected,
+             o.publisher_amount,
+             o.released,
+             o.held,
+             o.publisher_held
+            FROM compute_month_end(span.starts) o(advertiser_id, advertiser_name, order_id, publisher_id, publisher_name, currency, charged, corrected, publisher_amount, released, held, publisher_held)
+           WHERE (span.starts > COALESCE(( SELECT max(c.month) AS max
+                    FROM closed_months c), '-infinity'::date))) f)
+   ORDER BY f.advertiser_id, f.order_id, f.publisher_id, f.currency;
+END;
+REVOKE EXECUTE ON FUNCTION finance.month_end(date) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION finance.month_end(date) TO adserver_app;
+GRANT EXECUTE ON FUNCTION finance.month_end(date) TO adserver_finance;
+
+-- Creates the triggers of a partition of the ledger that it does not get from the table.
+CREATE FUNCTION public.guard_ledger_partition(partition regclass, is_closed boolean)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    guard record;
+BEGIN
+    FOR guard IN
+        SELECT * FROM (VALUES
+            ('entries_are_not_truncated', 'BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()',
+             'Keeps the ledger from being truncated'),
+            ('month_is_closed',
+             'BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''booked_on'', ''closed'')',
+             'Rejects entries of a closed month')
+        ) AS g (name, definition, comment)
+        WHERE (is_closed OR name <> 'month_is_closed')
+            AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = partition AND tgname = g.name)
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I ' || guard.definition, guard.name, partition);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', partition, guard.name);
+        EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', guard.name, partition, guard.comment);
+    END LOOP;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION guard_ledger_partition(regclass,boolean) FROM PUBLIC;
+
 -- Gives an invoice of a closed month the next number, the time, and the role that made it.
 CREATE FUNCTION public.issue_invoice()
  RETURNS trigger
@@ -1014,8 +1357,9 @@ CREATE FUNCTION public.keep_moved_entry()
  SET search_path TO 'public', 'pg_temp'
 AS $function$
 BEGIN
-    IF NOT EXISTS (SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
-                       AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
+    IF repair_reason() IS NULL AND NOT EXISTS (
+        SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
+            AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
         RAISE EXCEPTION 'entry % may leave the default partition only for its own partition', OLD.entry_id
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -1055,10 +1399,6 @@ BEGIN
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(name) IS NULL THEN
         PERFORM create_partition('spend_ledger', name, 'booked_on', month, (month + interval '1 month')::date);
-        IF month <= (SELECT max(c.month) FROM closed_months c) THEN
-            EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
-                           'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
-        END IF;
     END IF;
 END
 $function$;
@@ -1275,7 +1615,31 @@ $function$;
 REVOKE EXECUTE ON FUNCTION recount_budgets(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION recount_budgets(text[]) TO adserver_app;
 
--- Rejects every entry and change in a closed month, even the owner's.
+-- Rejects every change and removal of a row by anybody, except a repair, which it records.
+CREATE FUNCTION public.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_NARGS = 0 AND TG_OP <> 'TRUNCATE' THEN
+        IF repair_reason() IS NOT NULL THEN
+            INSERT INTO book_repairs (repaired_at, repaired_by, reason, table_name, operation, old_row, new_row)
+            VALUES (adserver_clock(), session_user, repair_reason(), TG_TABLE_NAME, TG_OP, to_jsonb(OLD), to_jsonb(NEW));
+        ELSIF TG_OP <> 'DELETE' OR TG_TABLE_NAME <> 'spend_ledger_default' THEN
+            RAISE EXCEPTION 'rows of % are never changed or removed: book a correction', TG_TABLE_NAME
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    END IF;
+    RAISE EXCEPTION 'rows of % are never changed or removed, not even by a repair', TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege';
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION refuse_change() FROM PUBLIC;
+
+-- Rejects every new row of a closed month by anybody, except a repair, which it records.
 CREATE FUNCTION public.refuse_closed_month()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1283,16 +1647,20 @@ CREATE FUNCTION public.refuse_closed_month()
  SET search_path TO 'public', 'pg_temp'
 AS $function$
 DECLARE
-    entry spend_ledger := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    its_month date := date_trunc('month', entry.booked_on);
+    its_month date := date_trunc('month', (to_jsonb(NEW) ->> TG_ARGV[0])::date);
 BEGIN
-    IF TG_NARGS > 0 OR its_month <= (SELECT max(month) FROM closed_months) THEN
-        RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_closed';
+    IF TG_NARGS > 1 OR its_month <= (SELECT max(month) FROM closed_months) THEN
+        IF repair_reason() IS NULL THEN
+            RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_closed';
+        END IF;
+        INSERT INTO book_repairs (repaired_at, repaired_by, reason, table_name, operation, new_row)
+        VALUES (adserver_clock(), session_user, repair_reason(), TG_TABLE_NAME, TG_OP, to_jsonb(NEW));
     END IF;
-    RETURN entry;
+    RETURN NEW;
 END
 $function$;
+REVOKE EXECUTE ON FUNCTION refuse_closed_month() FROM PUBLIC;
 
 -- Rejects every change of an invoice, even by a superuser.
 CREATE FUNCTION public.refuse_invoice_change()
@@ -1325,20 +1693,13 @@ END
 $function$;
 REVOKE EXECUTE ON FUNCTION refuse_later_invoice_detail() FROM PUBLIC;
 
--- Allows only the owner to change or delete ledger entries.
-CREATE FUNCTION public.refuse_ledger_change()
- RETURNS trigger
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
-AS $function$
-BEGIN
-    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE') THEN
-        RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    END IF;
-    RAISE EXCEPTION 'entries of spend_ledger are never changed or removed: book a reversal'
-        USING ERRCODE = 'insufficient_privilege';
-END
-$function$;
+-- The reason why the running transaction may repair the books; NULL if it may not.
+CREATE FUNCTION public.repair_reason()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'public', 'pg_temp'
+RETURN CASE WHEN pg_has_role(SESSION_USER, (SELECT pg_class.relowner FROM pg_class WHERE (pg_class.oid = ('spend_ledger'::regclass)::oid)), 'MEMBER'::text) THEN NULLIF(btrim(current_setting('adserver.repair'::text, true)), ''::text) ELSE NULL::text END;
 
 -- Moves the periods of an hour and a day back from budget_archive, so that a correction can change them.
 CREATE FUNCTION public.restore_budget_periods(campaigns text[], hour_start timestamp with time zone, day_start timestamp with time zone)
@@ -1370,6 +1731,32 @@ BEGIN ATOMIC
 END;
 REVOKE EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) TO adserver_app;
+
+-- Sets recorded_by and recorded_at, so that nobody can record under another name.
+CREATE FUNCTION public.stamp_author()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    NEW.recorded_by := session_user;
+    NEW.recorded_at := adserver_clock();
+    RETURN NEW;
+END
+$function$;
+
+-- Sets closed_by and closed_at, so that nobody can close under another name.
+CREATE FUNCTION public.stamp_closing()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    NEW.closed_by := session_user;
+    NEW.closed_at := adserver_clock();
+    RETURN NEW;
+END
+$function$;
 
 -- End of the window that begins at a moment; NULL if it never ends.
 CREATE FUNCTION public.window_end("window" text, start timestamp with time zone, timezone text)
@@ -1457,6 +1844,28 @@ CREATE VIEW finance.advertiser_spend_monthly AS
   GROUP BY advertiser_id, (date_trunc('month'::text, booked_on::timestamp with time zone)::date), currency;
 GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_app;
 GRANT SELECT ON finance.advertiser_spend_monthly TO adserver_finance;
+
+-- finance.book_repairs: Every row of the books that was changed by a repair.
+--   repair_id bigint: Number of the repair
+--   repaired_at timestamp with time zone: When the row was changed
+--   repaired_by text: Database role that changed it
+--   reason text: Reason that it gave
+--   table_name text: Table, or partition of the ledger
+--   operation text: INSERT, UPDATE or DELETE
+--   old_row jsonb: The row before; NULL for an INSERT
+--   new_row jsonb: The row after; NULL for a DELETE
+CREATE VIEW finance.book_repairs AS
+ SELECT repair_id,
+    repaired_at,
+    repaired_by,
+    reason,
+    table_name,
+    operation,
+    old_row,
+    new_row
+   FROM book_repairs;
+GRANT SELECT ON finance.book_repairs TO adserver_app;
+GRANT SELECT ON finance.book_repairs TO adserver_finance;
 
 -- finance.budgets: Budget against actual: every budget period of every campaign and order.
 --   campaign_id character varying: Campaign; NULL for the budget of an order
@@ -1799,14 +2208,20 @@ GRANT SELECT ON finance.campaigns TO adserver_finance;
 --   closed_at timestamp with time zone: When the month was closed
 --   closed_by text: Database role that closed the month
 --   entries bigint: Number of entries in the month
---   hash text: SHA-256, chained over the entries
+--   hash text: SHA-256 of the entries, corrections and figures of the month; docs/finance.md has the formula
+--   previous_hash text: Hash of the month closed before this one
+--   archived boolean: Whether its entries were moved to an archive, which has the same hash in its manifest
 CREATE VIEW finance.closed_months AS
  SELECT month,
     closed_at,
     closed_by,
     entries,
-    encode(hash, 'hex'::text) AS hash
-   FROM closed_months;
+    encode(hash, 'hex'::text) AS hash,
+    encode(previous_hash, 'hex'::text) AS previous_hash,
+    (EXISTS ( SELECT
+           FROM archived_months a
+          WHERE a.month = c.month)) AS archived
+   FROM closed_months c;
 GRANT SELECT ON finance.closed_months TO adserver_app;
 GRANT SELECT ON finance.closed_months TO adserver_finance;
 
@@ -2621,6 +3036,32 @@ UNION ALL
                FROM retention
               WHERE retention.parent = 'ad_serves'::text), '-infinity'::date)
         END
+UNION ALL
+ SELECT 'I3'::text AS rule,
+    l.campaign_id,
+    l.order_id,
+    (l.request_key || '/'::text) || l.slot AS subject,
+    1 AS expected,
+    0 AS actual,
+    'an impression was charged, and its event is missing'::text AS explanation
+   FROM spend_ledger l
+     JOIN ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
+     LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
+  WHERE l.kind = 'settle'::text AND e.event IS NULL AND s.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND l.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND s.served_on >= COALESCE(( SELECT retention.dropped_before
+           FROM retention
+          WHERE retention.parent = 'ad_events'::text), '-infinity'::date)
+UNION ALL
+ SELECT 'I3'::text AS rule,
+    a.campaign_id,
+    NULL::character varying AS order_id,
+    'request '::text || a.request_key AS subject,
+    a.slot - 1 AS expected,
+    NULL::numeric AS actual,
+    'a pod has a gap: a serve of the request is missing'::text AS explanation
+   FROM ad_serves a
+  WHERE a.slot > 0 AND a.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND NOT (EXISTS ( SELECT
+           FROM ad_serves b
+          WHERE b.request_key = a.request_key AND b.slot = (a.slot - 1) AND b.served_on = a.served_on))
 UNION ALL
  SELECT 'rollup'::text AS rule,
     COALESCE(r.campaign_id, l.campaign_id) AS campaign_id,

@@ -73,6 +73,8 @@ SELECT line FROM (
     UNION ALL
     SELECT 3, format(E'-- %s.\n%s;', obj_description(t.oid, 'pg_trigger'),
                      replace(pg_get_triggerdef(t.oid, true), ' FOR EACH ', E'\n    FOR EACH '))
+              || CASE t.tgenabled WHEN 'A' THEN
+                     format(E'\nALTER TABLE %s ENABLE ALWAYS TRIGGER %I;', relation, t.tgname) ELSE '' END
     FROM pg_trigger t JOIN relations ON t.tgrelid = relation WHERE NOT t.tgisinternal AND t.tgparentid = 0
     UNION ALL
     SELECT 4, format('GRANT %s ON %s TO %s;', string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type), $1,

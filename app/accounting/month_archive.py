@@ -85,7 +85,7 @@ async def _verified_manifest(connection: "Connection[Record]", month: date, fold
     archived = await month_archive.read_archived_month(connection, month)
     closed = await _read_closed_month(connection, month)
     manifest, manifest_hash = read_manifest(folder, month)
-    if archived is None or manifest_hash != archived.manifest_hash or manifest.month_hash != closed.hash.hex():
+    if archived is None or manifest_hash != archived.manifest_hash or manifest.month_hash != closed.hash:
         raise InvalidEntry("folder", f"{manifest_path(folder, month)} is not the manifest of the archived month")
     changed = await asyncio.to_thread(find_changed_file, folder, manifest)
     if changed is not None:
@@ -127,8 +127,8 @@ async def _write_files(
     return Manifest(
         month=f"{closed.month:%Y-%m}",
         entries=entries,
-        month_hash=closed.hash.hex(),
-        previous_hash=closed.previous_hash.hex(),
+        month_hash=closed.hash,
+        previous_hash=closed.previous_hash,
         amounts={name: f"{amounts[name]:.6f}" for name in sorted(amounts)},
         columns={field.name: str(field.type) for field in writer.schema},
         files=writer.files,
@@ -162,7 +162,7 @@ async def _detach(connection: "Connection[Record]", month: date, manifest: Manif
             await closed_months.lock_closing_exclusive(connection)
             closed = await _read_closed_month(connection, month)
             entries = await month_archive.count_entries(connection, month, next_month(month))
-            if closed.hash.hex() != manifest.month_hash or entries != manifest.entries:
+            if closed.hash != manifest.month_hash or entries != manifest.entries:
                 raise InvalidEntry("month", f"{month:%Y-%m} has changed while it was archived")
             await month_archive.record_archive(connection, month, next_month(month), entries, manifest_hash)
             deadline = time.monotonic() + DETACH_RETRY_S

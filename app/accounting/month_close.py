@@ -1,13 +1,14 @@
-"""Month close: rejects further entries in a month, and proves later that its entries are unchanged.
+"""Month close: keeps what a month came to, rejects further entries in it, and proves later that it is unchanged.
 
-A month's hash is chained over chunks of its entries, and starts from the hash of the previously closed month:
+A month's hash is chained over its entries, corrections, figures and closing, and starts from the hash of the previously
+closed month. For each chunk of lines:
 
-    hash = sha256(hash || sha256(entries of the chunk))
+    hash = sha256(hash || sha256(lines of the chunk))
 
-Anyone who changes, adds or removes an entry therefore has to replace every later hash too.
+Anyone who changes, adds or removes a line therefore has to replace every later hash too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -16,11 +17,11 @@ from asyncpg import Connection, InsufficientPrivilegeError, Record
 
 from app.accounting.dates import next_month
 from app.errors import AdServerError, InvalidEntry
-from app.store import closed_months, month_archive, outbox
+from app.store import closed_months, month_hashes, outbox
 from app.store.closed_months import ClosedMonth, MonthStatus
 from app.store.connections import disable_timeouts
+from app.store.month_hashes import HashedChunk
 
-CHUNK_ENTRIES = 10_000
 FIRST_HASH = bytes(32)
 """The previous hash of the first closed month."""
 
@@ -61,11 +62,18 @@ async def _close_month(connection: "Connection[Record]", month: date, progress: 
     status = await closed_months.read_month_status(connection, month)
     _require_closable(month, status)
     await closed_months.refuse_entries(connection, month)
-    previous_hash = previous[-1].hash if previous else FIRST_HASH
-    entries, month_hash = await _hash_entries(connection, month, status.ends, previous_hash, progress)
-    await closed_months.close_month(connection, month, entries, previous_hash, month_hash)
+    await closed_months.close_figures(connection, month)
+    previous_hash = bytes.fromhex(previous[-1].hash) if previous else FIRST_HASH
+    books = await _hash_books(connection, first_open_day(previous), month, previous_hash, progress)
+    month_hash = books.extended(await month_hashes.hash_next_closing(connection, month, books.entries)).hash
+    await closed_months.close_month(connection, month, books.entries, previous_hash, month_hash)
     await outbox.record_closed_month(connection, month)
     return (await closed_months.read_closed_months(connection))[-1]
+
+
+def first_open_day(closed: Sequence[ClosedMonth]) -> date:
+    """Return the first day after the last closed month; `date.min`, before every entry, if none is closed."""
+    return next_month(closed[-1].month) if closed else date.min
 
 
 def _require_closable(month: date, status: MonthStatus) -> None:
@@ -80,70 +88,100 @@ def _require_closable(month: date, status: MonthStatus) -> None:
         raise InvalidEntry("month", f"{status.earlier_entry:%Y-%m} must be closed before {name}")
 
 
-async def _hash_entries(
-    connection: "Connection[Record]",
-    start: date,
-    end: date,
-    previous_hash: bytes,
-    progress: ProgressCallback,
-) -> tuple[int, bytes]:
-    """Return the number of entries between the two days, and the hash chained over them."""
-    total = await closed_months.count_entries(connection, start, end)
-    entries, last_entry, chained_hash = 0, 0, previous_hash
-    while True:
-        chunk = await closed_months.hash_chunk(connection, start, end, last_entry, CHUNK_ENTRIES)
-        if chunk.last_entry is None:
-            return entries, chained_hash
-        chained_hash = sha256(chained_hash + chunk.digest).digest()
-        entries, last_entry = entries + chunk.entries, chunk.last_entry
-        progress(entries, total)
+@dataclass(frozen=True, slots=True)
+class HashedBooks:
+    """A chained hash, and the number of entries in it."""
+
+    hash: bytes
+    entries: int = 0
+
+    def extended(self, chunk: HashedChunk, *, are_entries: bool = False) -> "HashedBooks":
+        """Return the hash with a chunk added."""
+        return HashedBooks(
+            sha256(self.hash + chunk.digest).digest(), self.entries + chunk.lines if are_entries else self.entries
+        )
+
+
+async def _hash_books(
+    connection: "Connection[Record]", begins: date, month: date, previous_hash: bytes, progress: ProgressCallback
+) -> HashedBooks:
+    """Hash the entries and corrections since a day until the end of a month, and the figures of that month."""
+    ends = next_month(month)
+    await month_hashes.fix_text_formats(connection)
+    total = await month_hashes.count_entries(connection, begins, ends)
+    books = HashedBooks(previous_hash)
+    async for chunk in month_hashes.hash_entries(connection, begins, ends):
+        books = books.extended(chunk, are_entries=True)
+        progress(books.entries, total)
+    async for chunk in month_hashes.hash_corrections(connection, begins, ends):
+        books = books.extended(chunk)
+    async for chunk in month_hashes.hash_figures(connection, month):
+        books = books.extended(chunk)
+    return books
+
+
+async def hash_journal(connection: "Connection[Record]", begins: date, booked_before: str) -> HashedBooks:
+    """Hash the entries and corrections of the days since one, and all payments, that were recorded before a moment."""
+    await month_hashes.fix_text_formats(connection)
+    books = HashedBooks(FIRST_HASH)
+    async for chunk in month_hashes.hash_entries(connection, begins, date.max, booked_before):
+        books = books.extended(chunk, are_entries=True)
+    async for chunk in month_hashes.hash_corrections(connection, begins, date.max, booked_before):
+        books = books.extended(chunk)
+    async for chunk in month_hashes.hash_payments(connection, booked_before):
+        books = books.extended(chunk)
+    return books
 
 
 async def verify_months(
     connection: "Connection[Record]",
     report: Callable[[MonthCheck], None],
     progress: ProgressCallback = lambda _done, _total: None,
+    only_month: date | None = None,
 ) -> int:
-    """Hash every closed month again, in one snapshot, and report each one. Return the number of changed months."""
+    """Hash every closed month again, or only one, and report each. Return the number of changed months.
+
+    The caller's transaction is one snapshot. Raises InvalidEntry if the only month is not closed.
+    """
     faults = 0
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        await disable_timeouts(connection)
-        previous_hash, start = FIRST_HASH, date.min
-        for month in await closed_months.read_closed_months(connection):
-            check = MonthCheck(month, await _find_fault(connection, month, previous_hash, start, progress))
+    previous_hash, begins = FIRST_HASH, date.min
+    months = await closed_months.read_closed_months(connection)
+    if only_month is not None and only_month not in [month.month for month in months]:
+        raise InvalidEntry("month", f"{only_month:%Y-%m} is not closed")
+    for month in months:
+        if only_month in (None, month.month):
+            check = MonthCheck(month, await _find_fault(connection, month, previous_hash, begins, progress))
             faults += bool(check.fault)
             report(check)
-            previous_hash, start = month.hash, next_month(month.month)
+        previous_hash, begins = bytes.fromhex(month.hash), next_month(month.month)
     return faults
 
 
 async def find_month_fault(connection: "Connection[Record]", month: date) -> str:
-    """Hash one closed month again; return its fault, or an empty string."""
-    previous_hash, start = FIRST_HASH, date.min
-    for closed in await closed_months.read_closed_months(connection):
-        if closed.month == month:
-            return await _find_fault(connection, closed, previous_hash, start, lambda _done, _total: None)
-        previous_hash, start = closed.hash, next_month(closed.month)
-    return "it is not closed"
+    """Hash one closed month again, in an open transaction; return its fault, or an empty string."""
+    checks: list[MonthCheck] = []
+    await verify_months(connection, checks.append, only_month=month)
+    return checks[0].fault
 
 
 async def _find_fault(
     connection: "Connection[Record]",
     month: ClosedMonth,
     previous_hash: bytes,
-    start: date,
+    begins: date,
     progress: ProgressCallback,
 ) -> str:
     """Return the fault of a month, or an empty string.
 
-    `start` is the end of the previously closed month: the months between had no entry, and must have none now.
+    `begins` is the end of the previously closed month: the months between had no entry, and must have none now.
     """
-    if month.previous_hash != previous_hash:
+    if month.previous_hash != previous_hash.hex():
         return "it does not continue the previously closed month"
-    if await month_archive.read_archived_month(connection, month.month) is not None:
-        entries = await closed_months.count_entries(connection, month.month, next_month(month.month))
+    if month.archived:
+        entries = await month_hashes.count_entries(connection, month.month, next_month(month.month))
         return f"it is archived, and the ledger has {entries} entries of it" if entries else ""
-    entries, month_hash = await _hash_entries(connection, start, next_month(month.month), previous_hash, progress)
-    if entries != month.entries:
-        return f"it had {month.entries} entries and now has {entries}"
-    return "" if month_hash == month.hash else "an entry was changed"
+    books = await _hash_books(connection, begins, month.month, previous_hash, progress)
+    if books.entries != month.entries:
+        return f"it had {month.entries} entries and now has {books.entries}"
+    month_hash = books.extended(await month_hashes.hash_closing(connection, month.month)).hash
+    return "" if month_hash.hex() == month.hash else "an entry, a correction, a figure or its closing was changed"

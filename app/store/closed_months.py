@@ -32,48 +32,38 @@ FROM (SELECT ($1::date + interval '1 month')::date AS ends) AS month
 
 It lasts in a timezone until two minutes after its end, when no running transaction can still book an entry in it."""
 
-READ_CLOSED_MONTHS = (
-    "SELECT month, closed_at, closed_by, entries, previous_hash, hash FROM closed_months ORDER BY month"
-)
+READ_CLOSED_MONTHS = """
+SELECT month, closed_at, closed_by, entries, previous_hash, hash, archived FROM finance.closed_months ORDER BY month
+"""
 """Read all closed months in order."""
 
 MAKE_PARTITION_FOR_MONTH = "SELECT make_ledger_partition($1)"
 """Create the month's partition of the ledger if it is missing."""
 
-FIND_OPEN_PARTITIONS = """
-SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+GUARD_CLOSED_PARTITIONS = """
+SELECT guard_ledger_partition(c.oid, true)
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
     AND right(c.relname, 6) <= to_char($1::date, 'YYYYMM')
-    AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'month_is_closed')
 ORDER BY c.relname
 """
-"""Find the partitions of the month and of the earlier months that have no trigger against new entries."""
+"""Refuse new entries in the partitions of the month and of all earlier ones.
 
-REFUSE_ENTRIES = """
-CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON {partition}
-FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('closed')
+It waits for transactions that are booking, and does not block readers."""
+
+CLOSE_FIGURES = """
+INSERT INTO month_ends (month, advertiser_id, advertiser_name, order_id, publisher_id, publisher_name, currency,
+                        charged, corrected, publisher_amount, released, held, publisher_held)
+SELECT $1, advertiser_id, advertiser_name, order_id, publisher_id, publisher_name, currency, charged, corrected,
+       publisher_amount, released, held, publisher_held
+FROM compute_month_end($1)
 """
-"""Refuse all further changes of a partition; it waits for transactions that are booking, and does not block readers."""
-
-HASH_CHUNK = """
-SELECT count(*) AS entries, max(entry_id) AS last_entry, sha256(convert_to(coalesce(string_agg(jsonb_build_array(
-    entry_id, extract(epoch FROM booked_at), kind, campaign_id, request_key, slot, amount, currency,
-    extract(epoch FROM hour_start), extract(epoch FROM day_start), reason)::text, E'\\n' ORDER BY entry_id), ''),
-    'UTF8')) AS digest
-FROM (
-    SELECT * FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2 AND entry_id > $3 ORDER BY entry_id LIMIT $4
-) AS chunk
-"""
-"""Hash the next entries of a month, at most $4, in the order of their ids; each is a JSON array of its columns."""
-
-COUNT_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2"
-"""Count the entries of a month, to show the progress of hashing."""
+"""Keep the figures of a month."""
 
 CLOSE_MONTH = """
-INSERT INTO closed_months (month, closed_at, closed_by, entries, previous_hash, hash)
-VALUES ($1, adserver_clock(), session_user, $2, $3, $4)
+INSERT INTO closed_months (month, entries, previous_hash, hash) VALUES ($1, $2, $3, $4)
 """
-"""Store the hash of a month and its number of entries."""
+"""Store the hash of a month and its number of entries; a trigger adds the time and the role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +87,11 @@ class ClosedMonth:
     closed_at: datetime
     closed_by: str
     entries: int
-    previous_hash: bytes
-    hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HashedChunk:
-    """Consecutive entries of a month, with their hash."""
-
-    entries: int
-    last_entry: int | None
-    digest: bytes
+    previous_hash: str
+    """The hash of the month closed before, in hexadecimal digits."""
+    hash: str
+    archived: bool
+    """Whether its entries are in an archive and not in the ledger."""
 
 
 async def lock_closing_exclusive(connection: "Connection[Record]") -> None:
@@ -136,28 +120,16 @@ async def read_closed_months(connection: "Connection[Record]") -> Sequence[Close
 async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
     """Refuse entries in this month and all earlier ones after commit; needs the owner of the tables."""
     await connection.execute(MAKE_PARTITION_FOR_MONTH, month)
-    for row in await connection.fetch(FIND_OPEN_PARTITIONS, month):
-        await connection.execute(REFUSE_ENTRIES.format(partition=row["relname"]))
+    await connection.execute(GUARD_CLOSED_PARTITIONS, month)
 
 
-async def count_entries(connection: "Connection[Record]", begins: date, ends: date) -> int:
-    """Return the number of entries from the first day until before the second one."""
-    entries: int = await connection.fetchval(COUNT_ENTRIES, begins, ends)
-    return entries
-
-
-async def hash_chunk(
-    connection: "Connection[Record]", begins: date, ends: date, after_entry: int, limit: int
-) -> HashedChunk:
-    """Hash at most `limit` entries after this one."""
-    row = await connection.fetchrow(HASH_CHUNK, begins, ends, after_entry, limit)
-    if row is None:
-        raise AssertionError("an aggregate returns one row")
-    return HashedChunk(**row)
+async def close_figures(connection: "Connection[Record]", month: date) -> None:
+    """Keep what the month comes to; nothing may be booked in it any more."""
+    await connection.execute(CLOSE_FIGURES, month)
 
 
 async def close_month(
     connection: "Connection[Record]", month: date, entries: int, previous_hash: bytes, month_hash: bytes
 ) -> None:
-    """Store the month as closed, with the hash of its entries."""
+    """Store the month as closed, with its hash."""
     await connection.execute(CLOSE_MONTH, month, entries, previous_hash, month_hash)

@@ -101,6 +101,14 @@ async def disable_timeouts(connection: "Connection[Record]") -> None:
     await connection.execute(DISABLE_TIMEOUTS)
 
 
+@asynccontextmanager
+async def snapshot(connection: "Connection[Record]") -> AsyncIterator[None]:
+    """Read the same state of the database throughout the block, without timeouts; also on a standby."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await disable_timeouts(connection)
+        yield
+
+
 def rows_affected(status: str) -> int:
     """Return the number of rows in a command tag of Postgres, for example 5 for `DELETE 5`."""
     return int(status.rpartition(" ")[2])

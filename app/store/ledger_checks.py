@@ -56,21 +56,11 @@ ORDER BY 1, 2 LIMIT $1
 A cap that was created within a window has counted only the later serves, and retention may have dropped some counted
 serves of a long window. Both are allowed for."""
 
-
-FIND_SLOT_GAPS = """
-SELECT a.campaign_id, 'request ' || a.request_key AS subject, a.slot - 1 AS expected, 'none' AS actual,
-       'a pod has a gap: a serve of the request is missing' AS explanation
-FROM ad_serves a
-WHERE a.slot > 0 AND a.served_on >= $2 AND NOT EXISTS (
-    SELECT FROM ad_serves b
-    WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
-)
-ORDER BY 1, 2 LIMIT $1
-"""
-"""Find the serves whose previous slot is missing: the ads of a response are numbered without gaps (rule I3)."""
-
 CHECK_SINCE = "SELECT set_config('adserver.reconcile_since', $1::date::text, true)"
 """Let finance.reconciliation check only what has happened since a day, until the transaction ends."""
+
+CHECK_CAPS_READABLE = "SELECT has_table_privilege('public.frequency_caps', 'SELECT')"
+"""Check whether this role may read the counts of viewers."""
 
 COUNT_WRONG_BUDGETS = """
 SELECT count(*) FROM budget_tracking t
@@ -117,6 +107,11 @@ async def check_since(connection: "Connection[Record]", since: date) -> None:
     await connection.execute(CHECK_SINCE, since)
 
 
+async def may_check(connection: "Connection[Record]", rule: str) -> bool:
+    """Return whether the role may read what the rule compares; finance may not read the counts of viewers."""
+    return rule != "I5" or bool(await connection.fetchval(CHECK_CAPS_READABLE))
+
+
 async def find_disagreements(
     connection: "Connection[Record]", rule: str, limit: int, since: date = date.min
 ) -> list[Disagreement]:
@@ -126,8 +121,6 @@ async def find_disagreements(
         if rule == "I5"
         else await connection.fetch(READ_RECONCILIATION, rule, limit)
     )
-    if rule == "I3":
-        rows += await connection.fetch(FIND_SLOT_GAPS, limit - len(rows), since)
     return [
         Disagreement(
             rule, row["campaign_id"], row["subject"], str(row["expected"]), str(row["actual"]), row["explanation"]

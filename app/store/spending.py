@@ -154,8 +154,9 @@ requested AS (
 ), held AS (
     INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
                        expires_at)
-    SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, booked_on, price, publisher_amount, currency,
-           hour_start, day_start, adserver_clock() + make_interval(secs => CASE WHEN long_hold
+    SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, coalesce(late_from, booked_on), price,
+           publisher_amount, currency, hour_start, day_start,
+           adserver_clock() + make_interval(secs => CASE WHEN long_hold
                THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
     FROM decided WHERE paid AND billing = 'impression'
 ), booked AS (

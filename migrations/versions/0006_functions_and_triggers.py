@@ -102,56 +102,117 @@ END
 $$
 """
 
-REFUSE_LEDGER_CHANGE = """
-CREATE FUNCTION refuse_ledger_change() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+# A change of the books needs a reason, set in the same transaction: SET LOCAL adserver.repair = 'reason'. Only members
+# of the tables' owner may, and superusers; the server's role may not, even if it was granted the privileges.
+REPAIR_REASON = """
+CREATE FUNCTION repair_reason() RETURNS text
+LANGUAGE sql STABLE SET search_path = public, pg_temp
+RETURN CASE WHEN pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'spend_ledger'::regclass), 'MEMBER')
+            THEN nullif(btrim(current_setting('adserver.repair', true)), '') END
+"""
+
+# An entry without a partition of its own leaves the default partition when that is made. The trigger entries_are_moved
+# then requires that it is in the ledger when the transaction commits.
+REFUSE_CHANGE = """
+CREATE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE') THEN
+    IF TG_NARGS = 0 AND TG_OP <> 'TRUNCATE' THEN
+        IF repair_reason() IS NOT NULL THEN
+            INSERT INTO book_repairs (repaired_at, repaired_by, reason, table_name, operation, old_row, new_row)
+            VALUES (adserver_clock(), session_user, repair_reason(), TG_TABLE_NAME, TG_OP, to_jsonb(OLD), to_jsonb(NEW));
+        ELSIF TG_OP <> 'DELETE' OR TG_TABLE_NAME <> 'spend_ledger_default' THEN
+            RAISE EXCEPTION 'rows of % are never changed or removed: book a correction', TG_TABLE_NAME
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
         RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     END IF;
-    RAISE EXCEPTION 'entries of spend_ledger are never changed or removed: book a reversal'
+    RAISE EXCEPTION 'rows of % are never changed or removed, not even by a repair', TG_TABLE_NAME
         USING ERRCODE = 'insufficient_privilege';
 END
 $$
 """
 
-# The partition of a closed month has this trigger, with an argument. Serving never books there, so serving pays nothing.
-# The default partition has it too: it would accept entries of a month before the first one that has a partition.
+# The first argument is the column that has the month. The partition of a closed month has this trigger with a second
+# argument; serving never books there, so serving pays nothing. The default partition has it too: it would accept entries
+# of a month before the first one that has a partition.
 REFUSE_CLOSED_MONTH = """
 CREATE FUNCTION refuse_closed_month() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-    entry spend_ledger := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
-    its_month date := date_trunc('month', entry.booked_on);
+    its_month date := date_trunc('month', (to_jsonb(NEW) ->> TG_ARGV[0])::date);
 BEGIN
-    IF TG_NARGS > 0 OR its_month <= (SELECT max(month) FROM closed_months) THEN
-        RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_closed';
+    IF TG_NARGS > 1 OR its_month <= (SELECT max(month) FROM closed_months) THEN
+        IF repair_reason() IS NULL THEN
+            RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'month_is_closed';
+        END IF;
+        INSERT INTO book_repairs (repaired_at, repaired_by, reason, table_name, operation, new_row)
+        VALUES (adserver_clock(), session_user, repair_reason(), TG_TABLE_NAME, TG_OP, to_jsonb(NEW));
     END IF;
-    RETURN entry;
+    RETURN NEW;
 END
 $$
 """
 
-# A downgrade below this revision drops the triggers of closed months; this creates them again on the way up.
-PROTECT_CLOSED_MONTHS = """
-DO $$
-DECLARE
-    partition regclass;
+STAMP_AUTHOR = """
+CREATE FUNCTION stamp_author() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
 BEGIN
-    FOR partition IN
-        SELECT c.oid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
-            AND right(c.relname, 6) <= (SELECT to_char(max(month), 'YYYYMM') FROM closed_months)
-        ORDER BY c.relname
+    NEW.recorded_by := session_user;
+    NEW.recorded_at := adserver_clock();
+    RETURN NEW;
+END
+$$
+"""
+
+STAMP_CLOSING = """
+CREATE FUNCTION stamp_closing() RETURNS trigger
+LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+    NEW.closed_by := session_user;
+    NEW.closed_at := adserver_clock();
+    RETURN NEW;
+END
+$$
+"""
+
+# Postgres copies the row triggers of a table to a new partition, but not the one against TRUNCATE.
+GUARD_LEDGER_PARTITION = """
+CREATE FUNCTION guard_ledger_partition(partition regclass, is_closed boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+    guard record;
+BEGIN
+    FOR guard IN
+        SELECT * FROM (VALUES
+            ('entries_are_not_truncated', 'BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()',
+             'Keeps the ledger from being truncated'),
+            ('month_is_closed',
+             'BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''booked_on'', ''closed'')',
+             'Rejects entries of a closed month')
+        ) AS g (name, definition, comment)
+        WHERE (is_closed OR name <> 'month_is_closed')
+            AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = partition AND tgname = g.name)
     LOOP
-        EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %s '
-                       'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', partition);
+        EXECUTE format('CREATE TRIGGER %I ' || guard.definition, guard.name, partition);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', partition, guard.name);
+        EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', guard.name, partition, guard.comment);
     END LOOP;
 END
 $$
+"""
+
+# A downgrade below this revision drops the triggers of partitions; this creates them again on the way up.
+GUARD_PARTITIONS = """
+SELECT guard_ledger_partition(c.oid, right(c.relname, 6) <= (SELECT to_char(max(month), 'YYYYMM') FROM closed_months))
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'spend_ledger'::regclass AND c.relname ~ '_[0-9]{6}$'
 """
 
 FUNCTIONS = {
@@ -163,10 +224,23 @@ FUNCTIONS = {
         RECOUNT_BUDGETS,
         "Creates and deletes the running periods of campaigns and orders, given by budget_id, whose set of budgets has changed",
     ),
-    "refuse_ledger_change()": (REFUSE_LEDGER_CHANGE, "Allows only the owner to change or delete ledger entries"),
+    "repair_reason()": (
+        REPAIR_REASON,
+        "The reason why the running transaction may repair the books; NULL if it may not",
+    ),
+    "refuse_change()": (
+        REFUSE_CHANGE,
+        "Rejects every change and removal of a row by anybody, except a repair, which it records",
+    ),
     "refuse_closed_month()": (
         REFUSE_CLOSED_MONTH,
-        "Rejects every entry and change in a closed month, even the owner''s",
+        "Rejects every new row of a closed month by anybody, except a repair, which it records",
+    ),
+    "stamp_author()": (STAMP_AUTHOR, "Sets recorded_by and recorded_at, so that nobody can record under another name"),
+    "stamp_closing()": (STAMP_CLOSING, "Sets closed_by and closed_at, so that nobody can close under another name"),
+    "guard_ledger_partition(regclass, boolean)": (
+        GUARD_LEDGER_PARTITION,
+        "Creates the triggers of a partition of the ledger that it does not get from the table",
     ),
 }
 
@@ -178,38 +252,103 @@ TRIGGERS = {
     ),
     ("entries_are_kept", "spend_ledger"): (
         "CREATE TRIGGER entries_are_kept BEFORE UPDATE OR DELETE ON spend_ledger "
-        "FOR EACH ROW EXECUTE FUNCTION refuse_ledger_change()",
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
         "Keeps entries as they were booked",
     ),
     ("entries_are_not_truncated", "spend_ledger"): (
         "CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger "
-        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change()",
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        "Keeps the ledger from being truncated",
+    ),
+    ("entries_are_not_truncated", "spend_ledger_default"): (
+        "CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON spend_ledger_default "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
         "Keeps the ledger from being truncated",
     ),
     ("month_is_closed", "spend_ledger_default"): (
-        "CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE ON spend_ledger_default "
-        "FOR EACH ROW EXECUTE FUNCTION refuse_closed_month()",
+        "CREATE TRIGGER month_is_closed BEFORE INSERT ON spend_ledger_default "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('booked_on')",
         "Rejects entries of closed months, which would otherwise land in the default partition",
     ),
+    ("month_is_closed", "ledger_corrections"): (
+        "CREATE TRIGGER month_is_closed BEFORE INSERT ON ledger_corrections "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_closed_month('booked_on')",
+        "Rejects corrections of closed months",
+    ),
+    ("corrections_are_kept", "ledger_corrections"): (
+        "CREATE TRIGGER corrections_are_kept BEFORE UPDATE OR DELETE ON ledger_corrections "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "Keeps corrections as they were recorded",
+    ),
+    ("corrections_are_not_truncated", "ledger_corrections"): (
+        "CREATE TRIGGER corrections_are_not_truncated BEFORE TRUNCATE ON ledger_corrections "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        "Keeps corrections from being truncated",
+    ),
+    ("author_is_stamped", "ledger_corrections"): (
+        "CREATE TRIGGER author_is_stamped BEFORE INSERT ON ledger_corrections "
+        "FOR EACH ROW EXECUTE FUNCTION stamp_author()",
+        "Records the session's own role as the author",
+    ),
+    ("credits_are_kept", "order_credits"): (
+        "CREATE TRIGGER credits_are_kept BEFORE UPDATE OR DELETE ON order_credits "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "Keeps credits as they were recorded",
+    ),
+    ("credits_are_not_truncated", "order_credits"): (
+        "CREATE TRIGGER credits_are_not_truncated BEFORE TRUNCATE ON order_credits "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        "Keeps credits from being truncated",
+    ),
+    ("author_is_stamped", "order_credits"): (
+        "CREATE TRIGGER author_is_stamped BEFORE INSERT ON order_credits FOR EACH ROW EXECUTE FUNCTION stamp_author()",
+        "Records the session's own role as the author",
+    ),
+    ("closings_are_kept", "closed_months"): (
+        "CREATE TRIGGER closings_are_kept BEFORE UPDATE OR DELETE ON closed_months "
+        "FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "Keeps closed months as they were recorded",
+    ),
+    ("closings_are_not_truncated", "closed_months"): (
+        "CREATE TRIGGER closings_are_not_truncated BEFORE TRUNCATE ON closed_months "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        "Keeps closed months from being truncated",
+    ),
+    ("author_is_stamped", "closed_months"): (
+        "CREATE TRIGGER author_is_stamped BEFORE INSERT ON closed_months FOR EACH ROW EXECUTE FUNCTION stamp_closing()",
+        "Records the session's own role as the one that closed the month",
+    ),
 }
+
+NOT_PUBLIC = (
+    *("recount_budgets(text[])", "guard_ledger_partition(regclass, boolean)"),
+    *("refuse_change()", "refuse_closed_month()"),
+)
+
+# ENABLE ALWAYS: also in a session that replicates (session_replication_role = replica).
+GUARDED = ("spend_ledger", "spend_ledger_default", "ledger_corrections", "order_credits", "closed_months")
 
 
 def upgrade() -> None:
     for function, (statement, comment) in FUNCTIONS.items():
         op.execute(statement)
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")
-    op.execute("REVOKE EXECUTE ON FUNCTION recount_budgets(text[]) FROM PUBLIC")
+    for function in NOT_PUBLIC:
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION recount_budgets(text[]) TO adserver_app")
     for (trigger, table), (statement, comment) in TRIGGERS.items():
         op.execute(statement)
-        op.execute(f"COMMENT ON TRIGGER {trigger} ON {table} IS '{comment}'")
-    op.execute(PROTECT_CLOSED_MONTHS)
+        op.execute("COMMENT ON TRIGGER {} ON {} IS '{}'".format(trigger, table, comment.replace("'", "''")))
+        if table in GUARDED:
+            op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+    op.execute(GUARD_PARTITIONS)
 
 
 def downgrade() -> None:
     for trigger, table in reversed(TRIGGERS):
         op.execute(f"DROP TRIGGER {trigger} ON {table}")
-    # Its triggers on closed months go with it: until the next upgrade nothing but the owner's care protects them.
-    op.execute("DROP FUNCTION refuse_closed_month() CASCADE")
-    for function in ("refuse_ledger_change()", "recount_budgets(text[])", "open_budget_period()"):
-        op.execute(f"DROP FUNCTION {function}")
+    # Their triggers on partitions go with them: until the next upgrade nothing but the owner's care protects the entries.
+    for function in ("refuse_closed_month()", "refuse_change()"):
+        op.execute(f"DROP FUNCTION {function} CASCADE")
+    for function in reversed(FUNCTIONS):
+        op.execute(f"DROP FUNCTION IF EXISTS {function}")

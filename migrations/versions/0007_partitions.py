@@ -41,6 +41,9 @@ BEGIN
         EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE %I', parent, name || '_moving');
         EXECUTE format('DROP TABLE %I', name || '_moving');
     END IF;
+    IF parent = 'spend_ledger' THEN
+        PERFORM guard_ledger_partition(name::regclass, low <= (SELECT max(c.month) FROM closed_months c));
+    END IF;
 END
 $$
 """
@@ -51,8 +54,9 @@ CREATE FUNCTION keep_moved_entry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
-                       AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
+    IF repair_reason() IS NULL AND NOT EXISTS (
+        SELECT FROM spend_ledger l WHERE l.entry_id = OLD.entry_id AND l.booked_on = OLD.booked_on
+            AND ROW(l.*) IS NOT DISTINCT FROM ROW(OLD.*)) THEN
         RAISE EXCEPTION 'entry % may leave the default partition only for its own partition', OLD.entry_id
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -127,10 +131,6 @@ BEGIN
     LOCK TABLE maintenance IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(name) IS NULL THEN
         PERFORM create_partition('spend_ledger', name, 'booked_on', month, (month + interval '1 month')::date);
-        IF month <= (SELECT max(c.month) FROM closed_months c) THEN
-            EXECUTE format('CREATE TRIGGER month_is_closed BEFORE INSERT OR UPDATE OR DELETE ON %I '
-                           'FOR EACH ROW EXECUTE FUNCTION refuse_closed_month(''closed'')', name);
-        END IF;
     END IF;
 END
 $$

@@ -144,7 +144,9 @@ FROM public.spend_ledger
 """
 
 CLOSED_MONTHS = """
-SELECT month, closed_at, closed_by, entries, encode(hash, 'hex') AS hash FROM public.closed_months
+SELECT month, closed_at, closed_by, entries, encode(hash, 'hex') AS hash, encode(previous_hash, 'hex') AS previous_hash,
+       EXISTS (SELECT FROM public.archived_months a WHERE a.month = c.month) AS archived
+FROM public.closed_months c
 """
 
 # A repeated request for an ad that was already served is not a new request, and a malformed one is not a request at all.
@@ -193,12 +195,7 @@ VIEWS = {
     "campaign_spend_daily": (
         CAMPAIGN_SPEND_DAILY,
         "Spend by campaign, day in the campaign''s time zone, and currency",
-        CAMPAIGN_COLUMNS
-        | {
-            "day": DAY,
-            "currency": "Currency of every amount",
-        }
-        | SUMS_COLUMNS,
+        CAMPAIGN_COLUMNS | {"day": DAY, "currency": "Currency of every amount"} | SUMS_COLUMNS,
     ),
     "advertiser_spend_monthly": (
         ADVERTISER_SPEND_MONTHLY,
@@ -330,7 +327,9 @@ VIEWS = {
             "closed_at": "When the month was closed",
             "closed_by": "Database role that closed the month",
             "entries": "Number of entries in the month",
-            "hash": "SHA-256, chained over the entries",
+            "hash": "SHA-256 of the entries, corrections and figures of the month; docs/finance.md has the formula",
+            "previous_hash": "Hash of the month closed before this one",
+            "archived": "Whether its entries were moved to an archive, which has the same hash in its manifest",
         },
     ),
     "fill_rate_daily": (

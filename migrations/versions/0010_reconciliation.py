@@ -137,6 +137,30 @@ HAVING sum(served) <> sum(paid) AND CASE
     ELSE max(day) >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_serves'), '-infinity') END
 """
 
+# The transaction that charges an impression also records its event.
+CHARGED_IMPRESSIONS = f"""
+SELECT 'I3', l.campaign_id, l.order_id, l.request_key || '/' || l.slot, 1, 0,
+       'an impression was charged, and its event is missing'
+FROM public.spend_ledger l
+JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
+LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
+    AND e.event = 'impression'
+WHERE l.kind = 'settle' AND e.event IS NULL AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1
+    AND s.served_on >= coalesce(
+    (SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')
+"""
+
+# The ads of an answer are numbered without gaps.
+SLOT_GAPS = f"""
+SELECT 'I3', a.campaign_id, NULL, 'request ' || a.request_key, a.slot - 1, NULL,
+       'a pod has a gap: a serve of the request is missing'
+FROM public.ad_serves a
+WHERE a.slot > 0 AND a.served_on >= {SINCE} AND NOT EXISTS (
+    SELECT FROM public.ad_serves b
+    WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
+)
+"""
+
 IS_NOT_ARCHIVED = """
     NOT EXISTS (SELECT FROM public.archived_months m WHERE m.month = date_trunc('month', booked_on::timestamp)::date)
 """
@@ -253,6 +277,8 @@ RECONCILIATION = " UNION ALL ".join(
         WITHIN_LIMITS,
         COUNTERS,
         SERVES,
+        CHARGED_IMPRESSIONS,
+        SLOT_GAPS,
         DAILY_SUMS,
         ARCHIVED_SUMS,
         MANUAL_ENTRIES,

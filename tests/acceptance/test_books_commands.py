@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import json
 import subprocess
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -22,12 +23,14 @@ from tests.integration.accounting.world import (
     connected,
     open_store,
     payment,
+    repair,
     serve,
     serve_many,
     set_clock,
     set_up,
 )
 from tests.launched import adserver
+from tests.standby import set_standby
 
 SECRET = "a-secret-for-tests"
 TODAY = datetime.now(UTC).date()
@@ -140,7 +143,9 @@ async def test_bad_input_is_named_on_one_line_and_books_nothing(database: str) -
         assert await connection.fetchval("SELECT count(*) FROM closed_months") == 0
 
 
-async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: str) -> None:
+async def test_a_month_is_closed_and_proves_what_it_was(
+    store: Store, database: str, finance_database: str, tmp_path: Path
+) -> None:
     next_month = (TODAY.replace(day=1) + timedelta(days=32)).replace(day=1)
     await set_clock(database, f"timestamptz '{next_month} 12:00Z'")
     month = f"{TODAY:%Y-%m}"
@@ -148,24 +153,49 @@ async def test_a_month_is_closed_and_proves_what_it_was(store: Store, database: 
     assert refused.stderr == f"adserver: month: {month} or an earlier month has 2 open holds\n"
     assert refused.returncode == 2
     assert (await run_command(database, "maintain")).returncode == 0
-    closed = await printed(database, "books", "close", month)
-    assert closed.startswith(f"{month} closed at ")
-    assert ", 10 entries, hash " in closed
-    assert await printed(database, "books", "close", month) == closed
-    assert await printed(database, "books", "verify") == closed.replace("\n", ": ok\n")
-    late = await run_command(
-        database, "ledger", "adjust", "spring", "--amount", "-1", "--date", str(TODAY.replace(day=1)), *CREDIT
+    printed_receipt = await printed(database, "books", "close", month)
+    head, closed, journal, repairs, guards = (json.loads(line) for line in printed_receipt.splitlines())
+    assert (head["made_by"], closed["month"], closed["closed_by"], closed["entries"]) == (
+        "postgres",
+        month,
+        "postgres",
+        10,
     )
-    assert (late.returncode, late.stderr) == (2, f"adserver: date: the books of {month} are closed\n")
+    assert (journal["entries"], repairs["repairs"]) == (0, 0)
+    assert (await printed(database, "books", "close", month)).splitlines()[1:] == printed_receipt.splitlines()[1:]
+    receipt = tmp_path / "receipt.jsonl"
+    receipt.write_text(printed_receipt)
+    in_order = (
+        f"{month} closed at {closed['closed_at']} by postgres, 10 entries, hash {closed['hash']}: ok\n"
+        f"guards: ok, {len(guards['guards'])} in force, digest {guards['digest']}\n"
+    )
+    # The role that only reads checks everything itself, on a standby too.
+    await set_standby(database, standby=True)
+    for url in (database, finance_database):
+        assert await printed(url, "books", "verify", "--expect", str(receipt)) == f"{in_order}receipt: ok\n"
+    assert await printed(finance_database, "books", "verify", month) == in_order
+    assert (await printed(finance_database, "reconcile")).endswith("the books agree\n")
+    await set_standby(database, standby=False)
+    for line, *arguments in [
+        (f"date: the books of {month} are closed", "ledger", "adjust", "spring", "--amount", "-1", "--date",
+         str(TODAY.replace(day=1)), *CREDIT),
+        ("month: 1999-01 is not closed", "books", "verify", "1999-01"),
+        ("expect: must be a file that `adserver books close` printed", "books", "verify", "--expect", __file__),
+        ("expect: cannot read /nowhere: ", "books", "verify", "--expect", "/nowhere"),
+    ]:  # fmt: skip
+        wrong = await run_command(database, *arguments)
+        assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1), wrong
+        assert wrong.stderr.startswith(f"adserver: {line}")
     async with connected(database) as connection:
-        await connection.execute("ALTER TABLE spend_ledger DISABLE TRIGGER ALL")
-        await connection.execute(f"ALTER TABLE spend_ledger_{TODAY:%Y%m} DISABLE TRIGGER ALL")
-        await connection.execute(
-            "UPDATE spend_ledger SET amount = 2.4 WHERE entry_id = $1", await first_entry(database)
-        )
-    verdict = await run_command(database, "books", "verify")
+        await repair(connection, "UPDATE spend_ledger SET reason = 'mine'", "a wrong price")
+        await connection.execute("ALTER TABLE budget_tracking DROP CONSTRAINT spend_within_budget")
+    verdict = await run_command(finance_database, "books", "verify", "--expect", str(receipt))
     assert verdict.returncode == 1
-    assert verdict.stdout == closed.replace("\n", ": WRONG, an entry was changed\n")
+    assert ": WRONG, an entry, a correction, a figure or its closing was changed\n" in verdict.stdout
+    assert f"by postgres: UPDATE in spend_ledger_{TODAY:%Y%m}, 'a wrong price': " in verdict.stdout
+    missing = "constraint spend_within_budget on public.budget_tracking"
+    assert f"guards: WRONG, {missing} is missing or not in force\n" in verdict.stdout
+    assert f"receipt: WRONG, {missing} is gone\n" in verdict.stdout
 
 
 async def test_the_server_may_not_close_a_month_and_is_told_so(store: Store, database: str, app_database: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.store.tables.columns import (
     Identifier,
@@ -140,6 +141,54 @@ closed_months = Table(
     required("hash", LargeBinary, "SHA-256, chained over the entries; docs/finance.md describes it"),
     PrimaryKeyConstraint("month"),
     comment="Months that accept no more entries, and the hashes that prove what their entries were",
+)
+
+month_ends = Table(
+    "month_ends",
+    metadata,
+    required("month", Date, "First day of the month"),
+    required("advertiser_id", Identifier, "Advertiser, who pays"),
+    required("advertiser_name", Text, "Name of the advertiser at its last entry or hold of the month"),
+    optional("order_id", Identifier, "Order; NULL for none"),
+    optional("publisher_id", Identifier, "Publisher of the placement"),
+    optional("publisher_name", Text, "Name of the publisher at its last entry or hold of the month"),
+    required("currency", String(3), "Currency of the amounts"),
+    required("charged", Money, "Charged for ads: entries of the month of the kinds charge and settle"),
+    required("corrected", Money, "Entries of the month of the kinds adjustment and reversal"),
+    required("publisher_amount", Money, "The publisher's part of charged and corrected"),
+    required(
+        "released",
+        Money,
+        "Held for ads of the month and given back by the time of closing; what was charged late is not in it",
+    ),
+    required(
+        "held",
+        Money,
+        "Part of charged and released, and of what is still open, that was held when the month ended: neither seen nor"
+        " released",
+    ),
+    required("publisher_held", Money, "The publisher's part of held"),
+    UniqueConstraint(
+        *("month", "advertiser_id", "order_id", "publisher_id", "currency"),
+        name="one_row_for_each_party",
+        postgresql_nulls_not_distinct=True,
+    ),
+    comment="What each closed month came to, as kept with its closing; append-only",
+)
+
+book_repairs = Table(
+    "book_repairs",
+    metadata,
+    Column("repair_id", BigInteger, Identity(always=True), nullable=False, comment="Number of the repair"),
+    required("repaired_at", Timestamp, "When the row was changed"),
+    required("repaired_by", Text, "Database role that changed it"),
+    required("reason", Text, "Reason given in adserver.repair"),
+    required("table_name", Text, "Table, or partition of the ledger"),
+    required("operation", Text, "INSERT, UPDATE or DELETE"),
+    optional("old_row", JSONB, "The row before; NULL for an INSERT"),
+    optional("new_row", JSONB, "The row after; NULL for a DELETE"),
+    PrimaryKeyConstraint("repair_id"),
+    comment="Every row of the books that was changed by a repair; written by triggers, never changed",
 )
 
 spend_daily = Table(

@@ -1,5 +1,10 @@
 """The finance views, which are a contract, and the queries on the finance page with their real results."""
 
+import asyncio
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 from app.embedded import EmbeddedPostgres
@@ -33,3 +38,27 @@ async def test_the_answers_in_the_page_are_what_finance_has_in_psql(
     assert len(QUESTION.findall(page)) == page.count("```sql")
     assert renewed(page, postgres.programs / "psql", finance_database) == page
     assert await disagreements(database) == []
+
+
+async def test_the_program_in_the_page_computes_the_hash_of_every_month(
+    database: str, finance_database: str, tmp_path: Path
+) -> None:
+    await make_books(database)
+    program = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert program
+    python = re.sub(r'""".*?"""', '""', program[1], flags=re.DOTALL)
+    assert len([line for line in python.splitlines() if line]) <= 20
+    file = tmp_path / "hashes.py"
+    file.write_text(program[1])
+    printed = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, file],
+        env={**os.environ, "DATABASE_URL": finance_database},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    async with connected(finance_database) as connection:
+        months = await connection.fetch("SELECT month, hash FROM finance.closed_months ORDER BY month")
+    assert printed.stdout == "".join(f"{month} {month_hash} ok\n" for month, month_hash in months)
+    assert months

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -23,6 +23,13 @@ from app.store.spending import Payment
 PRICE = Decimal("2.5")
 
 CLOCK = "CREATE OR REPLACE FUNCTION adserver_clock() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE RETURN {}"
+
+
+async def repair(connection: "Connection[Record]", statement: str, reason: str) -> None:
+    """Run a statement that changes the books, as a repair with a reason."""
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('adserver.repair', $1, true)", reason)
+        await connection.execute(statement)
 
 
 def open_store(url: str, *, serving: int = 4, others: int = 4) -> Store:
@@ -130,6 +137,11 @@ async def serve_many(store: Store, campaign_id: str, count: int, group: int = 12
 
 def beacon(served: Payment, event: Event = Event.IMPRESSION) -> Beacon:
     return Beacon(served.request_key, served.slot, datetime.now(UTC).date(), served.campaign_id, event.value)
+
+
+def beacon_of_day(served: Payment, served_on: date) -> Beacon:
+    """The impression of an ad that was served on this day of the database's clock."""
+    return Beacon(served.request_key, served.slot, served_on, served.campaign_id, Event.IMPRESSION.value)
 
 
 async def disagreements(url: str) -> list[Disagreement]:

@@ -2,6 +2,8 @@
 
 from tests.invariants.guards.guard import HOLDS, HOLDS_TEST, LIMITS_TEST, ONCE_TEST, TRANSACTION, TRIGGERS, Guard
 
+TAMPERING_TEST = "tests/integration/accounting/test_tampering.py"
+MONTH_CLOSE = "migrations/versions/0015_month_close.py"
 ACCOUNTING_TABLES = "migrations/versions/0005_accounting_tables.py"
 
 PARTITIONS = "migrations/versions/0007_partitions.py"
@@ -39,18 +41,82 @@ LEDGER_GUARDS = [
         "trigger entries_are_kept",
         TRIGGERS,
         "CREATE TRIGGER entries_are_kept BEFORE UPDATE OR DELETE",
-        "CREATE TRIGGER entries_are_kept AFTER INSERT",
-        "tests/integration/accounting/test_roles.py"
-        "::test_the_trigger_keeps_entries_even_from_a_role_that_was_granted_everything",
+        "CREATE TRIGGER entries_are_kept BEFORE UPDATE OF entry_id",
+        f"{TAMPERING_TEST}::test_a_plain_statement_is_refused",
     ),
     Guard(
         "I2",
         "trigger month_is_closed",
         TRIGGERS,
-        "RAISE EXCEPTION 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
-        "RAISE NOTICE 'the books of % are closed', to_char(its_month, 'YYYY-MM')",
+        "IF TG_NARGS > 1 OR its_month <= (SELECT max(month) FROM closed_months) THEN",
+        "IF false THEN",
         "tests/integration/accounting/test_month_close.py"
         "::test_the_database_lets_not_even_the_owner_book_in_a_closed_month_or_before",
+    ),
+    Guard(
+        "I2",
+        "ENABLE ALWAYS",
+        TRIGGERS,
+        "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
+        "ALTER TABLE {table} ENABLE TRIGGER {trigger}",
+        f"{TAMPERING_TEST}::test_a_plain_statement_is_refused",
+    ),
+    Guard(
+        "I2",
+        "a repair is recorded",
+        TRIGGERS,
+        "repair_reason(), TG_TABLE_NAME, TG_OP, to_jsonb(OLD), to_jsonb(NEW));",
+        "repair_reason(), TG_TABLE_NAME, TG_OP, NULL, NULL);",
+        f"{TAMPERING_TEST}::test_a_repair_is_recorded_and_its_record_cannot_be_repaired",
+    ),
+    Guard(
+        "I2",
+        "the record of repairs cannot be repaired",
+        MONTH_CLOSE,
+        "BEFORE UPDATE OR DELETE ON book_repairs FOR EACH ROW EXECUTE FUNCTION refuse_change('always')",
+        "BEFORE UPDATE OR DELETE ON book_repairs FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        f"{TAMPERING_TEST}::test_a_repair_is_recorded_and_its_record_cannot_be_repaired",
+    ),
+    Guard(
+        "I2",
+        "trigger author_is_stamped",
+        TRIGGERS,
+        "    NEW.recorded_by := session_user;\n",
+        "",
+        f"{TAMPERING_TEST}::test_nobody_records_under_another_name",
+    ),
+    Guard(
+        "I2",
+        "only the owner repairs",
+        TRIGGERS,
+        "WHERE oid = 'spend_ledger'::regclass), 'MEMBER')",
+        "WHERE oid = 'spend_ledger'::regclass), 'MEMBER') OR true",
+        "tests/integration/accounting/test_roles.py"
+        "::test_the_trigger_keeps_entries_even_from_a_role_that_was_granted_everything",
+    ),
+    Guard(
+        "I2",
+        "the hash of a month covers its corrections",
+        "app/accounting/month_close.py",
+        "month_hashes.hash_corrections(connection, begins, ends):",
+        "month_hashes.hash_corrections(connection, ends, ends):",
+        f"{TAMPERING_TEST}::test_a_closed_month_shows_what_was_done_while_its_guards_were_off",
+    ),
+    Guard(
+        "I2",
+        "a receipt names the guards",
+        "app/accounting/receipts.py",
+        "    changes += _changed_guards(receipt.guards, found.hashes)\n",
+        "",
+        f"{TAMPERING_TEST}::test_a_receipt_shows_a_guard_that_was_changed",
+    ),
+    Guard(
+        "I2",
+        "a guard that is not in force is missed",
+        "app/store/guards.py",
+        "sorted((REQUIRED_GUARDS - in_force) | set(unguarded)),",
+        "[],",
+        f"{TAMPERING_TEST}::test_a_guard_that_is_not_in_force_is_missed",
     ),
     Guard(
         "I2",
@@ -92,8 +158,8 @@ LEDGER_GUARDS = [
         "I2",
         "trigger entries_are_moved",
         PARTITIONS,
-        "IF NOT EXISTS (SELECT FROM spend_ledger l",
-        "IF false AND NOT EXISTS (SELECT FROM spend_ledger l",
+        "IF repair_reason() IS NULL AND NOT EXISTS (",
+        "IF false AND NOT EXISTS (",
         "tests/integration/accounting/test_warehouse.py::test_an_entry_leaves_the_default_partition_only_for_its_own",
     ),
     Guard(
