@@ -23,7 +23,7 @@ WHERE c.relnamespace = 'finance'::regnamespace AND a.attnum > 0 ORDER BY c.relna
 
 
 async def test_the_contract_changes_with_its_version_alone(finance_database: str) -> None:
-    """A column that is added makes it version 1.2; none ever changes or goes: it stays beside the better one."""
+    """Whoever changes a column must raise the version; a released column stays beside a better one."""
     async with connected(finance_database) as connection:
         version = (await connection.fetchval(VERSION)).rpartition(", ")[2]
         columns = [row[0] for row in await connection.fetch(COLUMNS)]

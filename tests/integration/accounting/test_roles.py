@@ -17,6 +17,7 @@ TABLES = (
     *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders"),
     *("order_credits", "month_ends", "book_repairs"),
     "alembic_version",
+    *("payouts", "invoice_counter", "invoices", "invoice_details", "webhooks", "outbox", "webhook_deliveries"),
 )
 
 SERVED_AND_BOOKED = (
@@ -26,11 +27,15 @@ SERVED_AND_BOOKED = (
     "spend_ledger",
     "ledger_corrections",
     "order_credits",
+    "payouts",
+    "invoices",
+    "invoice_details",
 )
 NEVER_DELETED = (
     *ARCHIVE,
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
+    *("advertisers", "orders", "webhooks", "invoice_counter"),
     *(
         "catalog",
         "spend_daily",
@@ -45,7 +50,15 @@ NEVER_DELETED = (
     ),
     "alembic_version",
 )
-NEVER_WRITTEN = (*ARCHIVE, "closed_months", "month_ends", "book_repairs", "retention", "alembic_version")
+NEVER_WRITTEN = (
+    *ARCHIVE,
+    "closed_months",
+    "month_ends",
+    "book_repairs",
+    "retention",
+    "alembic_version",
+    "invoice_counter",
+)
 FINANCE_READS = ("budget_tracking", "spend_ledger", "alembic_version")
 
 COLUMNS = """
@@ -188,10 +201,10 @@ async def test_finance_writes_nothing_even_when_it_turns_read_only_off(database:
             f"{READ_WRITE}; {verb.format(table=table, column=column)}"
             for table, column in columns.items()
             for verb in (
-                "INSERT INTO {table} DEFAULT VALUES",
-                "UPDATE {table} SET {column} = {column}",
-                "DELETE FROM {table}",
-                "TRUNCATE {table}",
+                "INSERT INTO public.{table} DEFAULT VALUES",
+                "UPDATE public.{table} SET {column} = {column}",
+                "DELETE FROM public.{table}",
+                "TRUNCATE public.{table}",
             )
         ],
     )
