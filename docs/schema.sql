@@ -77,6 +77,14 @@ CREATE TABLE publishers (
     CONSTRAINT publisher_rate_is_positive CHECK (requests_per_s > 0),
     CONSTRAINT revenue_share_is_a_part CHECK (revenue_share >= 0::numeric AND revenue_share <= 1::numeric)
 );
+-- Notes the change of every publisher.
+CREATE TRIGGER publisher_truncation_is_noted AFTER TRUNCATE ON publishers
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('publisher');
+ALTER TABLE publishers ENABLE ALWAYS TRIGGER publisher_truncation_is_noted;
+-- Notes the change of the publisher.
+CREATE TRIGGER publisher_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON publishers
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('publisher', 'id');
+ALTER TABLE publishers ENABLE ALWAYS TRIGGER publisher_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON publishers TO adserver_app;
 
 -- Companies that pay for campaigns.
@@ -87,6 +95,14 @@ CREATE TABLE advertisers (
     CONSTRAINT advertisers_pkey PRIMARY KEY (id),
     CONSTRAINT advertiser_has_one_name UNIQUE (id, name)
 );
+-- Notes the change of every advertiser.
+CREATE TRIGGER advertiser_truncation_is_noted AFTER TRUNCATE ON advertisers
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('advertiser');
+ALTER TABLE advertisers ENABLE ALWAYS TRIGGER advertiser_truncation_is_noted;
+-- Notes the change of the advertiser.
+CREATE TRIGGER advertiser_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON advertisers
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('advertiser', 'id');
+ALTER TABLE advertisers ENABLE ALWAYS TRIGGER advertiser_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON advertisers TO adserver_app;
 
 -- Orders of advertisers; the campaigns of an order share its budget.
@@ -107,6 +123,14 @@ CREATE TABLE orders (
     CONSTRAINT order_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT order_ends_after_it_starts CHECK (ends_at > starts_at)
 );
+-- Notes the change of every order.
+CREATE TRIGGER order_truncation_is_noted AFTER TRUNCATE ON orders
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('order');
+ALTER TABLE orders ENABLE ALWAYS TRIGGER order_truncation_is_noted;
+-- Notes the change of the order.
+CREATE TRIGGER order_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON orders
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('order', 'id');
+ALTER TABLE orders ENABLE ALWAYS TRIGGER order_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON orders TO adserver_app;
 
 -- Other ad servers that ads are fetched from.
@@ -127,6 +151,14 @@ CREATE TABLE upstreams (
     CONSTRAINT upstreams_pkey PRIMARY KEY (id),
     CONSTRAINT upstream_limits_are_positive CHECK (timeout_ms > 0 AND max_body_bytes > 0 AND max_in_flight > 0 AND breaker_failures > 0 AND breaker_reset_s > 0)
 );
+-- Notes the change of every upstream.
+CREATE TRIGGER upstream_truncation_is_noted AFTER TRUNCATE ON upstreams
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('upstream');
+ALTER TABLE upstreams ENABLE ALWAYS TRIGGER upstream_truncation_is_noted;
+-- Notes the change of the upstream.
+CREATE TRIGGER upstream_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON upstreams
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('upstream', 'id');
+ALTER TABLE upstreams ENABLE ALWAYS TRIGGER upstream_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON upstreams TO adserver_app;
 
 -- Campaigns that advertisers bought.
@@ -161,6 +193,14 @@ CREATE TABLE campaigns (
     CONSTRAINT flight_ends_after_it_starts CHECK (ends_at > starts_at),
     CONSTRAINT hold_ttl_is_positive CHECK (hold_ttl_s > 0)
 );
+-- Notes the change of every campaign.
+CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON campaigns
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('campaign');
+ALTER TABLE campaigns ENABLE ALWAYS TRIGGER campaign_truncation_is_noted;
+-- Notes the change of the campaign.
+CREATE TRIGGER campaign_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON campaigns
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('campaign', 'id');
+ALTER TABLE campaigns ENABLE ALWAYS TRIGGER campaign_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON campaigns TO adserver_app;
 
 -- The configured budgets of campaigns and orders; budget_tracking has what was spent of them.
@@ -181,6 +221,22 @@ CREATE TABLE configured_budgets (
     CONSTRAINT budgeted_impressions_are_not_negative CHECK (impressions_limit >= 0),
     CONSTRAINT order_budget_is_for_its_lifetime CHECK (campaign_id IS NOT NULL OR period = 'lifetime'::text)
 );
+-- Notes the change of every campaign.
+CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON configured_budgets
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('campaign');
+ALTER TABLE configured_budgets ENABLE ALWAYS TRIGGER campaign_truncation_is_noted;
+-- Notes the change of every order.
+CREATE TRIGGER order_truncation_is_noted AFTER TRUNCATE ON configured_budgets
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('order');
+ALTER TABLE configured_budgets ENABLE ALWAYS TRIGGER order_truncation_is_noted;
+-- Notes the change of the campaign.
+CREATE TRIGGER campaign_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON configured_budgets
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('campaign', 'campaign_id');
+ALTER TABLE configured_budgets ENABLE ALWAYS TRIGGER campaign_change_is_noted;
+-- Notes the change of the order.
+CREATE TRIGGER order_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON configured_budgets
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('order', 'order_id');
+ALTER TABLE configured_budgets ENABLE ALWAYS TRIGGER order_change_is_noted;
 GRANT DELETE, INSERT, SELECT, UPDATE ON configured_budgets TO adserver_app;
 
 -- The configured frequency caps of campaigns; frequency_caps has the counts.
@@ -194,6 +250,14 @@ CREATE TABLE campaign_caps (
     CONSTRAINT cap_is_positive CHECK (impressions > 0),
     CONSTRAINT cap_window_is_known CHECK ("window" = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'lifetime'::text, 'session'::text]))
 );
+-- Notes the change of every campaign.
+CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON campaign_caps
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('campaign');
+ALTER TABLE campaign_caps ENABLE ALWAYS TRIGGER campaign_truncation_is_noted;
+-- Notes the change of the campaign.
+CREATE TRIGGER campaign_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON campaign_caps
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('campaign', 'campaign_id');
+ALTER TABLE campaign_caps ENABLE ALWAYS TRIGGER campaign_change_is_noted;
 GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_caps TO adserver_app;
 
 -- The upstreams that a campaign's ads are fetched from, in order.
@@ -205,6 +269,14 @@ CREATE TABLE campaign_upstreams (
     CONSTRAINT campaign_upstreams_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
     CONSTRAINT campaign_upstreams_upstream_id_fkey FOREIGN KEY (upstream_id) REFERENCES upstreams(id)
 );
+-- Notes the change of every campaign.
+CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON campaign_upstreams
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('campaign');
+ALTER TABLE campaign_upstreams ENABLE ALWAYS TRIGGER campaign_truncation_is_noted;
+-- Notes the change of the campaign.
+CREATE TRIGGER campaign_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON campaign_upstreams
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('campaign', 'campaign_id');
+ALTER TABLE campaign_upstreams ENABLE ALWAYS TRIGGER campaign_change_is_noted;
 GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_upstreams TO adserver_app;
 
 -- Linear video ads of the campaigns themselves.
@@ -226,6 +298,14 @@ CREATE TABLE creatives (
 );
 CREATE INDEX creatives_campaign_id_idx
     ON creatives USING btree (campaign_id);
+-- Notes the change of every creative.
+CREATE TRIGGER creative_truncation_is_noted AFTER TRUNCATE ON creatives
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('creative');
+ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_truncation_is_noted;
+-- Notes the change of the creative.
+CREATE TRIGGER creative_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON creatives
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('creative', 'id');
+ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON creatives TO adserver_app;
 
 -- Places of publishers where ads are shown.
@@ -236,6 +316,14 @@ CREATE TABLE placements (
     CONSTRAINT placements_pkey PRIMARY KEY (id),
     CONSTRAINT placements_publisher_id_fkey FOREIGN KEY (publisher_id) REFERENCES publishers(id)
 );
+-- Notes the change of every placement.
+CREATE TRIGGER placement_truncation_is_noted AFTER TRUNCATE ON placements
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('placement');
+ALTER TABLE placements ENABLE ALWAYS TRIGGER placement_truncation_is_noted;
+-- Notes the change of the placement.
+CREATE TRIGGER placement_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON placements
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('placement', 'id');
+ALTER TABLE placements ENABLE ALWAYS TRIGGER placement_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON placements TO adserver_app;
 
 -- The campaigns that may serve in a placement, in order of priority.
@@ -247,7 +335,56 @@ CREATE TABLE placement_campaigns (
     CONSTRAINT placement_campaigns_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
     CONSTRAINT placement_campaigns_placement_id_fkey FOREIGN KEY (placement_id) REFERENCES placements(id)
 );
+-- Notes the change of every placement.
+CREATE TRIGGER placement_truncation_is_noted AFTER TRUNCATE ON placement_campaigns
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('placement');
+ALTER TABLE placement_campaigns ENABLE ALWAYS TRIGGER placement_truncation_is_noted;
+-- Notes the change of the placement.
+CREATE TRIGGER placement_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON placement_campaigns
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('placement', 'placement_id');
+ALTER TABLE placement_campaigns ENABLE ALWAYS TRIGGER placement_change_is_noted;
 GRANT DELETE, INSERT, SELECT, UPDATE ON placement_campaigns TO adserver_app;
+
+-- Every change of what is set up; append-only, written by triggers alone.
+CREATE TABLE setup_history (
+    kind text NOT NULL,                                        -- advertiser, campaign, creative, order, placement, publisher or upstream
+    id varchar COLLATE "C" NOT NULL,                           -- Id of the item
+    version integer NOT NULL,                                  -- Number of the change of this item, from 1
+    changed_at timestamptz NOT NULL,                           -- When the change was committed
+    revision bigint NOT NULL,                                  -- Revision of the catalog after the change
+    old jsonb,                                                 -- The item before the change, like an entry of a campaign file; NULL for a new item
+    new jsonb,                                                 -- The item after the change; NULL for a deleted item
+    changed_keys text[] NOT NULL,                              -- Keys whose values differ
+    author text NOT NULL,                                      -- Who made the change: as given with it, otherwise the database role
+    role text NOT NULL DEFAULT SESSION_USER,                   -- Database role that made the change
+    source text NOT NULL,                                      -- Campaign file, admin API or demo content; direct for a change by SQL
+    CONSTRAINT setup_history_pkey PRIMARY KEY (kind, id, version),
+    CONSTRAINT history_has_only_changes CHECK (old IS DISTINCT FROM new),
+    CONSTRAINT history_kind_is_known CHECK (kind = ANY (ARRAY['advertiser'::text, 'campaign'::text, 'creative'::text, 'order'::text, 'placement'::text, 'publisher'::text, 'upstream'::text]))
+);
+CREATE INDEX setup_history_changed_at_idx
+    ON setup_history USING btree (changed_at);
+-- Rejects every statement that is not a trigger's.
+CREATE TRIGGER history_is_kept BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON setup_history
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_setup_history('INSERT');
+ALTER TABLE setup_history ENABLE ALWAYS TRIGGER history_is_kept;
+GRANT SELECT ON setup_history TO adserver_app;
+
+-- Items that the running transaction has changed; its commit records and deletes them.
+CREATE TABLE unrecorded_setup (
+    kind text NOT NULL,                                        -- Kind of the item, as in setup_history
+    id varchar COLLATE "C" NOT NULL,                           -- Id of the item
+    CONSTRAINT unrecorded_setup_pkey PRIMARY KEY (kind, id),
+    CONSTRAINT setup_is_recorded TRIGGER DEFERRABLE INITIALLY DEFERRED
+);
+-- Records what the transaction has changed when it commits.
+CREATE CONSTRAINT TRIGGER setup_is_recorded AFTER INSERT ON unrecorded_setup DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION record_setup_changes();
+ALTER TABLE unrecorded_setup ENABLE ALWAYS TRIGGER setup_is_recorded;
+-- Rejects every statement that is not a trigger's.
+CREATE TRIGGER history_is_kept BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON unrecorded_setup
+    FOR EACH STATEMENT EXECUTE FUNCTION keep_setup_history('INSERT', 'DELETE');
+ALTER TABLE unrecorded_setup ENABLE ALWAYS TRIGGER history_is_kept;
 
 
 -- ====================================================================================================
@@ -944,6 +1081,13 @@ CREATE FUNCTION public.adserver_clock()
  STABLE PARALLEL SAFE
 RETURN transaction_timestamp();
 
+-- An amount as text, exact, with at least two decimals.
+CREATE FUNCTION public.amount_text(amount numeric)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (CASE WHEN (scale(trim_scale(amount)) < 2) THEN round(amount, 2) ELSE trim_scale(amount) END)::text;
+
 -- Moves budget periods that ended more than the given number of days ago to budget_archive; returns how many.
 CREATE FUNCTION public.archive_budget_periods(after_days integer, max_rows integer)
  RETURNS integer
@@ -1289,6 +1433,47 @@ REVOKE EXECUTE ON FUNCTION finance.month_end(date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION finance.month_end(date) TO adserver_app;
 GRANT EXECUTE ON FUNCTION finance.month_end(date) TO adserver_finance;
 
+-- The terms of every campaign as they were at a past moment; since and author are those of the last change before it.
+CREATE FUNCTION finance.terms_as_of(moment timestamp with time zone)
+ RETURNS TABLE(campaign_id text, advertiser_id text, advertiser text, order_id text, status text, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text, currency text, cpm numeric, billing text, pacing text, budgets jsonb, since timestamp with time zone, author text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ SELECT c.id,
+     (c.new ->> 'advertiser'::text),
+     (a.new ->> 'name'::text),
+     (c.new ->> 'order'::text),
+     (c.new ->> 'status'::text),
+     ((c.new ->> 'starts_at'::text))::timestamp with time zone AS timestamptz,
+     ((c.new ->> 'ends_at'::text))::timestamp with time zone AS timestamptz,
+     (c.new ->> 'timezone'::text),
+     (c.new ->> 'currency'::text),
+     ((c.new ->> 'cpm'::text))::numeric AS "numeric",
+     (c.new ->> 'billing'::text),
+     (c.new ->> 'pacing'::text),
+     COALESCE((c.new -> 'budgets'::text), '{}'::jsonb) AS "coalesce",
+     c.changed_at,
+     c.author
+    FROM (( SELECT DISTINCT ON (h.id) h.id,
+             h.new,
+             h.changed_at,
+             h.author
+            FROM setup_history h
+           WHERE ((h.kind = 'campaign'::text) AND (h.changed_at <= terms_as_of.moment))
+           ORDER BY h.id, h.version DESC) c
+      LEFT JOIN LATERAL ( SELECT h.new
+            FROM setup_history h
+           WHERE ((h.kind = 'advertiser'::text) AND ((h.id)::text = (c.new ->> 'advertiser'::text)) AND (h.changed_at <= terms_as_of.moment))
+           ORDER BY h.version DESC
+          LIMIT 1) a ON (true))
+   WHERE (c.new IS NOT NULL)
+   ORDER BY c.id;
+END;
+REVOKE EXECUTE ON FUNCTION finance.terms_as_of(timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION finance.terms_as_of(timestamp with time zone) TO adserver_app;
+GRANT EXECUTE ON FUNCTION finance.terms_as_of(timestamp with time zone) TO adserver_finance;
+
 -- Creates the triggers of a partition of the ledger that it does not get from the table.
 CREATE FUNCTION public.guard_ledger_partition(partition regclass, is_closed boolean)
  RETURNS void
@@ -1367,6 +1552,21 @@ BEGIN
 END
 $function$;
 REVOKE EXECUTE ON FUNCTION keep_moved_entry() FROM PUBLIC;
+
+-- Lets only the triggers of the setup write its history.
+CREATE FUNCTION public.keep_setup_history()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF pg_trigger_depth() > 1 AND TG_OP = ANY (TG_ARGV) THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'the history of the setup is written by triggers alone, and never changed or removed'
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$function$;
 
 -- Blocks others that make invoices until the transaction ends; returns the last number.
 CREATE FUNCTION public.lock_invoice_numbers()
@@ -1464,6 +1664,46 @@ RETURN ((EXISTS (SELECT FROM ad_serves_default)) OR (EXISTS (SELECT FROM ad_even
 REVOKE EXECUTE ON FUNCTION misplaced_rows() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION misplaced_rows() TO adserver_app;
 
+-- Notes that the item of a row has changed.
+CREATE FUNCTION public.note_setup_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    old_id text;
+    new_id text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO unrecorded_setup (kind, id)
+        SELECT DISTINCT h.kind, h.id FROM setup_history h WHERE h.kind = TG_ARGV[0] ORDER BY 1, 2
+        ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'INSERT' THEN
+        CASE TG_ARGV[1]
+            WHEN 'id' THEN old_id := OLD.id; WHEN 'campaign_id' THEN old_id := OLD.campaign_id;
+            WHEN 'order_id' THEN old_id := OLD.order_id; WHEN 'placement_id' THEN old_id := OLD.placement_id;
+        END CASE;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        CASE TG_ARGV[1]
+            WHEN 'id' THEN new_id := NEW.id; WHEN 'campaign_id' THEN new_id := NEW.campaign_id;
+            WHEN 'order_id' THEN new_id := NEW.order_id; WHEN 'placement_id' THEN new_id := NEW.placement_id;
+        END CASE;
+    END IF;
+    IF old_id IS NOT NULL THEN
+        INSERT INTO unrecorded_setup (kind, id) VALUES (TG_ARGV[0], old_id) ON CONFLICT DO NOTHING;
+    END IF;
+    IF new_id IS DISTINCT FROM old_id AND new_id IS NOT NULL THEN
+        INSERT INTO unrecorded_setup (kind, id) VALUES (TG_ARGV[0], new_id) ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION note_setup_change() FROM PUBLIC;
+
 -- Ensures that a budget period has one row, without a unique index that reads its dead versions.
 CREATE FUNCTION public.open_budget_period()
  RETURNS trigger
@@ -1547,6 +1787,59 @@ BEGIN
     RETURN NULL;
 END
 $function$;
+
+-- Records the changes of the noted items in setup_history.
+CREATE FUNCTION public.record_noted_changes()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET enable_seqscan TO 'off'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+DECLARE
+    moment timestamptz := adserver_clock() + (clock_timestamp() - transaction_timestamp());
+    its_author text := coalesce(nullif(current_setting('adserver.author', true), ''), session_user);
+    its_source text := coalesce(nullif(current_setting('adserver.source', true), ''), 'direct');
+BEGIN
+    its_author := left(regexp_replace(its_author, '[[:cntrl:]]', '?', 'g'), 128);
+    its_source := left(regexp_replace(its_source, '[[:cntrl:]]', '?', 'g'), 256);
+    WITH noted AS (
+        DELETE FROM unrecorded_setup u RETURNING u.kind, u.id
+    ), compared AS MATERIALIZED (
+        SELECT n.kind, n.id, coalesce(h.version, 0) + 1 AS version, greatest(moment, h.changed_at) AS changed_at,
+               h.new AS former, setup_item(n.kind, n.id) AS current
+        FROM noted n LEFT JOIN LATERAL (
+            SELECT l.version, l.changed_at, l.new FROM setup_history l
+            WHERE l.kind = n.kind AND l.id = n.id ORDER BY l.version DESC LIMIT 1
+        ) AS h ON true
+    )
+    INSERT INTO setup_history (kind, id, version, changed_at, revision, old, new, changed_keys, author, source)
+    SELECT c.kind, c.id, c.version, c.changed_at, (SELECT a.revision FROM catalog a), c.former, c.current,
+           ARRAY(SELECT k.key FROM jsonb_object_keys(coalesce(c.former, '{}') || coalesce(c.current, '{}')) AS k (key)
+                 WHERE c.former -> k.key IS DISTINCT FROM c.current -> k.key ORDER BY k.key),
+           its_author, its_source
+    FROM compared c WHERE c.former IS DISTINCT FROM c.current
+    ORDER BY c.kind, c.id;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION record_noted_changes() FROM PUBLIC;
+
+-- Records the changes of the noted items if that is not done yet.
+CREATE FUNCTION public.record_setup_changes()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM unrecorded_setup u WHERE u.kind = NEW.kind AND u.id = NEW.id) THEN
+        PERFORM record_noted_changes();
+    END IF;
+    RETURN NULL;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION record_setup_changes() FROM PUBLIC;
 
 -- Creates and deletes the running periods of campaigns and orders, given by budget_id, whose set of budgets has changed.
 CREATE FUNCTION public.recount_budgets(owners text[])
@@ -1731,6 +2024,61 @@ BEGIN ATOMIC
 END;
 REVOKE EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION restore_budget_periods(text[],timestamp with time zone,timestamp with time zone) TO adserver_app;
+
+-- An item as it is set up now, like an entry of a campaign file.
+CREATE FUNCTION public.setup_item(its_kind text, its_id text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'public', 'pg_temp'
+AS $function$
+DECLARE
+    item jsonb;
+BEGIN
+    CASE its_kind
+        WHEN 'advertiser' THEN
+            SELECT to_jsonb(a) INTO item FROM advertisers a WHERE a.id = its_id;
+        WHEN 'publisher' THEN
+            SELECT to_jsonb(p) || jsonb_build_object('revenue_share', amount_text(p.revenue_share))
+            INTO item FROM publishers p WHERE p.id = its_id;
+        WHEN 'order' THEN
+            SELECT to_jsonb(o) - 'advertiser_id' || jsonb_build_object(
+                'advertiser', o.advertiser_id, 'budget', amount_text(o.budget),
+                'limit', CASE WHEN b."limit" IS DISTINCT FROM o.budget THEN coalesce(amount_text(b."limit"), 'none') END,
+                'impressions_limit', CASE WHEN b.impressions_limit IS DISTINCT FROM o.impressions
+                                          THEN coalesce(b.impressions_limit::text, 'none') END)
+            INTO item FROM orders o LEFT JOIN configured_budgets b ON b.budget_id = ' order ' || o.id
+            WHERE o.id = its_id;
+        WHEN 'upstream' THEN
+            SELECT to_jsonb(u) INTO item FROM upstreams u WHERE u.id = its_id;
+        WHEN 'campaign' THEN
+            SELECT to_jsonb(c) - '{advertiser_id,order_id}'::text[] || jsonb_build_object(
+                'advertiser', c.advertiser_id, 'order', c.order_id, 'cpm', amount_text(c.cpm),
+                'budgets', (
+                    SELECT jsonb_object_agg(b.period, CASE WHEN b.impressions_limit IS NULL THEN to_jsonb(
+                        amount_text(b."limit")) ELSE jsonb_build_object(
+                        'amount', amount_text(b."limit"), 'impressions', b.impressions_limit) END)
+                    FROM configured_budgets b WHERE b.budget_id = c.id),
+                'frequency_caps', (
+                    SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counts_from}'::text[]
+                        || jsonb_build_object('per', k."window") ORDER BY k."window")
+                    FROM campaign_caps k WHERE k.campaign_id = c.id),
+                'upstreams', (
+                    SELECT jsonb_agg(u.upstream_id ORDER BY u.position)
+                    FROM campaign_upstreams u WHERE u.campaign_id = c.id))
+            INTO item FROM campaigns c WHERE c.id = its_id;
+        WHEN 'creative' THEN
+            SELECT to_jsonb(r) INTO item FROM creatives r WHERE r.id = its_id;
+        WHEN 'placement' THEN
+            SELECT to_jsonb(p) || jsonb_build_object('campaigns', (
+                SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
+                FROM placement_campaigns c WHERE c.placement_id = p.id))
+            INTO item FROM placements p WHERE p.id = its_id;
+    END CASE;
+    RETURN jsonb_strip_nulls(item);
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION setup_item(text,text) FROM PUBLIC;
 
 -- Sets recorded_by and recorded_at, so that nobody can record under another name.
 CREATE FUNCTION public.stamp_author()
@@ -3314,6 +3662,54 @@ UNION ALL
   WHERE n.expected <> n.actual OR n.last <> n.expected;
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
+
+-- finance.setup_changes: Every change of what is set up, one row for each changed key.
+--   changed_at timestamp with time zone: When the change was committed
+--   kind text: advertiser, campaign, creative, order, placement, publisher or upstream
+--   id character varying: Id of the item
+--   key text: Changed key, as in a campaign file; a budget is budgets.day, budgets.hour or budgets.lifetime
+--   old text: Value before the change; NULL for none. A tag_url is not shown, because it may contain a password
+--   new text: Value after the change; NULL for none
+--   author text: Who made the change: as given with it, otherwise the database role
+--   role text: Database role that made the change
+--   source text: Campaign file, admin API or demo content; direct for a change by SQL
+--   revision bigint: Revision of the catalog that the change made; of a change by SQL, the one it was made in
+--   version integer: Number of the change of this item, from 1
+CREATE VIEW finance.setup_changes AS
+ SELECT h.changed_at,
+    h.kind,
+    h.id,
+    k.key,
+    s.old,
+    s.new,
+    h.author,
+    h.role,
+    h.source,
+    h.revision,
+    h.version
+   FROM setup_history h
+     CROSS JOIN LATERAL unnest(h.changed_keys) c(key)
+     CROSS JOIN LATERAL ( SELECT c.key,
+            h.old -> c.key AS old,
+            h.new -> c.key AS new
+          WHERE c.key <> 'budgets'::text
+        UNION ALL
+         SELECT 'budgets.'::text || b.period,
+            (h.old -> 'budgets'::text) -> b.period,
+            (h.new -> 'budgets'::text) -> b.period
+           FROM jsonb_object_keys(COALESCE(h.old -> 'budgets'::text, '{}'::jsonb) || COALESCE(h.new -> 'budgets'::text, '{}'::jsonb)) b(period)
+          WHERE c.key = 'budgets'::text AND ((h.old -> 'budgets'::text) -> b.period) IS DISTINCT FROM ((h.new -> 'budgets'::text) -> b.period)) k
+     CROSS JOIN LATERAL ( SELECT
+                CASE
+                    WHEN k.key = 'tag_url'::text THEN '(not shown)'::text
+                    ELSE k.old #>> '{}'::text[]
+                END AS old,
+                CASE
+                    WHEN k.key = 'tag_url'::text THEN '(not shown)'::text
+                    ELSE k.new #>> '{}'::text[]
+                END AS new) s;
+GRANT SELECT ON finance.setup_changes TO adserver_app;
+GRANT SELECT ON finance.setup_changes TO adserver_finance;
 
 -- finance.unbilled_holds: Open holds: ads that were served and not yet seen.
 --   campaign_id character varying: Campaign

@@ -10,9 +10,10 @@ from app.campaign_file.parser import Draft
 from app.campaign_file.validate import CatalogIndex, find_faults, missing_advertisers, missing_publishers
 from app.domain import Budget, Campaign, CampaignStatus, Catalog, CatalogItem, Order, Upstream, Webhook
 from app.errors import FileFault, InvalidFile
-from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer, outbox
+from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer, outbox, setup_history
 from app.store.budget_changes import OverspentLimit
 from app.store.connections import Store
+from app.store.setup_history import ChangeOrigin
 from app.upstreams.addresses import Network
 from app.vast.unknown_macros import unknown_macros
 
@@ -38,16 +39,22 @@ class ApplyResult:
 
 
 async def apply(
-    store: Store, draft: Draft, cached: Catalog | None = None, *, webhook_networks: Sequence[Network] = ()
+    store: Store,
+    draft: Draft,
+    cached: Catalog | None = None,
+    *,
+    origin: ChangeOrigin | None = None,
+    webhook_networks: Sequence[Network] = (),
 ) -> ApplyResult:
     """Create or replace, in one transaction, the items of the draft; leave every other item unchanged.
 
     Applying the same draft again changes nothing, not even the catalog's revision. A `cached` catalog, even an old
-    one, saves reading the whole catalog again. Webhooks may lead to `webhook_networks` beside public addresses.
-    Raises InvalidFile with every fault of the draft, or StoreUnavailable; the database is then unchanged.
+    one, saves reading the whole catalog again. The history shows `origin`, by default the draft's file. Webhooks may
+    lead to `webhook_networks` beside public addresses. Raises InvalidFile with every fault of the draft, or
+    StoreUnavailable; the database is then unchanged.
     """
     async with store.transaction() as connection:
-        return await apply_in_transaction(connection, draft, cached, webhook_networks=webhook_networks)
+        return await apply_in_transaction(connection, draft, cached, origin=origin, webhook_networks=webhook_networks)
 
 
 async def apply_in_transaction(
@@ -55,6 +62,7 @@ async def apply_in_transaction(
     draft: Draft,
     cached: Catalog | None = None,
     *,
+    origin: ChangeOrigin | None = None,
     webhook_networks: Sequence[Network] = (),
 ) -> ApplyResult:
     """Do what `apply` does in a transaction that the caller commits."""
@@ -72,6 +80,7 @@ async def apply_in_transaction(
     revision = before.revision
     if created or updated:
         changed = [*created, *updated]
+        await setup_history.mark_changes(connection, origin or ChangeOrigin(f"file {draft.file}"))
         notes += await _CatalogChange(connection, draft, index).write(changed)
         revision = await catalog_writer.bump_revision(connection, changed)
     return ApplyResult(

@@ -14,6 +14,7 @@ from app.errors import FileFault, InvalidFile, NotFound
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
 from app.store.budget_periods import BudgetStatus
 from app.store.connections import Store
+from app.store.setup_history import ChangeOrigin
 from app.upstreams.addresses import Network
 
 UNLOGGED_KEYS = frozenset({"tag_url", "url", "secret"})
@@ -21,6 +22,9 @@ UNLOGGED_KEYS = frozenset({"tag_url", "url", "secret"})
 
 REQUEST = "request"
 """The draft's file name in faults."""
+
+SOURCE = "admin API"
+"""The source of changes in the history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +83,24 @@ class CampaignAdminService:
             raise NotFound(f"unknown {item_type.__name__.lower()} id")
         return item
 
-    async def put(self, kind: str, item_id: str, body: Mapping[str, object]) -> ChangeResult:
-        """Create or replace an item. Raises InvalidFile, whose faults have the keys of the body."""
+    async def put(self, kind: str, item_id: str, body: Mapping[str, object], author: str) -> ChangeResult:
+        """Create or replace an item for this author. Raises InvalidFile; its faults have the keys of the body."""
         if body.get("id", item_id) != item_id:
             raise InvalidFile(REQUEST, [FileFault("id", "must be the id in the URL or left out")])
         draft = read_draft(REQUEST, {kind: [{**body, "id": item_id}]})
         try:
-            result = await apply(self._store, draft, self._catalogs.current, webhook_networks=self._webhook_networks)
+            result = await apply(
+                self._store,
+                draft,
+                self._catalogs.current,
+                origin=ChangeOrigin(SOURCE, author),
+                webhook_networks=self._webhook_networks,
+            )
         except InvalidFile as error:
             raise _without_location(error, f"{kind}[0]") from None
         return await self._change_result(kind, item_id, result)
 
-    async def set_status(self, campaign_id: str, status: CampaignStatus) -> ChangeResult:
+    async def set_status(self, campaign_id: str, status: CampaignStatus, author: str) -> ChangeResult:
         """Pause, resume or end a campaign. Raises NotFound, or InvalidFile for a forbidden transition."""
         async with self._store.transaction() as connection:
             await catalog_writer.lock_catalog(connection)
@@ -103,7 +113,7 @@ class CampaignAdminService:
             changed = replace(campaign, status=status)
             draft = Draft(REQUEST, (changed,), {(Campaign, campaign_id): "campaigns[0]"}, ())
             try:
-                result = await apply_in_transaction(connection, draft, current)
+                result = await apply_in_transaction(connection, draft, current, origin=ChangeOrigin(SOURCE, author))
             except InvalidFile as error:
                 raise _without_location(error, "campaigns[0]") from None
         return await self._change_result("campaigns", campaign_id, result)

@@ -9,12 +9,13 @@ from asyncpg import Connection, Record
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.errors import AdServerError
+from app.errors import AdServerError, InvalidEntry
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
 from app.launch.migrate import require_schema
 from app.launch.secret_key import load_or_create_secret_key, load_secret_key
 from app.store.connections import connect
+from app.store.setup_history import AUTHOR_LENGTH_MAX
 
 
 @contextmanager
@@ -33,6 +34,13 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
             yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise AdServerError((str(error) or type(error).__name__).splitlines()[0]) from error
+
+
+def author_option(name: str | None) -> str | None:
+    """Return the name that `--as` has given. Raises InvalidEntry unless the history can show it."""
+    if name is not None and not (name.isprintable() and name.strip() and len(name) <= AUTHOR_LENGTH_MAX):
+        raise InvalidEntry("--as", f"must have 1 to {AUTHOR_LENGTH_MAX} printable characters")
+    return name
 
 
 def secrets_in_use() -> list[str]:

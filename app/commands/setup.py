@@ -10,7 +10,7 @@ from app.campaign_file.apply import ApplyResult
 from app.campaign_file.apply import apply as apply_draft
 from app.campaign_file.exporter import to_toml
 from app.campaign_file.parser import read_file
-from app.commands.command_context import ready_database, secrets_in_use
+from app.commands.command_context import author_option, ready_database, secrets_in_use
 from app.launch.databases import command_store
 from app.launch.env_settings import settings_from_environment
 from app.privacy.identification import identification_allowed
@@ -18,6 +18,7 @@ from app.serving.explain import Explanation
 from app.serving.explain import explain as explain_request
 from app.serving.keys import hash_key
 from app.store import catalog_reader
+from app.store.setup_history import ChangeOrigin
 from app.web.query import ad_request, read_parameters
 
 
@@ -28,14 +29,20 @@ def register(app: typer.Typer) -> None:
     app.command()(explain)
 
 
-def apply(file: Annotated[Path, typer.Argument(help="Campaign file (TOML).")]) -> None:
+def apply(
+    file: Annotated[Path, typer.Argument(help="Campaign file (TOML).")],
+    author: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Your name for the history. Default: the database role.")
+    ] = None,
+) -> None:
     """Apply a campaign file: create and update, all or nothing."""
+    origin = ChangeOrigin(f"file {file}", author_option(author))
     draft = read_file(file)
     webhook_networks = settings_from_environment().webhook_private_networks
 
     async def run(url: str) -> ApplyResult:
         async with command_store(url) as store:
-            return await apply_draft(store, draft, webhook_networks=webhook_networks)
+            return await apply_draft(store, draft, origin=origin, webhook_networks=webhook_networks)
 
     with ready_database() as url:
         result = asyncio.run(run(url))

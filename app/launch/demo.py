@@ -16,6 +16,7 @@ from app.launch.supervisor import SupervisedProcess
 from app.settings import Settings
 from app.store import demo_content
 from app.store.connections import connect
+from app.store.setup_history import ChangeOrigin
 
 CAMPAIGN_FILE = "demo.toml"
 UPSTREAM_ID = "demo"
@@ -48,7 +49,8 @@ async def _load(settings: Settings, database_url: str) -> bool:
         upstream_url = f"http://{UPSTREAM_HOST}:{free_port(UPSTREAM_HOST)}"
         text = (files("app.launch") / CAMPAIGN_FILE).read_text(encoding="utf-8")
         text = text.replace("{upstream_url}", upstream_url).replace("{demo_url}", settings.admin_base_url)
-        await apply(store, read_draft(CAMPAIGN_FILE, tomllib.loads(text, parse_float=Decimal)))
+        draft = read_draft(CAMPAIGN_FILE, tomllib.loads(text, parse_float=Decimal))
+        await apply(store, draft, origin=ChangeOrigin("demo content"))
     return True
 
 

@@ -96,13 +96,20 @@ ON CONFLICT (id) DO UPDATE SET
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 
-DELETE_CAMPAIGN_BUDGETS = "DELETE FROM configured_budgets WHERE campaign_id = ANY ($1)"
-"""Delete the budgets of these campaigns before the new ones are inserted."""
-
-INSERT_CAMPAIGN_BUDGET = """
-INSERT INTO configured_budgets (campaign_id, period, "limit", impressions_limit) VALUES ($1, $2, $3, $4)
+DELETE_REMOVED_BUDGETS = """
+DELETE FROM configured_budgets b WHERE b.budget_id = ANY ($1) AND NOT EXISTS (
+    SELECT FROM unnest($2::varchar[], $3::text[]) AS kept (campaign_id, period)
+    WHERE kept.campaign_id = b.campaign_id AND kept.period = b.period)
 """
-"""Insert one budget of a campaign."""
+"""Delete the budgets of these campaigns except the ones given."""
+
+UPSERT_CAMPAIGN_BUDGETS = """
+INSERT INTO configured_budgets AS b (campaign_id, period, "limit", impressions_limit)
+SELECT * FROM unnest($1::varchar[], $2::text[], $3::numeric[], $4::bigint[])
+ON CONFLICT (budget_id, period) DO UPDATE SET "limit" = excluded."limit", impressions_limit = excluded.impressions_limit
+WHERE (b."limit", b.impressions_limit) IS DISTINCT FROM (excluded."limit", excluded.impressions_limit)
+"""
+"""Create or change budgets of campaigns."""
 
 DELETE_REMOVED_CAPS = """
 DELETE FROM campaign_caps c WHERE c.campaign_id = ANY ($1) AND NOT EXISTS (
@@ -111,17 +118,28 @@ DELETE FROM campaign_caps c WHERE c.campaign_id = ANY ($1) AND NOT EXISTS (
 """
 """Delete the caps of these campaigns except the ones given. The counts stay, and apply again if a cap comes back."""
 
-UPSERT_CAP = """
-INSERT INTO campaign_caps (campaign_id, "window", impressions) VALUES ($1, $2, $3)
+UPSERT_CAPS = """
+INSERT INTO campaign_caps AS c (campaign_id, "window", impressions)
+SELECT * FROM unnest($1::varchar[], $2::text[], $3::integer[])
 ON CONFLICT (campaign_id, "window") DO UPDATE SET impressions = excluded.impressions
+WHERE c.impressions <> excluded.impressions
 """
-"""Create or change one cap of a campaign. A count above a lowered cap stays unchanged until its window ends."""
+"""Create or change caps of campaigns. A count above a lowered cap stays unchanged until its window ends."""
 
-DELETE_CAMPAIGN_UPSTREAMS = "DELETE FROM campaign_upstreams WHERE campaign_id = ANY ($1)"
-"""Delete the upstreams of these campaigns before the new ones are inserted."""
+DELETE_REMOVED_UPSTREAMS = """
+DELETE FROM campaign_upstreams u WHERE u.campaign_id = ANY ($1) AND NOT EXISTS (
+    SELECT FROM unnest($2::varchar[], $3::smallint[]) AS kept (campaign_id, position)
+    WHERE kept.campaign_id = u.campaign_id AND kept.position = u.position)
+"""
+"""Delete the upstreams of these campaigns except at the positions given."""
 
-INSERT_CAMPAIGN_UPSTREAM = "INSERT INTO campaign_upstreams (campaign_id, position, upstream_id) VALUES ($1, $2, $3)"
-"""Insert one upstream of a campaign."""
+UPSERT_CAMPAIGN_UPSTREAMS = """
+INSERT INTO campaign_upstreams AS u (campaign_id, position, upstream_id)
+SELECT * FROM unnest($1::varchar[], $2::smallint[], $3::varchar[])
+ON CONFLICT (campaign_id, position) DO UPDATE SET upstream_id = excluded.upstream_id
+WHERE u.upstream_id <> excluded.upstream_id
+"""
+"""Create or change upstreams of campaigns."""
 
 UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
@@ -142,11 +160,20 @@ ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, ad_breaks =
 """
 """Create or replace a placement, without its campaigns."""
 
-DELETE_PLACEMENT_CAMPAIGNS = "DELETE FROM placement_campaigns WHERE placement_id = ANY ($1)"
-"""Delete the campaigns of these placements before the new ones are inserted."""
+DELETE_REMOVED_PLACEMENT_CAMPAIGNS = """
+DELETE FROM placement_campaigns c WHERE c.placement_id = ANY ($1) AND NOT EXISTS (
+    SELECT FROM unnest($2::varchar[], $3::smallint[]) AS kept (placement_id, position)
+    WHERE kept.placement_id = c.placement_id AND kept.position = c.position)
+"""
+"""Delete the campaigns of these placements except at the positions given."""
 
-INSERT_PLACEMENT_CAMPAIGN = "INSERT INTO placement_campaigns (placement_id, position, campaign_id) VALUES ($1, $2, $3)"
-"""Insert one campaign of a placement."""
+UPSERT_PLACEMENT_CAMPAIGNS = """
+INSERT INTO placement_campaigns AS c (placement_id, position, campaign_id)
+SELECT * FROM unnest($1::varchar[], $2::smallint[], $3::varchar[])
+ON CONFLICT (placement_id, position) DO UPDATE SET campaign_id = excluded.campaign_id
+WHERE c.campaign_id <> excluded.campaign_id
+"""
+"""Create or change campaigns of placements."""
 
 
 UPSERT_WEBHOOK = """
@@ -270,12 +297,24 @@ async def _upsert_campaigns(connection: "Connection[Record]", campaigns: Sequenc
         for campaign in campaigns
         for position, upstream_id in enumerate(campaign.upstreams)
     ]
-    await connection.execute(DELETE_CAMPAIGN_BUDGETS, ids)
-    await connection.executemany(INSERT_CAMPAIGN_BUDGET, budgets)
-    await connection.execute(DELETE_REMOVED_CAPS, ids, [cap[0] for cap in caps], [cap[1] for cap in caps])
-    await connection.executemany(UPSERT_CAP, caps)
-    await connection.execute(DELETE_CAMPAIGN_UPSTREAMS, ids)
-    await connection.executemany(INSERT_CAMPAIGN_UPSTREAM, chains)
+    await _replace(connection, DELETE_REMOVED_BUDGETS, UPSERT_CAMPAIGN_BUDGETS, ids, budgets, columns=4)
+    await _replace(connection, DELETE_REMOVED_CAPS, UPSERT_CAPS, ids, caps, columns=3)
+    await _replace(connection, DELETE_REMOVED_UPSTREAMS, UPSERT_CAMPAIGN_UPSTREAMS, ids, chains, columns=3)
+
+
+async def _replace(
+    connection: "Connection[Record]",
+    delete: str,
+    upsert: str,
+    owner_ids: Sequence[str],
+    rows: Sequence[tuple[object, ...]],
+    *,
+    columns: int,
+) -> None:
+    """Write the rows that these items own, and only those that differ; the first two columns are their key."""
+    values = list(zip(*rows, strict=True)) or [()] * columns
+    await connection.execute(delete, owner_ids, *values[:2])
+    await connection.execute(upsert, *values)
 
 
 def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
@@ -320,10 +359,10 @@ async def _upsert_placements(connection: "Connection[Record]", placements: Seque
         (placement.id, placement.publisher_id, orjson.dumps(placement.ad_breaks).decode()) for placement in placements
     ]
     await connection.executemany(UPSERT_PLACEMENT, rows)
-    await connection.execute(DELETE_PLACEMENT_CAMPAIGNS, [placement.id for placement in placements])
     orders = [
         (placement.id, position, campaign_id)
         for placement in placements
         for position, campaign_id in enumerate(placement.campaigns)
     ]
-    await connection.executemany(INSERT_PLACEMENT_CAMPAIGN, orders)
+    ids = [placement.id for placement in placements]
+    await _replace(connection, DELETE_REMOVED_PLACEMENT_CAMPAIGNS, UPSERT_PLACEMENT_CAMPAIGNS, ids, orders, columns=3)

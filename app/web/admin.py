@@ -31,6 +31,9 @@ PAGE_MAX = 1000
 _ID_PATTERNS = {"advertisers": "{id:path}"}
 """Path patterns of ids that may contain slashes."""
 
+ADMIN_AUTHOR = "admin token"
+"""The author of changes in the history: all requests have the same token."""
+
 
 class CampaignAdminEndpoints:
     """`/v1/campaigns`, `/v1/creatives` and so on: a path for each list of a campaign file."""
@@ -74,9 +77,9 @@ class CampaignAdminEndpoints:
                 return problem(415, "Content-Type must be application/json")
             body = await self._object(request)
             if request.method == "PUT":
-                changed = await self._service.put(kind, item_id, body)
+                changed = await self._service.put(kind, item_id, body, ADMIN_AUTHOR)
             else:
-                changed = await self._service.set_status(item_id, _status(body))
+                changed = await self._service.set_status(item_id, _status(body), ADMIN_AUTHOR)
             if changed.changes:
                 log.info("setup_changed", kind=kind, id=item_id, created=changed.created, changes=changed.changes)
             return _change_response(changed)

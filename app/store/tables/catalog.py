@@ -7,6 +7,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
+    Index,
     Integer,
     Numeric,
     SmallInteger,
@@ -262,4 +263,32 @@ placement_campaigns = Table(
     key_column("position", SmallInteger, "0 is tried first"),
     reference("campaign_id", "campaigns.id", "Campaign"),
     comment="The campaigns that may serve in a placement, in order of priority",
+)
+
+setup_history = Table(
+    "setup_history",
+    metadata,
+    key_column("kind", Text, "advertiser, campaign, creative, order, placement, publisher or upstream"),
+    key_column("id", Identifier, "Id of the item"),
+    key_column("version", Integer, "Number of the change of this item, from 1"),
+    required("changed_at", Timestamp, "When the change was committed"),
+    required("revision", BigInteger, "Revision of the catalog after the change"),
+    optional("old", JSONB, "The item before the change, like an entry of a campaign file; NULL for a new item"),
+    optional("new", JSONB, "The item after the change; NULL for a deleted item"),
+    required("changed_keys", ARRAY(Text), "Keys whose values differ"),
+    required("author", Text, "Who made the change: as given with it, otherwise the database role"),
+    required("role", Text, "Database role that made the change", server_default=text("SESSION_USER")),
+    required("source", Text, "Campaign file, admin API or demo content; direct for a change by SQL"),
+    allowed_values("history_kind_is_known", "kind", "advertiser campaign creative order placement publisher upstream"),
+    CheckConstraint("old IS DISTINCT FROM new", name="history_has_only_changes"),
+    Index("setup_history_changed_at_idx", "changed_at"),
+    comment="Every change of what is set up; append-only, written by triggers alone",
+)
+
+unrecorded_setup = Table(
+    "unrecorded_setup",
+    metadata,
+    key_column("kind", Text, "Kind of the item, as in setup_history"),
+    key_column("id", Identifier, "Id of the item"),
+    comment="Items that the running transaction has changed; its commit records and deletes them",
 )

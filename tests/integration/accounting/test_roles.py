@@ -8,7 +8,9 @@ import pytest
 from tests.integration.accounting.world import entry
 
 ARCHIVE = ("budget_archive", "archived_months", "opening_balances", "archived_charges")
+HISTORY = ("setup_history", "unrecorded_setup")
 TABLES = (
+    *HISTORY,
     *ARCHIVE,
     *("ad_events", "ad_serves", "budget_tracking", "configured_budgets", "campaign_caps", "campaign_upstreams"),
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
@@ -32,6 +34,7 @@ SERVED_AND_BOOKED = (
     "invoice_details",
 )
 NEVER_DELETED = (
+    *HISTORY,
     *ARCHIVE,
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
@@ -51,6 +54,7 @@ NEVER_DELETED = (
     "alembic_version",
 )
 NEVER_WRITTEN = (
+    *HISTORY,
     *ARCHIVE,
     "closed_months",
     "month_ends",

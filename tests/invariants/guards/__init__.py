@@ -15,6 +15,7 @@ from tests.invariants.guards.ledger import LEDGER_GUARDS
 from tests.invariants.guards.orders import ORDERS_GUARDS
 from tests.invariants.guards.repeats import REPEATS_GUARDS
 from tests.invariants.guards.serves import SERVES_GUARDS
+from tests.invariants.guards.setup_history import SETUP_HISTORY_GUARDS
 
 __all__ = ["GUARDS", "Guard"]
 
@@ -31,4 +32,5 @@ GUARDS = [
     *ABUSE_GUARDS,
     *ADDRESS_GUARDS,
     *EVENTS_GUARDS,
+    *SETUP_HISTORY_GUARDS,
 ]
