@@ -92,6 +92,7 @@ async def test_what_is_wrong_is_found(store: Store, database: str, rule: str, br
         await connection.execute("ALTER TABLE budget_tracking DROP CONSTRAINT spend_within_budget")
         await connection.execute("ALTER TABLE frequency_caps DROP CONSTRAINT count_within_cap")
         await connection.execute("UPDATE campaign_caps SET counts_from = now() - interval '1 hour'")
+        await connection.execute("SET adserver.repair = 'a test of reconciliation'")
         await connection.execute(breakage)
     assert rule in {item.rule for item in await disagreements(database)}
 
