@@ -173,7 +173,7 @@ LEDGER_GUARDS = [
     Guard(
         "I2",
         "no period is archived during a correction",
-        "migrations/versions/0019_archive.py",
+        "migrations/versions/0018_archive.py",
         "    LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE;",
         "",
         "tests/integration/accounting/test_budget_archive.py"

@@ -1,7 +1,7 @@
 """Events for other systems, written in the transaction that causes them, and the webhooks that receive them.
 
-Revision ID: 0018
-Revises: 0017
+Revision ID: 0017
+Revises: 0016
 """
 
 from alembic import op
@@ -22,8 +22,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from migrations.columns import Identifier, Timestamp, allowed_values, key_column, optional, reference, required
 
-revision = "0018"
-down_revision = "0017"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
