@@ -180,11 +180,12 @@ async def test_a_key_cannot_stand_for_two_things(books: "Connection[Record]") ->
 
 async def test_a_key_stands_for_one_date(books: "Connection[Record]") -> None:
     today = datetime.now(UTC).date()
+    yesterday = today - timedelta(days=1)
     await adjust(books, adjustment("-5"))
-    await adjust(books, adjustment("-5", "k2", day=today))
-    assert (await adjust(books, adjustment("-5", "k2", day=today))).is_repeat
+    await adjust(books, adjustment("-5", "k2", day=yesterday))
+    assert (await adjust(books, adjustment("-5", "k2", day=yesterday))).is_repeat
     for other in (
-        adjustment("-5", day=today),
+        adjustment("-5", day=yesterday),
         adjustment("-5", "k2"),
         adjustment("-5", "k2", day=today - timedelta(days=40)),
     ):
