@@ -81,6 +81,7 @@ async def test_what_is_wrong_with_an_order_is_found(store: Store, database: str)
         }.items():
             broken = connection.transaction()
             await broken.start()
+            await connection.execute("SET LOCAL adserver.repair = 'a test of reconciliation'")
             await connection.execute(breakage)
             found = await connection.fetch("SELECT subject FROM finance.reconciliation WHERE rule = 'order'")
             await broken.rollback()
