@@ -3409,7 +3409,7 @@ UNION ALL
    FROM ad_serves a
   WHERE a.slot > 0 AND a.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND NOT (EXISTS ( SELECT
            FROM ad_serves b
-          WHERE b.request_key = a.request_key AND b.slot = (a.slot - 1) AND b.served_on = a.served_on))
+          WHERE b.request_key = a.request_key AND b.slot = (a.slot - 1) AND b.served_on = a.served_on AND b.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date))
 UNION ALL
  SELECT 'rollup'::text AS rule,
     COALESCE(r.campaign_id, l.campaign_id) AS campaign_id,

@@ -158,6 +158,7 @@ FROM public.ad_serves a
 WHERE a.slot > 0 AND a.served_on >= {SINCE} AND NOT EXISTS (
     SELECT FROM public.ad_serves b
     WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
+        AND b.served_on >= {SINCE}
 )
 """
 

@@ -14,7 +14,7 @@ from app.errors import InvalidEntry
 from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
 from tests.integration.accounting.order_world import apply_tables, on_placement, open_budgets, pay
-from tests.integration.accounting.world import campaign, connected, disagreements, set_clock
+from tests.integration.accounting.world import campaign, connected, disagreements, repair, set_clock
 
 EARNED = Decimal("6.25")
 
@@ -150,7 +150,7 @@ async def test_months_carry_their_balance_on(
 ) -> None:
     """Rolled up or not, each month opens with what the one before closed with; a new name changes no earlier month."""
     async with connected(database) as connection:
-        await connection.execute("DELETE FROM spend_ledger WHERE publisher_id = 'p1'")
+        await repair(connection, "DELETE FROM spend_ledger WHERE publisher_id = 'p1'", "a test of months")
     for month, (ads, paid) in {"2026-01": (4, "3"), "2026-02": (0, "7"), "2026-04": (2, "0.000001")}.items():
         await set_clock(database, f"timestamptz '{month}-15 12:00Z'")
         for task in ("partitions created", "days rolled up"):

@@ -10,7 +10,7 @@ from app.beacons.settlement import settle
 from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
 from app.store.ledger_checks import Disagreement
-from tests.integration.accounting.world import beacon, campaign, connected, serve_many, set_clock, set_up
+from tests.integration.accounting.world import beacon, campaign, connected, repair, serve_many, set_clock, set_up
 from tests.launched import adserver
 
 FIRST, SECOND = date(2027, 2, 10), date(2027, 2, 25)
@@ -76,7 +76,7 @@ async def test_what_went_wrong_since_the_day_is_found_and_nothing_of_before(
 ) -> None:
     await make_books(store, database)
     async with connected(database) as connection:
-        await connection.execute(broken(statement, SECOND))
+        await repair(connection, broken(statement, SECOND), "a test of reconciliation")
         assert rule in {item.rule for item in await check(database, SECOND)}
         assert rule in {item.rule for item in await check(database, FIRST)}
         assert await check(database, date(2027, 3, 6)) == []
