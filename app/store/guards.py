@@ -92,6 +92,24 @@ REQUIRED_TRIGGERS = {
     "public.invoices": ("invoice_is_issued", "invoices_are_kept", "invoices_are_not_truncated"),
     "public.invoice_details": ("details_are_complete", "details_are_kept", "details_are_not_truncated"),
     "public.book_repairs": ("repairs_are_kept", "repairs_are_not_truncated"),
+    "public.advertisers": ("advertiser_change_is_noted", "advertiser_truncation_is_noted"),
+    "public.campaign_caps": ("campaign_change_is_noted", "campaign_truncation_is_noted"),
+    "public.campaign_upstreams": ("campaign_change_is_noted", "campaign_truncation_is_noted"),
+    "public.campaigns": ("campaign_change_is_noted", "campaign_truncation_is_noted"),
+    "public.configured_budgets": (
+        "campaign_change_is_noted",
+        "campaign_truncation_is_noted",
+        "order_change_is_noted",
+        "order_truncation_is_noted",
+    ),
+    "public.creatives": ("creative_change_is_noted", "creative_truncation_is_noted"),
+    "public.orders": ("order_change_is_noted", "order_truncation_is_noted"),
+    "public.placement_campaigns": ("placement_change_is_noted", "placement_truncation_is_noted"),
+    "public.placements": ("placement_change_is_noted", "placement_truncation_is_noted"),
+    "public.publishers": ("publisher_change_is_noted", "publisher_truncation_is_noted"),
+    "public.setup_history": ("history_is_kept",),
+    "public.unrecorded_setup": ("history_is_kept", "setup_is_recorded"),
+    "public.upstreams": ("upstream_change_is_noted", "upstream_truncation_is_noted"),
 }
 """The triggers that fire for everybody, by table."""
 
