@@ -70,6 +70,8 @@ PATIENT = {
 ELSEWHERE = {
     **dict.fromkeys(("database_url", "data_dir", "host", "port"), "tests/integration/launch"),
     "admin_token": "tests/integration/setup/test_admin_api.py",
+    "webhook_private_networks": "tests/acceptance/test_webhooks.py",
+    "budget_days": "tests/integration/accounting/test_budget_archive.py",
     **dict.fromkeys(("admin_host", "admin_port"), "tests/acceptance/test_ports.py"),
     **dict.fromkeys(
         ("client_requests_per_s", "unlimited_networks", "stitcher_token"), "tests/acceptance/test_client_limits.py"
