@@ -34,7 +34,7 @@ PLAYERS = [
     "GET /readyz",
 ]
 FIGURES = ["GET /metrics", "GET /v1/stats", "GET /v1/upstreams/status", "GET /v1/campaigns/own/budget"]
-KINDS = ("publishers", "advertisers", "orders", "upstreams", "campaigns", "creatives", "placements")
+KINDS = ("publishers", "advertisers", "orders", "upstreams", "campaigns", "creatives", "placements", "webhooks")
 SETUP = [
     *(f"GET /v1/{kind}" for kind in KINDS),
     *(f"GET /v1/{kind}/any" for kind in KINDS),
