@@ -24,7 +24,7 @@ from app.accounting.ledger_files import (
 )
 from app.accounting.month_close import ProgressCallback, find_month_fault
 from app.errors import AdServerError, InvalidEntry
-from app.store import closed_months, month_archive
+from app.store import closed_months, month_archive, month_hashes
 from app.store.closed_months import ClosedMonth
 from app.store.connections import disable_timeouts
 
@@ -161,7 +161,7 @@ async def _detach(connection: "Connection[Record]", month: date, manifest: Manif
         try:
             await closed_months.lock_closing_exclusive(connection)
             closed = await _read_closed_month(connection, month)
-            entries = await month_archive.count_entries(connection, month, next_month(month))
+            entries = await month_hashes.count_entries(connection, month, next_month(month))
             if closed.hash != manifest.month_hash or entries != manifest.entries:
                 raise InvalidEntry("month", f"{month:%Y-%m} has changed while it was archived")
             await month_archive.record_archive(connection, month, next_month(month), entries, manifest_hash)

@@ -22,9 +22,9 @@ FROM ledger_corrections k JOIN campaigns c ON c.id = k.campaign_id WHERE k.idemp
 """Find the correction that was booked under a key."""
 
 LOCK_CAMPAIGN_FOR_CORRECTION = """
-SELECT c.currency, (adserver_clock() AT TIME ZONE c.timezone)::date AS today, c.order_id, c.advertiser_id,
-       a.name AS advertiser_name
-FROM campaigns c JOIN advertisers a ON a.id = c.advertiser_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT currency, (adserver_clock() AT TIME ZONE timezone)::date AS today, order_id, advertiser_id,
+       advertiser AS advertiser_name
+FROM campaigns WHERE id = $1 FOR NO KEY UPDATE
 """
 """Lock a campaign, so that one transaction at a time corrects it; return its current day and who pays for it."""
 

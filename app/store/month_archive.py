@@ -23,9 +23,6 @@ SELECT EXISTS (SELECT FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2
 """
 """Check whether a month has an entry that spend_daily does not include."""
 
-COUNT_MONTH_ENTRIES = "SELECT count(*) FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2"
-"""Count the entries of a month."""
-
 ADD_OPENING_BALANCES = """
 INSERT INTO opening_balances (month, campaign_id, order_id, period, period_start, amount, ads)
 SELECT $1, p.campaign_id, p.order_id, p.period, p.period_start, sum(e.amount), sum(e.ads)
@@ -125,12 +122,6 @@ async def has_unsummed_entries(connection: "Connection[Record]", begins: date, e
     """Return whether the month has an entry that the daily sums do not include yet."""
     unsummed: bool = await connection.fetchval(FIND_UNSUMMED_ENTRY, begins, ends)
     return unsummed
-
-
-async def count_entries(connection: "Connection[Record]", begins: date, ends: date) -> int:
-    """Return the number of entries of the month in the ledger."""
-    entries: int = await connection.fetchval(COUNT_MONTH_ENTRIES, begins, ends)
-    return entries
 
 
 async def record_archive(

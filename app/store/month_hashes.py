@@ -111,27 +111,21 @@ async def hash_entries(
         last_entry = row["last_entry"]
 
 
-async def hash_corrections(
+def hash_corrections(
     connection: "Connection[Record]", begins: date, ends: date, booked_before: str | None = None
 ) -> AsyncIterator[HashedChunk]:
-    """Yield the chunks of the corrections of these days."""
-    cursor = await connection.cursor(READ_CORRECTION_LINES, begins, ends, booked_before)
-    while rows := await cursor.fetch(CHUNK_LINES):
-        yield _hash_lines([row[0] for row in rows])
+    """Return the chunks of the corrections of these days."""
+    return _hash_rows(connection, READ_CORRECTION_LINES, begins, ends, booked_before)
 
 
-async def hash_payments(connection: "Connection[Record]", recorded_before: str) -> AsyncIterator[HashedChunk]:
-    """Yield the chunks of the credits and payouts that were recorded before a moment."""
-    cursor = await connection.cursor(READ_PAYMENT_LINES, recorded_before)
-    while rows := await cursor.fetch(CHUNK_LINES):
-        yield _hash_lines([row[0] for row in rows])
+def hash_payments(connection: "Connection[Record]", recorded_before: str) -> AsyncIterator[HashedChunk]:
+    """Return the chunks of the credits and payouts that were recorded before a moment."""
+    return _hash_rows(connection, READ_PAYMENT_LINES, recorded_before)
 
 
-async def hash_figures(connection: "Connection[Record]", month: date) -> AsyncIterator[HashedChunk]:
-    """Yield the chunks of the figures of a closed month."""
-    cursor = await connection.cursor(READ_FIGURE_LINES, month)
-    while rows := await cursor.fetch(CHUNK_LINES):
-        yield _hash_lines([row[0] for row in rows])
+def hash_figures(connection: "Connection[Record]", month: date) -> AsyncIterator[HashedChunk]:
+    """Return the chunks of the figures of a closed month."""
+    return _hash_rows(connection, READ_FIGURE_LINES, month)
 
 
 async def hash_closing(connection: "Connection[Record]", month: date) -> HashedChunk:
@@ -142,6 +136,13 @@ async def hash_closing(connection: "Connection[Record]", month: date) -> HashedC
 async def hash_next_closing(connection: "Connection[Record]", month: date, entries: int) -> HashedChunk:
     """Hash who is closing a month in this transaction, and when."""
     return _hash_lines([await connection.fetchval(READ_NEXT_CLOSING_LINE, month, entries)])
+
+
+async def _hash_rows(connection: "Connection[Record]", query: str, *values: object) -> AsyncIterator[HashedChunk]:
+    """Yield the chunks of the lines that a query returns."""
+    cursor = await connection.cursor(query, *values)
+    while rows := await cursor.fetch(CHUNK_LINES):
+        yield _hash_lines([row[0] for row in rows])
 
 
 def _hash_lines(lines: list[str]) -> HashedChunk:

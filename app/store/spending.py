@@ -69,15 +69,18 @@ BOOKING_DAY = """greatest(r.day, books.first_open_day) AS booked_on,
            CASE WHEN r.day < books.first_open_day THEN r.day END AS late_from"""
 """The day to which the ads of a campaign are booked, and the day to which they belong if that is earlier."""
 
+CAMPAIGN_CHARGES = """campaign_id AS budget_id, units, units * price AS amount,
+           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
+    FROM granted WHERE units > 0"""
+"""The rest of a SELECT of the charge of each campaign in its own budgets."""
+
 OWN_GRANTS = f"""granted AS MATERIALIZED (
     SELECT r.*, {BOOKING_DAY}, {GRANTED_UNITS} AS units
     FROM room r {BOOKS_CALENDAR}
 ),
 -- Charge the budgets for the granted ads.
 charge AS NOT MATERIALIZED (
-    SELECT campaign_id AS budget_id, units, units * price AS amount,
-           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
-    FROM granted WHERE units > 0
+    SELECT {CAMPAIGN_CHARGES}
 )"""
 """CTEs that grant ads and sum up their charges if no campaign shares the budget of an order."""
 
@@ -104,9 +107,7 @@ by_order AS (
 ),
 -- Charge the budgets for the granted ads, an order's once for all of its campaigns.
 charge AS (
-    SELECT campaign_id AS budget_id, units, units * price AS amount,
-           CASE billing WHEN 'serve' THEN units * price ELSE 0 END AS spent
-    FROM granted WHERE units > 0
+    SELECT {CAMPAIGN_CHARGES}
     UNION ALL
     SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
            sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
