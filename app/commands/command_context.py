@@ -9,7 +9,8 @@ from asyncpg import Connection, Record
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.errors import AdServerError, InvalidEntry
+from app.accounting.corrections import require_text
+from app.errors import AdServerError
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
 from app.launch.migrate import require_schema
@@ -38,8 +39,8 @@ async def connected(url: str) -> AsyncIterator["Connection[Record]"]:
 
 def author_option(name: str | None) -> str | None:
     """Return the name that `--as` has given. Raises InvalidEntry unless the history can show it."""
-    if name is not None and not (name.isprintable() and name.strip() and len(name) <= AUTHOR_LENGTH_MAX):
-        raise InvalidEntry("--as", f"must have 1 to {AUTHOR_LENGTH_MAX} printable characters")
+    if name is not None:
+        require_text("--as", name, AUTHOR_LENGTH_MAX)
     return name
 
 
