@@ -3160,7 +3160,7 @@ CREATE VIEW finance.reconciliation AS
         UNION ALL
          SELECT budget_archive.campaign_id,
             budget_archive.campaign_id,
-            NULL::character varying AS "varchar",
+            NULL::character varying,
             budget_archive.period,
             budget_archive.period_start,
             budget_archive."limit",
@@ -3231,7 +3231,7 @@ UNION ALL
                   WHERE opening_balances.period = 'lifetime'::text AND NOT COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date > '-infinity'::date OR opening_balances.period <> 'lifetime'::text AND opening_balances.period_start >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
                 UNION ALL
                  SELECT p.campaign_id,
-                    NULL::character varying AS "varchar",
+                    NULL::character varying,
                     p.period,
                     p.period_start,
                     sum(e.amount) AS sum,
@@ -3244,7 +3244,7 @@ UNION ALL
                 UNION ALL
                  SELECT p.campaign_id,
                     p.order_id,
-                    'lifetime'::text AS text,
+                    'lifetime'::text,
                     to_timestamp(0::double precision) AS to_timestamp,
                     sum(d.amount) AS sum,
                     0,
@@ -3283,7 +3283,7 @@ UNION ALL
         UNION ALL
          SELECT budget_archive.campaign_id,
             budget_archive.campaign_id,
-            NULL::character varying AS "varchar",
+            NULL::character varying,
             budget_archive.period,
             budget_archive.period_start,
             budget_archive."limit",
@@ -3358,7 +3358,7 @@ UNION ALL
             holds.campaign_id,
             holds.currency,
             holds.price,
-            'impression'::text AS text,
+            'impression'::text,
             0,
             1,
             holds.served_on
@@ -3370,7 +3370,7 @@ UNION ALL
             hold_releases.campaign_id,
             hold_releases.currency,
             hold_releases.price,
-            'impression'::text AS text,
+            'impression'::text,
             0,
             1,
             hold_releases.served_on
@@ -3598,7 +3598,7 @@ UNION ALL
  SELECT 'invoice'::text AS rule,
     NULL::character varying AS campaign_id,
     i.order_id,
-    ((((('advertiser '::text || i.advertiser_id::text) || ', '::text) || to_char(i.month::timestamp with time zone, 'YYYY-MM'::text)) || ', '::text) || i.currency::text) COLLATE "default" AS subject,
+    (((('advertiser '::text || i.advertiser_id::text) || ', '::text) || to_char(i.month::timestamp with time zone, 'YYYY-MM'::text)) || ', '::text) || i.currency::text AS subject,
     COALESCE(l.amount, 0::numeric) AS expected,
     i.amount AS actual,
     'the invoices are not the sum of the entries of the month'::text AS explanation

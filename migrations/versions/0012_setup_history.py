@@ -1,7 +1,7 @@
 """The history of what is set up: every change with its old and new values, its time and its author.
 
-Revision ID: 0013
-Revises: 0012
+Revision ID: 0012
+Revises: 0011
 """
 
 from alembic import op
@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from migrations.columns import Identifier, Timestamp, allowed_values, key_column, optional, required
 
-revision = "0013"
-down_revision = "0012"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

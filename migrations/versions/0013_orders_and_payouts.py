@@ -1,7 +1,7 @@
 """Payouts to publishers, and the views of orders, campaigns and what publishers are owed.
 
-Revision ID: 0014
-Revises: 0013
+Revision ID: 0013
+Revises: 0012
 """
 
 from alembic import op
@@ -9,8 +9,8 @@ from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, String, Text
 
 from migrations.columns import Identifier, Money, Timestamp, reference, required
 
-revision = "0014"
-down_revision = "0013"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

@@ -1,7 +1,7 @@
 """Invoices and credit notes: numbered without holes, and never changed.
 
-Revision ID: 0016
-Revises: 0015
+Revision ID: 0015
+Revises: 0014
 """
 
 from alembic import op
@@ -23,8 +23,8 @@ from sqlalchemy import (
 
 from migrations.columns import Identifier, Money, Timestamp, allowed_values, key_column, optional, required
 
-revision = "0016"
-down_revision = "0015"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
@@ -189,62 +189,6 @@ VIEWS = {
     ),
 }
 
-# spend_daily and the entries that it does not include yet: rule 'rollup' proves that it is the sum of its entries.
-INVOICE_RULE = """
-SELECT 'invoice' AS rule, NULL::varchar AS campaign_id, i.order_id,
-       ('advertiser ' || i.advertiser_id || ', ' || to_char(i.month, 'YYYY-MM') || ', ' || i.currency)
-           COLLATE "default" AS subject,
-       coalesce(l.amount, 0) AS expected, i.amount AS actual,
-       'the invoices are not the sum of the entries of the month' AS explanation
-FROM (
-    SELECT month, advertiser_id, order_id, currency, sum(total_exact) AS amount FROM public.invoices
-    GROUP BY month, advertiser_id, order_id, currency
-) AS i
-LEFT JOIN (
-    SELECT date_trunc('month', booked_on)::date AS month, advertiser_id, order_id, currency, sum(amount) AS amount
-    FROM (
-        SELECT booked_on, advertiser_id, order_id, currency, amount FROM public.spend_daily
-        UNION ALL
-        SELECT booked_on, advertiser_id, order_id, currency, amount FROM public.spend_ledger
-        WHERE booked_at >= (SELECT rolled_up_to FROM public.books_state)
-    ) AS booked
-    GROUP BY 1, 2, 3, 4
-) AS l ON (l.month, l.advertiser_id, l.currency) = (i.month, i.advertiser_id, i.currency)
-    AND coalesce(l.order_id, '') = coalesce(i.order_id, '')
-WHERE i.amount <> coalesce(l.amount, 0)
-UNION ALL
-SELECT 'invoice', NULL, i.order_id, 'invoice ' || i.number, coalesce(d.amount, 0), i.total_exact,
-       'the exact total is not the sum of the lines'
-FROM public.invoices i
-LEFT JOIN (SELECT number, sum(amount) AS amount FROM public.invoice_details GROUP BY number) AS d USING (number)
-WHERE i.total_exact <> coalesce(d.amount, 0)
-UNION ALL
-SELECT 'invoice', NULL, NULL, 'invoice numbers', n.expected, n.actual, 'the numbers have holes'
-FROM (
-    SELECT c.last_number AS expected, count(i.number) AS actual, coalesce(max(i.number), 0) AS last
-    FROM public.invoice_counter c LEFT JOIN public.invoices i ON true GROUP BY c.last_number
-) AS n
-WHERE n.expected <> n.actual OR n.last <> n.expected
-"""
-
-# The view has the rules of earlier revisions: this one adds its rule at the end, and takes it from there again.
-ADD_RULE = f"""
-DO $do$
-BEGIN
-    EXECUTE 'CREATE OR REPLACE VIEW finance.reconciliation AS '
-        || rtrim(pg_get_viewdef('finance.reconciliation'::regclass), ';') || $rule$ UNION ALL {INVOICE_RULE} $rule$;
-END
-$do$
-"""
-REMOVE_RULE = """
-DO $do$
-BEGIN
-    EXECUTE 'CREATE OR REPLACE VIEW finance.reconciliation AS ' || regexp_replace(
-        pg_get_viewdef('finance.reconciliation'::regclass), E'\\\\s+UNION ALL\\\\s+SELECT ''invoice''.*$', '');
-END
-$do$
-"""
-
 
 def upgrade() -> None:
     create_invoice_counter()
@@ -267,11 +211,9 @@ def upgrade() -> None:
         for column, column_comment in columns.items():
             op.execute(f"COMMENT ON COLUMN finance.{name}.{column} IS '{column_comment}'")
         op.execute(f"GRANT SELECT ON finance.{name} TO adserver_finance, adserver_app")
-    op.execute(ADD_RULE)
 
 
 def downgrade() -> None:
-    op.execute(REMOVE_RULE)
     for name in reversed(VIEWS):
         op.execute(f"DROP VIEW finance.{name}")
     op.execute("DROP FUNCTION lock_invoice_numbers()")

@@ -1,7 +1,7 @@
 """Events for other systems, written in the transaction that causes them, and the webhooks that receive them.
 
-Revision ID: 0017
-Revises: 0016
+Revision ID: 0016
+Revises: 0015
 """
 
 from alembic import op
@@ -22,8 +22,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from migrations.columns import Identifier, Timestamp, allowed_values, key_column, optional, reference, required
 
-revision = "0017"
-down_revision = "0016"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

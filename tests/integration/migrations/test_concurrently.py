@@ -43,7 +43,7 @@ WHERE datname = current_database() AND wait_event = 'virtualxid' AND query LIKE 
 """
 
 INDEX = "sessions_expires_at_idx"
-REVISION_BEFORE_INDEX = "0010"
+REVISION_BEFORE_INDEX = "0009"
 
 MIGRATION_LOCK = 0x61647376
 KEPT_OUT = """

@@ -9,7 +9,7 @@ EVENTS_GUARDS = [
     Guard(
         "E1",
         "a threshold's key",
-        "migrations/versions/0017_outbox.py",
+        "migrations/versions/0016_outbox.py",
         "concat_ws(' ', 'budget', NEW.budget_id,",
         "concat_ws(' ', 'budget', gen_random_uuid(),",
         f"{EVENTS_TEST}::test_settling_and_serving_again_after_a_release_is_no_new_event",

@@ -3,7 +3,7 @@
 from tests.invariants.guards.guard import HOLDS, HOLDS_TEST, LIMITS_TEST, ONCE_TEST, TRANSACTION, TRIGGERS, Guard
 
 TAMPERING_TEST = "tests/integration/accounting/test_tampering.py"
-MONTH_CLOSE = "migrations/versions/0015_month_close.py"
+MONTH_CLOSE = "migrations/versions/0014_month_close.py"
 ACCOUNTING_TABLES = "migrations/versions/0005_accounting_tables.py"
 
 PARTITIONS = "migrations/versions/0007_partitions.py"
@@ -173,7 +173,7 @@ LEDGER_GUARDS = [
     Guard(
         "I2",
         "no period is archived during a correction",
-        "migrations/versions/0018_archive.py",
+        "migrations/versions/0017_archive.py",
         "    LOCK TABLE ledger_corrections IN SHARE ROW EXCLUSIVE MODE;",
         "",
         "tests/integration/accounting/test_budget_archive.py"

@@ -97,7 +97,7 @@ ORDERS_GUARDS = [
     Guard(
         "I2",
         "a payout's key is unique",
-        "migrations/versions/0014_orders_and_payouts.py",
+        "migrations/versions/0013_orders_and_payouts.py",
         """PrimaryKeyConstraint("idempotency_key"),""",
         "",
         f"{PAYOUTS_TEST}::test_not_even_the_owner_pays_twice_under_one_key",

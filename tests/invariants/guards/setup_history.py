@@ -2,7 +2,7 @@
 
 from tests.invariants.guards.guard import Guard
 
-SETUP_HISTORY = "migrations/versions/0013_setup_history.py"
+SETUP_HISTORY = "migrations/versions/0012_setup_history.py"
 SETUP_HISTORY_TEST = "tests/integration/setup/test_setup_history.py"
 
 SETUP_HISTORY_GUARDS = [
