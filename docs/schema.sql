@@ -1347,10 +1347,10 @@ CREATE FUNCTION finance.balance_as_of(at timestamp with time zone)
  SET search_path TO 'public', 'pg_temp'
 BEGIN ATOMIC
  SELECT b.campaign_id,
-     a.name,
+     c.advertiser,
      b.currency,
      sum(b.amount) AS sum
-    FROM ((( SELECT d.campaign_id,
+    FROM (( SELECT d.campaign_id,
              d.currency,
              d.amount
             FROM spend_daily d
@@ -1364,9 +1364,8 @@ BEGIN ATOMIC
            WHERE ((l.booked_at <= balance_as_of.at) AND (l.booked_at >= date_trunc('day'::text, LEAST(balance_as_of.at, ( SELECT books_state.rolled_up_to
                     FROM books_state)), 'UTC'::text)))) b
       JOIN campaigns c ON (((c.id)::text = (b.campaign_id)::text)))
-      JOIN advertisers a ON (((a.id)::text = (c.advertiser_id)::text)))
-   GROUP BY b.campaign_id, a.name, b.currency
-   ORDER BY a.name, b.campaign_id;
+   GROUP BY b.campaign_id, c.advertiser, b.currency
+   ORDER BY c.advertiser, b.campaign_id;
 END;
 REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
@@ -2317,7 +2316,7 @@ GRANT SELECT ON finance.budgets TO adserver_finance;
 --   open_holds bigint: Number of those ads
 CREATE VIEW finance.campaign_spend AS
  SELECT c.id AS campaign_id,
-    a.name AS advertiser,
+    c.advertiser,
     c.currency,
     c.status,
     COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
@@ -2334,7 +2333,6 @@ CREATE VIEW finance.campaign_spend AS
     COALESCE(h.held, 0::numeric) AS held,
     COALESCE(h.holds, 0::bigint) AS open_holds
    FROM campaigns c
-     JOIN advertisers a ON a.id::text = c.advertiser_id::text
      LEFT JOIN ( SELECT spend_daily.booked_on,
             spend_daily.recorded_on,
             spend_daily.order_id,
@@ -2371,7 +2369,7 @@ CREATE VIEW finance.campaign_spend AS
             count(*) AS holds
            FROM holds
           GROUP BY holds.campaign_id) h ON h.campaign_id::text = c.id::text
-  GROUP BY c.id, a.id, h.held, h.holds;
+  GROUP BY c.id, h.held, h.holds;
 GRANT SELECT ON finance.campaign_spend TO adserver_app;
 GRANT SELECT ON finance.campaign_spend TO adserver_finance;
 
@@ -2617,7 +2615,7 @@ GRANT SELECT ON finance.corrections TO adserver_finance;
 CREATE VIEW finance.delivery_daily AS
  SELECT s.served_on,
     s.campaign_id,
-    a.name AS advertiser,
+    c.advertiser,
     s.placement_id,
     s.publisher_id,
     s.currency,
@@ -2626,9 +2624,8 @@ CREATE VIEW finance.delivery_daily AS
     round(count(e.request_key)::numeric * 100.0 / count(*)::numeric, 2) AS seen_percentage
    FROM ad_serves s
      JOIN campaigns c ON c.id::text = s.campaign_id::text
-     JOIN advertisers a ON a.id::text = c.advertiser_id::text
      LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
-  GROUP BY s.served_on, s.campaign_id, a.name, s.placement_id, s.publisher_id, s.currency;
+  GROUP BY s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.publisher_id, s.currency;
 GRANT SELECT ON finance.delivery_daily TO adserver_app;
 GRANT SELECT ON finance.delivery_daily TO adserver_finance;
 

@@ -38,13 +38,13 @@ ADVERTISER_NAME = "(array_agg(d.advertiser_name ORDER BY d.booked_on DESC, d.rec
 PUBLISHER_NAME = "(array_agg(d.publisher_name ORDER BY d.booked_on DESC, d.recorded_on DESC))[1] AS publisher"
 
 CAMPAIGN_SPEND = f"""
-SELECT c.id AS campaign_id, a.name AS advertiser, c.currency, c.status,{SUMS},
+SELECT c.id AS campaign_id, c.advertiser, c.currency, c.status,{SUMS},
        coalesce(h.held, 0) AS held, coalesce(h.holds, 0) AS open_holds
-FROM public.campaigns c JOIN public.advertisers a ON a.id = c.advertiser_id
+FROM public.campaigns c
 LEFT JOIN ({DAILY}) AS d ON d.campaign_id = c.id AND d.currency = c.currency
 LEFT JOIN (SELECT campaign_id, sum(price) AS held, count(*) AS holds FROM public.holds GROUP BY 1) AS h
     ON h.campaign_id = c.id
-GROUP BY c.id, a.id, h.held, h.holds
+GROUP BY c.id, h.held, h.holds
 """
 
 CAMPAIGN_SPEND_DAILY = f"""
@@ -127,13 +127,13 @@ JOIN public.spend_ledger l ON l.entry_id = k.entry_id AND l.booked_on = k.booked
 """
 
 DELIVERY_DAILY = """
-SELECT s.served_on, s.campaign_id, a.name AS advertiser, s.placement_id, s.publisher_id, s.currency, count(*) AS serves,
+SELECT s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.publisher_id, s.currency, count(*) AS serves,
        count(e.request_key) AS seen, round(count(e.request_key) * 100.0 / count(*), 2) AS seen_percentage
 FROM public.ad_serves s
-JOIN public.campaigns c ON c.id = s.campaign_id JOIN public.advertisers a ON a.id = c.advertiser_id
+JOIN public.campaigns c ON c.id = s.campaign_id
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
     AND e.event = 'impression'
-GROUP BY s.served_on, s.campaign_id, a.name, s.placement_id, s.publisher_id, s.currency
+GROUP BY s.served_on, s.campaign_id, c.advertiser, s.placement_id, s.publisher_id, s.currency
 """
 
 INVOICE_LINES = """
@@ -358,7 +358,7 @@ CREATE FUNCTION finance.balance_as_of(at timestamptz)
 RETURNS TABLE (campaign_id text, advertiser text, currency text, spent numeric)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
 BEGIN ATOMIC
-    SELECT b.campaign_id, a.name, b.currency, sum(b.amount)
+    SELECT b.campaign_id, c.advertiser, b.currency, sum(b.amount)
     FROM (
         SELECT d.campaign_id, d.currency, d.amount FROM spend_daily d
         WHERE d.recorded_on < (least(at, (SELECT rolled_up_to FROM books_state)) AT TIME ZONE 'UTC')::date
@@ -366,9 +366,9 @@ BEGIN ATOMIC
         SELECT l.campaign_id, l.currency, l.amount FROM spend_ledger l
         WHERE l.booked_at <= at AND l.booked_at >= date_trunc(
             'day', least(at, (SELECT rolled_up_to FROM books_state)), 'UTC')
-    ) AS b JOIN campaigns c ON c.id = b.campaign_id JOIN advertisers a ON a.id = c.advertiser_id
-    GROUP BY b.campaign_id, a.name, b.currency
-    ORDER BY a.name, b.campaign_id;
+    ) AS b JOIN campaigns c ON c.id = b.campaign_id
+    GROUP BY b.campaign_id, c.advertiser, b.currency
+    ORDER BY c.advertiser, b.campaign_id;
 END
 """
 
