@@ -18,6 +18,6 @@ async def test_the_documented_example_can_be_applied_and_the_second_time_changes
     file = tmp_path / "campaigns.toml"
     file.write_text(example[1])
     first = await apply(store, read_file(file))
-    assert (len(first.created), first.updated, first.unchanged, first.notes) == (10, (), (), ())
+    assert (len(first.created), first.updated, first.unchanged, first.notes) == (11, (), (), ())
     again = await apply(store, read_file(file))
     assert (again.revision, again.created, again.updated) == (first.revision, (), ())

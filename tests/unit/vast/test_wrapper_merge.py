@@ -205,7 +205,7 @@ def test_a_wrapper_of_many_pieces_is_merged_at_once(added, children):
     started = time.process_time()
     for document, answer in chains:
         chain(document, answer)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
 
 
 def test_vast_1_cannot_be_unwrapped():
