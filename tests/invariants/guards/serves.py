@@ -56,7 +56,7 @@ SERVES_GUARDS = [
     Guard(
         "I3",
         "a charged impression has its event",
-        "migrations/versions/0018_reconciliation.py",
+        "migrations/versions/0020_reconciliation.py",
         "WHERE l.kind = 'settle' AND e.event IS NULL AND",
         "WHERE false AND",
         "tests/integration/accounting/test_tampering.py::test_impressions_that_were_deleted_are_missed",

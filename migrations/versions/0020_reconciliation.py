@@ -1,12 +1,12 @@
 """The view finance.reconciliation: every disagreement in the books.
 
-Revision ID: 0018
+Revision ID: 0020
 Revises: 0017
 """
 
 from alembic import op
 
-revision = "0018"
+revision = "0020"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
