@@ -1,6 +1,7 @@
-"""The books that docs/finance.md asks: seven weeks of three campaigns, the same to the last digit every time.
+"""The books that docs/finance.md asks: seven weeks of three campaigns, two orders and two publishers.
 
-They are booked by the code that serves and settles, in a database whose clock is set back.
+They are booked by the code that serves and settles, in a database whose clock is set back, and are the same to the last
+digit every time.
 """
 
 from collections import Counter
@@ -14,6 +15,7 @@ import asyncpg
 from asyncpg import Connection, Record
 
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
+from app.accounting.credits import Credit, credit_order
 from app.accounting.month_close import close_month
 from app.beacons.settlement import settle
 from app.campaign_file.apply import apply
@@ -23,6 +25,7 @@ from app.maintenance.tasks import Maintenance
 from app.store import budget_periods, request_counts, spending
 from app.store.connections import Store
 from app.store.holds import Beacon
+from app.store.setup_history import ChangeOrigin
 from app.store.spending import Payment
 
 BEGINS = datetime(2026, 10, 1, 16, tzinfo=UTC)
@@ -35,11 +38,25 @@ ADS = {"acme-autumn": 90, "acme-launch": 60, "bella-dolci": 40}
 SEEN, FAILED = 0.8, 0.03
 """Shares of the ads that are charged when they are seen."""
 
+ADVERTISERS = (
+    {"id": "acme", "name": "Acme Inc", "billing_details": "1 Main Street\nSpringfield"},
+    {"id": "bella", "name": "Bella SpA", "billing_details": "Via Roma 1\nTorino"},
+)
+ORDERS = (
+    {"id": "acme-q4", "advertiser": "acme", "currency": "USD", "budget": "80.00", "purchase_order": "PO 7001"},
+    {"id": "bella-q4", "advertiser": "bella", "currency": "EUR", "prepaid": True},
+)
+PUBLISHERS = (
+    {"id": "daily-news", "name": "Daily News", "revenue_share": "0.7"},
+    {"id": "film-club", "name": "Film Club", "revenue_share": "0.55"},
+)
+
 FLIGHT = {"starts_at": datetime(2026, 10, 1, tzinfo=UTC), "ends_at": datetime(2027, 1, 1, tzinfo=UTC)}
 CAMPAIGNS = (
     {
         "id": "acme-autumn",
-        "advertiser": "Acme",
+        "advertiser": "acme",
+        "order": "acme-q4",
         "currency": "USD",
         "timezone": "America/New_York",
         "cpm": "12.50",
@@ -48,7 +65,8 @@ CAMPAIGNS = (
     },
     {
         "id": "acme-launch",
-        "advertiser": "Acme",
+        "advertiser": "acme",
+        "order": "acme-q4",
         "currency": "USD",
         "timezone": "America/Los_Angeles",
         "cpm": "20.00",
@@ -57,7 +75,8 @@ CAMPAIGNS = (
     },
     {
         "id": "bella-dolci",
-        "advertiser": "Bella",
+        "advertiser": "bella",
+        "order": "bella-q4",
         "currency": "EUR",
         "timezone": "Europe/Rome",
         "cpm": "25.00",
@@ -65,6 +84,9 @@ CAMPAIGNS = (
         "budgets": {"lifetime": "40.00"},
     },
 )
+
+NEW_PRICE_ON, NEW_PRICE = date(2026, 11, 6), "14.00"
+"""From when on acme-autumn costs more."""
 
 CLOCK = "CREATE OR REPLACE FUNCTION adserver_clock() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE RETURN {}"
 """Sets the time of every rule of this database."""
@@ -79,10 +101,16 @@ async def make_books(owner_url: str) -> None:
     owner = await asyncpg.connect(owner_url)
     try:
         async with command_store(owner_url) as store:
-            await _set_up(store)
             moment = BEGINS
+            await _set_clock(owner, moment)
+            await _set_up(store)
+            await credit_order(
+                owner, Credit("bella-q4", Decimal("13.00"), "bank transfer of 2026-09-28", "payment-88120")
+            )
             while moment < ENDS:
                 await _set_clock(owner, moment)
+                if moment.date() == NEW_PRICE_ON:
+                    await _raise_price(store)
                 await _trade(store, random, moment.date())
                 moment += STEP
             await _set_clock(owner, ENDS)
@@ -96,6 +124,9 @@ async def make_books(owner_url: str) -> None:
 async def _set_up(store: Store) -> None:
     media_files = [{"url": "https://cdn.example/a.mp4", "type": "video/mp4", "width": 640, "height": 360}]
     draft = {
+        "advertisers": [*ADVERTISERS],
+        "orders": [*ORDERS],
+        "publishers": [*PUBLISHERS],
         "campaigns": [{**values, **FLIGHT} for values in CAMPAIGNS],
         "creatives": [
             {
@@ -108,11 +139,16 @@ async def _set_up(store: Store) -> None:
             for values in CAMPAIGNS
         ],
         "placements": [
-            {"id": "preroll", "publisher_id": "publisher1", "campaigns": ["acme-autumn", "acme-launch"]},
-            {"id": "midroll", "publisher_id": "publisher1", "campaigns": ["bella-dolci"]},
+            {"id": "preroll", "publisher_id": "daily-news", "campaigns": ["acme-autumn", "acme-launch"]},
+            {"id": "midroll", "publisher_id": "film-club", "campaigns": ["bella-dolci"]},
         ],
     }
-    await apply(store, read_draft("demo", draft))
+    await apply(store, read_draft("demo", draft), origin=ChangeOrigin("file autumn.toml", "dana"))
+
+
+async def _raise_price(store: Store) -> None:
+    draft = {"campaigns": [{**CAMPAIGNS[0], **FLIGHT, "cpm": NEW_PRICE}]}
+    await apply(store, read_draft("demo", draft), origin=ChangeOrigin("file november.toml", "robin"))
 
 
 async def _set_clock(owner: "Connection[Record]", moment: datetime) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.embedded import EmbeddedPostgres
 from docs.finance_demo import make_books
-from docs.finance_page import PAGE, QUESTION, renewed
+from docs.finance_page import PAGE, QUESTION, Books, renewed
 from tests.integration.accounting.world import connected, disagreements
 
 CONTRACT = Path(__file__).with_name("finance_contract.txt")
@@ -35,8 +35,9 @@ async def test_the_answers_in_the_page_are_what_finance_has_in_psql(
 ) -> None:
     await make_books(database)
     page = PAGE.read_text()
-    assert len(QUESTION.findall(page)) == page.count("```sql")
-    assert renewed(page, postgres.programs / "psql", finance_database) == page
+    assert [language for language, _ in QUESTION.findall(page)].count("sql") == page.count("```sql")
+    books = Books(postgres.programs / "psql", database, finance_database)
+    assert await asyncio.to_thread(renewed, page, books) == page
     assert await disagreements(database) == []
 
 
