@@ -422,7 +422,7 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON frequency_caps TO adserver_app;
 
 -- Every budget period of every campaign and order: limit, spent and held, in its owner's currency.
 CREATE TABLE budget_tracking (
-    budget_id varchar COLLATE "C" NOT NULL DEFAULT COALESCE(campaign_id, ((' order '::text || (order_id)::text))::character varying), -- The campaign's id, or ' order ' and the order's id: no id begins with a space
+    budget_id varchar COLLATE "C" NOT NULL,                    -- The campaign's id, or ' order ' and the order's id, set by a trigger
     period text NOT NULL,                                      -- hour, day or lifetime
     period_start timestamptz NOT NULL,                         -- Start of the period; 1970 for lifetime
     campaign_id varchar COLLATE "C",                           -- Campaign; NULL for the budget of an order
@@ -444,7 +444,7 @@ CREATE TABLE budget_tracking (
 CREATE INDEX budget_tracking_by_generation
     ON budget_tracking USING btree (((((budget_id)::text || '/'::text) || period)), GREATEST(period_start, to_timestamp((0)::double precision)), generation DESC);
 -- Keeps the owner and the period of a row.
-CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, order_id, period, period_start ON budget_tracking
+CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF budget_id, campaign_id, order_id, period, period_start ON budget_tracking
     FOR EACH ROW EXECUTE FUNCTION keep_budget_period();
 -- Lets the primary key reject a second row of the same period.
 CREATE TRIGGER budget_period_has_one_row BEFORE INSERT ON budget_tracking
@@ -1712,14 +1712,13 @@ CREATE FUNCTION public.open_budget_period()
 AS $function$
 DECLARE
     taken integer;
-    -- A generated column is computed after this trigger.
-    its_budget_id text := coalesce(NEW.campaign_id, ' order ' || NEW.order_id);
 BEGIN
+    NEW.budget_id := coalesce(NEW.campaign_id, ' order ' || NEW.order_id);
     INSERT INTO budget_periods AS p (budget_id, period, period_start)
-    VALUES (its_budget_id, NEW.period, NEW.period_start)
+    VALUES (NEW.budget_id, NEW.period, NEW.period_start)
     ON CONFLICT (budget_id, period, period_start) DO UPDATE SET period = p.period;
     SELECT t.generation INTO taken FROM budget_tracking t
-    WHERE t.budget_id = its_budget_id AND t.period = NEW.period AND t.period_start = NEW.period_start
+    WHERE t.budget_id = NEW.budget_id AND t.period = NEW.period AND t.period_start = NEW.period_start
     FOR UPDATE;
     NEW.generation := coalesce(taken, NEW.generation);
     RETURN NEW;

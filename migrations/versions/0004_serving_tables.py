@@ -27,7 +27,6 @@ from migrations.columns import (
     Money,
     Timestamp,
     allowed_values,
-    budget_id_column,
     key_column,
     optional,
     optional_reference,
@@ -126,7 +125,7 @@ def create_frequency_caps() -> None:
 def create_budget_tracking() -> None:
     op.create_table(
         "budget_tracking",
-        budget_id_column(),
+        key_column("budget_id", Identifier, "The campaign's id, or ' order ' and the order's id, set by a trigger"),
         key_column("period", Text, "hour, day or lifetime"),
         key_column("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
         optional_reference("campaign_id", "campaigns.id", "Campaign; NULL for the budget of an order"),

@@ -24,7 +24,7 @@ $$
 
 # budget_period_has_one_row guards inserts only; a changed key could still give a period a second row.
 BUDGET_PERIOD_IS_KEPT = """
-CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF campaign_id, order_id, period, period_start ON budget_tracking
+CREATE TRIGGER budget_period_is_kept AFTER UPDATE OF budget_id, campaign_id, order_id, period, period_start ON budget_tracking
 FOR EACH ROW EXECUTE FUNCTION keep_budget_period()
 """
 

@@ -24,7 +24,6 @@ from app.store.tables.columns import (
     Money,
     Timestamp,
     allowed_values,
-    budget_id_column,
     key_column,
     metadata,
     optional,
@@ -63,7 +62,7 @@ frequency_caps = Table(
 budget_tracking = Table(
     "budget_tracking",
     metadata,
-    budget_id_column(),
+    key_column("budget_id", Identifier, "The campaign's id, or ' order ' and the order's id, set by a trigger"),
     key_column("period", Text, "hour, day or lifetime"),
     key_column("period_start", Timestamp, "Start of the period; 1970 for lifetime"),
     optional_reference("campaign_id", "campaigns.id", "Campaign; NULL for the budget of an order"),
