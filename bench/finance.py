@@ -65,11 +65,20 @@ SELECT * FROM finance.campaign_spend_daily WHERE day > (now() - interval '30 day
 SELECT * FROM finance.publisher_earnings_monthly
 WHERE month = date_trunc('month', now() - interval '1 month')::date
 """,
-    "a month's invoice lines of a campaign": """
+    "a thousand lines of a campaign in a closed month": """
 SELECT * FROM finance.invoice_lines
 WHERE campaign_id = 'c1' AND day >= date_trunc('month', now() - interval '1 month')::date
-    AND day < date_trunc('month', now())::date
+    AND day < date_trunc('month', now())::date ORDER BY entry_id LIMIT 1000
 """,
+    "a campaign's lines of a day in the open month": """
+SELECT * FROM finance.invoice_lines
+WHERE campaign_id = 'c1' AND day = (now() AT TIME ZONE 'UTC')::date
+""",
+    "what each campaign has left": "SELECT * FROM finance.campaigns",
+    "what a closed month came to": """
+SELECT * FROM finance.month_end(date_trunc('month', now() - interval '1 month')::date)
+""",
+    "what the open month came to so far": "SELECT * FROM finance.month_end(date_trunc('month', now())::date)",
     "all balances of a moment": "SELECT * FROM finance.balance_as_of(now() - interval '40 days 5 hours')",
 }
 
@@ -98,6 +107,7 @@ async def measure(entries: int) -> None:
         print(f"{entries:,} entries over {DAYS} days, booked in {filled_s:.0f} s, rolled up in {rolled_s:.0f} s\n")
         print("| question | median ms |\n|---|---|")
         async with connected(url) as connection:
+            await _measure_closing(connection)
             for question, sql in QUESTIONS.items():
                 times = [await _timed(lambda sql=sql: connection.fetch(sql)) for _ in range(TURNS)]
                 print(f"| {question} | {statistics.median(times) * 1000:,.1f} |")
@@ -109,18 +119,23 @@ async def measure(entries: int) -> None:
             raise RuntimeError(f"the books are wrong in {wrong} places")
 
 
+async def _measure_closing(connection: "Connection[Record]") -> None:
+    """Print how long it takes to close each month that is over."""
+    today = datetime.now(UTC).date()
+    month = (today - timedelta(days=DAYS)).replace(day=1)
+    while next_month(month) <= today:
+        print(f"| close {month:%Y-%m} | {await _timed(partial(close_month, connection, month)) * 1000:,.0f} |")
+        month = next_month(month)
+
+
 async def _measure_checks(connection: "Connection[Record]") -> int:
-    """Print how long it takes to reconcile, close, verify and archive; return the number of disagreements."""
+    """Print how long it takes to reconcile, verify and archive; return the number of disagreements."""
     wrong = 0
     for name, since in (("everything", None), ("the last two days", datetime.now(UTC).date() - timedelta(days=2))):
         began = time.monotonic()
         wrong += await reconcile(connection, lambda *_: None, since=since)
         print(f"| reconcile {name} | {(time.monotonic() - began) * 1000:,.0f} |")
     today = datetime.now(UTC).date()
-    month = (today - timedelta(days=DAYS)).replace(day=1)
-    while next_month(month) <= today:
-        print(f"| close {month:%Y-%m} | {await _timed(partial(close_month, connection, month)) * 1000:,.0f} |")
-        month = next_month(month)
     last = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
     print(f"| verify {last:%Y-%m} | {await _timed(partial(find_month_fault, connection, last)) * 1000:,.0f} |")
     with TemporaryDirectory() as folder:

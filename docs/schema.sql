@@ -630,8 +630,8 @@ CREATE TABLE spend_ledger (
     CONSTRAINT only_corrections_are_manual CHECK ((kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) OR amount >= 0::numeric AND request_key IS NOT NULL)
 ) PARTITION BY RANGE (booked_on);
 CREATE TABLE spend_ledger_default PARTITION OF spend_ledger DEFAULT;
-CREATE INDEX spend_ledger_booked_at_idx
-    ON spend_ledger USING brin (booked_at) WITH (pages_per_range='32', autosummarize='on');
+CREATE INDEX spend_ledger_by_time
+    ON spend_ledger USING brin (booked_at, booked_on) WITH (pages_per_range='32', autosummarize='on');
 -- Keeps entries as they were booked.
 CREATE TRIGGER entries_are_kept BEFORE DELETE OR UPDATE ON spend_ledger
     FOR EACH ROW EXECUTE FUNCTION refuse_change();

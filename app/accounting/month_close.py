@@ -62,6 +62,7 @@ async def _close_month(connection: "Connection[Record]", month: date, progress: 
     status = await closed_months.read_month_status(connection, month)
     _require_closable(month, status)
     await closed_months.refuse_entries(connection, month)
+    await closed_months.index_entries(connection, month)
     await closed_months.close_figures(connection, month)
     previous_hash = bytes.fromhex(previous[-1].hash) if previous else FIRST_HASH
     books = await _hash_books(connection, first_open_day(previous), month, previous_hash, progress)

@@ -47,8 +47,8 @@ GRANTS = {
 
 # Entries are appended in the order of time, so the smallest kind of index finds those since a moment.
 ENTRIES_SINCE = """
-CREATE INDEX spend_ledger_booked_at_idx ON spend_ledger
-USING brin (booked_at) WITH (pages_per_range = 32, autosummarize = on)
+CREATE INDEX spend_ledger_by_time ON spend_ledger
+USING brin (booked_at, booked_on) WITH (pages_per_range = 32, autosummarize = on)
 """
 
 

@@ -66,8 +66,9 @@ spend_ledger = Table(
     ),
     # Entries are appended in the order of time, so the smallest kind of index finds those since a moment.
     Index(
-        "spend_ledger_booked_at_idx",
+        "spend_ledger_by_time",
         "booked_at",
+        "booked_on",
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": True},
     ),

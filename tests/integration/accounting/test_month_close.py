@@ -71,6 +71,20 @@ async def test_a_month_is_closed_once_and_proves_itself(books: "Connection[Recor
     assert [(check.month.month, check.fault) for check in await verdicts(books)] == [(SEPTEMBER, ""), (OCTOBER, "")]
 
 
+async def test_a_campaigns_lines_in_a_closed_month_are_found_by_an_index(books: "Connection[Record]") -> None:
+    await books.execute("SET enable_seqscan = off; SET enable_sort = off")
+    question = (
+        "EXPLAIN (COSTS OFF) SELECT * FROM finance.invoice_lines "
+        "WHERE campaign_id = 'autumn' AND day BETWEEN '2026-09-01' AND '2026-09-30' ORDER BY entry_id LIMIT 1000"
+    )
+    before = [row[0] for row in await books.fetch(question)]
+    await close_month(books, SEPTEMBER)
+    after = [row[0] for row in await books.fetch(question)]
+    index_scan = "->  Index Scan using spend_ledger_202609_by_campaign on spend_ledger_202609 spend_ledger"
+    assert not any("by_campaign" in line for line in before)
+    assert any(line.strip() == index_scan for line in after)
+
+
 async def test_hashing_in_blocks_tells_progress(books: "Connection[Record]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(month_hashes, "HASH_ENTRIES", month_hashes.HASH_ENTRIES.replace("10000", "12"))
     reported: list[tuple[int, int]] = []
