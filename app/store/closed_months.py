@@ -54,7 +54,7 @@ It waits for transactions that are booking, and does not block readers."""
 INDEX_CLOSED_ENTRIES = """
 CREATE INDEX IF NOT EXISTS spend_ledger_{month:%Y%m}_by_campaign ON spend_ledger_{month:%Y%m} (campaign_id, entry_id)
 """
-"""Index the entries of a month by campaign. The partition of an open month has no such index, so that charges stay fast."""
+"""Index the entries of a month by campaign. An open month has no such index, so that charges stay fast."""
 
 CLOSE_FIGURES = """
 INSERT INTO month_ends (month, advertiser_id, advertiser_name, order_id, publisher_id, publisher_name, currency,
@@ -129,7 +129,7 @@ async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
 
 
 async def index_entries(connection: "Connection[Record]", month: date) -> None:
-    """Index the entries of a month that accepts no further ones, so that finance finds a campaign's at once."""
+    """Index the entries of a month that accepts no further ones, so that finance finds a campaign's quickly."""
     await connection.execute(INDEX_CLOSED_ENTRIES.format(month=month))
 
 
