@@ -49,6 +49,11 @@ def publisher(publisher_id: str, **limits: object) -> str:
     return _table("publishers", id=publisher_id, **limits)
 
 
+def order(order_id: str, **values: object) -> str:
+    """An order of the campaigns' advertiser in their currency, unless `values` say otherwise."""
+    return _table("orders", **{"id": order_id, "advertiser": "Acme", "currency": "USD"} | values)
+
+
 def _table(kind: str, **values: object) -> str:
     return f"\n[[{kind}]]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in values.items())
 

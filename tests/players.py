@@ -88,6 +88,14 @@ class Players:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
+    async def beacon(self, path: str) -> bool:
+        """Whether a beacon was answered."""
+        try:
+            async with self._free, self._session.get(path) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
 
 @asynccontextmanager
 async def serving(database_url: str, **settings: str) -> AsyncIterator[Launched]:

@@ -2,15 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import psutil
-import pytest
 
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import set_role_passwords
-from app.launch.migrate import migrate
 from app.serving.keys import hash_key, request_key
 from app.store.roles import APP
 from tests.campaigns import own_campaign, placement, set_up
@@ -27,7 +24,6 @@ from tests.players import (
     idle_in_transaction,
     serving,
 )
-from tests.postgres import temporary_postgres
 
 PLAYERS = 100
 CAPS = [{"impressions": 3, "per": "day"}]
@@ -126,15 +122,6 @@ async def test_a_killed_worker_comes_again_and_no_acknowledged_ad_is_missing(dat
         await assert_all_is_well(database, acknowledged)
 
         await becomes(lambda: all_lanes_connected(database, WORKERS))
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A server that may be killed without hurting other tests, migrated."""
-    with temporary_postgres() as server:
-        migrate(server.dsn)
-        asyncio.run(set_role_passwords(server))
-        yield server
 
 
 async def test_a_killed_postgres_comes_again_and_no_acknowledged_ad_is_missing(own_postgres: EmbeddedPostgres) -> None:

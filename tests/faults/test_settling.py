@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from decimal import Decimal
 
@@ -13,14 +13,11 @@ import pytest
 from app.beacons.settlement import sweep
 from app.domain import Event
 from app.embedded import EmbeddedPostgres
-from app.launch.databases import set_role_passwords
-from app.launch.migrate import migrate
 from app.serving.tokens import TokenSigner
 from app.store.roles import APP
 from tests.integration.accounting.world import PRICE, campaign, open_store, serve_many, set_clock, set_up
 from tests.launched import Launched
 from tests.players import SECRETS, becomes, connected, disagreements, serving
-from tests.postgres import temporary_postgres
 
 SERVES = 100_000
 WORKERS = 4
@@ -71,14 +68,6 @@ async def crash_now_and_then(crowd: Crowd, server: Launched, postgres: EmbeddedP
                 random.choice(server.workers()).kill()
         crashes += 1
     return crashes
-
-
-@pytest.fixture
-def own_postgres() -> Iterator[EmbeddedPostgres]:
-    with temporary_postgres() as server:
-        migrate(server.dsn)
-        asyncio.run(set_role_passwords(server))
-        yield server
 
 
 @pytest.mark.slow

@@ -23,6 +23,14 @@ ORDERS_GUARDS = [
     ),
     Guard(
         "I1",
+        "an order is charged for the ads of its campaigns",
+        SPENDING,
+        "FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id",
+        "FROM granted WHERE false GROUP BY order_id",
+        f"{ORDERS_TEST}::test_the_campaigns_own_budget_counts_beside_the_orders",
+    ),
+    Guard(
+        "I1",
         "the campaigns of an order get its room one after another",
         SPENDING,
         " - coalesce(sum(r.units * r.price) OVER earlier, 0)",
