@@ -87,7 +87,7 @@ charge AS NOT MATERIALIZED (
 SHARED_GRANTS = f"""by_campaign AS MATERIALIZED (
     SELECT r.*, {GRANTED_UNITS} AS units FROM room r
 ),
--- The campaigns of an order get its room one after another.
+-- The campaigns of an order get its room one after another, cheapest first: what one leaves is too little for the next.
 by_order AS (
     SELECT r.campaign_id, t.row_ctid IS NULL AS missing_period, least(
         div(allowed."limit" - t.used - coalesce(sum(r.units * r.price) OVER earlier, 0), greatest(r.price, 1e-15)),
@@ -96,7 +96,7 @@ by_order AS (
     LEFT JOIN budget t ON t.budget_id = b.budget_id
     {ALLOWED_LIMITS}
     WINDOW earlier AS (
-        PARTITION BY r.order_id ORDER BY r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+        PARTITION BY r.order_id ORDER BY r.price, r.campaign_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ), granted AS MATERIALIZED (
     SELECT r.campaign_id, r.order_id, r.advertiser_id, r.advertiser_name, r.price, r.currency, r.billing, r.hold_ttl_s,
            r.hour_start, r.day_start, {BOOKING_DAY}, r.refusal,
