@@ -1,11 +1,13 @@
 """Verification of the books: closed months, guards and repairs, alone or against a receipt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 
 from asyncpg import Connection, Record
 
+from app.accounting.month_archive import find_archive_fault
 from app.accounting.month_close import MonthCheck, ProgressCallback, verify_months
 from app.accounting.receipts import Receipt, find_changes, guards_digest
 from app.store import guards
@@ -36,17 +38,27 @@ async def verify_books(
     only_month: date | None = None,
     receipt: Receipt | None = None,
     progress: ProgressCallback = lambda _done, _total: None,
+    archive: Path | None = None,
 ) -> Verification:
-    """Verify all closed months or one of them, and the guards; compare with a receipt if there is one.
+    """Verify all closed months or one of them, and the guards; compare with a receipt and an archive if there is one.
 
     With only one month, what was booked after the last month of the receipt is not hashed again.
     """
     months: list[MonthCheck] = []
     async with snapshot(connection):
         await verify_months(connection, months.append, progress, only_month)
+        if archive is not None:
+            months = [await _check_files(connection, check, archive) for check in months]
         repairs = await guards.read_repairs(connection)
         found = await guards.read_guards(connection)
         changes = None
         if receipt is not None:
             changes = await find_changes(connection, receipt, found, with_journal=only_month is None)
     return Verification(months, repairs, len(found.hashes), guards_digest(found), found.missing, changes)
+
+
+async def _check_files(connection: "Connection[Record]", check: MonthCheck, archive: Path) -> MonthCheck:
+    """Return the check of a month, which if it is archived includes its files in this folder."""
+    if check.fault or not check.month.archived:
+        return check
+    return replace(check, fault=await find_archive_fault(connection, check.month.month, archive))

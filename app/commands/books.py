@@ -136,12 +136,13 @@ def verify(
     expect: Annotated[
         Path | None, typer.Option(help="Receipt that `adserver books close` printed; fail if anything differs.")
     ] = None,
+    archive: Annotated[Path | None, typer.Option(help="Folder of archived months, to check their files too.")] = None,
 ) -> None:
     """Verify closed months, and the guards of the books.
 
     Computes the hashes again, and checks that every trigger and constraint is in force. Shows every repair. Exits with
-    status 1 if a month has changed, a guard is missing, or something differs from the receipt. The finance role may run
-    this command, also on a standby.
+    status 1 if a month or its archive has changed, a guard is missing, or something differs from the receipt. The
+    finance role may run this command, also on a standby.
     """
     only_month = None if month is None else parse_month(month)
     receipt = None if expect is None else receipts.parse_receipt(_read_text("expect", expect))
@@ -149,7 +150,7 @@ def verify(
     async def run(url: str) -> Verification:
         with progress("entries") as show:
             async with connected(url) as connection:
-                return await verify_books(connection, only_month, receipt, show)
+                return await verify_books(connection, only_month, receipt, show, archive)
 
     with ready_database() as url:
         verification = asyncio.run(run(url))

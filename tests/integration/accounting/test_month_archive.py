@@ -216,8 +216,8 @@ async def test_the_command_archives_then_drops_and_names_what_is_wrong(
     folder = str(tmp_path / "books")
     environment = {"DATABASE_URL": database}
 
-    async def run(*arguments: str) -> tuple[int, list[str]]:
-        done = await asyncio.to_thread(adserver, "books", "archive", *arguments, **environment)
+    async def run(*arguments: str, command: str = "archive") -> tuple[int, list[str]]:
+        done = await asyncio.to_thread(adserver, "books", command, *arguments, **environment)
         return done.returncode, (done.stdout + done.stderr).splitlines()
 
     status, lines = await run("2027-02", "--to", folder)
@@ -225,6 +225,12 @@ async def test_the_command_archives_then_drops_and_names_what_is_wrong(
     assert lines[0].startswith("2027-02 archived: 15 entries, ")
     status, lines = await run("2027-02", "--to", folder, "--drop")
     assert (status, lines[1]) == (0, "table spend_ledger_202702 was dropped")
+    status, lines = await run("--archive", folder, command="verify")
+    assert (status, lines[0][-4:]) == (0, ": ok")
+    (tmp_path / "books" / "spend_ledger-2027-02-1.parquet").unlink()
+    status, lines = await run("--archive", folder, command="verify")
+    assert status == 1
+    assert lines[0].endswith("spend_ledger-2027-02-1.parquet is missing or was changed")
     status, lines = await run("2027-03", "--to", folder)
     assert status == 2
     assert lines == ["adserver: month: 2027-03 is not closed"]
