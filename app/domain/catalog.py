@@ -1,152 +1,22 @@
-"""The domain model: frozen dataclasses and enums, without I/O and without imports from the rest of the app."""
+"""The catalog: everything that is set up, as frozen dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
-from types import MappingProxyType
-from typing import NamedTuple, Protocol
-from uuid import UUID
+from typing import Protocol
 
-URL_BYTES_MAX = 16_384
-"""UTF-8 bytes of a URL, in a campaign file or in a fetched document."""
-
-ID_LENGTH_MAX = 128
-"""Characters of an id, in a campaign file or in a request."""
-
-POD_SIZE_MAX = 20
-"""Ads in one response."""
-
-DURATION_MAX_S = 21_600
-"""Seconds of a creative, of a pod, or of the duration that a request allows."""
-
-AMOUNT_MAX = Decimal(10) ** 12
-"""Exclusive limit of an amount of money, which is stored as numeric(18,6)."""
-
-BUDGET_IMPRESSIONS_MAX = 1_000_000_000_000
-"""Impressions in one budget."""
-
-
-class CampaignStatus(StrEnum):
-    """State of a campaign: active ⇄ paused, and either → ended. Only an active campaign serves."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    ENDED = "ended"
-
-
-class Billing(StrEnum):
-    """Event that charges for an ad: the serve, or its impression beacon."""
-
-    SERVE = "serve"
-    IMPRESSION = "impression"
-
-
-class Pacing(StrEnum):
-    """Pace of spend: as soon as possible, or evenly over the flight and the day."""
-
-    ASAP = "asap"
-    EVEN = "even"
-
-
-class WithoutUser(StrEnum):
-    """Behavior of a campaign with caps for a request without an identifiable user."""
-
-    SKIP = "skip"
-    SERVE = "serve"
-
-
-class LateImpressions(StrEnum):
-    """Treatment of an impression beacon whose hold was already released."""
-
-    IGNORE = "ignore"
-    CHARGE = "charge"
-
-
-class BudgetPeriod(StrEnum):
-    """Period of a budget, in the campaign's timezone."""
-
-    HOUR = "hour"
-    DAY = "day"
-    LIFETIME = "lifetime"
-
-
-class CapWindow(StrEnum):
-    """Window of a frequency cap, in the campaign's timezone."""
-
-    MINUTE = "minute"
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    LIFETIME = "lifetime"
-    SESSION = "session"
-
-
-class NoFillReason(StrEnum):
-    """Reason why a request got no ad; the value of the header `X-No-Fill-Reason`."""
-
-    FREQUENCY_CAP = "frequency_cap"
-    BUDGET = "budget"
-    PACING = "pacing"
-    FLIGHT = "flight"
-    PAUSED = "paused"
-    TARGETING = "targeting"
-    CONSENT = "consent"
-    NO_USER = "no_user"
-    UPSTREAM = "upstream"
-    RATE_LIMIT = "rate_limit"
-    BUSY = "busy"
-    NO_CANDIDATE = "no_candidate"
-
-
-class WebhookStatus(StrEnum):
-    """State of a webhook: active ⇄ paused. Events for a paused webhook are sent once it is active again."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-
-
-class OutboxEvent(StrEnum):
-    """Type of an event that the outbox has and webhooks receive."""
-
-    BUDGET_80_PERCENT = "budget.reached_80_percent"
-    BUDGET_100_PERCENT = "budget.reached_100_percent"
-    ORDER_80_PERCENT = "order.reached_80_percent"
-    ORDER_100_PERCENT = "order.reached_100_percent"
-    CAMPAIGN_OVER = "campaign.over"
-    MONTH_CLOSED = "month.closed"
-    BOOKS_DISAGREE = "books.disagree"
-    BOOKS_AGREE = "books.agree"
-
-
-class VastVersion(StrEnum):
-    """VAST version of a response."""
-
-    V2_0 = "2.0"
-    V3_0 = "3.0"
-    V4_0 = "4.0"
-    V4_1 = "4.1"
-    V4_2 = "4.2"
-
-
-class Event(StrEnum):
-    """Event that a beacon reports, spelled as in VAST 4.2 section 3.14, plus impression, error and click."""
-
-    IMPRESSION = "impression"
-    ERROR = "error"
-    CLICK = "click"
-    START = "start"
-    FIRST_QUARTILE = "firstQuartile"
-    MIDPOINT = "midpoint"
-    THIRD_QUARTILE = "thirdQuartile"
-    COMPLETE = "complete"
-    MUTE = "mute"
-    UNMUTE = "unmute"
-    PAUSE = "pause"
-    RESUME = "resume"
-    SKIP = "skip"
+from app.domain.terms import (
+    Billing,
+    BudgetPeriod,
+    CampaignStatus,
+    CapWindow,
+    LateImpressions,
+    OutboxEvent,
+    Pacing,
+    WebhookStatus,
+    WithoutUser,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,30 +231,3 @@ class CatalogSource(Protocol):
 
     async def reload(self, seen: Catalog) -> None:
         """Replace the catalog `seen` if the database has a newer one."""
-
-
-class AdRequest(NamedTuple):
-    """A validated ad request; exactly one of `campaign_id` and `placement_id` is set.
-
-    This is a named tuple, because one is created for every request, and a frozen dataclass takes more than twice as
-    long.
-    """
-
-    campaign_id: str | None = None
-    placement_id: str | None = None
-    user_id: str | None = None
-    device_id: str | None = None
-    publisher_id: str | None = None
-    session_id: UUID | None = None
-    request_id: str | None = None
-    vast_version: VastVersion = VastVersion.V4_2
-    pod_size: int = 1
-    pod_duration_s: int | None = None
-    min_duration_s: int | None = None
-    max_duration_s: int | None = None
-    values: Mapping[str, str] = MappingProxyType({})
-    """Every known parameter as sent; used for macros and to distinguish a retry from a different request."""
-    identifiable: bool = True
-    """Whether the privacy signals allow identification of the user."""
-    stitched: bool = False
-    """Whether the request comes from a stitcher, ahead of playback."""

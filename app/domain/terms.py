@@ -1,0 +1,124 @@
+"""The terms of the trade: every value that a setting, a reason or an event can have."""
+
+from enum import StrEnum
+
+
+class CampaignStatus(StrEnum):
+    """State of a campaign: active ⇄ paused, and either → ended. Only an active campaign serves."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ENDED = "ended"
+
+
+class Billing(StrEnum):
+    """Event that charges for an ad: the serve, or its impression beacon."""
+
+    SERVE = "serve"
+    IMPRESSION = "impression"
+
+
+class Pacing(StrEnum):
+    """Pace of spend: as soon as possible, or evenly over the flight and the day."""
+
+    ASAP = "asap"
+    EVEN = "even"
+
+
+class WithoutUser(StrEnum):
+    """Behavior of a campaign with caps for a request without an identifiable user."""
+
+    SKIP = "skip"
+    SERVE = "serve"
+
+
+class LateImpressions(StrEnum):
+    """Treatment of an impression beacon whose hold was already released."""
+
+    IGNORE = "ignore"
+    CHARGE = "charge"
+
+
+class BudgetPeriod(StrEnum):
+    """Period of a budget, in the campaign's timezone."""
+
+    HOUR = "hour"
+    DAY = "day"
+    LIFETIME = "lifetime"
+
+
+class CapWindow(StrEnum):
+    """Window of a frequency cap, in the campaign's timezone."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    LIFETIME = "lifetime"
+    SESSION = "session"
+
+
+class NoFillReason(StrEnum):
+    """Reason why a request got no ad; the value of the header `X-No-Fill-Reason`."""
+
+    FREQUENCY_CAP = "frequency_cap"
+    BUDGET = "budget"
+    PACING = "pacing"
+    FLIGHT = "flight"
+    PAUSED = "paused"
+    TARGETING = "targeting"
+    CONSENT = "consent"
+    NO_USER = "no_user"
+    UPSTREAM = "upstream"
+    RATE_LIMIT = "rate_limit"
+    BUSY = "busy"
+    NO_CANDIDATE = "no_candidate"
+
+
+class WebhookStatus(StrEnum):
+    """State of a webhook: active ⇄ paused. Events for a paused webhook are sent once it is active again."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+class OutboxEvent(StrEnum):
+    """Type of an event that the outbox has and webhooks receive."""
+
+    BUDGET_80_PERCENT = "budget.reached_80_percent"
+    BUDGET_100_PERCENT = "budget.reached_100_percent"
+    ORDER_80_PERCENT = "order.reached_80_percent"
+    ORDER_100_PERCENT = "order.reached_100_percent"
+    CAMPAIGN_OVER = "campaign.over"
+    MONTH_CLOSED = "month.closed"
+    BOOKS_DISAGREE = "books.disagree"
+    BOOKS_AGREE = "books.agree"
+
+
+class VastVersion(StrEnum):
+    """VAST version of a response."""
+
+    V2_0 = "2.0"
+    V3_0 = "3.0"
+    V4_0 = "4.0"
+    V4_1 = "4.1"
+    V4_2 = "4.2"
+
+
+class Event(StrEnum):
+    """Event that a beacon reports, spelled as in VAST 4.2 section 3.14, plus impression, error and click."""
+
+    IMPRESSION = "impression"
+    ERROR = "error"
+    CLICK = "click"
+    START = "start"
+    FIRST_QUARTILE = "firstQuartile"
+    MIDPOINT = "midpoint"
+    THIRD_QUARTILE = "thirdQuartile"
+    COMPLETE = "complete"
+    MUTE = "mute"
+    UNMUTE = "unmute"
+    PAUSE = "pause"
+    RESUME = "resume"
+    SKIP = "skip"
