@@ -19,6 +19,7 @@ from app.accounting.dates import next_month
 from app.accounting.month_archive import archive_month
 from app.accounting.month_close import close_month, find_month_fault
 from app.accounting.reconcile import reconcile
+from app.store.connections import snapshot
 from bench.books import connected
 from bench.scale import CAMPAIGNS, FULL
 from bench.stage import set_up
@@ -137,7 +138,8 @@ async def _measure_checks(connection: "Connection[Record]") -> int:
         print(f"| reconcile {name} | {(time.monotonic() - began) * 1000:,.0f} |")
     today = datetime.now(UTC).date()
     last = (today.replace(day=1) - timedelta(days=1)).replace(day=1)
-    print(f"| verify {last:%Y-%m} | {await _timed(partial(find_month_fault, connection, last)) * 1000:,.0f} |")
+    async with snapshot(connection):
+        print(f"| verify {last:%Y-%m} | {await _timed(partial(find_month_fault, connection, last)) * 1000:,.0f} |")
     with TemporaryDirectory() as folder:
         archive = partial(archive_month, connection, last, Path(folder), drop=True)
         print(f"| archive {last:%Y-%m} | {await _timed(archive) * 1000:,.0f} |")

@@ -1143,6 +1143,7 @@ CREATE FUNCTION public.compute_month_end(month date)
  LANGUAGE sql
  STABLE
  SET search_path TO 'public', 'pg_temp'
+ SET enable_seqscan TO 'off'
 BEGIN ATOMIC
  WITH span AS (
           SELECT (date_trunc('month'::text, (compute_month_end.month)::timestamp without time zone))::date AS starts,
