@@ -33,9 +33,11 @@ SUMS = """
            ::bigint AS billable
 """
 
-# A company that was renamed has the name of its last entry in the group.
-ADVERTISER_NAME = "(array_agg(d.advertiser_name ORDER BY d.booked_on DESC, d.recorded_on DESC))[1] AS advertiser"
-PUBLISHER_NAME = "(array_agg(d.publisher_name ORDER BY d.booked_on DESC, d.recorded_on DESC))[1] AS publisher"
+# A company that was renamed has the name of its last day in the group. Rollups do not keep the order of a day's entries,
+# so a day with two names has the alphabetically first one, before and after it is rolled up.
+LAST_DAY_FIRST = "d.booked_on DESC, d.recorded_on DESC"
+ADVERTISER_NAME = f"(array_agg(d.advertiser_name ORDER BY {LAST_DAY_FIRST}, d.advertiser_name))[1] AS advertiser"
+PUBLISHER_NAME = f"(array_agg(d.publisher_name ORDER BY {LAST_DAY_FIRST}, d.publisher_name))[1] AS publisher"
 
 CAMPAIGN_SPEND = f"""
 SELECT c.id AS campaign_id, c.advertiser, c.currency, c.status,{SUMS},
@@ -202,7 +204,7 @@ VIEWS = {
         "Spend by advertiser, month in the campaigns'' time zones, and currency",
         {
             "advertiser_id": "Advertiser",
-            "advertiser": "Name of the advertiser at its last entry of the month",
+            "advertiser": "Name of the advertiser on the day of its last entry of the month",
             "month": "First day of the month",
             "currency": ONE_CURRENCY,
             "campaigns": "Number of campaigns with entries in the month",

@@ -108,7 +108,7 @@ FROM public.payouts
 """
 
 # A payout is recorded when it is made, so it belongs to the UTC day of that. A publisher that was renamed has the name of
-# its last entry or payout in the month.
+# the day of its last entry or payout in the month; of two names on that day, the alphabetically first.
 PUBLISHER_STATEMENT = f"""
 WITH movement AS (
     SELECT publisher_id, publisher_name, currency, booked_on, recorded_on,
@@ -119,9 +119,10 @@ WITH movement AS (
     SELECT p.publisher_id, p.publisher_name, p.currency, d.recorded_on, d.recorded_on, 0, 0, p.amount
     FROM public.payouts p CROSS JOIN LATERAL (SELECT (p.recorded_at AT TIME ZONE 'UTC')::date AS recorded_on) AS d
 ), monthly AS (
-    SELECT publisher_id, (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS publisher, currency,
-           date_trunc('month', booked_on)::date AS month, sum(delivered) AS delivered, sum(corrected) AS corrected,
-           sum(delivered + corrected) AS earned, sum(paid) AS paid
+    SELECT publisher_id,
+           (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC, publisher_name))[1] AS publisher,
+           currency, date_trunc('month', booked_on)::date AS month, sum(delivered) AS delivered,
+           sum(corrected) AS corrected, sum(delivered + corrected) AS earned, sum(paid) AS paid
     FROM movement GROUP BY publisher_id, currency, 4
 )
 SELECT publisher_id, publisher, currency, month,
@@ -227,7 +228,7 @@ VIEWS = {
         "The accounts of publishers: one row for each publisher, currency, and month with entries or payouts",
         {
             "publisher_id": "Publisher",
-            "publisher": "Name of the publisher at its last entry or payout of the month",
+            "publisher": "Name of the publisher on the day of its last entry or payout of the month",
             "currency": "Currency of every amount; one account for each",
             "month": "First day of the month; a payout belongs to the UTC month in which it was recorded",
             "opening_balance": "What was owed before the month; negative if more was paid than earned",

@@ -35,6 +35,7 @@ async def apply_tables(
     campaigns: Sequence[Table] = (),
     publishers: Sequence[Table] = (),
     sold: Sequence[str] = (),
+    advertisers: Sequence[Table] = (),
 ) -> ApplyResult:
     """Apply these items; each campaign gets a creative, and each publisher a placement that sells `sold`, if any."""
     creatives = [
@@ -53,6 +54,7 @@ async def apply_tables(
         if sold
     ]
     tables: dict[str, Any] = {
+        "advertisers": [*advertisers],
         "orders": [*orders],
         "campaigns": [*campaigns],
         "creatives": creatives,
