@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,12 +26,12 @@ def accepted_token(token: str) -> BearerAuth:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
+async def served(app: ASGIApp, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
     """The base URL of the application while it is served."""
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
-            uvicorn.Config(app, loop="none", http="httptools", access_log=False, log_level="warning", lifespan="off")
+            uvicorn.Config(app, loop="none", http="httptools", access_log=False, log_level="warning", lifespan=lifespan)
         )
         # The test's own signal handlers stay.
         serving = asyncio.create_task(server._serve(sockets=[listener]))
