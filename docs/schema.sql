@@ -2130,7 +2130,7 @@ GRANT USAGE ON SCHEMA finance TO adserver_finance;
 
 -- finance.advertiser_spend_monthly: Spend by advertiser, month in the campaigns' time zones, and currency.
 --   advertiser_id character varying: Advertiser
---   advertiser text: Name of the advertiser at its last entry of the month
+--   advertiser text: Name of the advertiser on the day of its last entry of the month
 --   month date: First day of the month
 --   currency character varying(3): Currency of every amount; one row for each, because currencies are never added together
 --   campaigns bigint: Number of campaigns with entries in the month
@@ -2142,7 +2142,7 @@ GRANT USAGE ON SCHEMA finance TO adserver_finance;
 --   billable bigint: impressions - reversed
 CREATE VIEW finance.advertiser_spend_monthly AS
  SELECT advertiser_id,
-    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS advertiser,
+    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC, advertiser_name))[1] AS advertiser,
     date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
     currency,
     count(DISTINCT campaign_id) AS campaigns,
@@ -2386,7 +2386,7 @@ GRANT SELECT ON finance.campaign_spend TO adserver_finance;
 --   billable bigint: impressions - reversed
 CREATE VIEW finance.campaign_spend_daily AS
  SELECT campaign_id,
-    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS advertiser,
+    (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC, advertiser_name))[1] AS advertiser,
     booked_on AS day,
     currency,
     COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
@@ -2933,7 +2933,7 @@ GRANT SELECT ON finance.payouts TO adserver_finance;
 --   house_amount numeric: spent - earned: what the house keeps
 CREATE VIEW finance.publisher_earnings_daily AS
  SELECT publisher_id,
-    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS publisher,
+    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC, publisher_name))[1] AS publisher,
     booked_on AS day,
     currency,
     COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
@@ -2989,7 +2989,7 @@ GRANT SELECT ON finance.publisher_earnings_daily TO adserver_finance;
 --   house_amount numeric: spent - earned: what the house keeps
 CREATE VIEW finance.publisher_earnings_monthly AS
  SELECT publisher_id,
-    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC))[1] AS publisher,
+    (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC, publisher_name))[1] AS publisher,
     date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
     currency,
     COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
@@ -3035,7 +3035,7 @@ GRANT SELECT ON finance.publisher_earnings_monthly TO adserver_finance;
 
 -- finance.publisher_statement: The accounts of publishers: one row for each publisher, currency, and month with entries or payouts.
 --   publisher_id character varying: Publisher
---   publisher text: Name of the publisher at its last entry or payout of the month
+--   publisher text: Name of the publisher on the day of its last entry or payout of the month
 --   currency character varying(3): Currency of every amount; one account for each
 --   month date: First day of the month; a payout belongs to the UTC month in which it was recorded
 --   opening_balance numeric: What was owed before the month; negative if more was paid than earned
@@ -3101,7 +3101,7 @@ CREATE VIEW finance.publisher_statement AS
              CROSS JOIN LATERAL ( SELECT (p.recorded_at AT TIME ZONE 'UTC'::text)::date AS recorded_on) d
         ), monthly AS (
          SELECT movement.publisher_id,
-            (array_agg(movement.publisher_name ORDER BY movement.booked_on DESC, movement.recorded_on DESC))[1] AS publisher,
+            (array_agg(movement.publisher_name ORDER BY movement.booked_on DESC, movement.recorded_on DESC, movement.publisher_name))[1] AS publisher,
             movement.currency,
             date_trunc('month'::text, movement.booked_on::timestamp with time zone)::date AS month,
             sum(movement.delivered) AS delivered,
