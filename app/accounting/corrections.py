@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from asyncpg import CheckViolationError, Connection, Record
 
 from app.accounting.dates import next_month
+from app.accounting.text_limits import require_key_and_reason
 from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
 from app.store import budget_periods, closed_months, ledger_corrections
@@ -14,8 +15,6 @@ from app.store.ledger_corrections import LockedCampaign, ManualEntry, Parties
 
 ENTRY_ID_MAX = 2**63 - 1
 DECIMALS_MAX = 6
-KEY_LENGTH_MAX = 128
-REASON_LENGTH_MAX = 1000
 
 NO_PERIOD = datetime(1970, 1, 1, tzinfo=UTC)
 """Hour and day of an adjustment: it delivers nothing, so it counts only toward the lifetime budget."""
@@ -74,7 +73,7 @@ def parse_amount(text: str) -> Decimal:
 
 async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> BookedEntry:
     """Book an adjustment in its own transaction. Raises InvalidEntry, and then books nothing."""
-    _require_texts(adjustment.key, adjustment.reason)
+    require_key_and_reason(adjustment.key, adjustment.reason)
     async with connection.transaction():
         previous = await ledger_corrections.find_correction(connection, adjustment.key)
         campaign = await _lock_campaign(connection, adjustment.campaign_id)
@@ -105,7 +104,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
 
 async def reverse(connection: "Connection[Record]", reversal: Reversal) -> BookedEntry:
     """Reverse one entry in its own transaction. Raises InvalidEntry, and then books nothing."""
-    _require_texts(reversal.key, reversal.reason)
+    require_key_and_reason(reversal.key, reversal.reason)
     if abs(reversal.entry_id) > ENTRY_ID_MAX:
         raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
     async with connection.transaction():
@@ -142,17 +141,6 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
             reverses_booked_on=found["booked_on"],
         )
         return await _book(connection, entry, is_dated=False)
-
-
-def require_text(field: str, text: str, length_max: int) -> None:
-    """Raise InvalidEntry, which names the field, unless the text is not blank, printable and short enough."""
-    if not text.strip() or len(text) > length_max or not text.isprintable():
-        raise InvalidEntry(field, f"must have 1 to {length_max} printable characters")
-
-
-def _require_texts(key: str, reason: str) -> None:
-    require_text("key", key, KEY_LENGTH_MAX)
-    require_text("reason", reason, REASON_LENGTH_MAX)
 
 
 async def _lock_campaign(connection: "Connection[Record]", campaign_id: str) -> LockedCampaign:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from asyncpg import Connection, Record
 
-from app.accounting.corrections import KEY_LENGTH_MAX, REASON_LENGTH_MAX, require_text
+from app.accounting.text_limits import require_key_and_reason
 from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
 from app.store import budget_changes, budget_periods, catalog_writer, order_credits
@@ -44,8 +44,7 @@ async def credit_order(connection: "Connection[Record]", wanted: Credit) -> Book
     Like a change of the campaign file, it locks the catalog: one transaction at a time sets the limits of orders. The
     order's budget is locked last, because every ad of the order waits for it.
     """
-    require_text("key", wanted.key, KEY_LENGTH_MAX)
-    require_text("reason", wanted.reason, REASON_LENGTH_MAX)
+    require_key_and_reason(wanted.key, wanted.reason)
     async with connection.transaction():
         await catalog_writer.lock_catalog(connection)
         previous = await order_credits.find_credit(connection, wanted.key)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from asyncpg import Connection, Record
 
-from app.accounting.corrections import KEY_LENGTH_MAX, require_text
+from app.accounting.text_limits import KEY_LENGTH_MAX, require_text
 from app.errors import InvalidEntry
 from app.store import payouts
 from app.store.payouts import StoredPayout

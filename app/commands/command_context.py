@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.accounting.corrections import require_text
+from app.accounting.text_limits import require_text
 from app.errors import AdServerError
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
