@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg import Connection, Record
 
+from app.accounting.correction_sets import SetReversal, reverse_set
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.credits import Credit, credit_order
 from app.accounting.month_close import close_month
@@ -24,6 +25,7 @@ from app.launch.databases import command_store
 from app.maintenance.tasks import Maintenance
 from app.store import budget_periods, request_counts, spending
 from app.store.connections import Store
+from app.store.correction_sets import Condition
 from app.store.holds import Beacon
 from app.store.setup_history import ChangeOrigin
 from app.store.spending import Payment
@@ -191,3 +193,7 @@ async def _correct(owner: "Connection[Record]") -> None:
     await adjust(owner, Adjustment("acme-autumn", Decimal("-1.50"), "make-good for 2026-10-14", "credit-2026-117"))
     entry = await owner.fetchval(FIRST_ENTRY, "acme-launch", datetime(2026, 11, 1, tzinfo=UTC))
     await reverse(owner, Reversal(entry, "the viewer was a monitor", "fraud-2026-031"))
+    outage = Condition(
+        "acme-launch", since=datetime(2026, 11, 16, tzinfo=UTC), until=datetime(2026, 11, 17, tzinfo=UTC)
+    )
+    await reverse_set(owner, SetReversal(outage, "no sound", "outage-2026-11-16"), lambda _done, _total: None)

@@ -665,12 +665,16 @@ CREATE TABLE ledger_corrections (
     reason text NOT NULL,                                      -- Reason of the correction
     reverses bigint,                                           -- The entry that a reversal takes back
     reverses_booked_on date,                                   -- Day of that entry
-    entry_id bigint NOT NULL,                                  -- The entry that was booked
+    entry_id bigint NOT NULL DEFAULT nextval('ledger_corrections_entry_id_seq'::regclass), -- The entry that was booked
     booked_on date NOT NULL,                                   -- Day of the entry
     recorded_at timestamptz NOT NULL,                          -- When the correction was made
     recorded_by text NOT NULL,                                 -- Database role that made the correction
-    CONSTRAINT ledger_corrections_pkey PRIMARY KEY (idempotency_key),
+    set_entry bigint,                                          -- In a set of corrections, the same as `reverses`; otherwise NULL
+    CONSTRAINT ledger_corrections_pkey PRIMARY KEY (entry_id),
+    CONSTRAINT a_key_books_once UNIQUE NULLS NOT DISTINCT (idempotency_key, set_entry),
     CONSTRAINT an_entry_is_reversed_once UNIQUE (reverses),
+    CONSTRAINT reversal_is_in_its_set FOREIGN KEY (idempotency_key, set_entry) REFERENCES correction_set_entries(idempotency_key, entry_id),
+    CONSTRAINT a_set_reverses_its_entries CHECK (set_entry IS NULL OR NOT set_entry IS DISTINCT FROM reverses),
     CONSTRAINT correction_kind_is_known CHECK (kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])),
     CONSTRAINT only_a_reversal_names_what_it_reverses CHECK (num_nonnulls(reverses, reverses_booked_on) =
 CASE kind
@@ -870,6 +874,56 @@ CREATE TABLE maintenance (
     CONSTRAINT maintenance_pkey PRIMARY KEY (task)
 );
 GRANT INSERT, SELECT, UPDATE ON maintenance TO adserver_app;
+
+
+-- ====================================================================================================
+-- The tables of sets of corrections, which reverse many entries under one key.
+
+-- Sets of entries that are reversed under one key; append-only.
+CREATE TABLE correction_sets (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Chosen by the caller; repeating it completes the set
+    selection text NOT NULL,                                   -- How the entries were selected: by conditions, or by a list with this SHA-256
+    entries integer NOT NULL,                                  -- Number of entries in the set
+    reason text NOT NULL,                                      -- Reason of the reversals
+    recorded_at timestamptz NOT NULL,                          -- When the set was recorded
+    recorded_by text NOT NULL,                                 -- Database role that recorded the set
+    CONSTRAINT correction_sets_pkey PRIMARY KEY (idempotency_key),
+    CONSTRAINT set_has_entries CHECK (entries > 0)
+);
+-- Keeps sets as they were recorded.
+CREATE TRIGGER sets_are_kept BEFORE DELETE OR UPDATE ON correction_sets
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE correction_sets ENABLE ALWAYS TRIGGER sets_are_kept;
+-- Keeps sets from being truncated.
+CREATE TRIGGER sets_are_not_truncated BEFORE TRUNCATE ON correction_sets
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE correction_sets ENABLE ALWAYS TRIGGER sets_are_not_truncated;
+-- Records the role of the session as the author.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON correction_sets
+    FOR EACH ROW EXECUTE FUNCTION stamp_author();
+ALTER TABLE correction_sets ENABLE ALWAYS TRIGGER author_is_stamped;
+GRANT INSERT, SELECT ON correction_sets TO adserver_app;
+
+-- The entries of each set of corrections; append-only.
+CREATE TABLE correction_set_entries (
+    idempotency_key varchar COLLATE "C" NOT NULL,              -- Set
+    "position" integer NOT NULL,                               -- Position in the set, from 1: the entries of a campaign follow one another
+    entry_id bigint NOT NULL,                                  -- Entry to reverse
+    booked_on date NOT NULL,                                   -- Day of that entry
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign of that entry
+    CONSTRAINT correction_set_entries_pkey PRIMARY KEY (idempotency_key, "position"),
+    CONSTRAINT an_entry_is_in_a_set_once UNIQUE (idempotency_key, entry_id),
+    CONSTRAINT correction_set_entries_idempotency_key_fkey FOREIGN KEY (idempotency_key) REFERENCES correction_sets(idempotency_key)
+);
+-- Keeps the entries of sets as they were recorded.
+CREATE TRIGGER sets_are_kept BEFORE DELETE OR UPDATE ON correction_set_entries
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE correction_set_entries ENABLE ALWAYS TRIGGER sets_are_kept;
+-- Keeps the entries of sets from being truncated.
+CREATE TRIGGER sets_are_not_truncated BEFORE TRUNCATE ON correction_set_entries
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE correction_set_entries ENABLE ALWAYS TRIGGER sets_are_not_truncated;
+GRANT INSERT, SELECT ON correction_set_entries TO adserver_app;
 
 
 -- ====================================================================================================
@@ -2571,6 +2625,35 @@ CREATE VIEW finance.closed_months AS
 GRANT SELECT ON finance.closed_months TO adserver_app;
 GRANT SELECT ON finance.closed_months TO adserver_finance;
 
+-- finance.correction_sets: Sets of entries that were reversed under one key; finance.corrections has the reversal of each.
+--   idempotency_key character varying: Chosen by the caller; repeating it completes the set, and books nothing twice
+--   selection text: How the entries were selected: by conditions, or by a list with this SHA-256
+--   reason text: Reason of the reversals
+--   recorded_at timestamp with time zone: When the set was recorded
+--   recorded_by text: Database role that recorded the set
+--   entries integer: Number of entries in the set
+--   reversed bigint: Number of entries that the set has reversed
+--   skipped bigint: Number of entries that another correction has reversed
+--   remaining bigint: Number of entries that are not reversed yet; 0 once the set is complete
+CREATE VIEW finance.correction_sets AS
+ SELECT s.idempotency_key,
+    s.selection,
+    s.reason,
+    s.recorded_at,
+    s.recorded_by,
+    s.entries,
+    n.reversed,
+    n.skipped,
+    s.entries - n.reversed - n.skipped AS remaining
+   FROM correction_sets s
+     CROSS JOIN LATERAL ( SELECT count(k.entry_id) FILTER (WHERE k.set_entry IS NOT NULL AND k.idempotency_key::text = s.idempotency_key::text) AS reversed,
+            count(k.entry_id) FILTER (WHERE k.set_entry IS NULL OR k.idempotency_key::text <> s.idempotency_key::text) AS skipped
+           FROM correction_set_entries e
+             LEFT JOIN ledger_corrections k ON k.reverses = e.entry_id
+          WHERE e.idempotency_key::text = s.idempotency_key::text) n;
+GRANT SELECT ON finance.correction_sets TO adserver_app;
+GRANT SELECT ON finance.correction_sets TO adserver_finance;
+
 -- finance.corrections: Adjustments and reversals, with the role that booked them and the reason.
 --   entry_id bigint: Entry of the ledger
 --   booked_on date: Day of the entry
@@ -3508,7 +3591,8 @@ UNION ALL
             ledger_corrections.entry_id,
             ledger_corrections.booked_on,
             ledger_corrections.recorded_at,
-            ledger_corrections.recorded_by
+            ledger_corrections.recorded_by,
+            ledger_corrections.set_entry
            FROM ledger_corrections
           WHERE NOT (EXISTS ( SELECT
                    FROM archived_months m
@@ -3523,6 +3607,18 @@ UNION ALL
            FROM spend_ledger
           WHERE (spend_ledger.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) AND spend_ledger.booked_at >= ((COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) - '1 day'::interval)) l USING (entry_id, booked_on)
   WHERE COALESCE(l.booked_at, k.recorded_at) >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND (k.kind IS DISTINCT FROM l.kind OR k.campaign_id::text IS DISTINCT FROM l.campaign_id::text OR k.amount IS DISTINCT FROM l.amount OR k.currency::text IS DISTINCT FROM l.currency::text)
+UNION ALL
+ SELECT 'correction'::text AS rule,
+    NULL::character varying AS campaign_id,
+    NULL::character varying AS order_id,
+    'set '::text || s.idempotency_key::text AS subject,
+    s.entries AS expected,
+    count(e."position") AS actual,
+    'the set does not have the number of entries that it was recorded with'::text AS explanation
+   FROM correction_sets s
+     LEFT JOIN correction_set_entries e USING (idempotency_key)
+  GROUP BY s.idempotency_key
+ HAVING count(e."position") <> s.entries
 UNION ALL
  SELECT 'split'::text AS rule,
     spend_ledger.campaign_id,

@@ -10,7 +10,7 @@ from app.accounting.dates import next_month
 from app.accounting.text_limits import require_key_and_reason
 from app.domain import AMOUNT_MAX
 from app.errors import InvalidEntry
-from app.store import budget_periods, closed_months, ledger_corrections
+from app.store import budget_periods, closed_months, correction_counters, correction_sets, ledger_corrections
 from app.store.ledger_corrections import LockedCampaign, ManualEntry, Parties
 
 ENTRY_ID_MAX = 2**63 - 1
@@ -75,7 +75,7 @@ async def adjust(connection: "Connection[Record]", adjustment: Adjustment) -> Bo
     """Book an adjustment in its own transaction. Raises InvalidEntry, and then books nothing."""
     require_key_and_reason(adjustment.key, adjustment.reason)
     async with connection.transaction():
-        previous = await ledger_corrections.find_correction(connection, adjustment.key)
+        previous = await _find_previous(connection, adjustment.key)
         campaign = await _lock_campaign(connection, adjustment.campaign_id)
         if adjustment.day is not None and adjustment.day > campaign.today:
             raise InvalidEntry("date", f"must not be in the future, got {adjustment.day}")
@@ -108,7 +108,7 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
     if abs(reversal.entry_id) > ENTRY_ID_MAX:
         raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
     async with connection.transaction():
-        previous = await ledger_corrections.find_correction(connection, reversal.key)
+        previous = await _find_previous(connection, reversal.key)
         found = await ledger_corrections.find_entry(connection, reversal.entry_id)
         if found is None:
             raise InvalidEntry("entry_id", f"unknown entry {reversal.entry_id}")
@@ -141,6 +141,14 @@ async def reverse(connection: "Connection[Record]", reversal: Reversal) -> Booke
             reverses_booked_on=found["booked_on"],
         )
         return await _book(connection, entry, is_dated=False)
+
+
+async def _find_previous(connection: "Connection[Record]", key: str) -> Record | None:
+    """Return the correction under the key, if any. Raises InvalidEntry if the key was used for a set."""
+    previous = await ledger_corrections.find_correction(connection, key)
+    if await correction_sets.find_set(connection, key) is not None:
+        raise InvalidEntry("key", f"key {key} was already used for a set of entries")
+    return previous
 
 
 async def _lock_campaign(connection: "Connection[Record]", campaign_id: str) -> LockedCampaign:
@@ -201,7 +209,8 @@ async def _update_counters(connection: "Connection[Record]", entry: ManualEntry)
     This comes last, because every ad of the campaign waits while its counters are locked.
     """
     await budget_periods.open_periods(connection, [entry.parties.campaign_id])
-    for counter in await ledger_corrections.lock_counters(connection, entry):
+    counters = await correction_counters.lock_counters(connection, [entry.corrected_amount])
+    for counter in counters:
         if counter.limit is not None:
             room = max(counter.limit - counter.spent - counter.held, Decimal(0))
             if entry.amount > room:
@@ -211,4 +220,4 @@ async def _update_counters(connection: "Connection[Record]", entry: ManualEntry)
         if counter.spent + entry.amount < 0:
             reason = f"must be at least {-counter.spent} {entry.currency}, because no more was spent"
             raise InvalidEntry("amount", reason)
-    await ledger_corrections.add_to_counters(connection, entry)
+    await correction_counters.add_to_counters(connection, counters)

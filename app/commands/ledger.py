@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from asyncpg import Connection, Record
 
 from app.accounting import corrections
+from app.accounting.correction_sets import SetReversal, read_entry_file, require_condition, reverse_set
 from app.accounting.corrections import Adjustment, BookedEntry, Reversal, parse_amount
 from app.accounting.dates import parse_day, parse_moment, require_bookable
-from app.commands.command_context import connected, ready_database
+from app.commands.command_context import connected, progress, ready_database
 from app.errors import InvalidEntry
 from app.launch.databases import database_in_use
 from app.launch.env_settings import settings_from_environment
+from app.store import correction_sets
+from app.store.correction_sets import Condition, SetProgress
 from app.store.finance_reports import Balance, read_balances
 
 Reason = Annotated[str, typer.Option(help="Reason, recorded in the ledger.")]
@@ -52,13 +57,57 @@ def adjust(
 
 @ledger.command()
 def reverse(
-    entry_id: Annotated[int, typer.Argument(help="Entry to reverse, as shown in finance.invoice_lines.")],
+    entry_id: Annotated[
+        int | None, typer.Argument(help="Entry to reverse, as shown in finance.invoice_lines.", show_default=False)
+    ] = None,
+    *,
     reason: Reason,
     key: Key,
+    file: Annotated[
+        Path | None, typer.Option("--from", help="File of entries: one id a line, or a CSV column entry_id.")
+    ] = None,
+    campaign: Annotated[str | None, typer.Option(help="Reverse the charges of this campaign's ads.")] = None,
+    placement: Annotated[str | None, typer.Option(help="Reverse the charges of ads on this placement.")] = None,
+    publisher: Annotated[str | None, typer.Option(help="Reverse the charges of ads on this publisher.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only charges booked from this moment on, such as 2026-10-31T22:00:00Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only charges booked before this moment.")] = None,
 ) -> None:
-    """Reverse one entry, in every budget in which it was counted."""
-    reversal = Reversal(entry_id, reason, key)
-    _book(lambda connection: corrections.reverse(connection, reversal))
+    """Reverse one entry, or many under one key, in every budget in which they were counted.
+
+    Many are the entries of a file, or the charges of ads that meet all given conditions. Nothing is booked if a line is
+    wrong. Entries that are already reversed are skipped and counted. If the command is interrupted, repeat it.
+    """
+    condition = Condition(
+        campaign_id=campaign,
+        placement_id=placement,
+        publisher_id=publisher,
+        since=None if since is None else parse_moment("since", since),
+        until=None if until is None else parse_moment("until", until),
+    )
+    if [entry_id is not None, file is not None, condition != Condition()].count(True) > 1:
+        raise InvalidEntry("entry", "must be given alone: without --from and without conditions")
+    if entry_id is not None:
+        reversal = Reversal(entry_id, reason, key)
+        _book(lambda connection: corrections.reverse(connection, reversal))
+    else:
+        entries = require_condition(condition) if file is None else read_entry_file(file)
+        _reverse_set(SetReversal(entries, reason, key))
+
+
+@ledger.command("sets")
+def list_sets() -> None:
+    """Show the sets of entries that were reversed under one key. The finance role may run this command."""
+
+    async def run(url: str) -> list[SetProgress]:
+        async with connected(url) as connection:
+            return await correction_sets.read_sets(connection)
+
+    with database_in_use(settings_from_environment()) as url:
+        for item in asyncio.run(run(url)):
+            state = f"unfinished, {item.remaining} remaining" if item.remaining else "complete"
+            typer.echo(f"{item.key} {state}: {_describe(item)}, by {item.recorded_by}: {item.reason}")
 
 
 @ledger.command()
@@ -84,6 +133,25 @@ def balance(
         raise InvalidEntry("campaign_id", f"unknown campaign {campaign_id!r}")
     for row in balances:
         typer.echo(f"{row.campaign_id} {row.spent:.6f} {row.currency}")
+
+
+def _reverse_set(wanted: SetReversal) -> None:
+    async def run(url: str) -> tuple[SetProgress, bool, list[tuple[str, Decimal]]]:
+        with progress("entries") as show:
+            async with connected(url) as connection:
+                reached, is_repeat = await reverse_set(connection, wanted, show)
+                return reached, is_repeat, await correction_sets.sum_amounts(connection, wanted.key)
+
+    with ready_database() as url:
+        reached, is_repeat, amounts = asyncio.run(run(url))
+    verb = "was already recorded" if is_repeat else "recorded"
+    total = ", ".join(f"{amount:+.6f} {currency}" for currency, amount in amounts) or "nothing"
+    typer.echo(f"set {reached.key} {verb}: {_describe(reached)}; {total} booked")
+
+
+def _describe(item: SetProgress) -> str:
+    skipped = f", {item.skipped} already reversed before" if item.skipped else ""
+    return f"{item.reversed} of {item.entries} entries reversed{skipped}"
 
 
 def _book(book: "Callable[[Connection[Record]], Awaitable[BookedEntry]]") -> None:

@@ -85,6 +85,8 @@ REQUIRED_TRIGGERS = {
     "public.ledger_corrections": (
         *("author_is_stamped", "corrections_are_kept", "corrections_are_not_truncated", "month_is_closed"),
     ),
+    "public.correction_sets": ("author_is_stamped", "sets_are_kept", "sets_are_not_truncated"),
+    "public.correction_set_entries": ("sets_are_kept", "sets_are_not_truncated"),
     "public.order_credits": ("author_is_stamped", "credits_are_kept", "credits_are_not_truncated"),
     "public.payouts": ("author_is_stamped", "payouts_are_kept", "payouts_are_not_truncated"),
     "public.closed_months": ("author_is_stamped", "closings_are_kept", "closings_are_not_truncated"),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.budget_changes import order_budget_id
+from app.store.correction_counters import CorrectedAmount
 from app.store.sql_fragments import SERVE_COLUMNS
 
 LOCK_CORRECTION_KEY = "SELECT pg_advisory_xact_lock(hashtextextended('ledger correction ' || $1, 0))"
@@ -17,9 +17,9 @@ LOCK_CORRECTION_KEY = "SELECT pg_advisory_xact_lock(hashtextextended('ledger cor
 FIND_CORRECTION = """
 SELECT k.kind, k.campaign_id, k.amount, k.currency, k.reason, k.reverses, k.entry_id, k.booked_on,
        (k.recorded_at AT TIME ZONE c.timezone)::date AS recorded_on
-FROM ledger_corrections k JOIN campaigns c ON c.id = k.campaign_id WHERE k.idempotency_key = $1
+FROM ledger_corrections k JOIN campaigns c ON c.id = k.campaign_id WHERE k.idempotency_key = $1 AND k.set_entry IS NULL
 """
-"""Find the correction that was booked under a key."""
+"""Find the single correction that was booked under a key."""
 
 LOCK_CAMPAIGN_FOR_CORRECTION = """
 SELECT currency, (adserver_clock() AT TIME ZONE timezone)::date AS today, order_id, advertiser_id,
@@ -41,22 +41,6 @@ READ_LAST_CLOSED_MONTH = "SELECT max(month) FROM closed_months"
 MAKE_PARTITION_FOR_ENTRY = "SELECT make_ledger_partition(date_trunc('month', $1::date::timestamp)::date)"
 """Create the partition for an entry of this day if it is missing."""
 
-ENTRY_PERIOD = """t.budget_id = ANY ($1)
-    AND t.period_start = CASE t.period WHEN 'hour' THEN $2 WHEN 'day' THEN $3 ELSE to_timestamp(0) END"""
-"""Condition: an entry counts in the period of `t`; $1 are its budgets, $2 and $3 its hour and day."""
-
-RESTORE_PERIODS = "SELECT restore_budget_periods($1, $2, $3)"
-"""Move the periods in which an entry counts back from the archive."""
-
-LOCK_BUDGETS_FOR_CORRECTION = f"""
-SELECT t.order_id, t.period, t.period_start, t.spent, t.held, least(t."limit", b."limit") AS "limit"
-FROM budget_tracking t LEFT JOIN configured_budgets b ON b.budget_id = t.budget_id AND b.period = t.period
-WHERE {ENTRY_PERIOD}
-ORDER BY t.budget_id, t.period, t.period_start
-FOR UPDATE OF t
-"""
-"""Lock the budget periods in which an entry counts."""
-
 READ_CAMPAIGN_BALANCE = "SELECT spent FROM finance.campaign_spend WHERE campaign_id = $1"
 """Read the amount that a campaign, with or without budgets, has spent according to the ledger."""
 
@@ -72,12 +56,6 @@ RETURNING entry_id
 
 Its transaction may have waited so long that the ledger is rolled up beyond its clock. The entry gets the time from
 which on nothing is rolled up, and the rollup waits until the transaction ends."""
-
-ADD_TO_COUNTERS = f"""
-UPDATE budget_tracking t SET spent = t.spent + $4
-WHERE {ENTRY_PERIOD}
-"""
-"""Add an amount to the counters that `LOCK_BUDGETS_FOR_CORRECTION` has locked."""
 
 RECORD_CORRECTION = """
 INSERT INTO ledger_corrections (idempotency_key, kind, campaign_id, amount, currency, reason, reverses,
@@ -122,10 +100,10 @@ class ManualEntry:
     reverses_booked_on: date | None = None
 
     @property
-    def budget_ids(self) -> list[str]:
-        """The owners of the budgets in which the entry counts: its campaign and its order."""
-        campaign_id, order_id = self.parties.campaign_id, self.parties.order_id
-        return [campaign_id] if order_id is None else [campaign_id, order_budget_id(order_id)]
+    def corrected_amount(self) -> CorrectedAmount:
+        """What the entry adds to budgets."""
+        parties = self.parties
+        return CorrectedAmount(parties.campaign_id, parties.order_id, self.hour_start, self.day_start, self.amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +117,14 @@ class LockedCampaign:
     advertiser_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A budget period in which an entry counts; `limit` is the lower one of the period's and its owner's, or None."""
-
-    order_id: str | None
-    """The order whose budget it is; None for the campaign's own."""
-    period: str
-    period_start: datetime
-    spent: Decimal
-    held: Decimal
-    limit: Decimal | None
+async def lock_key(connection: "Connection[Record]", key: str) -> None:
+    """Lock the key until the transaction ends."""
+    await connection.execute(LOCK_CORRECTION_KEY, key)
 
 
 async def find_correction(connection: "Connection[Record]", key: str) -> Record | None:
-    """Return the correction booked under the key, if any; no other transaction can use the key until this one ends."""
-    await connection.execute(LOCK_CORRECTION_KEY, key)
+    """Return the single correction booked under the key, if any; no other transaction can use the key meanwhile."""
+    await lock_key(connection, key)
     return await connection.fetchrow(FIND_CORRECTION, key)
 
 
@@ -216,18 +186,3 @@ async def book_entry(connection: "Connection[Record]", entry: ManualEntry) -> in
         entry.booked_on,
     )
     return entry_id
-
-
-async def lock_counters(connection: "Connection[Record]", entry: ManualEntry) -> list[Counter]:
-    """Lock the counters of the entry, archived or not, until the transaction ends, and return them.
-
-    The closing lock must be held, so that no period is archived meanwhile.
-    """
-    await connection.execute(RESTORE_PERIODS, entry.budget_ids, entry.hour_start, entry.day_start)
-    rows = await connection.fetch(LOCK_BUDGETS_FOR_CORRECTION, entry.budget_ids, entry.hour_start, entry.day_start)
-    return [Counter(**row) for row in rows]
-
-
-async def add_to_counters(connection: "Connection[Record]", entry: ManualEntry) -> None:
-    """Add the entry to the locked counters; raises asyncpg's CheckViolationError if one of them would break a rule."""
-    await connection.execute(ADD_TO_COUNTERS, entry.budget_ids, entry.hour_start, entry.day_start, entry.amount)

@@ -1,13 +1,13 @@
 """The view finance.reconciliation: every disagreement in the books.
 
 Revision ID: 0020
-Revises: 0017
+Revises: 0019
 """
 
 from alembic import op
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
@@ -237,6 +237,13 @@ FULL JOIN (
 WHERE coalesce(l.booked_at, k.recorded_at) >= {SINCE_MOMENT} AND (k.kind, k.campaign_id, k.amount, k.currency) IS DISTINCT FROM (l.kind, l.campaign_id, l.amount, l.currency)
 """
 
+CORRECTION_SETS = """
+SELECT 'correction', NULL, NULL, 'set ' || s.idempotency_key, s.entries, count(e.position),
+       'the set does not have the number of entries that it was recorded with'
+FROM public.correction_sets s LEFT JOIN public.correction_set_entries e USING (idempotency_key)
+GROUP BY s.idempotency_key HAVING count(e.position) <> s.entries
+"""
+
 # A reversal takes back the whole of its entry, from the same parties.
 REVERSALS = f"""
 SELECT 'split', r.campaign_id, r.order_id, 'entry ' || r.entry_id, -e.publisher_amount, r.publisher_amount,
@@ -318,6 +325,7 @@ RECONCILIATION = " UNION ALL ".join(
         DAILY_SUMS,
         ARCHIVED_SUMS,
         MANUAL_ENTRIES,
+        CORRECTION_SETS,
         SPLIT_AMOUNTS,
         REVERSALS,
         PREPAID_ORDERS,

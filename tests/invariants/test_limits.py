@@ -197,7 +197,7 @@ async def served(postgres: EmbeddedPostgres, migrated_template: str) -> AsyncIte
         ("owner and period of a row .* cannot be changed", "UPDATE budget_tracking SET period_start = now()"),
         (r"ad_serves_\d+_pkey", "INSERT INTO ad_serves TABLE ad_serves"),
         (
-            "ledger_corrections_pkey",
+            "a_key_books_once",
             CORRECTIONS.format(key="'k'", kind="adjustment", reverses="NULL", reversed_on="NULL"),
         ),
         (

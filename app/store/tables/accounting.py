@@ -5,6 +5,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -91,13 +92,21 @@ ledger_corrections = Table(
     required("booked_on", Date, "Day of the entry"),
     required("recorded_at", Timestamp, "When the correction was made"),
     required("recorded_by", Text, "Database role that made the correction"),
-    PrimaryKeyConstraint("idempotency_key"),
+    optional("set_entry", BigInteger, "In a set of corrections, the same as `reverses`; otherwise NULL"),
+    PrimaryKeyConstraint("entry_id"),
+    UniqueConstraint("idempotency_key", "set_entry", name="a_key_books_once", postgresql_nulls_not_distinct=True),
     UniqueConstraint("reverses", name="an_entry_is_reversed_once"),
     allowed_values("correction_kind_is_known", "kind", "adjustment reversal"),
     CheckConstraint(
         "num_nonnulls(reverses, reverses_booked_on) = CASE kind WHEN 'reversal' THEN 2 ELSE 0 END",
         name="only_a_reversal_names_what_it_reverses",
     ),
+    ForeignKeyConstraint(
+        ["idempotency_key", "set_entry"],
+        ["correction_set_entries.idempotency_key", "correction_set_entries.entry_id"],
+        name="reversal_is_in_its_set",
+    ),
+    CheckConstraint("set_entry IS NULL OR set_entry IS NOT DISTINCT FROM reverses", name="a_set_reverses_its_entries"),
     comment="Manual entries of the ledger; the key of each ensures that it is booked once",
 )
 

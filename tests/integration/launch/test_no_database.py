@@ -34,6 +34,7 @@ ARGUMENTS = {
     "payouts record": ("p", "--amount=1", "--key=k"),
     "ledger adjust": ("c", "--amount=1", "--reason=r", "--key=k"),
     "ledger reverse": ("1", "--reason=r", "--key=k"),
+    "ledger sets": (),
     "ledger balance": (),
     "report spend": ("--from=2026-01-01", "--to=2026-01-02"),
     "users forget": ("u",),

@@ -6,6 +6,9 @@ TAMPERING_TEST = "tests/integration/accounting/test_tampering.py"
 MONTH_CLOSE = "migrations/versions/0014_month_close.py"
 ACCOUNTING_TABLES = "migrations/versions/0005_accounting_tables.py"
 
+SETS = "app/accounting/correction_sets.py"
+SETS_TEST = "tests/integration/accounting/test_correction_sets.py"
+
 PARTITIONS = "migrations/versions/0007_partitions.py"
 ATTACH = (
     "    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, name, low, high);"
@@ -136,6 +139,38 @@ LEDGER_GUARDS = [
     ),
     Guard(
         "I2",
+        "a set's key is for one set",
+        SETS,
+        "if (previous.selection, previous.reason) != (selection, wanted.reason):",
+        "if False:",
+        f"{SETS_TEST}::test_a_key_is_for_one_set",
+    ),
+    Guard(
+        "I2",
+        "a set reverses only what is not reversed",
+        "app/store/correction_sets.py",
+        "    AND NOT EXISTS (SELECT FROM ledger_corrections k WHERE k.reverses = e.entry_id)\n",
+        "",
+        f"{SETS_TEST}::test_entries_that_are_reversed_already_are_skipped_and_counted",
+    ),
+    Guard(
+        "I2",
+        "a set is taken off the counters",
+        SETS,
+        "            await _update_counters(connection, amounts)\n",
+        "",
+        f"{SETS_TEST}::test_every_entry_of_a_file_is_reversed_in_every_budget",
+    ),
+    Guard(
+        "I2",
+        "a set takes back no more than was spent",
+        SETS,
+        "    if overdrawn is not None:",
+        "    if False:",
+        f"{SETS_TEST}::test_no_more_is_taken_back_than_was_spent",
+    ),
+    Guard(
+        "I2",
         "entries move between partitions in sight of subscribers",
         PARTITIONS,
         ATTACH
@@ -165,9 +200,9 @@ LEDGER_GUARDS = [
     Guard(
         "I2",
         "a correction finds its archived periods",
-        "app/store/ledger_corrections.py",
-        "    await connection.execute(RESTORE_PERIODS,",
-        "    _ = (RESTORE_PERIODS,",
+        "app/store/correction_counters.py",
+        "    await connection.execute(RESTORE_PERIODS, *columns)",
+        "",
         "tests/integration/accounting/test_budget_archive.py::test_an_entry_is_reversed_in_periods_that_were_archived",
     ),
     Guard(
