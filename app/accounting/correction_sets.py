@@ -86,7 +86,7 @@ def require_condition(condition: Condition) -> Condition:
 async def reverse_set(
     connection: "Connection[Record]", wanted: SetReversal, progress: Callable[[int, int], None]
 ) -> tuple[SetProgress, bool]:
-    """Reverse what is left of a set; return it, and whether its key was recorded before.
+    """Reverse the pending entries of a set; return it, and whether its key was recorded before.
 
     Raises InvalidInput, and then books nothing. An entry that another correction has reversed is skipped and counted.
     `progress` receives the number of entries that are done, and of all.
@@ -167,7 +167,7 @@ async def _require_balances(connection: "Connection[Record]", part: SetPart) -> 
 
 
 async def _reverse_part(connection: "Connection[Record]", part: SetPart) -> None:
-    """Reverse what is left of a part of the set in its own transaction, in the lock order of every correction."""
+    """Reverse the pending entries of a part in its own transaction, in the lock order of every correction."""
     async with connection.transaction():
         await ledger_corrections.lock_key(connection, part.key)
         await closed_months.lock_closing_shared(connection)

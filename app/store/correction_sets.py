@@ -80,7 +80,7 @@ a time corrects each.
 
 Return the day to which a correction is booked, and the current day if that is in a closed month."""
 
-REVERSE_ENTRIES_OF_SET = f"""
+BOOK_REVERSALS_OF_SET = f"""
 WITH pending AS MATERIALIZED ({FIND_PENDING_ENTRIES}), booking AS (
     SELECT * FROM unnest($4::varchar[], $5::date[], $6::date[]) AS b (campaign_id, reversed_on, reversed_late_from)
 ), cause AS MATERIALIZED (
@@ -247,7 +247,7 @@ async def reverse_entries(
     for month in {booking.booked_on.replace(day=1) for booking in bookings}:
         await connection.execute(MAKE_PARTITION_FOR_ENTRY, month)
     rows = await connection.fetch(
-        REVERSE_ENTRIES_OF_SET,
+        BOOK_REVERSALS_OF_SET,
         part.key,
         part.first,
         part.last,

@@ -101,7 +101,7 @@ class ManualEntry:
 
     @property
     def corrected_amount(self) -> CorrectedAmount:
-        """What the entry adds to budgets."""
+        """The amount that the entry adds to budgets."""
         parties = self.parties
         return CorrectedAmount(parties.campaign_id, parties.order_id, self.hour_start, self.day_start, self.amount)
 

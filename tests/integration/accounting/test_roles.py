@@ -17,7 +17,7 @@ TABLES = (
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
     *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders"),
-    *("order_credits", "month_ends", "book_repairs"),
+    *("order_credits", "month_ends", "book_repairs", "correction_sets", "correction_set_entries"),
     "alembic_version",
     *("payouts", "invoice_counter", "invoices", "invoice_details", "webhooks", "outbox", "webhook_deliveries"),
 )
@@ -28,6 +28,8 @@ SERVED_AND_BOOKED = (
     "served_documents",
     "spend_ledger",
     "ledger_corrections",
+    "correction_sets",
+    "correction_set_entries",
     "order_credits",
     "payouts",
     "invoices",

@@ -37,12 +37,15 @@ from tests.postgres import as_server, cloned_database
 
 OCTOBER = date(2026, 10, 1)
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError)
-KEPT = ("ledger_corrections", "order_credits", "payouts", "closed_months", "month_ends", "book_repairs")
+SETS = ("correction_sets", "correction_set_entries")
+KEPT = ("ledger_corrections", *SETS, "order_credits", "payouts", "closed_months", "month_ends", "book_repairs")
 LEDGER = ("spend_ledger", "spend_ledger_202610", "spend_ledger_202611", "spend_ledger_default")
 ORDER = """
 INSERT INTO orders (id, advertiser_id, currency) SELECT 'o1', id, 'USD' FROM advertisers;
 INSERT INTO publishers (id, name) VALUES ('p1', 'P');
 INSERT INTO payouts VALUES ('p1', 'p1', 'P', 'USD', 1, now(), 'cfo');
+INSERT INTO correction_sets VALUES ('s1', 'campaign autumn', 1, 'why', now(), 'cfo');
+INSERT INTO correction_set_entries VALUES ('s1', 1, 1, '2026-10-31', 'autumn');
 """
 CREDIT = """
 INSERT INTO order_credits (idempotency_key, order_id, amount, reason, recorded_at, recorded_by)
@@ -51,7 +54,7 @@ VALUES ('{}', 'o1', 5, 'a payment', now(), 'cfo')
 CORRECTION = """
 INSERT INTO ledger_corrections (idempotency_key, kind, campaign_id, amount, currency, reason, reverses, entry_id,
                                 booked_on, recorded_at, recorded_by)
-SELECT 'forged', kind, campaign_id, amount, currency, reason, reverses, entry_id, {}, recorded_at, 'cfo'
+SELECT 'forged', kind, campaign_id, amount, currency, reason, reverses, -entry_id, {}, recorded_at, 'cfo'
 FROM ledger_corrections LIMIT 1
 """
 FIRST_ENTRY = "SELECT min(entry_id) FROM spend_ledger WHERE kind = 'charge' AND booked_on >= $1"
@@ -167,12 +170,13 @@ async def test_a_plain_statement_is_refused(books_url: str, role: str) -> None:
         statements = [
             *(f"DELETE FROM {table}" for table in (*LEDGER, *KEPT)),
             *(f"UPDATE {table} SET reason = 'mine'" for table in LEDGER),
-            *(f"TRUNCATE {table}" for table in (*LEDGER, *KEPT)),
+            *(f"TRUNCATE {table} CASCADE" for table in (*LEDGER, *KEPT)),
             *(
                 f"UPDATE {table} SET reason = 'mine'"
                 for table in ("ledger_corrections", "order_credits", "book_repairs")
             ),
             *(f"UPDATE {table} SET recorded_by = 'cfo'" for table in ("ledger_corrections", "order_credits")),
+            *(f"UPDATE {table} SET idempotency_key = 'mine'" for table in SETS),
             "UPDATE closed_months SET closed_by = 'cfo'",
             "UPDATE month_ends SET held = 0",
             f"DELETE FROM spend_ledger WHERE entry_id = {first}",
@@ -225,7 +229,8 @@ async def test_nobody_records_under_another_name(books_url: str) -> None:
         for table in ("order_credits", "ledger_corrections"):
             author = await server.fetchval(f"SELECT recorded_by FROM {table} WHERE idempotency_key = 'forged'")
             assert author == "adserver_app"
-        assert await owner.fetchval("SELECT closed_by FROM closed_months") == "postgres"
+        for table, column in (("closed_months", "closed_by"), ("correction_sets", "recorded_by")):
+            assert await owner.fetchval(f"SELECT {column} FROM {table}") == "postgres"
 
 
 @pytest.mark.parametrize(
