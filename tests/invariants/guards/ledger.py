@@ -125,8 +125,9 @@ LEDGER_GUARDS = [
         "I2",
         "a correction's key is unique",
         ACCOUNTING_TABLES,
-        'PrimaryKeyConstraint("idempotency_key"),\n        UniqueConstraint("reverses",',
-        'UniqueConstraint("reverses",',
+        'UniqueConstraint("idempotency_key", "set_entry", name="a_key_books_once", '
+        "postgresql_nulls_not_distinct=True),",
+        "",
         f"{LIMITS_TEST}::test_not_even_the_owner_can_break_a_rule_by_hand",
     ),
     Guard(
