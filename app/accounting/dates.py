@@ -41,7 +41,8 @@ def parse_moment(field: str, text: str) -> datetime:
 
 
 def _parse_date(field: str, text: str, date_format: str, example: str) -> date:
-    try:
-        return datetime.strptime(text, date_format).replace(tzinfo=UTC).date()
-    except ValueError:
-        raise InvalidEntry(field, f"must have the form {example}, got {text!r}") from None
+    # `strptime` also accepts months and days of one digit.
+    with suppress(ValueError):
+        if len(text) == len(example):
+            return datetime.strptime(text, date_format).replace(tzinfo=UTC).date()
+    raise InvalidEntry(field, f"must have the form {example}, got {text!r}")

@@ -82,6 +82,12 @@ class CatalogIndex:
                 campaigns[item.order].append(item)
         return campaigns
 
+    @cached_property
+    def advertisers_of_campaigns(self) -> frozenset[str]:
+        """The ids of the advertisers that campaigns name."""
+        campaigns = self.items.get(Campaign, {}).values()
+        return frozenset(item.advertiser for item in campaigns if isinstance(item, Campaign))
+
 
 def find_faults(draft: Draft, index: CatalogIndex, webhook_networks: Sequence[Network] = ()) -> list[FileFault]:
     """Return every fault of the draft: first its own, then, in file order, those against the current catalog.
@@ -98,11 +104,9 @@ class _DraftValidator:
         self._webhook_networks = webhook_networks
         self._before = index
         self._after = index.with_draft(draft)
-        # A creative with a fault may belong to a campaign that otherwise has no ads.
-        self._has_faulty_creatives = any(
-            item_type is Creative and self._after.item(item_type, item_id) is None
-            for item_type, item_id in draft.locations
-        )
+        self._faulty_types = {
+            item_type for item_type, item_id in draft.locations if self._after.item(item_type, item_id) is None
+        }
 
     def validate(self, item: CatalogItem) -> Iterator[FileFault]:
         location = self._draft.locations[type(item), item.id]
@@ -148,11 +152,25 @@ class _DraftValidator:
             yield "order", f"unknown order {campaign.order!r}"
 
     def _order_faults(self, order: Order) -> Iterator[tuple[str, str]]:
-        """Yield the faults of an order with regard to campaigns that the draft does not change."""
+        """Yield the faults of an order: an unknown advertiser, and keys that campaigns outside the draft do not fit."""
+        if not self._is_known_advertiser(order.advertiser):
+            yield "advertiser", f"unknown advertiser {order.advertiser!r}"
+        misfits: dict[str, Campaign] = {}
         for campaign in self._after.campaigns_by_order.get(order.id, ()):
             if not self._draft.has(Campaign, campaign.id):
                 for key, _ in _misfits(campaign, order):
-                    yield key, f"must fit campaign {campaign.id!r}, whose {key} is {_as_text(getattr(campaign, key))}"
+                    misfits.setdefault(key, campaign)
+        for key, campaign in misfits.items():
+            yield key, f"must fit campaign {campaign.id!r}, whose {key} is {_as_text(getattr(campaign, key))}"
+
+    def _is_known_advertiser(self, advertiser_id: str) -> bool:
+        """Whether the advertiser exists, or will exist because a campaign names it."""
+        return (
+            self._will_exist(Advertiser, advertiser_id)
+            or advertiser_id in self._after.advertisers_of_campaigns
+            # A campaign with a fault may name it.
+            or Campaign in self._faulty_types
+        )
 
     def _status_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
         before = self._before.campaign(campaign.id)
@@ -161,7 +179,8 @@ class _DraftValidator:
 
     def _ad_source_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
         has_creatives = campaign.id in self._after.campaigns_with_creatives
-        has_ads = campaign.upstreams or has_creatives or self._has_faulty_creatives
+        # A creative with a fault may belong to the campaign.
+        has_ads = campaign.upstreams or has_creatives or Creative in self._faulty_types
         if campaign.upstreams and has_creatives:
             yield "upstreams", "must be empty, because the campaign has creatives"
         elif campaign.status is CampaignStatus.ACTIVE and not has_ads:
@@ -202,8 +221,8 @@ def _as_text(value: object) -> str:
 
 
 def missing_advertisers(draft: Draft, index: CatalogIndex) -> list[Advertiser]:
-    """Return advertisers for the ids that campaigns and orders name and that do not exist yet."""
-    named = dict.fromkeys(item.advertiser for item in draft.items if isinstance(item, (Campaign, Order)))
+    """Return advertisers for the ids that campaigns name and that do not exist yet."""
+    named = dict.fromkeys(item.advertiser for item in draft.items if isinstance(item, Campaign))
     return [
         Advertiser(advertiser_id, advertiser_id)
         for advertiser_id in named

@@ -53,8 +53,11 @@ async def apply_tables(
         for values in publishers
         if sold
     ]
+    unnamed = dict.fromkeys(values["advertiser"] for values in orders)
+    for values in advertisers:
+        unnamed.pop(values["id"], None)
     tables: dict[str, Any] = {
-        "advertisers": [*advertisers],
+        "advertisers": [*advertisers, *({"id": name} for name in unnamed)],
         "orders": [*orders],
         "campaigns": [*campaigns],
         "creatives": creatives,

@@ -238,7 +238,7 @@ async def test_a_time_zone_of_the_session_changes_nothing(store: Store, database
 
 async def test_a_limit_that_was_set_beside_its_order_is_recorded(store: Store, database: str) -> None:
     orders = [{"id": "o1", "advertiser": "Acme", "currency": "USD", "budget": "100"}]
-    await apply_document(store, {"orders": orders})
+    await apply_document(store, {"advertisers": [{"id": "Acme"}], "orders": orders})
     await execute(database, "UPDATE configured_budgets SET \"limit\" = 700 WHERE order_id = 'o1'")
     await execute(database, "DELETE FROM configured_budgets WHERE order_id = 'o1'")
     assert await changes(database) == [

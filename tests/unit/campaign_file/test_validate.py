@@ -97,7 +97,17 @@ def test_a_campaign_fits_its_order(key: str, value: object, fault: tuple[str, st
 )
 def test_a_changed_order_fits_the_campaigns_that_stay(key: str, value: object, reason: str) -> None:
     orders = spoiled(f"orders[0].{key}", value)["orders"]
-    assert found({"orders": orders}, current()) == [(f"orders[0].{key}", reason)]
+    assert found({"orders": orders, "advertisers": [{"id": "Other"}]}, current()) == [(f"orders[0].{key}", reason)]
+
+
+def test_the_advertiser_of_an_order_exists_or_is_named_by_a_campaign() -> None:
+    changed = spoiled("advertisers", [])
+    assert found(changed, CatalogIndex({})) == []
+    assert found({"orders": changed["orders"]}, current()) == []
+    unknown = [("orders[0].advertiser", "unknown advertiser 'Acme'")]
+    assert found({"orders": changed["orders"]}, CatalogIndex({})) == unknown
+    changed["campaigns"][0]["cpm"] = "-1"
+    assert found(changed, CatalogIndex({})) == [("campaigns[0].cpm", "must not be negative")]
 
 
 def test_an_order_may_change_with_its_campaigns() -> None:
