@@ -28,8 +28,8 @@ from tests.integration.accounting.world import (
     set_up,
 )
 from tests.launched import adserver, free_port
+from tests.postgres import TEMPORARY, temporary_postgres
 from tests.postgres import temporary_folder as temporary_data
-from tests.postgres import temporary_postgres
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "dba.md").read_text()
@@ -84,7 +84,10 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     made = subprocess.run(
-        ["mktemp", "--directory", "/var/tmp/adserver-backup-XXXXXX"], capture_output=True, check=True, **as_postgres()
+        ["mktemp", "--directory", f"{TEMPORARY}/adserver-backup-XXXXXX"],
+        capture_output=True,
+        check=True,
+        **as_postgres(),
     )
     path = made.stdout.decode().strip()
     try:
