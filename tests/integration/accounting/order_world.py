@@ -53,11 +53,8 @@ async def apply_tables(
         for values in publishers
         if sold
     ]
-    unnamed = dict.fromkeys(values["advertiser"] for values in orders)
-    for values in advertisers:
-        unnamed.pop(values["id"], None)
     tables: dict[str, Any] = {
-        "advertisers": [*advertisers, *({"id": name} for name in unnamed)],
+        "advertisers": [*advertisers],
         "orders": [*orders],
         "campaigns": [*campaigns],
         "creatives": creatives,

@@ -236,7 +236,7 @@ async def test_late_impressions_end_at_the_orders_last_impression(store: Store, 
 async def test_a_late_impression_is_paid_by_the_order_and_advertiser_of_its_serve(store: Store, database: str) -> None:
     late = {"billing": "impression", "late_impressions": "charge"}
     orders = [order("o1", budget="10"), order("o2", advertiser="Bella", budget="2.5")]
-    await apply_tables(store, orders, [in_order("a", **late)])
+    await apply_tables(store, orders, [in_order("a", **late)], advertisers=[{"id": "Bella"}])
     served = await pay_group(store, "a", "a")
     await apply_tables(store, [], [in_order("a", advertiser="Bella", order="o2", **late)])
     served += await pay_group(store, "a")
