@@ -146,16 +146,17 @@ def test_apply_says_what_it_did_and_the_second_time_that_it_did_nothing(tmp_path
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
         "created  publisher publisher1",
+        "created  advertiser Acme",
         "created  campaign spring",
         "created  creative spring-15s",
         "created  placement preroll",
-        "4 created, 0 updated, 0 unchanged; the catalog is at revision 1",
+        "5 created, 0 updated, 0 unchanged; the catalog is at revision 1",
     ]
     second = adserver("apply", str(file), DATABASE_URL=database)
-    assert second.stdout == "0 created, 0 updated, 3 unchanged; the catalog is at revision 1\n"
+    assert second.stdout == "0 created, 0 updated, 4 unchanged; the catalog is at revision 1\n"
     file.write_text(adserver("export", DATABASE_URL=database).stdout)
     third = adserver("apply", str(file), DATABASE_URL=database)
-    assert third.stdout == "0 created, 0 updated, 4 unchanged; the catalog is at revision 1\n"
+    assert third.stdout == "0 created, 0 updated, 5 unchanged; the catalog is at revision 1\n"
 
 
 def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, database: str) -> None:
@@ -183,7 +184,7 @@ def test_letters_that_the_terminal_has_not_stop_nothing(
     file.write_text(adserver("export", DATABASE_URL=database).stdout)
     assert 'id = "5€"' in file.read_text()
     again = adserver("apply", str(file), DATABASE_URL=database)
-    assert again.stdout == "0 created, 0 updated, 2 unchanged; the catalog is at revision 1\n"
+    assert again.stdout == "0 created, 0 updated, 3 unchanged; the catalog is at revision 1\n"
 
 
 def test_a_full_disk_is_told_in_one_line(set_up_database: str) -> None:
