@@ -93,7 +93,7 @@ def _against_limit(
     held: Decimal,
     ads: int,
 ) -> Row:
-    amount, impressions = limit
+    amount, impressions = at_least_used(limit, spent + held, ads)
     return {
         "limit": amount,
         "remaining": None if amount is None else amount - spent - held,
@@ -141,11 +141,19 @@ def campaigns(books: Books) -> list[Row]:
     return rows
 
 
+def at_least_used(
+    limit: tuple[Decimal | None, int | None], used: Decimal, ads: int
+) -> tuple[Decimal | None, int | None]:
+    """A limit that was lowered below what is used already is what is used."""
+    amount, impressions = limit
+    return None if amount is None else max(amount, used), None if impressions is None else max(impressions, ads)
+
+
 def _account(entries: list[Entry], holds: Row, limit: tuple[Decimal | None, int | None]) -> Row:
     """What was booked for a campaign or an order, and what remains of its limits."""
-    amount, impressions = limit
     sums, number = amounts(entries, "booked"), counts(entries)
     used, used_ads = sums["booked"] + holds["held"], number["impressions"] + holds["open_holds"]
+    amount, impressions = at_least_used(limit, used, used_ads)
     return {
         **sums,
         **number,

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from tests.integration.accounting.recomputation.company import File, Item
 
 MILLIONTH = Decimal("0.000001")
-POD_HOLD_S = 21_600
+LATE_PLAY_S = 21_600
 LIFETIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -108,6 +108,17 @@ class Payment:
 
 
 @dataclass(frozen=True)
+class ReversedSet:
+    """Ads of a campaign that were booked in a span of time, and reversed under one key."""
+
+    key: str
+    selection: str
+    reason: str
+    recorded_at: datetime
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True)
 class Change:
     """One item of a campaign file that was applied; `old` is None for a new one."""
 
@@ -145,6 +156,7 @@ class Books:
         self.changes: list[Change] = []
         self.ads: list[Ad] = []
         self.entries: list[Entry] = []
+        self.sets: list[ReversedSet] = []
         self.credits: list[Payment] = []
         self.payouts: list[Payment] = []
         self.closed: list[ClosedMonth] = []
@@ -209,8 +221,8 @@ class Books:
         advertiser_id = campaign["advertiser"]
         return Parties(campaign.get("order"), advertiser_id, self.name("advertisers", advertiser_id), campaign_id)
 
-    def serve(self, parties: Parties, *, in_pod: bool) -> Ad:
-        """Book an ad that a player was told of."""
+    def serve(self, parties: Parties, *, may_play_late: bool) -> Ad:
+        """Book an ad that a player was told of; one of a pod, or of a stitcher, may play late."""
         campaign = self.campaign(parties.campaign_id)
         price = Decimal(campaign["cpm"]) / 1000
         publisher = self.items["publishers"].get(parties.publisher_id or "", {})
@@ -223,7 +235,7 @@ class Books:
             ad.entry = self._charge(ad, "charge", day, None)
         else:
             ttl_s = campaign.get("hold_ttl_s", 3600)
-            ad.expires_at = self.now + timedelta(seconds=max(ttl_s, POD_HOLD_S) if in_pod else ttl_s)
+            ad.expires_at = self.now + timedelta(seconds=max(ttl_s, LATE_PLAY_S) if may_play_late else ttl_s)
         return ad
 
     def beacon(self, ad: Ad, event: str) -> None:
@@ -296,6 +308,22 @@ class Books:
         reversal.publisher_amount, reversal.reverses = -entry.publisher_amount, entry
         reversal.counted_at = entry.counted_at
         return reversal
+
+    def reverse_set(self, campaign_id: str, since: datetime, until: datetime, reason: str, key: str) -> list[Entry]:
+        """Book the opposite of every ad of a campaign in a span of time, unless that is done already."""
+        entries = [
+            entry
+            for entry in self.entries
+            if entry.is_ad and entry.parties.campaign_id == campaign_id and since <= entry.booked_at < until
+        ]
+        selection = f"campaign {campaign_id}, since {since.isoformat()}, until {until.isoformat()}"
+        self.sets.append(ReversedSet(key, selection, reason, self.now, entries))
+        reversed_before = self.reversals()
+        return [self.reverse(entry, reason, key) for entry in entries if entry not in reversed_before]
+
+    def reversals(self) -> dict[Entry, Entry]:
+        """The reversal of each entry that has one."""
+        return {entry.reverses: entry for entry in self.entries if entry.reverses}
 
     def _correct(self, parties: Parties, kind: str, booked_on: date, amount: Decimal, reason: str, key: str) -> Entry:
         assert booked_on >= self.first_open_day

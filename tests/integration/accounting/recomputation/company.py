@@ -122,9 +122,15 @@ NEW_ORDER: File = {
         {**ORDERS[0], "purchase_order": "PO 2", "budget": "300"},
         {"id": "indra-eur", "advertiser": "indra", "currency": "EUR", "budget": "60"},
     ],
-    "campaigns": [{**IN_BRAND, "order": "indra-eur"}],
+    "campaigns": [{**IN_BRAND, "order": "indra-eur"}, {**IN_NETWORK, "order": "indra-eur"}],
 }
-PAUSED: File = {"campaigns": [{**US_VIDEO, "cpm": "2500.375", "status": "paused"}]}
+LESS: File = {
+    "campaigns": [
+        {**US_VIDEO, "cpm": "2500.375", "status": "paused"},
+        {**NZ_LAUNCH, "budgets": {"lifetime": "1.5"}},
+    ]
+}
+"""A campaign is paused, and another gets a budget that is less than what it has used."""
 
 
 def creative(campaign_id: str, duration_s: int) -> Item:

@@ -1,8 +1,9 @@
 """The application on a real socket, and what players are told in its documents."""
 
 import gc
+import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -22,6 +23,7 @@ from tests.valid_vast import assert_valid
 from tests.web_server import served
 
 BEACON_TTL_S = 604_800
+STITCHER_TOKEN = "a-token-for-tests"
 FORGERY = str.maketrans("0123456789abcdef", "123456789abcdef0")
 
 
@@ -63,6 +65,13 @@ class Told:
     ads: list[ToldAd]
     reason: str | None
 
+    @classmethod
+    def read(cls, document: bytes, reason: str | None) -> Self:
+        assert_valid(document)
+        ads = [ToldAd.read(ad) for ad in ads_of(document)]
+        assert (reason is None) == bool(ads)
+        return cls(ads, reason)
+
 
 class Player:
     """A player, or many."""
@@ -73,11 +82,15 @@ class Player:
     async def ask(self, **parameters: str) -> Told:
         answer = await self._client.get("/vast", params=parameters)
         assert answer.status_code == 200, answer.text
-        assert_valid(answer.content)
-        ads = [ToldAd.read(ad) for ad in ads_of(answer.content)]
-        reason = answer.headers.get("x-no-fill-reason")
-        assert (reason is None) == bool(ads)
-        return Told(ads, reason)
+        return Told.read(answer.content, answer.headers.get("x-no-fill-reason"))
+
+    async def stitch(self, requests: Sequence[Mapping[str, str]]) -> list[Told]:
+        """Ask for several viewers at once, as an ad stitcher does; return the answers in the order of the requests."""
+        headers = {"Authorization": f"Bearer {STITCHER_TOKEN}"}
+        answer = await self._client.post("/v1/ads", json={"requests": requests}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        lines = sorted(map(json.loads, answer.text.splitlines()), key=lambda line: line["index"])
+        return [Told.read(line["vast"].encode(), line["no_fill_reason"]) for line in lines]
 
     async def status(self, **parameters: str) -> int:
         return (await self._client.get("/vast", params=parameters)).status_code
@@ -98,6 +111,7 @@ async def open_for_players(database_url: str) -> AsyncIterator[Player]:
     settings = Settings(
         database_url=database_url,
         secret_key=SecretStr("a secret for tests"),
+        stitcher_token=SecretStr(STITCHER_TOKEN),
         beacon_ttl_s=BEACON_TTL_S,
         client_requests_per_s=0,
         serve_connections=1,

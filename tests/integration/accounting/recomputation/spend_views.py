@@ -168,6 +168,24 @@ def corrections(books: Books) -> list[Row]:
     ]
 
 
+def correction_sets(books: Books) -> list[Row]:
+    reversals = books.reversals()
+    return [
+        {
+            "idempotency_key": item.key,
+            "selection": item.selection,
+            "reason": item.reason,
+            "recorded_at": item.recorded_at,
+            "recorded_by": books.role,
+            "entries": len(item.entries),
+            "reversed": sum(reversals[entry].key == item.key for entry in item.entries),
+            "skipped": sum(reversals[entry].key != item.key for entry in item.entries),
+            "remaining": 0,
+        }
+        for item in books.sets
+    ]
+
+
 def unbilled_holds(books: Books) -> list[Row]:
     groups = grouped(
         books.held(),

@@ -8,19 +8,19 @@ from tests.integration.accounting.recomputation.three_months import Company
 SEPTEMBER, OCTOBER, NOVEMBER = (date(2037, month, 1) for month in (9, 10, 11))
 
 
-def moments(*texts: str) -> list[datetime]:
-    return [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in texts]
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 async def trade_at(company: Company, *texts: str) -> None:
-    for moment in moments(*texts):
-        await company.at(moment)
+    for text in texts:
+        await company.at(moment(text))
         await company.trade()
 
 
 async def tell(company: Company, network_url: str) -> None:
     """Let three months pass, until `files.NOW`."""
-    await company.at(*moments("2037-09-01 08:00"))
+    await company.at(moment("2037-09-01 08:00"))
     await company.maintain("partitions created")
     await company.apply(files.first_file(network_url), "dana")
     await company.credit("bella-eur", "20", "bank-1")
@@ -31,7 +31,7 @@ async def tell(company: Company, network_url: str) -> None:
 
 
 async def september(company: Company) -> None:
-    await company.at(*moments("2037-09-12 09:00"))
+    await company.at(moment("2037-09-12 09:00"))
     await company.apply(files.NEW_PRICE, "robin")
     await company.trade()
     await company.credit("bella-eur", "25.5", "bank-2")
@@ -43,9 +43,9 @@ async def september(company: Company) -> None:
     await company.reverse(adjustment, "rounding-2")
     await company.adjust("in-brand", "3.5", "setup-1", date(2037, 9, 3))
     # Midnight in Auckland is at 12:00 before daylight saving time, and at 11:00 in it.
-    await trade_at(company, "2037-09-26 11:30", "2037-09-26 12:30", "2037-09-26 13:59", "2037-09-26 14:20")
+    await trade_at(company, "2037-09-26 12:30", "2037-09-26 13:59", "2037-09-26 14:20")
     # The month ends in Auckland, Kolkata, Berlin and New York.
-    await trade_at(company, "2037-09-30 10:40", "2037-09-30 11:20", "2037-09-30 18:20", "2037-09-30 18:40")
+    await trade_at(company, "2037-09-30 10:40", "2037-09-30 11:20", "2037-09-30 18:40")
     await trade_at(company, "2037-09-30 21:50", "2037-09-30 22:10", "2037-10-01 03:30", "2037-10-01 04:30")
 
 
@@ -60,7 +60,7 @@ async def october(company: Company) -> None:
     (setup,) = [entry for entry in company.books.entries if entry.key == "setup-1"]
     await company.reverse(setup, "setup-2")
     await trade_at(company, "2037-10-12 14:30")
-    await company.at(*moments("2037-10-12 15:00"))
+    await company.at(moment("2037-10-12 15:00"))
     await company.apply(files.NEW_NAMES, "dana")
     await company.trade()
     await company.maintain("days rolled up")
@@ -73,7 +73,7 @@ async def october(company: Company) -> None:
 
 
 async def november(company: Company) -> None:
-    await company.at(*moments("2037-11-03 10:00"))
+    await company.at(moment("2037-11-03 10:00"))
     await company.apply(files.NEW_ORDER, "robin")
     await company.trade()
     await company.credit("bella-eur", "40", "bank-4")
@@ -81,14 +81,15 @@ async def november(company: Company) -> None:
     await company.close(OCTOBER)
     await company.invoice(OCTOBER)
     await trade_at(company, "2037-11-06 10:00")
-    await company.reverse_some(OCTOBER, ["us-video", "in-network"], "robots-3")
+    await company.reverse_some(OCTOBER, ["us-video", "nz-launch", "in-network"], "robots-3")
     await company.pay("news", "-2.5", "USD", "payout-3")
+    await company.reverse_set("nz-launch", moment("2037-09-30 11:00"), moment("2037-11-03 00:00"), "outage-1")
     await company.maintain("days rolled up", "budget periods archived")
-    await trade_at(company, "2037-11-07 19:30", "2037-11-14 00:05")
+    await trade_at(company, "2037-11-14 00:05")
     await company.credit("bella-eur", "-0.5", "bank-5")
-    await company.at(*moments("2037-11-20 13:00"))
+    await company.at(moment("2037-11-20 13:00"))
     await company.reverse_some(SEPTEMBER, ["us-video", "in-brand", "de-prepaid"], "robots-4")
-    await company.apply(files.PAUSED, "dana")
+    await company.apply(files.LESS, "dana")
     await trade_at(company, "2037-11-27 21:00")
     await trade_at(company, "2037-11-28 16:40")
     await company.at(files.NOW)

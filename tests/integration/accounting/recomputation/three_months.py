@@ -1,6 +1,6 @@
-"""Three months of a company: everything happens to the server, and what is told and sent to its recomputed books."""
+"""Three months of a company: each thing happens to the server, and then to the recomputed books."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
+from app.accounting.correction_sets import SetReversal, reverse_set
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.credits import Credit, credit_order
 from app.accounting.invoices import make_invoices
@@ -18,16 +19,17 @@ from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
 from app.maintenance.tasks import Maintenance
 from app.store.connections import Store
+from app.store.correction_sets import Condition
 from app.store.roles import APP
 from app.store.setup_history import ChangeOrigin
 from tests.integration.accounting.recomputation.books import Ad, Books, ClosedMonth, Entry
 from tests.integration.accounting.recomputation.company import File
 from tests.integration.accounting.recomputation.invoices import invoice_month
 from tests.integration.accounting.recomputation.month_ends import month_figures
-from tests.integration.accounting.recomputation.players import Player, ToldAd, open_for_players
+from tests.integration.accounting.recomputation.players import Player, Told, ToldAd, open_for_players
 from tests.integration.accounting.world import CLOCK
 
-ENTRY = "SELECT entry_id FROM finance.invoice_lines WHERE serve_id = $1 AND slot = $2 AND kind IN ('charge', 'settle')"
+ENTRY = "SELECT entry_id FROM finance.invoice_lines WHERE serve_id = $1 AND slot = $2 AND kind = ANY ($3)"
 RETENTION_DAYS = 400
 PLAYING = ("start", "firstQuartile", "midpoint", "thirdQuartile", "complete")
 
@@ -72,25 +74,42 @@ class Company:
             await self._show(player, placement_id="film-pod", pod_size="3")
             user_id = self._random.choice(("u1", "u2"))
             await self._show(player, campaign_id="in-brand", user_id=user_id, device_type="tv")
+            await self._stitch(player, [{"placement_id": "news-home"}, {"placement_id": "film-midroll"}])
             assert await player.status(campaign_id="unknown") == 400
 
     async def _show(self, player: Player, **parameters: str) -> None:
-        request_id = UUID(int=self._random.getrandbits(128), version=4)
-        told = await player.ask(**parameters, request_id=str(request_id))
-        day = self.books.now.astimezone(UTC).date()
-        self.books.requests[day, told.reason or "served"] += 1
-        assert {ad.serve_id for ad in told.ads} <= {request_id}
-        ads = [self._book(ad, parameters) for ad in told.ads]
+        parameters["request_id"] = self._request_id()
+        told = await player.ask(**parameters)
+        ads = self._book_all(told, parameters, stitched=False)
         if self._random.random() < 0.2:
-            again = await player.ask(**parameters, request_id=str(request_id))
-            assert again == told or not told.ads
+            again = await player.ask(**parameters)
+            assert again == told
             if not told.ads:
-                self.books.requests[day, again.reason or "served"] += 1
-                assert again.reason == told.reason
+                self._count(told)
         for ad in ads:
             await self._play(player, ad)
 
-    def _book(self, told: ToldAd, parameters: dict[str, str]) -> Ad:
+    async def _stitch(self, player: Player, requests: Sequence[dict[str, str]]) -> None:
+        identified = [{**parameters, "request_id": self._request_id()} for parameters in requests]
+        answers = await player.stitch(identified)
+        for told, parameters in zip(answers, identified, strict=True):
+            for ad in self._book_all(told, parameters, stitched=True):
+                await self._play(player, ad)
+
+    def _request_id(self) -> str:
+        return str(UUID(int=self._random.getrandbits(128), version=4))
+
+    def _count(self, told: Told) -> None:
+        """Count a request, unless it was a repeated one that got its ad again."""
+        self.books.requests[self.books.now.astimezone(UTC).date(), told.reason or "served"] += 1
+
+    def _book_all(self, told: Told, parameters: Mapping[str, str], *, stitched: bool) -> list[Ad]:
+        self._count(told)
+        assert {str(ad.serve_id) for ad in told.ads} <= {parameters["request_id"]}
+        may_play_late = stitched or "pod_size" in parameters
+        return [self._book(ad, parameters, may_play_late=may_play_late) for ad in told.ads]
+
+    def _book(self, told: ToldAd, parameters: Mapping[str, str], *, may_play_late: bool) -> Ad:
         campaign_id = told.title if told.creative_id else "in-network"
         parties = self.books.payer(campaign_id)
         assert told.advertiser in (parties.advertiser, None)
@@ -101,7 +120,7 @@ class Company:
             publisher_id = self.books.items["placements"][placement_id]["publisher_id"]
             name = self.books.name("publishers", publisher_id)
             parties = replace(parties, placement_id=placement_id, publisher_id=publisher_id, publisher=name)
-        ad = self.books.serve(parties, in_pod="pod_size" in parameters)
+        ad = self.books.serve(parties, may_play_late=may_play_late)
         self._urls[ad] = told.urls
         return ad
 
@@ -161,9 +180,8 @@ class Company:
         return entry
 
     async def reverse(self, entry: Entry, key: str) -> Entry:
-        """Take back an entry, whose id finance looks up by the ad's serve id."""
-        parties = entry.parties
-        entry_id = entry.entry_id or await self._owner.fetchval(ENTRY, parties.serve_id, parties.slot)
+        """Take back an entry."""
+        entry_id = entry.entry_id or await self._find_id(entry, ("charge", "settle"))
         reversal = Reversal(entry_id, f"reason of {key}", key)
         booked = await reverse(self._owner, reversal)
         assert (await reverse(self._owner, reversal)).is_repeat
@@ -173,7 +191,7 @@ class Company:
 
     async def reverse_some(self, month: date, campaign_ids: Sequence[str], key: str) -> None:
         """Take back one ad of each campaign that was booked in a month."""
-        taken = {entry.reverses for entry in self.books.entries}
+        taken = self.books.reversals()
         for campaign_id in campaign_ids:
             ads = [
                 entry
@@ -181,6 +199,20 @@ class Company:
                 if entry.is_ad and entry.parties.campaign_id == campaign_id and entry not in taken
             ]
             await self.reverse(self._random.choice(ads), f"{key}-{campaign_id}")
+
+    async def reverse_set(self, campaign_id: str, since: datetime, until: datetime, key: str) -> None:
+        """Take back the ads of a campaign in a span of time, some of which may be taken back already."""
+        wanted = SetReversal(Condition(campaign_id, since=since, until=until), f"reason of {key}", key)
+        for _ in range(2):
+            await reverse_set(self._owner, wanted, lambda _done, _total: None)
+        for reversal in self.books.reverse_set(campaign_id, since, until, wanted.reason, key):
+            reversal.reversed_as = await self._find_id(reversal, ("charge", "settle"))
+            reversal.entry_id = await self._find_id(reversal, ("reversal",))
+
+    async def _find_id(self, entry: Entry, kinds: Sequence[str]) -> int:
+        """Look up the id of an ad's entry, as finance does."""
+        entry_id: int = await self._owner.fetchval(ENTRY, entry.parties.serve_id, entry.parties.slot, kinds)
+        return entry_id
 
     async def close(self, month: date) -> None:
         figures = month_figures(self.books, month)
