@@ -1,11 +1,11 @@
 """The events that packages report to be counted and logged: one protocol for the whole server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-FinishedRequest = tuple[datetime, str, int, str, float]
-"""When an ad request was answered, its id, HTTP status and outcome, and how long it took in seconds.
+FinishedRequest = tuple[datetime, str, int, str, float, Mapping[str, str]]
+"""When an ad request was answered, its id, HTTP status and outcome, how long it took in seconds, and its parameters.
 
 It is a plain tuple because the server makes one for each request.
 """
@@ -17,7 +17,9 @@ class Observer:
     Methods must return quickly and never raise: they run on the path of a request.
     """
 
-    def request_finished(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+    def request_finished(
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+    ) -> None:
         """Handle an answered ad request; `outcome` is `served`, `repeat`, a no-fill reason or `error`."""
 
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:

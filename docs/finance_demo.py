@@ -23,9 +23,10 @@ from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
 from app.launch.databases import command_store
 from app.maintenance.tasks import Maintenance
-from app.store import budget_periods, request_counts, spending
+from app.store import budget_periods, delivery, request_counts, spending
 from app.store.connections import Store
 from app.store.correction_sets import Condition
+from app.store.delivery import RequestPlace
 from app.store.holds import Beacon
 from app.store.setup_history import ChangeOrigin
 from app.store.spending import Payment
@@ -37,6 +38,7 @@ RETENTION_DAYS = 400
 
 ADS = {"acme-autumn": 90, "acme-launch": 60, "bella-dolci": 40}
 """Ads requested in each round, by campaign."""
+SHOWN = ("impression", "start", "firstQuartile", "midpoint", "thirdQuartile", "complete")
 SEEN, FAILED = 0.8, 0.03
 """Shares of the ads that are charged when they are seen."""
 
@@ -52,6 +54,11 @@ PUBLISHERS = (
     {"id": "daily-news", "name": "Daily News", "revenue_share": "0.7"},
     {"id": "film-club", "name": "Film Club", "revenue_share": "0.55"},
 )
+
+COUNTRIES, DEVICES = ("US", "CA"), ("ctv", "mobile", "ctv")
+
+PLAYED = 0.75
+"""Share of the ads seen that are played to the end."""
 
 FLIGHT = {"starts_at": datetime(2026, 10, 1, tzinfo=UTC), "ends_at": datetime(2027, 1, 1, tzinfo=UTC)}
 CAMPAIGNS = (
@@ -160,32 +167,35 @@ async def _set_clock(owner: "Connection[Record]", moment: datetime) -> None:
 async def _trade(store: Store, random: Random, day: date) -> None:
     """Releases what was never seen, serves, and settles most of what is charged when it is seen."""
     upkeep = Maintenance(store, RETENTION_DAYS)
-    for task in ("partitions created", "holds released", "days rolled up"):
+    for task in ("partitions created", "holds released", "days rolled up", "hours rolled up"):
         await upkeep.tasks[task].run()
     async with store.serving_connection() as connection:
         await budget_periods.open_periods(connection, list(ADS))
         for campaign_id, count in ADS.items():
-            payments = [_payment(random, campaign_id) for _ in range(count)]
+            payments = [_payment(random, campaign_id, position) for position in range(count)]
             async with connection.transaction():
                 refusals = (await spending.spend(connection, payments)).refusals
             served = [payment for position, payment in enumerate(payments) if position not in refusals]
             await settle(connection, _beacons(random, served, day))
             await request_counts.add(connection, Counter(refusals.get(position, "served") for position in range(count)))
+            places = Counter(RequestPlace(ad.placement_id, ad.country, ad.device_type) for ad in payments)
+            await delivery.add_requests(connection, places)
 
 
-def _payment(random: Random, campaign_id: str) -> Payment:
+def _payment(random: Random, campaign_id: str, position: int) -> Payment:
     placement = "midroll" if campaign_id == "bella-dolci" else "preroll"
     key = UUID(int=random.getrandbits(128), version=4)
-    return Payment(key, 0, campaign_id, f"{campaign_id}-15s", None, placement, None, None, 0)
+    ad = Payment(key, 0, campaign_id, f"{campaign_id}-15s", None, placement, None, None, 0)
+    return ad._replace(country=COUNTRIES[position % len(COUNTRIES)], device_type=DEVICES[position % len(DEVICES)])
 
 
 def _beacons(random: Random, served: Sequence[Payment], day: date) -> list[Beacon]:
     beacons = []
     for payment in served:
         chance = random.random()
-        event = "impression" if chance < SEEN else "error" if chance < SEEN + FAILED else None
-        if event is not None:
-            beacons.append(Beacon(payment.request_key, payment.slot, day, payment.campaign_id, event))
+        events = SHOWN if chance < SEEN * PLAYED else SHOWN[:3] if chance < SEEN else ("error",)
+        if chance < SEEN + FAILED:
+            beacons += [Beacon(payment.request_key, payment.slot, day, payment.campaign_id, event) for event in events]
     return beacons
 
 

@@ -10,6 +10,7 @@ ALTER ROLE adserver_app SET idle_in_transaction_session_timeout = '1min';
 ALTER ROLE adserver_app SET transaction_timeout = '1min';
 CREATE ROLE adserver_finance;
 ALTER ROLE adserver_finance SET default_transaction_read_only = 'on';
+ALTER ROLE adserver_finance SET enable_partitionwise_join = 'on';
 ALTER ROLE adserver_finance SET idle_in_transaction_session_timeout = '1min';
 ALTER ROLE adserver_finance SET lock_timeout = '2s';
 ALTER ROLE adserver_finance SET search_path = 'finance, public';
@@ -487,6 +488,8 @@ CREATE TABLE ad_serves (
     CONSTRAINT ad_serves_pkey PRIMARY KEY (request_key, slot, served_on)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_serves_default PARTITION OF ad_serves DEFAULT;
+CREATE INDEX ad_serves_by_time
+    ON ad_serves USING brin (served_at) WITH (pages_per_range='32', autosummarize='on');
 GRANT INSERT, SELECT ON ad_serves TO adserver_app;
 
 -- Upstream documents of requests that may be repeated; partitioned by UTC day.
@@ -536,7 +539,7 @@ CREATE INDEX holds_expires_at_idx
     ON holds USING btree (expires_at);
 GRANT DELETE, INSERT, SELECT, UPDATE ON holds TO adserver_app;
 
--- Holds that were released and not charged; a late impression that is charged deletes its row.
+-- Holds that were released; an impression that comes later may still be charged.
 CREATE TABLE hold_releases (
     request_key uuid NOT NULL,                                 -- Request of the serve
     slot smallint NOT NULL,                                    -- Slot of the serve
@@ -556,11 +559,14 @@ CREATE TABLE hold_releases (
     currency varchar(3) NOT NULL,                              -- Currency of the price
     released_at timestamptz NOT NULL,                          -- When the hold was released
     cause text NOT NULL,                                       -- error: the player reported that the ad failed; expiry: no impression came in time
+    entry_id bigint,                                           -- Ledger entry of a late impression that was charged; NULL for none
     CONSTRAINT hold_releases_pkey PRIMARY KEY (request_key, slot, served_on),
     CONSTRAINT release_cause_is_known CHECK (cause = ANY (ARRAY['error'::text, 'expiry'::text]))
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE hold_releases_default PARTITION OF hold_releases DEFAULT;
-GRANT DELETE, INSERT, SELECT, UPDATE ON hold_releases TO adserver_app;
+CREATE INDEX hold_releases_by_time
+    ON hold_releases USING brin (released_at) WITH (pages_per_range='32', autosummarize='on');
+GRANT INSERT, SELECT, UPDATE ON hold_releases TO adserver_app;
 
 -- One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day.
 CREATE TABLE ad_events (
@@ -575,6 +581,8 @@ CREATE TABLE ad_events (
     CONSTRAINT ad_events_pkey PRIMARY KEY (request_key, slot, served_on, event)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_events_default PARTITION OF ad_events DEFAULT;
+CREATE INDEX ad_events_by_time
+    ON ad_events USING brin (received_at) WITH (pages_per_range='32', autosummarize='on');
 GRANT INSERT, SELECT ON ad_events TO adserver_app;
 
 -- Rate limits of all servers together: token buckets that servers lease parts of.
@@ -594,6 +602,57 @@ CREATE TABLE requests_daily (
     CONSTRAINT requests_daily_pkey PRIMARY KEY (requested_on, outcome)
 );
 GRANT INSERT, SELECT, UPDATE ON requests_daily TO adserver_app;
+
+
+-- ====================================================================================================
+-- Hourly statistics of delivery, which are made from serves, beacons and the ledger.
+
+-- Hourly sums of what happened before delivery_state.rolled_up_to; kept as long as serves are.
+CREATE TABLE delivery_hourly (
+    hour timestamptz NOT NULL,                                 -- Start of the UTC hour
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    creative_id varchar COLLATE "C",                           -- The campaign's own creative; NULL for an upstream's ad
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named the campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    country text,                                              -- Country of the viewer; NULL if unknown
+    device_type text,                                          -- Device type of the viewer; NULL if unknown
+    serves bigint NOT NULL,                                    -- Number of ads served
+    seen bigint NOT NULL,                                      -- Number of ads whose impression was reported
+    first_quartile bigint NOT NULL,                            -- Number of ads of which the first quarter was played
+    midpoint bigint NOT NULL,                                  -- Number of ads of which half was played
+    third_quartile bigint NOT NULL,                            -- Number of ads of which three quarters were played
+    completed bigint NOT NULL,                                 -- Number of ads that were played to the end
+    clicks bigint NOT NULL,                                    -- Number of ads that were clicked
+    errors bigint NOT NULL,                                    -- Number of ads that the player reported as failed
+    late bigint NOT NULL,                                      -- Number of impressions, part of seen, whose hold had been released
+    expired bigint NOT NULL,                                   -- Number of holds that were released because no impression came in time
+    reversed bigint NOT NULL,                                  -- Number of ads whose charge was taken back
+    charged numeric(18,6) NOT NULL,                            -- Amount charged for ads, of the ledger entries that were booked in the hour
+    corrected numeric(18,6) NOT NULL,                          -- Amount of adjustments and reversals that were booked in the hour
+    CONSTRAINT one_row_for_each_hour UNIQUE NULLS NOT DISTINCT (hour, campaign_id, creative_id, placement_id, publisher_id, country, device_type)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON delivery_hourly TO adserver_app;
+
+-- The moment up to which delivery is summed up in delivery_hourly; never later than that of the books.
+CREATE TABLE delivery_state (
+    only_row integer NOT NULL DEFAULT 1,                       -- Always 1
+    rolled_up_to timestamptz NOT NULL DEFAULT '-infinity'::timestamp with time zone, -- delivery_hourly includes everything that happened before this moment and nothing later
+    CONSTRAINT delivery_state_pkey PRIMARY KEY (only_row),
+    CONSTRAINT delivery_state_has_one_row CHECK (only_row = 1)
+);
+GRANT SELECT, UPDATE ON delivery_state TO adserver_app;
+
+-- Ad requests; each server adds its counts every few seconds: a statistic, kept as long as serves are.
+CREATE TABLE requests_hourly (
+    hour timestamptz NOT NULL,                                 -- Start of the UTC hour
+    placement_id varchar COLLATE "C",                          -- Placement; NULL if the request named a campaign
+    publisher_id varchar COLLATE "C",                          -- Publisher of the placement
+    country text,                                              -- Country of the viewer; NULL if unknown
+    device_type text,                                          -- Device type of the viewer; NULL if unknown
+    requests bigint NOT NULL,                                  -- Number of ad requests
+    CONSTRAINT one_number_for_each_hour UNIQUE NULLS NOT DISTINCT (hour, placement_id, publisher_id, country, device_type)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON requests_hourly TO adserver_app;
 
 
 -- ====================================================================================================
@@ -1303,7 +1362,7 @@ BEGIN ATOMIC
                      ELSE (0)::numeric
                  END AS "case"
             FROM (((span
-              JOIN hold_releases r ON (((r.booked_on >= span.starts) AND (r.booked_on < span.ends) AND (r.served_on >= (span.starts - 1)) AND (r.served_on <= span.ends))))
+              JOIN hold_releases r ON (((r.booked_on >= span.starts) AND (r.booked_on < span.ends) AND (r.served_on >= (span.starts - 1)) AND (r.served_on <= span.ends) AND (r.entry_id IS NULL))))
               JOIN campaigns c ON (((c.id)::text = (r.campaign_id)::text)))
               CROSS JOIN LATERAL ( SELECT (r.released_at >= ((span.ends)::timestamp without time zone AT TIME ZONE c.timezone)) AS was_held) at_end)
          )
@@ -1425,6 +1484,138 @@ END;
 REVOKE EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_app;
 GRANT EXECUTE ON FUNCTION finance.balance_as_of(timestamp with time zone) TO adserver_finance;
+
+-- What delivery_hourly shows of a span of time, computed from serves, beacons and the ledger.
+CREATE FUNCTION finance.compute_delivery(since timestamp with time zone, until timestamp with time zone)
+ RETURNS TABLE(hour timestamp with time zone, campaign_id character varying, creative_id character varying, placement_id character varying, publisher_id character varying, country text, device_type text, serves bigint, seen bigint, first_quartile bigint, midpoint bigint, third_quartile bigint, completed bigint, clicks bigint, errors bigint, late bigint, expired bigint, reversed bigint, charged numeric, corrected numeric)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'public', 'pg_temp'
+BEGIN ATOMIC
+ WITH part AS (
+          SELECT s.served_at AS happened_at,
+             s.campaign_id,
+             s.creative_id,
+             s.placement_id,
+             s.publisher_id,
+             s.country,
+             s.device_type,
+             'serve'::text AS what,
+             false AS is_late,
+             0 AS charged,
+             0 AS corrected
+            FROM ad_serves s
+           WHERE ((s.served_at >= compute_delivery.since) AND (s.served_at < compute_delivery.until) AND ((s.served_on >= ((compute_delivery.since AT TIME ZONE 'UTC'::text))::date) AND (s.served_on <= ((compute_delivery.until AT TIME ZONE 'UTC'::text))::date)))
+         UNION ALL
+          SELECT e.received_at,
+             s.campaign_id,
+             s.creative_id,
+             s.placement_id,
+             s.publisher_id,
+             s.country,
+             s.device_type,
+             e.event,
+             ((e.event = 'impression'::text) AND (s.billing = 'impression'::text) AND (e.entry_id IS NULL)),
+             0,
+             0
+            FROM (ad_events e
+              JOIN ad_serves s ON (((s.request_key = e.request_key) AND (s.slot = e.slot) AND (s.served_on = e.served_on))))
+           WHERE ((e.received_at >= compute_delivery.since) AND (e.received_at < compute_delivery.until) AND (e.event = ANY (ARRAY['impression'::text, 'firstQuartile'::text, 'midpoint'::text, 'thirdQuartile'::text, 'complete'::text, 'click'::text, 'error'::text])) AND ((e.served_on >= (((compute_delivery.since AT TIME ZONE 'UTC'::text))::date - 8)) AND (e.served_on <= ((compute_delivery.until AT TIME ZONE 'UTC'::text))::date)))
+         UNION ALL
+          SELECT r.released_at,
+             s.campaign_id,
+             s.creative_id,
+             s.placement_id,
+             s.publisher_id,
+             s.country,
+             s.device_type,
+             r.cause,
+             false,
+             0,
+             0
+            FROM (hold_releases r
+              JOIN ad_serves s ON (((s.request_key = r.request_key) AND (s.slot = r.slot) AND (s.served_on = r.served_on))))
+           WHERE ((r.released_at >= compute_delivery.since) AND (r.released_at < compute_delivery.until) AND (r.cause = 'expiry'::text) AND ((r.served_on >= (((compute_delivery.since AT TIME ZONE 'UTC'::text))::date - 8)) AND (r.served_on <= ((compute_delivery.until AT TIME ZONE 'UTC'::text))::date)))
+         UNION ALL
+          SELECT l.booked_at,
+             l.campaign_id,
+             l.creative_id,
+             l.placement_id,
+             l.publisher_id,
+             v.country,
+             v.device_type,
+             l.kind,
+             false,
+                 CASE
+                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN l.amount
+                     ELSE (0)::numeric
+                 END AS "case",
+                 CASE
+                     WHEN (l.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) THEN l.amount
+                     ELSE (0)::numeric
+                 END AS "case"
+            FROM (spend_ledger l
+              LEFT JOIN LATERAL ( SELECT s.country,
+                     s.device_type
+                    FROM ad_serves s
+                   WHERE ((s.request_key = l.request_key) AND (s.slot = l.slot) AND ((s.served_on >= (((l.hour_start AT TIME ZONE 'UTC'::text))::date - 8)) AND (s.served_on <= (((l.hour_start AT TIME ZONE 'UTC'::text) + '01:00:00'::interval))::date)))
+                  LIMIT 1) v ON (true))
+           WHERE ((l.booked_at >= compute_delivery.since) AND (l.booked_at < compute_delivery.until))
+         )
+  SELECT date_trunc('hour'::text, p.happened_at, 'UTC'::text) AS date_trunc,
+     p.campaign_id,
+     p.creative_id,
+     p.placement_id,
+     p.publisher_id,
+     p.country,
+     p.device_type,
+     count(*) FILTER (WHERE (p.what = 'serve'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'impression'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'firstQuartile'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'midpoint'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'thirdQuartile'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'complete'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'click'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'error'::text)) AS count,
+     count(*) FILTER (WHERE p.is_late) AS count,
+     count(*) FILTER (WHERE (p.what = 'expiry'::text)) AS count,
+     count(*) FILTER (WHERE (p.what = 'reversal'::text)) AS count,
+     sum(p.charged) AS sum,
+     sum(p.corrected) AS sum
+    FROM part p
+   GROUP BY (date_trunc('hour'::text, p.happened_at, 'UTC'::text)), p.campaign_id, p.creative_id, p.placement_id, p.publisher_id, p.country, p.device_type;
+END;
+REVOKE EXECUTE ON FUNCTION finance.compute_delivery(timestamp with time zone,timestamp with time zone) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION finance.compute_delivery(timestamp with time zone,timestamp with time zone) TO adserver_app;
+GRANT EXECUTE ON FUNCTION finance.compute_delivery(timestamp with time zone,timestamp with time zone) TO adserver_finance;
+
+-- The ads of a request by its serve_id, within milliseconds.
+CREATE FUNCTION finance.impression(serve_id uuid)
+ RETURNS SETOF finance.impressions
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'finance', 'pg_temp'
+AS $function$
+DECLARE
+    ads CONSTANT text := 'SELECT * FROM impressions WHERE serve_id = $1 AND served_on = $2';
+    milliseconds bigint := ('x' || left(replace(serve_id::text, '-', ''), 12))::bit(48)::bigint;
+    made_on date := (to_timestamp(milliseconds / 1000.0) AT TIME ZONE 'UTC')::date;
+    day date;
+BEGIN
+    FOREACH day IN ARRAY ARRAY[made_on, made_on + 1, made_on - 1] LOOP
+        RETURN QUERY EXECUTE ads USING serve_id, day;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    FOR day IN SELECT DISTINCT i.served_on FROM impressions i WHERE i.serve_id = impression.serve_id LOOP
+        RETURN QUERY EXECUTE ads USING serve_id, day;
+    END LOOP;
+END
+$function$;
+REVOKE EXECUTE ON FUNCTION finance.impression(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION finance.impression(uuid) TO adserver_app;
+GRANT EXECUTE ON FUNCTION finance.impression(uuid) TO adserver_finance;
 
 -- What a month came to, by advertiser, order, publisher and currency: as kept when it was closed, or as it is now. charged: for ads. corrected: adjustments and reversals. spent: charged + corrected, as in campaign_spend_daily. publisher_amount: the publishers' part of spent. released: held for ads of the month and given back, never charged. held: the accrual, which is the part of charged, of released and of what is still open that was held at the month's last midnight in the campaign's time zone. publisher_held: the publishers' part of it.
 CREATE FUNCTION finance.month_end(month date)
@@ -2712,6 +2903,174 @@ CREATE VIEW finance.delivery_daily AS
 GRANT SELECT ON finance.delivery_daily TO adserver_app;
 GRANT SELECT ON finance.delivery_daily TO adserver_finance;
 
+-- finance.delivery_hourly: What was delivered, by UTC hour: each thing counts in the hour in which it happened, so an ad served at 10:59 and seen at 11:00 is a serve of 10:00 and seen at 11:00. Ad requests have rows of their own, without a campaign. Hours are kept as long as serves are.
+--   hour timestamp with time zone: Start of the hour
+--   campaign_id character varying: Campaign; NULL for ad requests, which have none before an ad is served
+--   creative_id character varying: The campaign's own creative; NULL for an upstream's ad, and for an adjustment
+--   placement_id character varying: Placement; NULL if the request named the campaign, and for an adjustment
+--   publisher_id character varying: Publisher of the placement
+--   country text: Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown
+--   device_type text: Device type of the viewer; NULL if unknown
+--   currency character varying: Currency of the amounts; NULL for ad requests
+--   requests bigint: Number of ad requests, without repeated ones; 0 in rows with a campaign
+--   serves bigint: Number of ads served
+--   seen bigint: Number of ads whose impression was reported
+--   first_quartile bigint: Number of ads of which the first quarter was played
+--   midpoint bigint: Number of ads of which half was played
+--   third_quartile bigint: Number of ads of which three quarters were played
+--   completed bigint: Number of ads that were played to the end
+--   clicks bigint: Number of ads that were clicked
+--   errors bigint: Number of ads that the player reported as failed
+--   late bigint: Number of impressions, part of seen, whose hold had been released
+--   expired bigint: Number of holds that were released because no impression came in time
+--   reversed bigint: Number of ads whose charge was taken back
+--   invalid bigint: Number of ads found to be invalid traffic; 0, because none is detected yet
+--   charged numeric: Amount charged for ads, of the ledger entries that were booked in the hour
+--   corrected numeric: Amount of adjustments and reversals that were booked in the hour
+CREATE VIEW finance.delivery_hourly AS
+ SELECT d.hour,
+    d.campaign_id,
+    d.creative_id,
+    d.placement_id,
+    d.publisher_id,
+    d.country,
+    d.device_type,
+    c.currency,
+    0::bigint AS requests,
+    d.serves,
+    d.seen,
+    d.first_quartile,
+    d.midpoint,
+    d.third_quartile,
+    d.completed,
+    d.clicks,
+    d.errors,
+    d.late,
+    d.expired,
+    d.reversed,
+    0::bigint AS invalid,
+    d.charged::numeric(18,6) AS charged,
+    d.corrected::numeric(18,6) AS corrected
+   FROM ( SELECT delivery_hourly.hour,
+            delivery_hourly.campaign_id,
+            delivery_hourly.creative_id,
+            delivery_hourly.placement_id,
+            delivery_hourly.publisher_id,
+            delivery_hourly.country,
+            delivery_hourly.device_type,
+            delivery_hourly.serves,
+            delivery_hourly.seen,
+            delivery_hourly.first_quartile,
+            delivery_hourly.midpoint,
+            delivery_hourly.third_quartile,
+            delivery_hourly.completed,
+            delivery_hourly.clicks,
+            delivery_hourly.errors,
+            delivery_hourly.late,
+            delivery_hourly.expired,
+            delivery_hourly.reversed,
+            delivery_hourly.charged,
+            delivery_hourly.corrected
+           FROM delivery_hourly
+          WHERE delivery_hourly.hour < (( SELECT date_trunc('hour'::text, delivery_state.rolled_up_to, 'UTC'::text) AS date_trunc
+                   FROM delivery_state))
+        UNION ALL
+         SELECT open.hour,
+            open.campaign_id,
+            open.creative_id,
+            open.placement_id,
+            open.publisher_id,
+            open.country,
+            open.device_type,
+            sum(open.serves)::bigint AS serves,
+            sum(open.seen)::bigint AS seen,
+            sum(open.first_quartile)::bigint AS first_quartile,
+            sum(open.midpoint)::bigint AS midpoint,
+            sum(open.third_quartile)::bigint AS third_quartile,
+            sum(open.completed)::bigint AS completed,
+            sum(open.clicks)::bigint AS clicks,
+            sum(open.errors)::bigint AS errors,
+            sum(open.late)::bigint AS late,
+            sum(open.expired)::bigint AS expired,
+            sum(open.reversed)::bigint AS reversed,
+            sum(open.charged) AS charged,
+            sum(open.corrected) AS corrected
+           FROM ( SELECT delivery_hourly.hour,
+                    delivery_hourly.campaign_id,
+                    delivery_hourly.creative_id,
+                    delivery_hourly.placement_id,
+                    delivery_hourly.publisher_id,
+                    delivery_hourly.country,
+                    delivery_hourly.device_type,
+                    delivery_hourly.serves,
+                    delivery_hourly.seen,
+                    delivery_hourly.first_quartile,
+                    delivery_hourly.midpoint,
+                    delivery_hourly.third_quartile,
+                    delivery_hourly.completed,
+                    delivery_hourly.clicks,
+                    delivery_hourly.errors,
+                    delivery_hourly.late,
+                    delivery_hourly.expired,
+                    delivery_hourly.reversed,
+                    delivery_hourly.charged,
+                    delivery_hourly.corrected
+                   FROM delivery_hourly
+                  WHERE delivery_hourly.hour >= (( SELECT date_trunc('hour'::text, delivery_state.rolled_up_to, 'UTC'::text) AS date_trunc
+                           FROM delivery_state))
+                UNION ALL
+                 SELECT compute_delivery.hour,
+                    compute_delivery.campaign_id,
+                    compute_delivery.creative_id,
+                    compute_delivery.placement_id,
+                    compute_delivery.publisher_id,
+                    compute_delivery.country,
+                    compute_delivery.device_type,
+                    compute_delivery.serves,
+                    compute_delivery.seen,
+                    compute_delivery.first_quartile,
+                    compute_delivery.midpoint,
+                    compute_delivery.third_quartile,
+                    compute_delivery.completed,
+                    compute_delivery.clicks,
+                    compute_delivery.errors,
+                    compute_delivery.late,
+                    compute_delivery.expired,
+                    compute_delivery.reversed,
+                    compute_delivery.charged,
+                    compute_delivery.corrected
+                   FROM finance.compute_delivery(( SELECT delivery_state.rolled_up_to
+                           FROM delivery_state), 'infinity'::timestamp with time zone) compute_delivery(hour, campaign_id, creative_id, placement_id, publisher_id, country, device_type, serves, seen, first_quartile, midpoint, third_quartile, completed, clicks, errors, late, expired, reversed, charged, corrected)) open
+          GROUP BY open.hour, open.campaign_id, open.creative_id, open.placement_id, open.publisher_id, open.country, open.device_type) d
+     JOIN campaigns c ON c.id::text = d.campaign_id::text
+UNION ALL
+ SELECT requests_hourly.hour,
+    NULL::character varying AS campaign_id,
+    NULL::character varying AS creative_id,
+    requests_hourly.placement_id,
+    requests_hourly.publisher_id,
+    requests_hourly.country,
+    requests_hourly.device_type,
+    NULL::character varying AS currency,
+    requests_hourly.requests,
+    0 AS serves,
+    0 AS seen,
+    0 AS first_quartile,
+    0 AS midpoint,
+    0 AS third_quartile,
+    0 AS completed,
+    0 AS clicks,
+    0 AS errors,
+    0 AS late,
+    0 AS expired,
+    0 AS reversed,
+    0 AS invalid,
+    0 AS charged,
+    0 AS corrected
+   FROM requests_hourly;
+GRANT SELECT ON finance.delivery_hourly TO adserver_app;
+GRANT SELECT ON finance.delivery_hourly TO adserver_finance;
+
 -- finance.fill_rate_daily: Ad requests by UTC day, and how many of them got an ad.
 --   requested_on date: UTC day
 --   requests bigint: Number of ad requests, without repeated requests for an ad that was already served
@@ -2727,6 +3086,55 @@ CREATE VIEW finance.fill_rate_daily AS
   GROUP BY requested_on;
 GRANT SELECT ON finance.fill_rate_daily TO adserver_app;
 GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
+
+-- finance.impressions: Every ad served: where, when, at what price, and the ledger entry that charged it. Days that retention has dropped are missing.
+--   serve_id uuid: Request of the serve, as in invoice_lines; the AdServingId in VAST is serve_id-slot
+--   slot smallint: Position of the ad in its pod; 0 for a single ad
+--   served_on date: UTC day of served_at; a condition on it makes a query read only those days
+--   served_at timestamp with time zone: When the ad was served
+--   seen_at timestamp with time zone: When its impression was reported; NULL if it was not
+--   campaign_id character varying: Campaign
+--   creative_id character varying: The campaign's own creative; NULL for an upstream's ad
+--   upstream_id character varying: Upstream; NULL for a creative of the campaign
+--   placement_id character varying: Placement; NULL if the request named the campaign
+--   publisher_id character varying: Publisher of the placement
+--   country text: Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown
+--   device_type text: Device type of the viewer; NULL if unknown
+--   price numeric(18,6): Price of the ad
+--   currency character varying(3): Currency of the price
+--   billing text: serve: charged when served; impression: charged when seen
+--   entry_id bigint: Ledger entry of the charge, as in invoice_lines; NULL if the ad was not charged
+--   charged numeric(18,6): Amount of that entry; 0 if the ad was not charged
+--   reversed boolean: Whether the charge was taken back
+CREATE VIEW finance.impressions AS
+ SELECT s.request_key AS serve_id,
+    s.slot,
+    s.served_on,
+    s.served_at,
+    e.received_at AS seen_at,
+    s.campaign_id,
+    s.creative_id,
+    s.upstream_id,
+    s.placement_id,
+    s.publisher_id,
+    s.country,
+    s.device_type,
+    s.price,
+    s.currency,
+    s.billing,
+    n.entry_id,
+        CASE
+            WHEN n.entry_id IS NULL THEN 0::numeric
+            ELSE s.price
+        END::numeric(18,6) AS charged,
+    k.reverses IS NOT NULL AS reversed
+   FROM ad_serves s
+     LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
+     LEFT JOIN hold_releases r ON r.request_key = s.request_key AND r.slot = s.slot AND r.served_on = s.served_on
+     CROSS JOIN LATERAL ( SELECT COALESCE(s.entry_id, e.entry_id, r.entry_id) AS entry_id) n
+     LEFT JOIN ledger_corrections k ON k.reverses = n.entry_id;
+GRANT SELECT ON finance.impressions TO adserver_app;
+GRANT SELECT ON finance.impressions TO adserver_finance;
 
 -- finance.invoice_details: Lines of invoices and credit notes: one for each campaign and price, and one for each adjustment.
 --   number bigint: Invoice
@@ -3210,7 +3618,7 @@ GRANT SELECT ON finance.publisher_statement TO adserver_app;
 GRANT SELECT ON finance.publisher_statement TO adserver_finance;
 
 -- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone; SET adserver.reconcile_since = '2026-11-01' checks what has happened since that day.
---   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, or invoice
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, or delivery
 --   campaign_id character varying: Campaign; NULL for the budget of an order, and for an invoice
 --   order_id character varying: Order; NULL for none
 --   subject text: The budget period, serve, rollup or entry
@@ -3455,7 +3863,7 @@ UNION ALL
             1,
             hold_releases.served_on
            FROM hold_releases
-          WHERE hold_releases.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date) both_sides
+          WHERE hold_releases.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND hold_releases.entry_id IS NULL) both_sides
   GROUP BY both_sides.request_key, both_sides.slot, both_sides.campaign_id, both_sides.currency, both_sides.price, both_sides.billing
  HAVING sum(both_sides.served) <> sum(both_sides.paid) AND
         CASE
@@ -3752,7 +4160,90 @@ UNION ALL
            FROM invoice_counter c
              LEFT JOIN invoices i ON true
           GROUP BY c.last_number) n
-  WHERE n.expected <> n.actual OR n.last <> n.expected;
+  WHERE n.expected <> n.actual OR n.last <> n.expected
+UNION ALL
+ SELECT 'delivery'::text AS rule,
+    both_sides.campaign_id,
+    NULL::character varying AS order_id,
+    both_sides.hour || ' serves'::text AS subject,
+    sum(both_sides.expected) AS expected,
+    sum(both_sides.actual) AS actual,
+    'the number of ads in the hour is not that of their serves'::text AS explanation
+   FROM ( SELECT date_trunc('hour'::text, ad_serves.served_at, 'UTC'::text) AS hour,
+            ad_serves.campaign_id,
+            ad_serves.creative_id,
+            ad_serves.placement_id,
+            ad_serves.publisher_id,
+            ad_serves.country,
+            ad_serves.device_type,
+            count(*) AS expected,
+            0 AS actual
+           FROM ad_serves
+          WHERE ad_serves.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND ad_serves.served_at < (( SELECT delivery_state.rolled_up_to
+                   FROM delivery_state))
+          GROUP BY (date_trunc('hour'::text, ad_serves.served_at, 'UTC'::text)), ad_serves.campaign_id, ad_serves.creative_id, ad_serves.placement_id, ad_serves.publisher_id, ad_serves.country, ad_serves.device_type
+        UNION ALL
+         SELECT delivery_hourly.hour,
+            delivery_hourly.campaign_id,
+            delivery_hourly.creative_id,
+            delivery_hourly.placement_id,
+            delivery_hourly.publisher_id,
+            delivery_hourly.country,
+            delivery_hourly.device_type,
+            0,
+            delivery_hourly.serves
+           FROM delivery_hourly
+          WHERE delivery_hourly.hour >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)) both_sides
+  WHERE both_sides.hour >= COALESCE(( SELECT (retention.dropped_before::timestamp without time zone AT TIME ZONE 'UTC'::text) AS timezone
+           FROM retention
+          WHERE retention.parent = 'ad_serves'::text), '-infinity'::timestamp with time zone)
+  GROUP BY both_sides.hour, both_sides.campaign_id, both_sides.creative_id, both_sides.placement_id, both_sides.publisher_id, both_sides.country, both_sides.device_type
+ HAVING sum(both_sides.expected) <> sum(both_sides.actual)
+UNION ALL
+ SELECT 'delivery'::text AS rule,
+    both_sides.campaign_id,
+    NULL::character varying AS order_id,
+    (both_sides.hour || ' '::text) || both_sides.amount AS subject,
+    sum(both_sides.expected) AS expected,
+    sum(both_sides.actual) AS actual,
+    ('the amount '::text || both_sides.amount) || ' in the hour is not that of the ledger'::text AS explanation
+   FROM ( SELECT date_trunc('hour'::text, booked.booked_at, 'UTC'::text) AS hour,
+            booked.campaign_id,
+            booked.amount AS expected,
+            0 AS actual,
+                CASE
+                    WHEN booked.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN 'charged'::text
+                    ELSE 'corrected'::text
+                END AS amount
+           FROM ( SELECT spend_ledger.booked_at,
+                    spend_ledger.campaign_id,
+                    spend_ledger.kind,
+                    spend_ledger.amount
+                   FROM spend_ledger
+                UNION ALL
+                 SELECT archived_charges.booked_at,
+                    archived_charges.campaign_id,
+                    archived_charges.kind,
+                    archived_charges.amount
+                   FROM archived_charges) booked
+          WHERE booked.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND booked.booked_at < (( SELECT delivery_state.rolled_up_to
+                   FROM delivery_state))
+        UNION ALL
+         SELECT d.hour,
+            d.campaign_id,
+            0,
+            n.actual,
+            n.amount
+           FROM delivery_hourly d
+             CROSS JOIN LATERAL ( VALUES ('charged'::text,d.charged), ('corrected'::text,d.corrected)) n(amount, actual)
+          WHERE d.hour >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)) both_sides
+  WHERE both_sides.hour >= COALESCE(( SELECT (retention.dropped_before::timestamp without time zone AT TIME ZONE 'UTC'::text) AS timezone
+           FROM retention
+          WHERE retention.parent = 'ad_serves'::text), '-infinity'::timestamp with time zone) AND (both_sides.amount = 'charged'::text OR both_sides.hour > COALESCE(( SELECT max(c.closed_at) AS max
+           FROM archived_months
+             JOIN closed_months c USING (month)), '-infinity'::timestamp with time zone))
+  GROUP BY both_sides.hour, both_sides.campaign_id, both_sides.amount
+ HAVING sum(both_sides.expected) <> sum(both_sides.actual);
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
 

@@ -35,6 +35,8 @@ BEGIN
             ('adserver_finance', 'idle_in_transaction_session_timeout', '1min', true),
             ('adserver_finance', 'lock_timeout', '2s', true),
             ('adserver_finance', 'search_path', 'finance, public', true),
+            -- A join of two tables with a partition for each day reads only the days that the query asks for.
+            ('adserver_finance', 'enable_partitionwise_join', 'on', false),
             -- A query that sorts too much must not fill the disk that serving writes to. Only a superuser may set it.
             ('adserver_finance', 'temp_file_limit', '5GB', false)
         ) AS s (role, name, value, needed)

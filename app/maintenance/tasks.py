@@ -14,7 +14,18 @@ import structlog
 
 from app.beacons import settlement
 from app.errors import StoreUnavailable
-from app.store import budget_periods, caps, connections, maintenance, outbox, partitions, rollup, serves, sessions
+from app.store import (
+    budget_periods,
+    caps,
+    connections,
+    delivery,
+    maintenance,
+    outbox,
+    partitions,
+    rollup,
+    serves,
+    sessions,
+)
 from app.store.connections import Store
 
 AHEAD_DAYS = 7
@@ -71,7 +82,9 @@ class Maintenance:
             "sessions removed": MaintenanceTask(self._sweep_sessions, 60),
             "counts removed": MaintenanceTask(self._sweep_caps, 600),
             "claims removed": MaintenanceTask(self._sweep_midnight_requests, 3600),
-            "days rolled up": MaintenanceTask(self._roll_up, 60),
+            "days rolled up": MaintenanceTask(lambda: self._roll_up(rollup.roll_up), 60),
+            "hours rolled up": MaintenanceTask(lambda: self._roll_up(delivery.roll_up_delivery), 60),
+            "hours removed": MaintenanceTask(self._sweep_hours, 3600),
             "flights ended": MaintenanceTask(self._record_ended_flights, 30),
             "events removed": MaintenanceTask(self._sweep_events, 3600),
             "budget periods archived": MaintenanceTask(self._archive_periods, 3600),
@@ -168,6 +181,10 @@ class Maintenance:
             lambda connection, limit: outbox.delete_old_events(connection, EVENT_DAYS, limit)
         )
 
+    async def _sweep_hours(self) -> int:
+        removed = await self._sweep_all(delivery.delete_old_delivery)
+        return removed + await self._sweep_all(delivery.delete_old_requests)
+
     async def _archive_periods(self) -> int:
         return await self._sweep_all(
             lambda connection, limit: budget_periods.archive_periods(connection, self._budget_days, limit)
@@ -191,12 +208,12 @@ class Maintenance:
                 removed += await caps.delete_expired_counts(connection, page, page + SWEEP_PAGES)
         return removed
 
-    async def _roll_up(self) -> int:
+    async def _roll_up(self, roll_up: "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[bool | None]]") -> int:
         steps = 0
         more: bool | None = True
         while more:
             async with self._store.transaction() as connection:
                 await connections.disable_timeouts(connection)
-                more = await rollup.roll_up(connection)
+                more = await roll_up(connection)
             steps += more is not None
         return steps

@@ -1,7 +1,7 @@
 """A buffer of finished requests, so that counting and logging them does not interrupt serving."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from app.observer import FinishedRequest, Observer
@@ -22,11 +22,13 @@ class RequestBuffer(Observer):
         self._loop = asyncio.get_running_loop()
         self._finished: list[FinishedRequest] = []
 
-    def request_finished(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+    def request_finished(
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+    ) -> None:
         """Store the request until the next flush."""
         if not self._finished:
             self._loop.call_later(FLUSH_INTERVAL_S, self.flush)
-        self._finished.append((datetime.now(UTC), request_id, status, outcome, seconds))
+        self._finished.append((datetime.now(UTC), request_id, status, outcome, seconds, values))
 
     def flush(self) -> None:
         """Pass on the requests that were stored since the last flush."""

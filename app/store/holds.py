@@ -170,7 +170,7 @@ WITH beacon AS MATERIALIZED (
            window_start('day', adserver_clock(), c.timezone) AS day_start
     FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
     JOIN campaigns c ON c.id = r.campaign_id
-    WHERE r.cause = 'expiry' AND c.late_impressions = 'charge'
+    WHERE r.cause = 'expiry' AND r.entry_id IS NULL AND c.late_impressions = 'charge'
     ORDER BY r.request_key, r.slot
     FOR UPDATE OF r
 ), {TABLE_WRITE_LOCK}
@@ -223,20 +223,20 @@ WITH late AS MATERIALIZED (
     ) AS p JOIN budget USING (budget_id)
     WHERE t.ctid = budget.row_ctid
 ), taken AS (
-    DELETE FROM hold_releases r USING paid p
+    UPDATE hold_releases r SET entry_id = {NEW_ENTRY_ID} FROM paid p
     WHERE r.request_key = p.request_key AND r.slot = p.slot AND r.served_on = p.served_on
-    RETURNING {RELEASED_SERVE_COLUMNS}, r.price, r.publisher_amount, r.currency, r.booked_on AS served_day,
-              p.booked_on, p.hour_start, p.day_start, p.ordinal
+    RETURNING {RELEASED_SERVE_COLUMNS}, r.entry_id, r.price, r.publisher_amount, r.currency,
+              r.booked_on AS served_day, p.booked_on, p.hour_start, p.day_start, p.ordinal
 ), booked AS (
     {book_entries("settle")}
-    FROM (SELECT *, {NEW_ENTRY_ID} AS entry_id, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry
+    FROM (SELECT *, nullif(served_day, booked_on) AS late_from FROM taken) AS late_entry
     ORDER BY ordinal
 )
 SELECT count(*) FROM taken
 """
 """Charge locked late impressions up to the room in the locked budgets, first come first served; return their number.
 
-Deleting the release ensures that each impression is charged once."""
+The entry's number in the release ensures that each impression is charged once."""
 
 
 class Beacon(NamedTuple):

@@ -114,7 +114,8 @@ class MeteredAdRequestHandler(AdRequestHandler):
         try:
             answer = await super().answer(values, request_id, client, cookies, stitched=stitched)
         except Exception as error:
-            self._observer.request_finished(request_id, status_of(error), "error", time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._observer.request_finished(request_id, status_of(error), "error", seconds, values)
             raise
-        self._observer.request_finished(request_id, 200, answer.outcome, time.perf_counter() - started)
+        self._observer.request_finished(request_id, 200, answer.outcome, time.perf_counter() - started, values)
         return answer

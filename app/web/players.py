@@ -60,6 +60,7 @@ class VastEndpoint:
         """Serve an ad; call `respond` once with the answer, even if something fails."""
         started = time.perf_counter()
         request_id = ""
+        values: dict[str, str] = {}
 
         def on_done(result: Answer | Exception) -> None:
             status, outcome, headers, body = _response_parts(result, request)
@@ -70,7 +71,7 @@ class VastEndpoint:
                 *cors_headers(request.headers.get(b"origin")),
             )
             respond(DirectAnswer(status, tuple(headers), body))
-            self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started)
+            self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started, values)
 
         try:
             is_allowed = self._client_limits.allows("ad_request", request.peer, request.headers)

@@ -48,7 +48,7 @@ GRANTS = {
     "served_documents": "SELECT, INSERT",
     "midnight_requests": "SELECT, INSERT, UPDATE, DELETE",
     "holds": "SELECT, INSERT, UPDATE, DELETE",
-    "hold_releases": "SELECT, INSERT, UPDATE, DELETE",
+    "hold_releases": "SELECT, INSERT, UPDATE",
     "ad_events": "SELECT, INSERT",
     "quotas": "SELECT, INSERT, UPDATE, DELETE",
     "requests_daily": "SELECT, INSERT, UPDATE",
@@ -259,9 +259,10 @@ def create_hold_releases() -> None:
         required("currency", String(3), "Currency of the price"),
         required("released_at", Timestamp, "When the hold was released"),
         required("cause", Text, "error: the player reported that the ad failed; expiry: no impression came in time"),
+        optional("entry_id", BigInteger, "Ledger entry of a late impression that was charged; NULL for none"),
         PrimaryKeyConstraint("request_key", "slot", "served_on"),
         allowed_values("release_cause_is_known", "cause", "error expiry"),
-        comment="Holds that were released and not charged; a late impression that is charged deletes its row",
+        comment="Holds that were released; an impression that comes later may still be charged",
         postgresql_partition_by="RANGE (served_on)",
     )
 

@@ -61,7 +61,7 @@ BEGIN ATOMIC
                r.booked_on, 0, 0, 0, r.price, CASE WHEN at_end.was_held THEN r.price ELSE 0 END,
                CASE WHEN at_end.was_held THEN r.publisher_amount ELSE 0 END
         FROM span JOIN hold_releases r ON r.booked_on >= span.starts AND r.booked_on < span.ends
-            AND r.served_on >= span.starts - 1 AND r.served_on <= span.ends
+            AND r.served_on >= span.starts - 1 AND r.served_on <= span.ends AND r.entry_id IS NULL
         JOIN campaigns c ON c.id = r.campaign_id
         CROSS JOIN LATERAL (
             SELECT r.released_at >= span.ends::timestamp AT TIME ZONE c.timezone AS was_held

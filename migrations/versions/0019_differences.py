@@ -1,7 +1,7 @@
 """Sets of corrections, which reverse many entries under one key.
 
 Revision ID: 0019
-Revises: 0017
+Revises: 0018
 """
 
 from alembic import op
@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Date, Integer, PrimaryKeyCon
 from migrations.columns import Identifier, Timestamp, reference, required
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

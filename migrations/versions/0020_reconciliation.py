@@ -15,6 +15,8 @@ depends_on = None
 # planner knows the value, and reads only the partitions since then.
 SINCE = "coalesce(nullif(current_setting('adserver.reconcile_since', true), ''), '-infinity')::date"
 SINCE_MOMENT = f"({SINCE}::timestamp AT TIME ZONE 'UTC')"
+FIRST_KEPT_HOUR = """coalesce((
+    SELECT dropped_before::timestamp AT TIME ZONE 'UTC' FROM public.retention WHERE parent = 'ad_serves'), '-infinity')"""
 IS_PART = f"({SINCE} > '-infinity')"
 
 # Every budget period, running or archived. A lifetime has begun before any day, and is always checked.
@@ -129,7 +131,7 @@ FROM (
     WHERE served_on >= {SINCE}
     UNION ALL
     SELECT request_key, slot, campaign_id, currency, price, 'impression', 0, 1, served_on FROM public.hold_releases
-    WHERE served_on >= {SINCE}
+    WHERE served_on >= {SINCE} AND entry_id IS NULL
 ) AS both_sides
 GROUP BY request_key, slot, campaign_id, currency, price, billing
 HAVING sum(served) <> sum(paid) AND CASE
@@ -315,6 +317,38 @@ FROM (
 WHERE n.expected <> n.actual OR n.last <> n.expected
 """
 
+# The hours that are rolled up and whose serves are kept. Corrections of an archived month are older than its closing.
+BEFORE_MARK = "< (SELECT rolled_up_to FROM public.delivery_state)"
+PLACE = "campaign_id, creative_id, placement_id, publisher_id, country, device_type"
+DELIVERY = f"""
+SELECT 'delivery', campaign_id, NULL, hour || ' serves', sum(expected), sum(actual),
+       'the number of ads in the hour is not that of their serves'
+FROM (
+    SELECT date_trunc('hour', served_at, 'UTC') AS hour, {PLACE}, count(*) AS expected, 0 AS actual
+    FROM public.ad_serves WHERE served_on >= {SINCE} AND served_at {BEFORE_MARK} GROUP BY hour, {PLACE}
+    UNION ALL
+    SELECT hour, {PLACE}, 0, serves FROM public.delivery_hourly WHERE hour >= {SINCE_MOMENT}
+) AS both_sides
+WHERE hour >= {FIRST_KEPT_HOUR} GROUP BY hour, {PLACE} HAVING sum(expected) <> sum(actual)
+UNION ALL
+SELECT 'delivery', campaign_id, NULL, hour || ' ' || amount, sum(expected), sum(actual),
+       'the amount ' || amount || ' in the hour is not that of the ledger'
+FROM (
+    SELECT date_trunc('hour', booked_at, 'UTC') AS hour, campaign_id, amount AS expected, 0 AS actual,
+           CASE WHEN kind IN ('charge', 'settle') THEN 'charged' ELSE 'corrected' END AS amount
+    FROM (SELECT booked_at, campaign_id, kind, amount FROM public.spend_ledger
+          UNION ALL SELECT booked_at, campaign_id, kind, amount FROM public.archived_charges) AS booked
+    WHERE booked_at >= {SINCE_MOMENT} AND booked_at {BEFORE_MARK}
+    UNION ALL
+    SELECT d.hour, d.campaign_id, 0, n.actual, n.amount FROM public.delivery_hourly d
+    CROSS JOIN LATERAL (VALUES ('charged', d.charged), ('corrected', d.corrected)) AS n (amount, actual)
+    WHERE d.hour >= {SINCE_MOMENT}
+) AS both_sides
+WHERE hour >= {FIRST_KEPT_HOUR} AND (amount = 'charged' OR hour > coalesce((
+    SELECT max(c.closed_at) FROM public.archived_months JOIN public.closed_months c USING (month)), '-infinity'))
+GROUP BY hour, campaign_id, amount HAVING sum(expected) <> sum(actual)
+"""
+
 RECONCILIATION = " UNION ALL ".join(
     (
         WITHIN_LIMITS,
@@ -331,11 +365,12 @@ RECONCILIATION = " UNION ALL ".join(
         PREPAID_ORDERS,
         ORDER_LIMITS,
         INVOICES,
+        DELIVERY,
     )
 )
 
 COLUMNS = {
-    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, or invoice",
+    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, or delivery",
     "campaign_id": "Campaign; NULL for the budget of an order, and for an invoice",
     "order_id": "Order; NULL for none",
     "subject": "The budget period, serve, rollup or entry",

@@ -5,7 +5,7 @@ Rows of the hot path carry no foreign keys: campaigns are never deleted, and a k
 campaign's row once for every ad. Storage parameters are set by the migrations alone.
 """
 
-from app.store.tables import accounting, archive, catalog, correction_sets, invoices, outbox, serving
+from app.store.tables import accounting, archive, catalog, correction_sets, delivery, invoices, outbox, serving
 from app.store.tables.columns import is_managed, metadata
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "archive",
     "catalog",
     "correction_sets",
+    "delivery",
     "invoices",
     "is_managed",
     "metadata",

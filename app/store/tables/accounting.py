@@ -7,7 +7,6 @@ from sqlalchemy import (
     Date,
     ForeignKeyConstraint,
     Identity,
-    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -30,6 +29,7 @@ from app.store.tables.columns import (
     optional,
     reference,
     required,
+    time_index,
 )
 
 spend_ledger = Table(
@@ -65,14 +65,7 @@ spend_ledger = Table(
         "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND request_key IS NOT NULL)",
         name="only_corrections_are_manual",
     ),
-    # Entries are appended in the order of time, so the smallest kind of index finds those since a moment.
-    Index(
-        "spend_ledger_by_time",
-        "booked_at",
-        "booked_on",
-        postgresql_using="brin",
-        postgresql_with={"pages_per_range": 32, "autosummarize": True},
-    ),
+    time_index("spend_ledger_by_time", "booked_at", "booked_on"),
     comment="Every amount ever charged; append-only, partitioned by month",
     postgresql_partition_by="RANGE (booked_on)",
 )

@@ -29,6 +29,7 @@ from app.store.tables.columns import (
     optional,
     optional_reference,
     required,
+    time_index,
 )
 
 sessions = Table(
@@ -121,6 +122,7 @@ ad_serves = Table(
     ),
     optional("entry_id", BigInteger, "Ledger entry of the charge; NULL if the ad is billed by impression"),
     PrimaryKeyConstraint("request_key", "slot", "served_on"),
+    time_index("ad_serves_by_time", "served_at"),
     comment="One row for every ad served; append-only, partitioned by UTC day",
     postgresql_partition_by="RANGE (served_on)",
 )
@@ -192,9 +194,11 @@ hold_releases = Table(
     required("currency", String(3), "Currency of the price"),
     required("released_at", Timestamp, "When the hold was released"),
     required("cause", Text, "error: the player reported that the ad failed; expiry: no impression came in time"),
+    optional("entry_id", BigInteger, "Ledger entry of a late impression that was charged; NULL for none"),
     PrimaryKeyConstraint("request_key", "slot", "served_on"),
     allowed_values("release_cause_is_known", "cause", "error expiry"),
-    comment="Holds that were released and not charged; a late impression that is charged deletes its row",
+    time_index("hold_releases_by_time", "released_at"),
+    comment="Holds that were released; an impression that comes later may still be charged",
     postgresql_partition_by="RANGE (served_on)",
 )
 
@@ -210,6 +214,7 @@ ad_events = Table(
     optional("error_code", SmallInteger, "VAST error code of an error beacon"),
     optional("entry_id", BigInteger, "Ledger entry that the impression settled; NULL for none"),
     PrimaryKeyConstraint("request_key", "slot", "served_on", "event"),
+    time_index("ad_events_by_time", "received_at"),
     comment="One row for each event of a serve, no matter how often its beacon is sent; partitioned by UTC day",
     postgresql_partition_by="RANGE (served_on)",
 )

@@ -14,6 +14,7 @@ TABLES = (
     *ARCHIVE,
     *("ad_events", "ad_serves", "budget_tracking", "configured_budgets", "campaign_caps", "campaign_upstreams"),
     *("campaigns", "catalog", "creatives", "frequency_caps", "hold_releases", "holds", "midnight_requests"),
+    *("delivery_hourly", "delivery_state", "requests_hourly"),
     *("placement_campaigns", "placements", "publishers", "quotas", "served_documents", "sessions", "spend_ledger"),
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
     *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders"),
@@ -40,7 +41,7 @@ NEVER_DELETED = (
     *ARCHIVE,
     *SERVED_AND_BOOKED,
     *("publishers", "upstreams", "campaigns", "creatives", "placements", "budget_tracking"),
-    *("advertisers", "orders", "webhooks", "invoice_counter"),
+    *("advertisers", "orders", "webhooks", "invoice_counter", "hold_releases", "delivery_state"),
     *(
         "catalog",
         "spend_daily",
