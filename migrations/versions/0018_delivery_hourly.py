@@ -37,7 +37,7 @@ AMOUNTS = {
 }
 
 # The serve of a ledger entry is found by the budget hour of the entry, which is that of the serve or, for a late impression,
-# that of the charge, at most eight days later. A reversal has the budget hour of its entry.
+# that of the charge, at most eight days later. A reversal has the budget hour of its entry; that of an adjustment takes back no ad.
 COMPUTE_DELIVERY = f"""
 CREATE FUNCTION finance.compute_delivery(since timestamptz, until timestamptz)
 RETURNS TABLE (hour timestamptz, campaign_id varchar, creative_id varchar, placement_id varchar, publisher_id varchar,
@@ -68,7 +68,8 @@ BEGIN ATOMIC
             AND r.served_on BETWEEN (since AT TIME ZONE 'UTC')::date - 8 AND (until AT TIME ZONE 'UTC')::date
         UNION ALL
         SELECT l.booked_at, l.campaign_id, l.creative_id, l.placement_id, l.publisher_id, v.country, v.device_type,
-               l.kind, false, CASE WHEN l.kind IN ('charge', 'settle') THEN l.amount ELSE 0 END,
+               CASE WHEN l.request_key IS NULL THEN 'adjustment' ELSE l.kind END, false,
+               CASE WHEN l.kind IN ('charge', 'settle') THEN l.amount ELSE 0 END,
                CASE WHEN l.kind IN ('adjustment', 'reversal') THEN l.amount ELSE 0 END
         FROM spend_ledger l
         LEFT JOIN LATERAL (

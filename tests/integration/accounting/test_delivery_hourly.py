@@ -74,6 +74,8 @@ async def trade(store: Store, database: str, *, in_steps: bool = False) -> None:
         entry_id = await connection.fetchval("SELECT min(entry_id) FROM spend_ledger WHERE campaign_id = $1", SEEN)
         await reverse(connection, Reversal(entry_id, "a monitor", "k1"))
         await adjust(connection, Adjustment(CHARGED, Decimal("-1.25"), "a credit", "k2"))
+        fee = await adjust(connection, Adjustment(CHARGED, Decimal(1), "a fee", "k3"))
+        await reverse(connection, Reversal(fee.entry_id, "no fee", "k4"))
     await step("11:20")
 
 
