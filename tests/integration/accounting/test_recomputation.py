@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from app.embedded import EmbeddedPostgres
 from app.store.roles import APP, FINANCE
 from tests.faults.upstream_server import UpstreamServer, answer, inline
-from tests.integration.accounting.recomputation import account_views, setup_views, spend_views
+from tests.integration.accounting.recomputation import account_views, delivery_views, setup_views, spend_views
 from tests.integration.accounting.recomputation.books import MILLIONTH, Books
 from tests.integration.accounting.recomputation.company import NOW
 from tests.integration.accounting.recomputation.month_ends import month_figures
@@ -43,8 +43,10 @@ VIEWS: Mapping[str, Callable[[Books], Sequence[Row]]] = {
     "closed_months": account_views.closed_months,
     "correction_sets": spend_views.correction_sets,
     "corrections": spend_views.corrections,
+    "delivery_hourly": delivery_views.delivery_hourly,
     "delivery_daily": spend_views.delivery_daily,
     "fill_rate_daily": spend_views.fill_rate_daily,
+    "impressions": delivery_views.impressions,
     "invoice_details": account_views.invoice_details,
     "invoice_lines": spend_views.invoice_lines,
     "invoices": account_views.invoices,
@@ -62,15 +64,18 @@ VIEWS: Mapping[str, Callable[[Books], Sequence[Row]]] = {
 """What each view must have."""
 
 ELSEWHERE = {
-    "impressions": "has its own test",
-    "delivery_hourly": "has its own test",
     "discrepancies": "has its own test",
+    "third_party_counts": "has its own test",
 }
 """Views that this test leaves to others, and why."""
 
 SELECTED = {
     # A period that was opened and never used has no other figures.
     "budgets": "SELECT * FROM finance.budgets WHERE (spent, held, impressions) <> (0, 0, 0)",
+    "impressions": (
+        "SELECT i.*, l.kind AS entry_kind FROM finance.impressions i "
+        "LEFT JOIN finance.invoice_lines l USING (serve_id, slot, entry_id)"
+    ),
     "setup_changes": "SELECT *, date_trunc('minute', changed_at) AS changed_at FROM finance.setup_changes",
 }
 VIEWS_OF_FINANCE = "SELECT relname FROM pg_class WHERE relnamespace = 'finance'::regnamespace AND relkind IN ('v', 'm')"
@@ -119,7 +124,7 @@ async def test_every_cell_is_equal(three_months: ThreeMonths, view: str) -> None
 
 @pytest.mark.parametrize("view", VIEWS)
 async def test_every_cell_is_equal_after_the_rollup(three_months: ThreeMonths, view: str) -> None:
-    await three_months.company.maintain("days rolled up")
+    await three_months.company.maintain("days rolled up", "hours rolled up")
     await assert_view_is_equal(three_months, view)
 
 

@@ -46,11 +46,16 @@ class Ad:
     expires_at: datetime | None = None
     """When its hold ends, for a campaign that is billed by impression."""
     released_at: datetime | None = None
+    """When its hold was released; it may have been charged late after that."""
     is_failed: bool = False
     counted_at: datetime | None = None
     """The moment in whose budget periods it counts; None if its hold was released."""
     entry: "Entry | None" = None
-    events: set[str] = field(default_factory=set)
+    events: dict[str, datetime] = field(default_factory=dict)
+    """When the first beacon of each event came."""
+    is_late: bool = False
+    """Whether its impression came after its hold was released."""
+    device_type: str | None = None
 
     @property
     def is_held(self) -> bool:
@@ -119,6 +124,18 @@ class ReversedSet:
 
 
 @dataclass(frozen=True)
+class ThirdPartyCount:
+    """Impressions of a day that a third party counted."""
+
+    source: str
+    day: date
+    campaign_id: str
+    version: int
+    impressions: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
 class Change:
     """One item of a campaign file that was applied; `old` is None for a new one."""
 
@@ -163,6 +180,11 @@ class Books:
         self.invoices: list[dict[str, Any]] = []
         self.invoice_details: list[dict[str, Any]] = []
         self.requests: Counter[tuple[date, str]] = Counter()
+        self.places: Counter[tuple[datetime, str | None, str | None]] = Counter()
+        """Requests by hour, placement and device type."""
+        self.repeats: Counter[tuple[date, str]] = Counter()
+        """Impressions that were sent again, by day and campaign."""
+        self.third_party: list[ThirdPartyCount] = []
 
     def apply(self, file: File, author: str, role: str, source: str) -> None:
         """Set up what the file has."""
@@ -208,6 +230,12 @@ class Books:
     def campaign(self, campaign_id: str) -> Item:
         return self.items["campaigns"][campaign_id]
 
+    def count_request(self, outcome: str, parameters: Mapping[str, str]) -> None:
+        """Count a request that was decided."""
+        hour = self.now.replace(minute=0)
+        self.requests[self.now.date(), outcome] += 1
+        self.places[hour, parameters.get("placement_id"), parameters.get("device_type")] += 1
+
     def local_day(self, campaign_id: str, at: datetime) -> date:
         return at.astimezone(ZoneInfo(self.campaign(campaign_id)["timezone"])).date()
 
@@ -240,13 +268,21 @@ class Books:
 
     def beacon(self, ad: Ad, event: str) -> None:
         """Count a beacon that a player sent."""
-        ad.events.add(event)
+        if event == "impression":
+            self._count_impression(ad)
+        ad.events.setdefault(event, self.now)
         if event == "error" and ad.is_held:
             ad.released_at, ad.is_failed, ad.counted_at = self.now, True, None
         elif event == "impression" and ad.is_held:
             ad.entry = self._charge(ad, "settle", ad.day, None)
         elif event == "impression" and ad.entry is None and not ad.is_failed:
             self._charge_late(ad)
+
+    def _count_impression(self, ad: Ad) -> None:
+        if "impression" in ad.events:
+            self.repeats[self.local_day(ad.parties.campaign_id, self.now), ad.parties.campaign_id] += 1
+        elif ad.expires_at is not None:
+            ad.is_late = not ad.is_held
 
     def _charge_late(self, ad: Ad) -> None:
         campaign_id = ad.parties.campaign_id
@@ -255,7 +291,6 @@ class Books:
         today = self.local_day(campaign_id, self.now)
         ad.counted_at = self.now
         ad.entry = self._charge(ad, "settle", today, ad.day if ad.day != today else None)
-        ad.released_at = None
 
     def _charge(self, ad: Ad, kind: str, booked_on: date, late_from: date | None) -> Entry:
         assert booked_on >= self.first_open_day

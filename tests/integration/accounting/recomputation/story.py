@@ -84,7 +84,7 @@ async def november(company: Company) -> None:
     await company.reverse_some(OCTOBER, ["us-video", "nz-launch", "in-network"], "robots-3")
     await company.pay("news", "-2.5", "USD", "payout-3")
     await company.reverse_set("nz-launch", moment("2037-09-30 11:00"), moment("2037-11-03 00:00"), "outage-1")
-    await company.maintain("days rolled up", "budget periods archived")
+    await company.maintain("days rolled up", "hours rolled up", "budget periods archived")
     await trade_at(company, "2037-11-14 00:05")
     await company.credit("bella-eur", "-0.5", "bank-5")
     await company.at(moment("2037-11-20 13:00"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from uuid import UUID
@@ -85,7 +85,7 @@ class Company:
             again = await player.ask(**parameters)
             assert again == told
             if not told.ads:
-                self._count(told)
+                self.books.count_request(told.reason or "served", parameters)
         for ad in ads:
             await self._play(player, ad)
 
@@ -99,12 +99,8 @@ class Company:
     def _request_id(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
-    def _count(self, told: Told) -> None:
-        """Count a request, unless it was a repeated one that got its ad again."""
-        self.books.requests[self.books.now.astimezone(UTC).date(), told.reason or "served"] += 1
-
     def _book_all(self, told: Told, parameters: Mapping[str, str], *, stitched: bool) -> list[Ad]:
-        self._count(told)
+        self.books.count_request(told.reason or "served", parameters)
         assert {str(ad.serve_id) for ad in told.ads} <= {parameters["request_id"]}
         may_play_late = stitched or "pod_size" in parameters
         return [self._book(ad, parameters, may_play_late=may_play_late) for ad in told.ads]
@@ -121,6 +117,7 @@ class Company:
             name = self.books.name("publishers", publisher_id)
             parties = replace(parties, placement_id=placement_id, publisher_id=publisher_id, publisher=name)
         ad = self.books.serve(parties, may_play_late=may_play_late)
+        ad.device_type = parameters.get("device_type")
         self._urls[ad] = told.urls
         return ad
 
