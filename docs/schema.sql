@@ -1544,7 +1544,10 @@ BEGIN ATOMIC
              l.publisher_id,
              v.country,
              v.device_type,
-             l.kind,
+                 CASE
+                     WHEN (l.request_key IS NULL) THEN 'adjustment'::text
+                     ELSE l.kind
+                 END AS kind,
              false,
                  CASE
                      WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN l.amount
