@@ -7,7 +7,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.commands import books, invoices, ledger, orders, payouts, psql, reports, serving, setup, users
+from app.commands import books, invoices, ledger, orders, payouts, psql, reports, serving, setup, third_party, users
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
 from app.version import VERSION
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (serving, psql, setup, books, invoices, ledger, orders, payouts, reports, users):
+for group in (serving, psql, setup, books, invoices, ledger, orders, payouts, third_party, reports, users):
     group.register(app)
 
 

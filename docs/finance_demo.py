@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from app.accounting.correction_sets import SetReversal, reverse_set
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.credits import Credit, credit_order
 from app.accounting.month_close import close_month
+from app.accounting.third_party import CountFile, import_counts
 from app.beacons.settlement import settle
 from app.campaign_file.apply import apply
 from app.campaign_file.parser import read_draft
@@ -30,6 +32,7 @@ from app.store.delivery import RequestPlace
 from app.store.holds import Beacon
 from app.store.setup_history import ChangeOrigin
 from app.store.spending import Payment
+from app.store.third_party import Count
 
 BEGINS = datetime(2026, 10, 1, 16, tzinfo=UTC)
 ENDS = datetime(2026, 11, 20, 16, tzinfo=UTC)
@@ -59,6 +62,9 @@ COUNTRIES, DEVICES = ("US", "CA"), ("ctv", "mobile", "ctv")
 
 PLAYED = 0.75
 """Share of the ads seen that are played to the end."""
+
+THEIR_COUNTS = {2: 45, 6: 47, 9: 48, 12: 51}
+"""What a third party counted for acme-launch, by day of November."""
 
 FLIGHT = {"starts_at": datetime(2026, 10, 1, tzinfo=UTC), "ends_at": datetime(2027, 1, 1, tzinfo=UTC)}
 CAMPAIGNS = (
@@ -207,3 +213,5 @@ async def _correct(owner: "Connection[Record]") -> None:
         "acme-launch", since=datetime(2026, 11, 16, tzinfo=UTC), until=datetime(2026, 11, 17, tzinfo=UTC)
     )
     await reverse_set(owner, SetReversal(outage, "no sound", "outage-2026-11-16"), lambda _done, _total: None)
+    counts = [Count(date(2026, 11, day), "acme-launch", impressions) for day, impressions in THEIR_COUNTS.items()]
+    await import_counts(owner, "verifier", CountFile(Path("counts.csv"), dict.fromkeys(counts, 1)))

@@ -12,7 +12,17 @@ from sqlalchemy import Table
 from app.embedded import EmbeddedPostgres
 from app.launch.migrate import migrate
 from app.store.connections import connect
-from app.store.tables import accounting, archive, catalog, correction_sets, delivery, invoices, outbox, serving
+from app.store.tables import (
+    accounting,
+    archive,
+    catalog,
+    correction_sets,
+    delivery,
+    invoices,
+    outbox,
+    serving,
+    third_party,
+)
 from docs import schema_queries
 
 PAGE = Path(__file__).with_name("schema.sql")
@@ -26,7 +36,7 @@ HEAD = """\
 async def page(connection: "Connection[Record]") -> str:
     """Return the page for the schema of this database, which is migrated."""
     sections = [HEAD, await _roles(connection)]
-    for module in (catalog, serving, delivery, accounting, correction_sets, archive, invoices, outbox):
+    for module in (catalog, serving, delivery, accounting, correction_sets, third_party, archive, invoices, outbox):
         sections.append(_heading(module.__doc__ or ""))
         sections += [await _table(connection, name) for name in _tables(module)]
     sections += [_heading("Functions."), *await _functions(connection)]

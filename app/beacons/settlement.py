@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 from asyncpg import CheckViolationError, Connection, Record
 
-from app.store import holds
+from app.store import holds, third_party
 from app.store.connections import Store
 from app.store.holds import Beacon
 
@@ -40,6 +40,9 @@ async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) ->
         settled += await holds.charge_late_impressions(
             connection, [beacons[position] for position in counted.possibly_late]
         )
+    if counted.repeated:
+        # After the commit, so that no budget stays locked for a statistic.
+        await third_party.add_repeated_impressions(connection, counted.repeated)
     return Settlement(counted.new_events, settled, counted.released)
 
 

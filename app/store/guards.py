@@ -87,6 +87,7 @@ REQUIRED_TRIGGERS = {
     ),
     "public.correction_sets": ("author_is_stamped", "sets_are_kept", "sets_are_not_truncated"),
     "public.correction_set_entries": ("sets_are_kept", "sets_are_not_truncated"),
+    "public.third_party_counts": ("author_is_stamped", "counts_are_kept", "counts_are_not_truncated"),
     "public.order_credits": ("author_is_stamped", "credits_are_kept", "credits_are_not_truncated"),
     "public.payouts": ("author_is_stamped", "payouts_are_kept", "payouts_are_not_truncated"),
     "public.closed_months": ("author_is_stamped", "closings_are_kept", "closings_are_not_truncated"),

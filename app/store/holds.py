@@ -6,7 +6,7 @@ and are locked for the shortest time. Serving locks budgets before it inserts ho
 no transaction can wait for a hold that is not committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -141,6 +141,19 @@ If a group has both for one serve, the first one counts. Return the numbers of n
 holds, the ordinals of the impressions without a hold that may be charged late, and the moved amounts. The insert reads
 the count of `ended_holds`, so that holds are locked before events are inserted."""
 
+COUNT_REPEATED_IMPRESSIONS = """
+SELECT b.campaign_id, sum(b.beacons - (e.xmin = pg_current_xact_id()::xid)::integer)::bigint AS impressions
+FROM (
+    SELECT request_key, slot, served_on, campaign_id, count(*) AS beacons
+    FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[]) AS i (request_key, slot, served_on, campaign_id)
+    GROUP BY request_key, slot, served_on, campaign_id
+) AS b
+JOIN ad_events e ON e.request_key = b.request_key AND e.slot = b.slot AND e.served_on = b.served_on
+    AND e.event = 'impression'
+GROUP BY b.campaign_id
+"""
+"""Count those impressions of a group that this transaction has not recorded, because they were recorded before."""
+
 RELEASE_EXPIRED_HOLDS = f"""
 WITH ending AS MATERIALIZED (
     SELECT ctid AS row_ctid, false AS settles, 'expiry' AS cause
@@ -260,6 +273,8 @@ class RecordedBeacons:
     released: int
     possibly_late: tuple[int, ...]
     """Positions from 0 of impressions without a hold, of campaigns that charge late impressions."""
+    repeated: Mapping[str, int]
+    """Number of impressions that were recorded before, by campaign."""
 
 
 async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> RecordedBeacons:
@@ -274,12 +289,15 @@ async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Bea
             [beacon.event for beacon in beacons],
             [beacon.error_code for beacon in beacons],
         )
+        is_repeated = row["new_events"] < len(beacons)
+        repeated = await _count_repeated_impressions(connection, beacons) if is_repeated else {}
         await _move_held_to_spent(connection, row["moved_amounts"])
     return RecordedBeacons(
         new_events=row["new_events"],
         settled=row["settled"],
         released=row["released"],
         possibly_late=tuple(ordinal - 1 for ordinal in row["possibly_late"] or ()),
+        repeated=repeated,
     )
 
 
@@ -317,6 +335,19 @@ async def release_expired_holds(connection: "Connection[Record]", limit: int, ca
 async def find_campaigns_with_expired_holds(connection: "Connection[Record]") -> list[str]:
     """Return the campaigns that have expired holds."""
     return [row["campaign_id"] for row in await connection.fetch(FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS)]
+
+
+async def _count_repeated_impressions(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> dict[str, int]:
+    """Return the number of repeated impressions by campaign, in the transaction that has recorded the beacons."""
+    seen = [beacon for beacon in beacons if beacon.event == "impression"]
+    rows = await connection.fetch(
+        COUNT_REPEATED_IMPRESSIONS,
+        [beacon.request_key for beacon in seen],
+        [beacon.slot for beacon in seen],
+        [beacon.served_on for beacon in seen],
+        [beacon.campaign_id for beacon in seen],
+    )
+    return {row["campaign_id"]: row["impressions"] for row in rows if row["impressions"]}
 
 
 async def _move_held_to_spent(connection: "Connection[Record]", moved_amounts: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Sets of corrections, which reverse many entries under one key.
+"""Sets of corrections, which reverse many entries under one key; what third parties counted, and how it differs.
 
 Revision ID: 0019
 Revises: 0018
@@ -7,7 +7,7 @@ Revises: 0018
 from alembic import op
 from sqlalchemy import BigInteger, CheckConstraint, Date, Integer, PrimaryKeyConstraint, Text, UniqueConstraint
 
-from migrations.columns import Identifier, Timestamp, reference, required
+from migrations.columns import Identifier, Timestamp, key_column, reference, required
 
 revision = "0019"
 down_revision = "0018"
@@ -27,6 +27,51 @@ CROSS JOIN LATERAL (
 ) AS n
 """
 
+# Only the newest count of a day is compared. A day between the first and the last one that a source reported is compared
+# even if it did not report it. An ad that was released belongs to the day of its serve.
+DISCREPANCIES = """
+WITH newest AS (
+    SELECT DISTINCT ON (source, day, campaign_id) source, day, campaign_id, impressions
+    FROM public.third_party_counts ORDER BY source, day, campaign_id, version DESC
+), span AS (
+    SELECT source, campaign_id, min(day) AS first, max(day) AS last FROM newest GROUP BY source, campaign_id
+), booked AS (
+    SELECT s.source, d.day, d.campaign_id, d.impressions, d.reversed
+    FROM span s JOIN finance.campaign_spend_daily d ON d.campaign_id = s.campaign_id AND d.day BETWEEN s.first AND s.last
+), compared AS (
+    SELECT source, day, campaign_id, coalesce(b.impressions, 0) AS ours, n.impressions AS theirs,
+           coalesce(b.reversed, 0) AS reversed
+    FROM newest n FULL JOIN booked b USING (source, day, campaign_id)
+), released AS (
+    SELECT r.campaign_id, r.booked_on AS day, count(*) FILTER (WHERE r.cause = 'error') AS error,
+           count(*) FILTER (WHERE r.cause = 'expiry' AND e.event IS NOT NULL AND r.entry_id IS NULL) AS late,
+           count(*) FILTER (WHERE r.cause = 'expiry' AND e.event IS NULL) AS expired
+    FROM public.hold_releases r
+    LEFT JOIN public.ad_events e ON e.request_key = r.request_key AND e.slot = r.slot AND e.served_on = r.served_on
+        AND e.event = 'impression'
+    WHERE r.served_on >= (SELECT min(first) - 1 FROM span) AND r.served_on <= (SELECT max(last) + 1 FROM span)
+    GROUP BY r.campaign_id, r.booked_on
+)
+SELECT d.day, d.source, d.campaign_id, c.advertiser, d.ours, d.theirs, d.theirs - d.ours AS difference,
+       round((d.theirs - d.ours) * 100.0 / nullif(d.ours, 0), 2) AS difference_percentage,
+       CASE WHEN k.is_kept THEN coalesce(r.late, 0) END AS late,
+       CASE WHEN k.is_kept THEN coalesce(r.error, 0) END AS error,
+       CASE WHEN k.is_kept THEN coalesce(r.expired, 0) END AS expired,
+       coalesce(p.impressions, 0) AS repeat, d.reversed
+FROM compared d JOIN public.campaigns c ON c.id = d.campaign_id
+LEFT JOIN released r ON r.campaign_id = d.campaign_id AND r.day = d.day
+LEFT JOIN public.repeated_impressions p ON p.campaign_id = d.campaign_id AND p.day = d.day
+CROSS JOIN LATERAL (
+    SELECT NOT EXISTS (
+        SELECT FROM public.retention t
+        WHERE t.parent IN ('hold_releases', 'ad_events') AND t.dropped_before > d.day - 1) AS is_kept
+) AS k
+"""
+
+THIRD_PARTY_COUNTS = """
+SELECT source, day, campaign_id, version, impressions, recorded_at, recorded_by FROM public.third_party_counts
+"""
+
 VIEWS = {
     "correction_sets": (
         CORRECTION_SETS,
@@ -43,9 +88,54 @@ VIEWS = {
             "remaining": "Number of entries that are not reversed yet; 0 once the set is complete",
         },
     ),
+    "third_party_counts": (
+        THIRD_PARTY_COUNTS,
+        "Every count of a third party that was ever imported; the highest version of a day counts",
+        {
+            "source": "Who counted",
+            "day": "Day in the campaign''s time zone",
+            "campaign_id": "Campaign",
+            "version": "Number of the count of this source, day and campaign, from 1",
+            "impressions": "Number of impressions that the source counted",
+            "recorded_at": "When the count was imported",
+            "recorded_by": "Database role that imported the count",
+        },
+    ),
+    "discrepancies": (
+        DISCREPANCIES,
+        "Our impressions beside those that third parties counted, and of what the difference may consist",
+        {
+            "day": "Day in the campaign''s time zone",
+            "source": "Who counted",
+            "campaign_id": "Campaign",
+            "advertiser": "Name of the advertiser",
+            "ours": "Number of ads that were charged, as impressions in campaign_spend_daily",
+            "theirs": "Number of impressions that the source counted; NULL for a day between others that it did not report",
+            "difference": "theirs - ours",
+            "difference_percentage": "difference in percent of ours; NULL if that is 0",
+            "late": "Ads of the day whose impression came after their hold had expired, and was not charged; NULL for a day that "
+            "retention has dropped",
+            "error": "Ads of the day that the player reported as failed, and that were not charged; NULL as late",
+            "expired": "Ads of the day whose impression never came, and that were not charged; NULL as late",
+            "repeat": "Impressions that were reported again and not counted again, on the day on which they came: a statistic",
+            "reversed": "Number of ads whose charge was taken back on the day",
+        },
+    ),
 }
 
 TRIGGERS = {
+    ("author_is_stamped", "third_party_counts"): (
+        "BEFORE INSERT ON third_party_counts FOR EACH ROW EXECUTE FUNCTION stamp_author()",
+        "Records the role of the session as the author",
+    ),
+    ("counts_are_kept", "third_party_counts"): (
+        "BEFORE UPDATE OR DELETE ON third_party_counts FOR EACH ROW EXECUTE FUNCTION refuse_change()",
+        "Keeps counts as they were imported",
+    ),
+    ("counts_are_not_truncated", "third_party_counts"): (
+        "BEFORE TRUNCATE ON third_party_counts FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
+        "Keeps counts from being truncated",
+    ),
     ("author_is_stamped", "correction_sets"): (
         "BEFORE INSERT ON correction_sets FOR EACH ROW EXECUTE FUNCTION stamp_author()",
         "Records the role of the session as the author",
@@ -72,6 +162,8 @@ TRIGGERS = {
 def upgrade() -> None:
     create_correction_sets()
     create_correction_set_entries()
+    create_third_party_counts()
+    create_repeated_impressions()
     for (trigger, table), (definition, comment) in TRIGGERS.items():
         op.execute(f"CREATE TRIGGER {trigger} {definition}")
         op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
@@ -87,6 +179,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in reversed(VIEWS):
         op.execute(f"DROP VIEW finance.{name}")
+    op.drop_table("repeated_impressions")
+    op.drop_table("third_party_counts")
     op.drop_constraint("reversal_is_in_its_set", "ledger_corrections", type_="foreignkey")
     op.drop_table("correction_set_entries")
     op.drop_table("correction_sets")
@@ -129,3 +223,33 @@ def create_correction_set_entries() -> None:
         ["idempotency_key", "set_entry"],
         ["idempotency_key", "entry_id"],
     )
+
+
+def create_third_party_counts() -> None:
+    op.create_table(
+        "third_party_counts",
+        required("source", Identifier, "Who counted"),
+        required("day", Date, "Day in the campaign's time zone"),
+        reference("campaign_id", "campaigns.id", "Campaign"),
+        required(
+            "version", Integer, "Number of the count of this source, day and campaign, from 1; the highest counts"
+        ),
+        required("impressions", BigInteger, "Number of impressions that the source counted"),
+        required("recorded_at", Timestamp, "When the count was imported"),
+        required("recorded_by", Text, "Database role that imported the count"),
+        PrimaryKeyConstraint("source", "day", "campaign_id", "version"),
+        CheckConstraint("impressions >= 0 AND version > 0", name="count_is_not_negative"),
+        comment="Impressions that third parties counted, every version of each count; append-only",
+    )
+    op.execute("GRANT SELECT, INSERT ON third_party_counts TO adserver_app")
+
+
+def create_repeated_impressions() -> None:
+    op.create_table(
+        "repeated_impressions",
+        key_column("day", Date, "Day in the campaign's time zone"),
+        key_column("campaign_id", Identifier, "Campaign"),
+        required("impressions", BigInteger, "Number of impressions that were reported again, and not counted again"),
+        comment="Repeated impressions by day and campaign: a statistic, not part of the books",
+    )
+    op.execute("GRANT SELECT, INSERT, UPDATE ON repeated_impressions TO adserver_app")

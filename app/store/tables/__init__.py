@@ -5,7 +5,17 @@ Rows of the hot path carry no foreign keys: campaigns are never deleted, and a k
 campaign's row once for every ad. Storage parameters are set by the migrations alone.
 """
 
-from app.store.tables import accounting, archive, catalog, correction_sets, delivery, invoices, outbox, serving
+from app.store.tables import (
+    accounting,
+    archive,
+    catalog,
+    correction_sets,
+    delivery,
+    invoices,
+    outbox,
+    serving,
+    third_party,
+)
 from app.store.tables.columns import is_managed, metadata
 
 __all__ = [
@@ -19,4 +29,5 @@ __all__ = [
     "metadata",
     "outbox",
     "serving",
+    "third_party",
 ]

@@ -19,6 +19,7 @@ TABLES = (
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
     *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders"),
     *("order_credits", "month_ends", "book_repairs", "correction_sets", "correction_set_entries"),
+    *("third_party_counts", "repeated_impressions"),
     "alembic_version",
     *("payouts", "invoice_counter", "invoices", "invoice_details", "webhooks", "outbox", "webhook_deliveries"),
 )
@@ -31,6 +32,7 @@ SERVED_AND_BOOKED = (
     "ledger_corrections",
     "correction_sets",
     "correction_set_entries",
+    "third_party_counts",
     "order_credits",
     "payouts",
     "invoices",
@@ -52,6 +54,7 @@ NEVER_DELETED = (
         "retention",
         "maintenance",
         "requests_daily",
+        "repeated_impressions",
         "budget_periods",
     ),
     "alembic_version",

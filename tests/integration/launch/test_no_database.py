@@ -36,6 +36,8 @@ ARGUMENTS = {
     "ledger reverse": ("1", "--reason=r", "--key=k"),
     "ledger sets": (),
     "ledger balance": (),
+    "third-party import": ("counts.csv",),
+    "third-party list": ("--from=2026-01-01", "--to=2026-01-02"),
     "report spend": ("--from=2026-01-01", "--to=2026-01-02"),
     "users forget": ("u",),
 }
@@ -59,8 +61,9 @@ def test_the_table_has_every_command() -> None:
 @pytest.mark.parametrize("command", sorted(set(commands()) - MAKE_ONE))
 def test_a_command_in_the_wrong_folder_makes_no_database(command: str, tmp_path: Path) -> None:
     (tmp_path / "campaigns.toml").write_text(FILE)
+    (tmp_path / "counts.csv").write_text("2024-01-01,c,1\n")
     folder = tmp_path / "var"
-    arguments = (str(tmp_path / word) if word.endswith(".toml") else word for word in ARGUMENTS[command])
+    arguments = (str(tmp_path / word) if word.endswith((".toml", ".csv")) else word for word in ARGUMENTS[command])
     done = adserver(*command.split(), *arguments, DATA_DIR=str(folder))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
