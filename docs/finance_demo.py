@@ -64,7 +64,7 @@ PLAYED = 0.75
 """Share of the ads seen that are played to the end."""
 
 THEIR_COUNTS = {2: 45, 6: 47, 9: 48, 12: 51}
-"""What a third party counted for acme-launch, by day of November."""
+"""Impressions that a third party counted for acme-launch, by day of November."""
 
 FLIGHT = {"starts_at": datetime(2026, 10, 1, tzinfo=UTC), "ends_at": datetime(2027, 1, 1, tzinfo=UTC)}
 CAMPAIGNS = (

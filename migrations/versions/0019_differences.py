@@ -112,7 +112,7 @@ VIEWS = {
             "ours": "Number of ads that were charged, as impressions in campaign_spend_daily",
             "theirs": "Number of impressions that the source counted; NULL for a day between others that it did not report",
             "difference": "theirs - ours",
-            "difference_percentage": "difference in percent of ours; NULL if that is 0",
+            "difference_percentage": "difference in percent; NULL if `ours` is 0",
             "late": "Ads of the day whose impression came after their hold had expired, and was not charged; NULL for a day that "
             "retention has dropped",
             "error": "Ads of the day that the player reported as failed, and that were not charged; NULL as late",

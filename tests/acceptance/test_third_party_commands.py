@@ -51,18 +51,21 @@ async def test_counts_are_imported_and_compared(counts: str, database: str, fina
         (("import", "gone.csv"), ["file: cannot read gone.csv: No such file or directory"]),
     ],
 )
-async def test_what_is_refused_is_one_line(counts: str, database: str, arguments: list[str], errors: list[str]) -> None:
+@pytest.mark.usefixtures("counts")
+async def test_what_is_refused_is_one_line(database: str, arguments: tuple[str, ...], errors: list[str]) -> None:
     done = await run_command(database, "third-party", *arguments)
     assert (done.returncode, done.stderr.splitlines()) == (2, [f"adserver: {error}" for error in errors])
 
 
-async def test_each_bad_line_is_one_line(counts: str, database: str) -> None:
-    Path(counts).write_text("2024-11-01,gone,3\n2024-11-02,spring,3\n2024-11-03,away,3\n")
-    done = await run_command(database, "third-party", "import", counts)
+@pytest.mark.usefixtures("counts")
+async def test_each_bad_line_is_one_line(database: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("2024-11-01,gone,3\n2024-11-02,spring,3\n2024-11-03,away,3\n")
+    done = await run_command(database, "third-party", "import", str(bad))
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
         [
-            f"adserver: {counts}: line 1: campaign: unknown campaign 'gone'",
-            f"adserver: {counts}: line 3: campaign: unknown campaign 'away'",
+            f"adserver: {bad}: line 1: campaign: unknown campaign 'gone'",
+            f"adserver: {bad}: line 3: campaign: unknown campaign 'away'",
         ],
     )

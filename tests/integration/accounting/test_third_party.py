@@ -108,7 +108,7 @@ async def test_each_bad_line_is_named_and_nothing_is_imported(books: "Connection
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("01.11.2026,spring,1", "line 2: day: must have the form 2024-10-31, got '01.11.2026'"),
+        ("01.11.2026,spring,1", "line 2: day: must have the form 2026-10-31, got '01.11.2026'"),
         ("2039-01-01,spring,1", "line 2: day: must not be in the future, got 2039-01-01"),
         ("2024-11-01,,1", "line 2: campaign: must have 1 to 128 printable characters"),
         ("2024-11-01,spring,-1", "line 2: count: must be a whole number from 0 to 1000000000000, got '-1'"),
