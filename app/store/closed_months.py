@@ -51,7 +51,7 @@ ORDER BY c.relname
 
 It waits for transactions that are booking, and does not block readers."""
 
-INDEX_CLOSED_ENTRIES = """
+CREATE_CLOSED_ENTRY_INDEX = """
 CREATE INDEX IF NOT EXISTS spend_ledger_{month:%Y%m}_by_campaign ON spend_ledger_{month:%Y%m} (campaign_id, entry_id)
 """
 """Index the entries of a month by campaign. An open month has no such index, so that charges stay fast."""
@@ -130,7 +130,7 @@ async def refuse_entries(connection: "Connection[Record]", month: date) -> None:
 
 async def index_entries(connection: "Connection[Record]", month: date) -> None:
     """Index the entries of a month that accepts no further ones, so that finance finds a campaign's quickly."""
-    await connection.execute(INDEX_CLOSED_ENTRIES.format(month=month))
+    await connection.execute(CREATE_CLOSED_ENTRY_INDEX.format(month=month))
 
 
 async def close_figures(connection: "Connection[Record]", month: date) -> None:
