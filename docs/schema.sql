@@ -986,6 +986,46 @@ GRANT INSERT, SELECT ON correction_set_entries TO adserver_app;
 
 
 -- ====================================================================================================
+-- The tables of what third parties counted, to be compared with our own impressions.
+
+-- Impressions that third parties counted, every version of each count; append-only.
+CREATE TABLE third_party_counts (
+    source varchar COLLATE "C" NOT NULL,                       -- Who counted
+    day date NOT NULL,                                         -- Day in the campaign's time zone
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    version integer NOT NULL,                                  -- Number of the count of this source, day and campaign, from 1; the highest counts
+    impressions bigint NOT NULL,                               -- Number of impressions that the source counted
+    recorded_at timestamptz NOT NULL,                          -- When the count was imported
+    recorded_by text NOT NULL,                                 -- Database role that imported the count
+    CONSTRAINT third_party_counts_pkey PRIMARY KEY (source, day, campaign_id, version),
+    CONSTRAINT third_party_counts_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT count_is_not_negative CHECK (impressions >= 0 AND version > 0)
+);
+-- Keeps counts as they were imported.
+CREATE TRIGGER counts_are_kept BEFORE DELETE OR UPDATE ON third_party_counts
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+ALTER TABLE third_party_counts ENABLE ALWAYS TRIGGER counts_are_kept;
+-- Keeps counts from being truncated.
+CREATE TRIGGER counts_are_not_truncated BEFORE TRUNCATE ON third_party_counts
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE third_party_counts ENABLE ALWAYS TRIGGER counts_are_not_truncated;
+-- Records the role of the session as the author.
+CREATE TRIGGER author_is_stamped BEFORE INSERT ON third_party_counts
+    FOR EACH ROW EXECUTE FUNCTION stamp_author();
+ALTER TABLE third_party_counts ENABLE ALWAYS TRIGGER author_is_stamped;
+GRANT INSERT, SELECT ON third_party_counts TO adserver_app;
+
+-- Repeated impressions by day and campaign: a statistic, not part of the books.
+CREATE TABLE repeated_impressions (
+    day date NOT NULL,                                         -- Day in the campaign's time zone
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    impressions bigint NOT NULL,                               -- Number of impressions that were reported again, and not counted again
+    CONSTRAINT repeated_impressions_pkey PRIMARY KEY (day, campaign_id)
+);
+GRANT INSERT, SELECT, UPDATE ON repeated_impressions TO adserver_app;
+
+
+-- ====================================================================================================
 -- Tables of what was archived: budget periods that ended long ago, and months of the ledger.
 
 -- Budget periods that ended long ago, which maintenance moves here from budget_tracking.
@@ -3074,6 +3114,97 @@ UNION ALL
 GRANT SELECT ON finance.delivery_hourly TO adserver_app;
 GRANT SELECT ON finance.delivery_hourly TO adserver_finance;
 
+-- finance.discrepancies: Our impressions beside those that third parties counted, and of what the difference may consist.
+--   day date: Day in the campaign's time zone
+--   source character varying: Who counted
+--   campaign_id character varying: Campaign
+--   advertiser text: Name of the advertiser
+--   ours bigint: Number of ads that were charged, as impressions in campaign_spend_daily
+--   theirs bigint: Number of impressions that the source counted; NULL for a day between others that it did not report
+--   difference bigint: theirs - ours
+--   difference_percentage numeric: difference in percent; NULL if `ours` is 0
+--   late bigint: Ads of the day whose impression came after their hold had expired, and was not charged; NULL for a day that retention has dropped
+--   error bigint: Ads of the day that the player reported as failed, and that were not charged; NULL as late
+--   expired bigint: Ads of the day whose impression never came, and that were not charged; NULL as late
+--   repeat bigint: Impressions that were reported again and not counted again, on the day on which they came: a statistic
+--   reversed bigint: Number of ads whose charge was taken back on the day
+CREATE VIEW finance.discrepancies AS
+ WITH newest AS (
+         SELECT DISTINCT ON (third_party_counts.source, third_party_counts.day, third_party_counts.campaign_id) third_party_counts.source,
+            third_party_counts.day,
+            third_party_counts.campaign_id,
+            third_party_counts.impressions
+           FROM third_party_counts
+          ORDER BY third_party_counts.source, third_party_counts.day, third_party_counts.campaign_id, third_party_counts.version DESC
+        ), span AS (
+         SELECT newest.source,
+            newest.campaign_id,
+            min(newest.day) AS first,
+            max(newest.day) AS last
+           FROM newest
+          GROUP BY newest.source, newest.campaign_id
+        ), booked AS (
+         SELECT s.source,
+            d_1.day,
+            d_1.campaign_id,
+            d_1.impressions,
+            d_1.reversed
+           FROM span s
+             JOIN finance.campaign_spend_daily d_1 ON d_1.campaign_id::text = s.campaign_id::text AND d_1.day >= s.first AND d_1.day <= s.last
+        ), compared AS (
+         SELECT source,
+            day,
+            campaign_id,
+            COALESCE(b.impressions, 0::bigint) AS ours,
+            n.impressions AS theirs,
+            COALESCE(b.reversed, 0::bigint) AS reversed
+           FROM newest n
+             FULL JOIN booked b USING (source, day, campaign_id)
+        ), released AS (
+         SELECT r_1.campaign_id,
+            r_1.booked_on AS day,
+            count(*) FILTER (WHERE r_1.cause = 'error'::text) AS error,
+            count(*) FILTER (WHERE r_1.cause = 'expiry'::text AND e.event IS NOT NULL AND r_1.entry_id IS NULL) AS late,
+            count(*) FILTER (WHERE r_1.cause = 'expiry'::text AND e.event IS NULL) AS expired
+           FROM hold_releases r_1
+             LEFT JOIN ad_events e ON e.request_key = r_1.request_key AND e.slot = r_1.slot AND e.served_on = r_1.served_on AND e.event = 'impression'::text
+          WHERE r_1.served_on >= (( SELECT min(span.first) - 1
+                   FROM span)) AND r_1.served_on <= (( SELECT max(span.last) + 1
+                   FROM span))
+          GROUP BY r_1.campaign_id, r_1.booked_on
+        )
+ SELECT d.day,
+    d.source,
+    d.campaign_id,
+    c.advertiser,
+    d.ours,
+    d.theirs,
+    d.theirs - d.ours AS difference,
+    round((d.theirs - d.ours)::numeric * 100.0 / NULLIF(d.ours, 0)::numeric, 2) AS difference_percentage,
+        CASE
+            WHEN k.is_kept THEN COALESCE(r.late, 0::bigint)
+            ELSE NULL::bigint
+        END AS late,
+        CASE
+            WHEN k.is_kept THEN COALESCE(r.error, 0::bigint)
+            ELSE NULL::bigint
+        END AS error,
+        CASE
+            WHEN k.is_kept THEN COALESCE(r.expired, 0::bigint)
+            ELSE NULL::bigint
+        END AS expired,
+    COALESCE(p.impressions, 0::bigint) AS repeat,
+    d.reversed
+   FROM compared d
+     JOIN campaigns c ON c.id::text = d.campaign_id::text
+     LEFT JOIN released r ON r.campaign_id::text = d.campaign_id::text AND r.day = d.day
+     LEFT JOIN repeated_impressions p ON p.campaign_id::text = d.campaign_id::text AND p.day = d.day
+     CROSS JOIN LATERAL ( SELECT NOT (EXISTS ( SELECT
+                   FROM retention t
+                  WHERE (t.parent = ANY (ARRAY['hold_releases'::text, 'ad_events'::text])) AND t.dropped_before > (d.day - 1))) AS is_kept) k;
+GRANT SELECT ON finance.discrepancies TO adserver_app;
+GRANT SELECT ON finance.discrepancies TO adserver_finance;
+
 -- finance.fill_rate_daily: Ad requests by UTC day, and how many of them got an ad.
 --   requested_on date: UTC day
 --   requests bigint: Number of ad requests, without repeated requests for an ad that was already served
@@ -4297,6 +4428,26 @@ CREATE VIEW finance.setup_changes AS
                 END AS new) s;
 GRANT SELECT ON finance.setup_changes TO adserver_app;
 GRANT SELECT ON finance.setup_changes TO adserver_finance;
+
+-- finance.third_party_counts: Every count of a third party that was ever imported; the highest version of a day counts.
+--   source character varying: Who counted
+--   day date: Day in the campaign's time zone
+--   campaign_id character varying: Campaign
+--   version integer: Number of the count of this source, day and campaign, from 1
+--   impressions bigint: Number of impressions that the source counted
+--   recorded_at timestamp with time zone: When the count was imported
+--   recorded_by text: Database role that imported the count
+CREATE VIEW finance.third_party_counts AS
+ SELECT source,
+    day,
+    campaign_id,
+    version,
+    impressions,
+    recorded_at,
+    recorded_by
+   FROM third_party_counts;
+GRANT SELECT ON finance.third_party_counts TO adserver_app;
+GRANT SELECT ON finance.third_party_counts TO adserver_finance;
 
 -- finance.unbilled_holds: Open holds: ads that were served and not yet seen.
 --   campaign_id character varying: Campaign
