@@ -56,8 +56,10 @@ async def serve(
     country: str | None = "DE",
     device_type: str | None = "ctv",
 ) -> list[Payment]:
-    place = {"placement_id": placement_id, "country": country, "device_type": device_type}
-    payments = [payment(campaign_id)._replace(**place) for _ in range(count)]
+    payments = [
+        payment(campaign_id)._replace(placement_id=placement_id, country=country, device_type=device_type)
+        for _ in range(count)
+    ]
     async with store.serving_connection() as connection:
         await budget_periods.open_periods(connection, [campaign_id])
         async with connection.transaction():

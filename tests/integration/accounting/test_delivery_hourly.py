@@ -239,8 +239,8 @@ async def test_a_rollup_reads_the_days_whose_beacons_may_still_come(
     async with connected(finance_database) as connection, connection.transaction():
         span = "SELECT * FROM finance.compute_delivery($1, $1::timestamptz + interval '1 hour')"
         assert await connection.fetch(span, mark("10:00")) == []
-        days = [row[0] for row in await connection.fetch(READ_PARTITIONS)]
-    assert days == [f"{DAY - timedelta(days=days):%Y%m%d}" for days in range(8, -1, -1)]
+        read = [row[0] for row in await connection.fetch(READ_PARTITIONS)]
+    assert read == [f"{DAY - timedelta(days=days):%Y%m%d}" for days in range(8, -1, -1)]
 
 
 async def test_requests_have_rows_without_a_campaign(store: Store, database: str, finance_database: str) -> None:
