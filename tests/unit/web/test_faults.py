@@ -1,7 +1,7 @@
 """After an unexpected error the player still gets a response, and the log has the error."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -83,7 +83,9 @@ class Observed(Observer):
     def __init__(self) -> None:
         self.requests: list[tuple[int, str]] = []
 
-    def request_finished(self, request_id: str, status: int, outcome: str, seconds: float) -> None:
+    def request_finished(
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+    ) -> None:
         self.requests.append((status, outcome))
 
     def beacons_handled(self, outcome: str, count: int) -> None:
