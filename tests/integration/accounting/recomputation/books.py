@@ -236,6 +236,13 @@ class Books:
         self.requests[self.now.date(), outcome] += 1
         self.places[hour, parameters.get("placement_id"), parameters.get("device_type")] += 1
 
+    def import_count(self, source: str, day: date, campaign_id: str, impressions: int) -> None:
+        """Keep a third party's count, unless it is the same as before."""
+        earlier = [c for c in self.third_party if (c.source, c.day, c.campaign_id) == (source, day, campaign_id)]
+        if not earlier or earlier[-1].impressions != impressions:
+            count = ThirdPartyCount(source, day, campaign_id, len(earlier) + 1, impressions, self.now)
+            self.third_party.append(count)
+
     def local_day(self, campaign_id: str, at: datetime) -> date:
         return at.astimezone(ZoneInfo(self.campaign(campaign_id)["timezone"])).date()
 

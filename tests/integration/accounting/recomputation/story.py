@@ -1,7 +1,9 @@
 """What happens in the three months, moment by moment."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
+from app.store.third_party import Count
 from tests.integration.accounting.recomputation import company as files
 from tests.integration.accounting.recomputation.three_months import Company
 
@@ -10,6 +12,11 @@ SEPTEMBER, OCTOBER, NOVEMBER = (date(2037, month, 1) for month in (9, 10, 11))
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def counts(campaign_id: str, impressions: Mapping[int, int]) -> list[Count]:
+    """Counts of days in October."""
+    return [Count(OCTOBER.replace(day=day), campaign_id, number) for day, number in impressions.items()]
 
 
 async def trade_at(company: Company, *texts: str) -> None:
@@ -65,6 +72,8 @@ async def october(company: Company) -> None:
     await company.trade()
     await company.maintain("days rolled up")
     await company.pay("film", "4.000001", "EUR", "payout-2")
+    await company.import_counts("meter", counts("nz-launch", {1: 5, 2: 0, 13: 4}) + counts("us-video", {5: 3}))
+    await company.import_counts("meter", counts("nz-launch", {1: 5, 2: 1}) + counts("de-prepaid", {1: 9, 19: 2}))
     await trade_at(company, "2037-10-19 23:45", "2037-10-24 22:30")
     # The hour that Berlin has twice.
     await trade_at(company, "2037-10-25 00:30", "2037-10-25 01:30")

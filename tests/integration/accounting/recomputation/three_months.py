@@ -22,6 +22,7 @@ from app.store.connections import Store
 from app.store.correction_sets import Condition
 from app.store.roles import APP
 from app.store.setup_history import ChangeOrigin
+from app.store.third_party import Count, insert_changed
 from tests.integration.accounting.recomputation.books import Ad, Books, ClosedMonth, Entry
 from tests.integration.accounting.recomputation.company import File
 from tests.integration.accounting.recomputation.invoices import invoice_month
@@ -210,6 +211,12 @@ class Company:
         """Look up the id of an ad's entry, as finance does."""
         entry_id: int = await self._owner.fetchval(ENTRY, entry.parties.serve_id, entry.parties.slot, kinds)
         return entry_id
+
+    async def import_counts(self, source: str, counts: Sequence[Count]) -> None:
+        async with self._owner.transaction():
+            await insert_changed(self._owner, source, counts)
+        for count in counts:
+            self.books.import_count(source, count.day, count.campaign_id, count.impressions)
 
     async def close(self, month: date) -> None:
         figures = month_figures(self.books, month)
