@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection, Record
 
-from app.accounting import correction_sets
+from app.accounting import correction_sets, line_files
 from app.accounting.correction_sets import SetReversal, read_entry_file, require_condition, reverse_set
 from app.accounting.corrections import Adjustment, Reversal, adjust, reverse
 from app.accounting.month_close import close_month
@@ -234,6 +234,20 @@ def test_a_bad_file_is_refused(tmp_path: Path, content: str, words: str) -> None
         read_entry_file(file)
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "words"),
+    [("LINES_MAX", 2, "file: must have at most 2 lines"), ("FILE_BYTES_MAX", 7, "file: must have at most 7 bytes")],
+)
+def test_a_file_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, words: str
+) -> None:
+    monkeypatch.setattr(line_files, limit, value)
+    file = tmp_path / "entries.txt"
+    file.write_text("1\n2\n3\n4\n")
+    with pytest.raises(InvalidEntry, match=words):
+        read_entry_file(file)
+
+
 def test_a_column_of_a_csv_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "entries.csv"
     file.write_bytes(b'\xef\xbb\xbfday,entry_id,why\r\n2026-11-01, 12 ,"a, b"\r\n2026-11-01,7,c\r\n')
@@ -276,6 +290,19 @@ async def test_chunks_that_were_booked_stay_booked_when_a_later_one_fails(
     assert await disagreements(database) == []
     assert (await book(books, wanted)).reversed == 2 * ADS
     assert await books.fetch(BUDGETS) == []
+    assert await disagreements(database) == []
+
+
+async def test_a_set_that_waits_holds_up_no_ad(books: "Connection[Record]", store: Store, database: str) -> None:
+    async with connected(database) as owner, owner.transaction():
+        await owner.execute("SELECT FROM books_state FOR UPDATE")
+        reversing = asyncio.create_task(book(books, SetReversal(Condition(campaign_id="spring"), "outage", "k1")))
+        while not await owner.fetchval(WAITING):
+            assert not reversing.done()
+        async with asyncio.timeout(5):
+            await serve_many(store, "spring", 1)
+    assert (await reversing).reversed == ADS
+    assert (await balance(database, "spring"))[0] == PRICE
     assert await disagreements(database) == []
 
 
