@@ -137,7 +137,9 @@ class Settings(BaseSettings):
         3000, ge=10, le=25_000, description="Maximum idle time within a serving transaction"
     )
 
-    retention_days: int = Field(400, ge=35, le=3650, description="Retention of serves and beacons, in days")
+    retention_days: int = Field(
+        400, ge=35, le=3650, description="Retention of serves, beacons and hourly delivery, in days"
+    )
 
     budget_days: int = Field(
         35, ge=10, le=3650, description="Days after which ended hours and days of budgets are archived"

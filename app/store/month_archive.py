@@ -19,9 +19,9 @@ SELECT month, archived_at, archived_by, entries, manifest_hash FROM archived_mon
 
 FIND_UNSUMMED_ENTRY = """
 SELECT EXISTS (SELECT FROM spend_ledger WHERE booked_on >= $1 AND booked_on < $2
-                   AND booked_at >= (SELECT rolled_up_to FROM books_state))
+                   AND booked_at >= (SELECT least(b.rolled_up_to, d.rolled_up_to) FROM books_state b, delivery_state d))
 """
-"""Check whether a month has an entry that spend_daily does not include."""
+"""Check whether a month has an entry that spend_daily or delivery_hourly does not include."""
 
 ADD_OPENING_BALANCES = """
 INSERT INTO opening_balances (month, campaign_id, order_id, period, period_start, amount, ads)

@@ -236,7 +236,12 @@ async def test_the_embedded_database_moves_to_a_server(postgres: EmbeddedPostgre
 
 async def test_rollups_are_made_anew_after_a_clock_was_ahead(database: str, app_database: str) -> None:
     store = open_store(app_database)
-    roll_up = Maintenance(store, 35).tasks["days rolled up"].run
+    maintenance = Maintenance(store, 35)
+
+    async def roll_up() -> None:
+        for task in ("days rolled up", "hours rolled up"):
+            await maintenance.tasks[task].run()
+
     await set_up(store, campaign("charged", billing="serve"))
     await set_clock(database, "transaction_timestamp() + interval '5 days'")
     await serve_many(store, "charged", 10)
@@ -244,7 +249,7 @@ async def test_rollups_are_made_anew_after_a_clock_was_ahead(database: str, app_
     await roll_up()
     await set_clock(database, "transaction_timestamp()")
     await serve_many(store, "charged", 7)
-    assert {item.rule for item in await disagreements(database)} == {"rollup"}
+    assert {item.rule for item in await disagreements(database)} == {"rollup", "delivery"}
     async with connected(database) as connection:
         await connection.execute("SET ROLE adserver_owner")
         await connection.execute(sql_block("A clock that was wrong"))
@@ -252,7 +257,9 @@ async def test_rollups_are_made_anew_after_a_clock_was_ahead(database: str, app_
             await set_clock(database, clock)
             for _ in range(2):
                 assert await connection.fetchval("SELECT spent FROM finance.campaign_spend") == 17 * PRICE
+                assert await connection.fetchval("SELECT sum(charged) FROM finance.delivery_hourly") == 17 * PRICE
                 assert await disagreements(database) == []
                 await roll_up()
         assert await connection.fetchval("SELECT sum(entries) FROM spend_daily") == 17
+        assert await connection.fetchval("SELECT sum(serves) FROM delivery_hourly") == 17
     await store.close()

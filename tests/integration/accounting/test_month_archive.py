@@ -34,6 +34,7 @@ VIEWS = (
     "SELECT * FROM finance.campaign_spend_daily ORDER BY campaign_id, day",
     "SELECT * FROM finance.advertiser_spend_monthly ORDER BY advertiser_id, month",
     "SELECT * FROM finance.budgets ORDER BY campaign_id, period, period_start",
+    "SELECT * FROM finance.delivery_hourly ORDER BY hour, campaign_id",
     "SELECT * FROM finance.balance_as_of('2027-02-11T00:00:00Z')",
 )
 SUM = "SELECT coalesce(sum(amount), 0) FROM spend_ledger"
@@ -42,6 +43,7 @@ SUM = "SELECT coalesce(sum(amount), 0) FROM spend_ledger"
 async def roll_up(store: Store, days: int = 3650) -> None:
     maintenance = Maintenance(store, days)
     await maintenance.tasks["days rolled up"].run()
+    await maintenance.tasks["hours rolled up"].run()
     await maintenance.tasks["partitions created"].run()
     await maintenance.tasks["budget periods archived"].run()
 
@@ -136,8 +138,9 @@ async def test_the_table_is_dropped_only_while_the_files_are_as_they_were_writte
         ("UPDATE opening_balances SET ads = ads + 1 WHERE period = 'day'", {"I2"}),
         ("DELETE FROM opening_balances", {"I2"}),
         ("UPDATE spend_daily SET publisher_amount = 1 WHERE booked_on < '2027-03-01'", {"rollup"}),
-        ("DELETE FROM archived_charges WHERE slot = 0", {"I3"}),
-        ("DELETE FROM ad_serves WHERE served_on = '2027-02-10'", {"I3"}),
+        ("UPDATE delivery_hourly SET charged = charged + 1 WHERE hour < '2027-02-11' AND charged > 0", {"delivery"}),
+        ("DELETE FROM archived_charges WHERE slot = 0", {"I3", "delivery"}),
+        ("DELETE FROM ad_serves WHERE served_on = '2027-02-10'", {"I3", "delivery"}),
     ],
 )
 async def test_a_change_of_what_an_archive_left_behind_is_found(
@@ -157,11 +160,12 @@ async def test_only_a_closed_month_that_is_rolled_up_and_unchanged_is_archived(
     async with connected(database) as connection:
         with pytest.raises(InvalidEntry, match="2027-03 is not closed"):
             await archive_month(connection, date(2027, 3, 1), tmp_path, drop=False)
-        mark = await connection.fetchval("SELECT rolled_up_to FROM books_state")
-        await connection.execute("UPDATE books_state SET rolled_up_to = $1", datetime(2027, 2, 20, tzinfo=UTC))
-        with pytest.raises(InvalidEntry, match="not rolled up yet"):
-            await archive_month(connection, MONTH, tmp_path, drop=False)
-        await connection.execute("UPDATE books_state SET rolled_up_to = $1", mark)
+        for state in ("books_state", "delivery_state"):
+            mark = await connection.fetchval(f"SELECT rolled_up_to FROM {state}")
+            await connection.execute(f"UPDATE {state} SET rolled_up_to = $1", datetime(2027, 2, 20, tzinfo=UTC))
+            with pytest.raises(InvalidEntry, match="not rolled up yet"):
+                await archive_month(connection, MONTH, tmp_path, drop=False)
+            await connection.execute(f"UPDATE {state} SET rolled_up_to = $1", mark)
         await repair(connection, "UPDATE closed_months SET hash = previous_hash", "a test")
         with pytest.raises(InvalidEntry, match="has changed since it was closed"):
             await archive_month(connection, MONTH, tmp_path, drop=False)
