@@ -11,6 +11,7 @@ from tests.invariants.guards.connections import CONNECTIONS_GUARDS
 from tests.invariants.guards.deadlines import DEADLINES_GUARDS
 from tests.invariants.guards.events import ADDRESS_GUARDS, EVENTS_GUARDS
 from tests.invariants.guards.guard import Guard
+from tests.invariants.guards.invoices import INVOICES_GUARDS
 from tests.invariants.guards.ledger import LEDGER_GUARDS
 from tests.invariants.guards.orders import ORDERS_GUARDS
 from tests.invariants.guards.repeats import REPEATS_GUARDS
@@ -23,6 +24,7 @@ GUARDS = [
     *BUDGETS_GUARDS,
     *LEDGER_GUARDS,
     *ORDERS_GUARDS,
+    *INVOICES_GUARDS,
     *SERVES_GUARDS,
     *REPEATS_GUARDS,
     *CAPS_GUARDS,
