@@ -348,7 +348,7 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON placement_campaigns TO adserver_app;
 
 -- Every change of what is set up; append-only, written by triggers alone.
 CREATE TABLE setup_history (
-    kind text NOT NULL,                                        -- advertiser, campaign, creative, order, placement, publisher or upstream
+    kind text NOT NULL,                                        -- advertiser, campaign, creative, order, placement, publisher, upstream or webhook
     id varchar COLLATE "C" NOT NULL,                           -- Id of the item
     version integer NOT NULL,                                  -- Number of the change of this item, from 1
     changed_at timestamptz NOT NULL,                           -- When the change was committed
@@ -361,7 +361,7 @@ CREATE TABLE setup_history (
     source text NOT NULL,                                      -- Campaign file, admin API or demo content; direct for a change by SQL
     CONSTRAINT setup_history_pkey PRIMARY KEY (kind, id, version),
     CONSTRAINT history_has_only_changes CHECK (old IS DISTINCT FROM new),
-    CONSTRAINT history_kind_is_known CHECK (kind = ANY (ARRAY['advertiser'::text, 'campaign'::text, 'creative'::text, 'order'::text, 'placement'::text, 'publisher'::text, 'upstream'::text]))
+    CONSTRAINT history_kind_is_known CHECK (kind = ANY (ARRAY['advertiser'::text, 'campaign'::text, 'creative'::text, 'order'::text, 'placement'::text, 'publisher'::text, 'upstream'::text, 'webhook'::text]))
 );
 CREATE INDEX setup_history_changed_at_idx
     ON setup_history USING btree (changed_at);
@@ -1184,6 +1184,14 @@ CREATE TABLE webhooks (
     CONSTRAINT webhooks_pkey PRIMARY KEY (id),
     CONSTRAINT webhook_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text]))
 );
+-- Notes the change of every webhook.
+CREATE TRIGGER webhook_truncation_is_noted AFTER TRUNCATE ON webhooks
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('webhook');
+ALTER TABLE webhooks ENABLE ALWAYS TRIGGER webhook_truncation_is_noted;
+-- Notes the change of the webhook.
+CREATE TRIGGER webhook_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON webhooks
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('webhook', 'id');
+ALTER TABLE webhooks ENABLE ALWAYS TRIGGER webhook_change_is_noted;
 GRANT INSERT, SELECT, UPDATE ON webhooks TO adserver_app;
 
 -- Events for other systems, each written in the transaction that causes it.
@@ -2361,6 +2369,10 @@ BEGIN
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
                 FROM placement_campaigns c WHERE c.placement_id = p.id))
             INTO item FROM placements p WHERE p.id = its_id;
+        WHEN 'webhook' THEN
+            SELECT to_jsonb(w) || jsonb_build_object(
+                'secret', 'SHA-256 ' || left(encode(sha256(convert_to(w.secret, 'UTF8')), 'hex'), 16))
+            INTO item FROM webhooks w WHERE w.id = its_id;
     END CASE;
     RETURN jsonb_strip_nulls(item);
 END
@@ -4383,10 +4395,10 @@ GRANT SELECT ON finance.reconciliation TO adserver_finance;
 
 -- finance.setup_changes: Every change of what is set up, one row for each changed key.
 --   changed_at timestamp with time zone: When the change was committed
---   kind text: advertiser, campaign, creative, order, placement, publisher or upstream
+--   kind text: advertiser, campaign, creative, order, placement, publisher, upstream or webhook
 --   id character varying: Id of the item
 --   key text: Changed key, as in a campaign file; a budget is budgets.day, budgets.hour or budgets.lifetime
---   old text: Value before the change; NULL for none. A tag_url is not shown, because it may contain a password
+--   old text: Value before the change; NULL for none. A tag_url, url or secret is not shown, because it may be a password
 --   new text: Value after the change; NULL for none
 --   author text: Who made the change: as given with it, otherwise the database role
 --   role text: Database role that made the change
@@ -4419,11 +4431,11 @@ CREATE VIEW finance.setup_changes AS
           WHERE c.key = 'budgets'::text AND ((h.old -> 'budgets'::text) -> b.period) IS DISTINCT FROM ((h.new -> 'budgets'::text) -> b.period)) k
      CROSS JOIN LATERAL ( SELECT
                 CASE
-                    WHEN k.key = 'tag_url'::text THEN '(not shown)'::text
+                    WHEN k.key = ANY (ARRAY['tag_url'::text, 'url'::text, 'secret'::text]) THEN '(not shown)'::text
                     ELSE k.old #>> '{}'::text[]
                 END AS old,
                 CASE
-                    WHEN k.key = 'tag_url'::text THEN '(not shown)'::text
+                    WHEN k.key = ANY (ARRAY['tag_url'::text, 'url'::text, 'secret'::text]) THEN '(not shown)'::text
                     ELSE k.new #>> '{}'::text[]
                 END AS new) s;
 GRANT SELECT ON finance.setup_changes TO adserver_app;

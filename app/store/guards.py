@@ -113,6 +113,7 @@ REQUIRED_TRIGGERS = {
     "public.setup_history": ("history_is_kept",),
     "public.unrecorded_setup": ("history_is_kept", "setup_is_recorded"),
     "public.upstreams": ("upstream_change_is_noted", "upstream_truncation_is_noted"),
+    "public.webhooks": ("webhook_change_is_noted", "webhook_truncation_is_noted"),
 }
 """The triggers that fire for everybody, by table."""
 

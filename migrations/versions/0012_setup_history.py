@@ -15,7 +15,7 @@ down_revision = "0011"
 branch_labels = None
 depends_on = None
 
-KINDS = "advertiser campaign creative order placement publisher upstream"
+KINDS = "advertiser campaign creative order placement publisher upstream webhook"
 
 # The tables of each kind of item, with the column that has the item's id. What belongs to an item is part of it.
 NOTED_TABLES = (
@@ -42,7 +42,8 @@ RETURN CASE WHEN scale(trim_scale(amount)) < 2 THEN round(amount, 2) ELSE trim_s
 
 # Rows as they are, so that a new column is part of the history without a word here; money as text, because JSON's numbers
 # become floats in many programs. A campaign has its advertiser's id and not its name: a new name changes the advertiser,
-# not its campaigns. What an order may spend is shown where it is not simply its budget, as with prepaid orders.
+# not its campaigns. What an order may spend is shown where it is not simply its budget, as with prepaid orders. Of a secret,
+# only a part of its hash is shown. A later revision creates the webhooks.
 SETUP_ITEM = """
 CREATE FUNCTION setup_item(its_kind text, its_id text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
@@ -89,6 +90,10 @@ BEGIN
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
                 FROM placement_campaigns c WHERE c.placement_id = p.id))
             INTO item FROM placements p WHERE p.id = its_id;
+        WHEN 'webhook' THEN
+            SELECT to_jsonb(w) || jsonb_build_object(
+                'secret', 'SHA-256 ' || left(encode(sha256(convert_to(w.secret, 'UTF8')), 'hex'), 16))
+            INTO item FROM webhooks w WHERE w.id = its_id;
     END CASE;
     RETURN jsonb_strip_nulls(item);
 END
@@ -211,17 +216,17 @@ CROSS JOIN LATERAL (
     WHERE c.key = 'budgets' AND h.old -> 'budgets' -> b.period IS DISTINCT FROM h.new -> 'budgets' -> b.period
 ) AS k
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN k.key = 'tag_url' THEN '(not shown)' ELSE k.old #>> '{}' END AS old,
-           CASE WHEN k.key = 'tag_url' THEN '(not shown)' ELSE k.new #>> '{}' END AS new
+    SELECT CASE WHEN k.key IN ('tag_url', 'url', 'secret') THEN '(not shown)' ELSE k.old #>> '{}' END AS old,
+           CASE WHEN k.key IN ('tag_url', 'url', 'secret') THEN '(not shown)' ELSE k.new #>> '{}' END AS new
 ) AS s
 """
 
 SETUP_CHANGES_COLUMNS = {
     "changed_at": "When the change was committed",
-    "kind": "advertiser, campaign, creative, order, placement, publisher or upstream",
+    "kind": "advertiser, campaign, creative, order, placement, publisher, upstream or webhook",
     "id": "Id of the item",
     "key": "Changed key, as in a campaign file; a budget is budgets.day, budgets.hour or budgets.lifetime",
-    "old": "Value before the change; NULL for none. A tag_url is not shown, because it may contain a password",
+    "old": "Value before the change; NULL for none. A tag_url, url or secret is not shown, because it may be a password",
     "new": "Value after the change; NULL for none",
     "author": "Who made the change: as given with it, otherwise the database role",
     "role": "Database role that made the change",
@@ -270,12 +275,7 @@ FUNCTIONS = {
 }
 
 # Both run as the owner; nobody calls them but triggers.
-INTERNAL_FUNCTIONS = (
-    "setup_item(text, text)",
-    "note_setup_change()",
-    "record_noted_changes()",
-    "record_setup_changes()",
-)
+INTERNALS = ("setup_item(text, text)", "note_setup_change()", "record_noted_changes()", "record_setup_changes()")
 
 ITEMS_BEFORE_THE_HISTORY = """
 INSERT INTO unrecorded_setup (kind, id)
@@ -292,7 +292,7 @@ def upgrade() -> None:
     for function, (statement, comment) in FUNCTIONS.items():
         op.execute(statement)
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")
-    for function in INTERNAL_FUNCTIONS:
+    for function in INTERNALS:
         op.execute(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
     record_at_commit()
     note_changes()
@@ -323,7 +323,7 @@ def downgrade() -> None:
 def create_setup_history() -> None:
     op.create_table(
         "setup_history",
-        key_column("kind", Text, "advertiser, campaign, creative, order, placement, publisher or upstream"),
+        key_column("kind", Text, "advertiser, campaign, creative, order, placement, publisher, upstream or webhook"),
         key_column("id", Identifier, "Id of the item"),
         key_column("version", Integer, "Number of the change of this item, from 1"),
         required("changed_at", Timestamp, "When the change was committed"),

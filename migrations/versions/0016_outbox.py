@@ -86,6 +86,18 @@ FOR EACH ROW WHEN (
 EXECUTE FUNCTION record_budget_threshold()
 """
 
+# The history of what is set up has webhooks too.
+NOTING_TRIGGERS = {
+    "webhook_change_is_noted": (
+        "AFTER INSERT OR UPDATE OR DELETE ON webhooks FOR EACH ROW EXECUTE FUNCTION note_setup_change('webhook', 'id')",
+        "Notes the change of the webhook",
+    ),
+    "webhook_truncation_is_noted": (
+        "AFTER TRUNCATE ON webhooks FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('webhook')",
+        "Notes the change of every webhook",
+    ),
+}
+
 COMMENTS = {
     "FUNCTION record_budget_threshold()": "Records that 80 or 100 percent of a budget was reached, once for each limit",
     "TRIGGER threshold_is_recorded ON budget_tracking": "Records events in the transaction that reaches a threshold",
@@ -102,6 +114,10 @@ def upgrade() -> None:
     op.execute(THRESHOLD_IS_RECORDED)
     for target, comment in COMMENTS.items():
         op.execute(f"COMMENT ON {target} IS '{comment}'")
+    for trigger, (definition, comment) in NOTING_TRIGGERS.items():
+        op.execute(f"CREATE TRIGGER {trigger} {definition}")
+        op.execute(f"ALTER TABLE webhooks ENABLE ALWAYS TRIGGER {trigger}")
+        op.execute(f"COMMENT ON TRIGGER {trigger} ON webhooks IS '{comment}'")
 
 
 def downgrade() -> None:

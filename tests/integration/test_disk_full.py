@@ -10,8 +10,10 @@ import pytest
 
 from app.embedded import EmbeddedPostgres
 from app.launch.migrate import migrate
-from app.observability.readiness import Readiness
-from tests.integration.accounting.world import open_store
+from app.observability.readiness import DISK_CHECK_INTERVAL_S, Readiness
+from tests.fake_clock import FakeClock
+from tests.integration.accounting.world import connected, open_store
+from tests.players import becomes
 from tests.postgres import temporary_folder
 
 DISK_MIB = 400
@@ -54,13 +56,43 @@ async def test_a_worker_is_not_ready_while_the_disk_is_full(small_disk: Path) ->
     with EmbeddedPostgres(small_disk, settings) as server:
         await asyncio.to_thread(migrate, server.dsn)
         store = open_store(server.dsn)
-        readiness = Readiness(store, dict)
+        clock = FakeClock()
+        readiness = Readiness(store, dict, clock.time)
         try:
             assert (await readiness.check()).ready
             fill(small_disk / "filler")
+            await clock.advance(DISK_CHECK_INTERVAL_S)
             report = await readiness.check()
             assert (report.ready, report.database) == (False, "has no disk space left")
             make_room(small_disk / "filler")
+            await clock.advance(DISK_CHECK_INTERVAL_S)
             assert (await readiness.check()).ready
         finally:
             await store.close()
+
+
+async def temporary_files(url: str) -> int:
+    async with connected(url) as connection:
+        written: int = await connection.fetchval(
+            "SELECT temp_files FROM pg_stat_database WHERE datname = current_database()"
+        )
+    return written
+
+
+async def test_many_checks_of_a_worker_write_one_file_in_an_interval(database: str) -> None:
+    clock = FakeClock()
+    store = open_store(database)
+    readiness = Readiness(store, dict, clock.time)
+    for _ in range(2):
+        reports = await asyncio.gather(*(readiness.check() for _ in range(20)))
+        assert all(report.ready for report in reports)
+        await clock.advance(DISK_CHECK_INTERVAL_S)
+    # Postgres counts the files of a connection when it ends.
+    await store.close()
+    await becomes(lambda: has_written(database, files=2))
+
+
+async def has_written(url: str, files: int) -> bool:
+    written = await temporary_files(url)
+    assert written <= files
+    return written == files

@@ -268,7 +268,7 @@ placement_campaigns = Table(
 setup_history = Table(
     "setup_history",
     metadata,
-    key_column("kind", Text, "advertiser, campaign, creative, order, placement, publisher or upstream"),
+    key_column("kind", Text, "advertiser, campaign, creative, order, placement, publisher, upstream or webhook"),
     key_column("id", Identifier, "Id of the item"),
     key_column("version", Integer, "Number of the change of this item, from 1"),
     required("changed_at", Timestamp, "When the change was committed"),
@@ -279,7 +279,9 @@ setup_history = Table(
     required("author", Text, "Who made the change: as given with it, otherwise the database role"),
     required("role", Text, "Database role that made the change", server_default=text("SESSION_USER")),
     required("source", Text, "Campaign file, admin API or demo content; direct for a change by SQL"),
-    allowed_values("history_kind_is_known", "kind", "advertiser campaign creative order placement publisher upstream"),
+    allowed_values(
+        "history_kind_is_known", "kind", "advertiser campaign creative order placement publisher upstream webhook"
+    ),
     CheckConstraint("old IS DISTINCT FROM new", name="history_has_only_changes"),
     Index("setup_history_changed_at_idx", "changed_at"),
     comment="Every change of what is set up; append-only, written by triggers alone",

@@ -1,6 +1,7 @@
 """Webhooks of a campaign file: their addresses are public, and their secrets stay with the owner."""
 
 import tomllib
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Any
 
@@ -20,6 +21,8 @@ from app.web.admin import CampaignAdminEndpoints
 from app.web.ports import OperatorAccess
 from app.web.problems import on_error
 from tests.integration.setup.files import apply_document, loaded
+from tests.integration.setup.test_setup_history import changes, history, names
+from tests.players import connected
 from tests.web_server import accepted_token
 
 SECRET = "whsec_WW91ciBvd24gc2VjcmV0LCBub3QgdGhpcyBvbmU="
@@ -130,3 +133,28 @@ async def test_the_admin_api_and_its_log_show_no_secret(store: Store) -> None:
     assert [line["changes"]["secret"] for line in logs if line["event"] == "setup_changed"] == ["changed"] * 2
     assert "whsec_" not in str(logs)
     assert "hooks.example" not in str(logs)
+
+
+async def test_the_history_of_a_webhook_shows_that_its_secret_has_changed_and_no_secret(
+    store: Store, database: str, finance_database: str
+) -> None:
+    secrets = [SECRET, SECRET.replace("W", "X")]
+    (webhook,) = file_with()["webhooks"]
+    await apply_document(store, file_with())
+    await apply_document(store, file_with(secret=secrets[1], events=["month.closed"]))
+    created, changed = await history(database)
+    assert names([created, changed]) == [("webhook", "chat")] * 2
+    assert created["new"] == webhook | {"secret": shown_secret(secrets[0]), "events": [], "status": "active"}
+    assert changed["new"] == created["new"] | {"secret": shown_secret(secrets[1]), "events": ["month.closed"]}
+    assert (changed["changed_keys"], changed["source"]) == (["events", "secret"], "file test.toml")
+    assert await changes(finance_database) == [
+        ("webhook", "chat", "events", "[]", '["month.closed"]'),
+        ("webhook", "chat", "secret", "(not shown)", "(not shown)"),
+    ]
+    async with connected(database) as connection:
+        await connection.execute("TRUNCATE webhooks CASCADE")
+    assert [row["new"] for row in await history(database)][2:] == [None]
+
+
+def shown_secret(secret: str) -> str:
+    return f"SHA-256 {sha256(secret.encode()).hexdigest()[:16]}"
