@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 SETTING = re.compile(r"\bADSERVER_[A-Z_]+\b(?!\*)")
-COMMAND = re.compile(r"(?:\.venv/bin/|`|^|^\$ )adserver ([a-z]+)\b", re.MULTILINE)
+COMMAND = re.compile(r"(?:\.venv/bin/|`|^|^\$ )adserver ([a-z][a-z-]*)", re.MULTILINE)
 TARGET = re.compile(r"(?:`|^|^\$ )make ([a-z-]+)\b", re.MULTILINE)
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
