@@ -1305,6 +1305,7 @@ CREATE FUNCTION public.compute_month_end(month date)
  STABLE
  SET search_path TO 'public', 'pg_temp'
  SET enable_seqscan TO 'off'
+ SET enable_indexscan TO 'off'
 BEGIN ATOMIC
  WITH span AS (
           SELECT (date_trunc('month'::text, (compute_month_end.month)::timestamp without time zone))::date AS starts,

@@ -19,14 +19,14 @@ HELD = "Part of charged and released, and of what is still open, that was held w
 
 # Entries of the month by the daily sums and the ledger's newest entries; amounts that left a hold by the hold's day. A
 # settled hold keeps its day, so an entry of the month that was booked after the month's end was held at that end. A late
-# impression, which is charged after its hold was released, is an entry of the day on which it came. Without
-# enable_seqscan = off a plan made before the times are known would read all of the month's entries.
+# impression, which is charged after its hold was released, is an entry of the day on which it came. A plan
+# made before the times are known would read all of the month's entries; bitmap scans are left, for which a BRIN index is.
 COMPUTE_MONTH_END = """
 CREATE FUNCTION compute_month_end(month date)
 RETURNS TABLE (advertiser_id varchar, advertiser_name text, order_id varchar, publisher_id varchar, publisher_name text,
                currency varchar, charged numeric, corrected numeric, publisher_amount numeric, released numeric,
                held numeric, publisher_held numeric)
-LANGUAGE sql STABLE SET search_path = public, pg_temp SET enable_seqscan = off
+LANGUAGE sql STABLE SET search_path = public, pg_temp SET enable_seqscan = off SET enable_indexscan = off
 BEGIN ATOMIC
     WITH span AS (
         SELECT date_trunc('month', month::timestamp)::date AS starts,
