@@ -136,6 +136,11 @@ async def idle_in_transaction(url: str) -> int:
     return count
 
 
+async def all_transactions_ended(url: str) -> bool:
+    """Whether no server connection is in a transaction just now; some have short ones at any time."""
+    return await idle_in_transaction(url) == 0
+
+
 CONNECTIONS_OF_A_WORKER = 12
 """Of one worker, by the settings' defaults: two for ads in hand, eight that fetch, two for beacons."""
 

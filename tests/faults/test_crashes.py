@@ -17,11 +17,11 @@ from tests.players import (
     SECRETS,
     Players,
     all_lanes_connected,
+    all_transactions_ended,
     becomes,
     connected,
     connections,
     disagreements,
-    idle_in_transaction,
     serving,
 )
 
@@ -94,7 +94,7 @@ async def assert_all_is_well(database: str, acknowledged: set[str]) -> None:
     missing = {name for name in acknowledged if request_key(key, name) not in served}
     assert missing == set()
     assert set(served.values()) == {1}
-    assert await idle_in_transaction(database) == 0
+    await becomes(lambda: all_transactions_ended(database))
     assert await disagreements(database) == []
 
 

@@ -23,10 +23,10 @@ from tests.players import (
     Answer,
     Players,
     all_lanes_connected,
+    all_transactions_ended,
     becomes,
     connected,
     disagreements,
-    idle_in_transaction,
     serving,
 )
 from tests.served_ads import OUR_IMPRESSION, Serve, ads_of, serves_of
@@ -222,10 +222,6 @@ async def assert_books_fit(database: str, sold: dict[Serve, SoldAd]) -> None:
     for serve, ad in sold.items():
         assert booked[serve] == (f"c{ad.number}", ad.order, ad.publisher, ad.price, ad.part, ad.price - ad.part)
     assert budgets == {name: (sum(prices), 0, len(prices)) for name, prices in prices_by_order(sold.values()).items()}
-
-
-async def all_transactions_ended(database: str) -> bool:
-    return not await idle_in_transaction(database)
 
 
 async def are_settled(database: str) -> bool:
