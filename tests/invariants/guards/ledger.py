@@ -32,6 +32,24 @@ LEDGER_GUARDS = [
         f"{HOLDS_TEST}::test_what_is_held_is_not_there_to_be_spent_and_what_is_released_is",
     ),
     Guard(
+        "I3",
+        "a late impression is charged once",
+        HOLDS,
+        "r.cause = 'expiry' AND r.entry_id IS NULL",
+        "r.cause = 'expiry'",
+        "tests/integration/accounting/test_impressions.py"
+        "::test_a_late_impression_is_charged_once_however_often_it_comes",
+    ),
+    Guard(
+        "I2",
+        "delivery is rolled up to the mark of the books",
+        "app/store/delivery.py",
+        "least(s.next_hour, b.rolled_up_to) AS until",
+        "s.next_hour AS until",
+        "tests/integration/accounting/test_delivery_hourly.py"
+        "::test_delivery_is_never_rolled_up_further_than_the_ledger",
+    ),
+    Guard(
         "I2",
         "a released unit can be used again",
         HOLDS,
