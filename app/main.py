@@ -1,5 +1,6 @@
 """The composition root: opens each component with its settings, connects them, and closes them in reverse order."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,6 +42,9 @@ from app.serving.viewing_sessions import ViewingSessions
 from app.settings import Settings
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
+from app.targeting.places import PlaceReader
+from app.targeting.reloading import PlaceReloader
+from app.targeting.viewer import ViewerReader
 from app.upstreams.client import no_wrapper
 from app.upstreams.service import UpstreamService
 from app.vast.document_cache import DocumentCache
@@ -140,7 +144,7 @@ class Worker:
         observer = fan_out(metrics, requests)
         catalogs = await CatalogHolder.open(store)
         upstreams = self._open_upstreams(store, observer)
-        adserver = self._open_adserver(store, catalogs, upstreams, observer)
+        adserver = self._open_adserver(store, catalogs, upstreams, observer, await self._open_viewers())
         beacon_lane = self._open_beacon_lane(store, observer)
         self._open_maintenance(store)
         self._open_webhooks(store, observer)
@@ -179,13 +183,18 @@ class Worker:
         return upstreams
 
     def _open_adserver(
-        self, store: Store, catalogs: CatalogHolder, upstreams: UpstreamService, observer: Observer
+        self,
+        store: Store,
+        catalogs: CatalogHolder,
+        upstreams: UpstreamService,
+        observer: Observer,
+        viewers: ViewerReader,
     ) -> AdServer:
         tracer = self._tracing or NO_TRACER
         adserver = AdServer(
             store,
             catalogs,
-            CandidateResolver(catalogs, upstreams.rate_limiter, self._hash_key, tracer),
+            CandidateResolver(catalogs, upstreams.rate_limiter, self._hash_key, viewers, tracer),
             UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, self._limits),
             observer,
             Answers(self._signer, self._settings.beacon_base_url),
@@ -195,6 +204,15 @@ class Worker:
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
         return adserver
+
+    async def _open_viewers(self) -> ViewerReader:
+        if self._settings.geoip_file is None:
+            return ViewerReader()
+        places = await asyncio.to_thread(PlaceReader, self._settings.geoip_file)
+        reloader = PlaceReloader(places)
+        reloader.start()
+        self._stack.push_async_callback(reloader.stop)
+        return ViewerReader(places)
 
     def _open_beacon_lane(self, store: Store, observer: Observer) -> BeaconLane:
         lane = BeaconLane(

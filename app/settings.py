@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         35, ge=10, le=3650, description="Days after which ended hours and days of budgets are archived"
     )
 
+    geoip_file: Path | None = Field(
+        None, description="MMDB file that tells country, region, city and timezone of an address; empty: none"
+    )
+
     max_body_bytes: int = Field(1_048_576, ge=1024, le=4_194_304, description="Maximum request body size, in bytes")
     batch_max: int = Field(1000, ge=1, le=10_000, description="Maximum ad requests in one POST /v1/ads")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Minimum log level")

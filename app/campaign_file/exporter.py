@@ -47,6 +47,9 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
     """
     entry: dict[str, Any] = _to_plain(asdict(item))
     if isinstance(item, Campaign):
+        entry["targeting"] = _to_plain(item.targeting.to_table())
+        if not entry["targeting"]:
+            del entry["targeting"]
         for period, budget in entry.get("budgets", {}).items():
             if budget.keys() == {"amount"}:
                 entry["budgets"][period] = budget["amount"]

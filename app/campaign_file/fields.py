@@ -173,7 +173,9 @@ def _time_offset(value: str) -> str:
     return value
 
 
-def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[str], str]:
+def matching(pattern: re.Pattern[str], rule: str) -> Callable[[str], str]:
+    """Return a validator of text that the whole pattern matches."""
+
     def validate(value: str) -> str:
         if not pattern.fullmatch(value):
             raise ValueError(f"{rule}, got {quote(value)}")
@@ -215,11 +217,11 @@ TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
 MimeType = Annotated[
     str,
     Field(max_length=WORD_LENGTH_MAX),
-    AfterValidator(_matching(_MIME_TYPE, "must be a media type such as video/mp4")),
+    AfterValidator(matching(_MIME_TYPE, "must be a media type such as video/mp4")),
 ]
 Country = Annotated[
     str,
-    AfterValidator(_matching(_COUNTRY, "must be a country code of two or three letters")),
+    AfterValidator(matching(_COUNTRY, "must be a country code of two or three letters")),
     AfterValidator(str.lower),
 ]
 Currency = Annotated[str, AfterValidator(_currency)]

@@ -9,24 +9,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, LowerWord, NoDuplicates, Prose, Url, Word, first_duplicate
-from app.countries import to_alpha_2
-
-LIST_LENGTH_MAX = 1000
-"""Values in one list of an item."""
+from app.campaign_file.fields import Duration, Identifier, NoDuplicates, Prose, Url, Word, first_duplicate
+from app.campaign_file.table import LIST_LENGTH_MAX, Table
+from app.campaign_file.targeting_table import TargetingTable
 
 _lax = Field(strict=False)
 """Enums are not strict, because their values are written as text."""
-
-
-class Table(BaseModel):
-    """A table that rejects unknown keys."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class PublisherTable(Table):
@@ -165,20 +157,6 @@ class BudgetsTable(Table):
         """Return the budgets by period."""
         periods = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
         return {period: budget.to_domain() for period, budget in periods.items() if budget is not None}
-
-
-class TargetingTable(Table):
-    """The targeting of a campaign; values are compared with a request's in lower case."""
-
-    countries: Annotated[list[fields.Country], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
-    device_types: Annotated[list[LowerWord], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
-    content_genres: Annotated[list[LowerWord], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
-
-    def to_domain(self) -> domain.Targeting:
-        """Return the targeting."""
-        # Alpha-2 and alpha-3 codes of a country are the same country.
-        countries = dict.fromkeys(to_alpha_2(code).lower() for code in self.countries)
-        return domain.Targeting(tuple(countries), tuple(self.device_types), tuple(self.content_genres))
 
 
 class CampaignTable(Table):

@@ -19,6 +19,8 @@ from app.serving.explain import explain as explain_request
 from app.serving.keys import hash_key
 from app.store import catalog_reader
 from app.store.setup_history import ChangeOrigin
+from app.targeting.places import PlaceReader
+from app.targeting.viewer import ViewerReader
 from app.web.query import ad_request, read_parameters
 
 
@@ -84,7 +86,7 @@ def explain(
 
     async def run(url: str) -> Explanation:
         async with command_store(url) as store, store.connection() as connection:
-            return await explain_request(connection, parsed_request, hash_key(secrets_in_use()[0]))
+            return await explain_request(connection, parsed_request, hash_key(secrets_in_use()[0]), _viewers())
 
     with ready_database() as url:
         explanation = asyncio.run(run(url))
@@ -97,3 +99,9 @@ def explain(
         typer.echo(f"{number}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
         for fact in verdict.facts:
             typer.echo(f"   {fact}")
+
+
+def _viewers() -> ViewerReader:
+    """Return the reader of viewers, with the file of places that the server uses."""
+    file = settings_from_environment().geoip_file
+    return ViewerReader() if file is None else ViewerReader(PlaceReader(file))

@@ -1,8 +1,6 @@
 """The domain model: frozen dataclasses and enums, without I/O and without imports from the rest of the app."""
 
-from app.domain.ad_request import (
-    AdRequest,
-)
+from app.domain.ad_request import AdRequest, Client
 from app.domain.catalog import (
     AdBreak,
     Advertiser,
@@ -17,7 +15,6 @@ from app.domain.catalog import (
     Order,
     Placement,
     Publisher,
-    Targeting,
     Upstream,
     Webhook,
 )
@@ -29,6 +26,7 @@ from app.domain.limits import (
     POD_SIZE_MAX,
     URL_BYTES_MAX,
 )
+from app.domain.targeting import CRITERIA, Criteria, Daypart, DaypartClock, Targeting, Weekday
 from app.domain.terms import (
     Billing,
     BudgetPeriod,
@@ -47,6 +45,7 @@ from app.domain.terms import (
 __all__ = [
     "AMOUNT_MAX",
     "BUDGET_IMPRESSIONS_MAX",
+    "CRITERIA",
     "DURATION_MAX_S",
     "ID_LENGTH_MAX",
     "POD_SIZE_MAX",
@@ -63,7 +62,11 @@ __all__ = [
     "Catalog",
     "CatalogItem",
     "CatalogSource",
+    "Client",
     "Creative",
+    "Criteria",
+    "Daypart",
+    "DaypartClock",
     "Event",
     "FrequencyCap",
     "LateImpressions",
@@ -79,5 +82,6 @@ __all__ = [
     "VastVersion",
     "Webhook",
     "WebhookStatus",
+    "Weekday",
     "WithoutUser",
 ]

@@ -8,6 +8,16 @@ from uuid import UUID
 from app.domain.terms import VastVersion
 
 
+class Client(NamedTuple):
+    """The viewer's end of a request: its address and headers, as reported by a peer that is trusted to report them."""
+
+    address: str | None = None
+    user_agent: str | None = None
+    accept_language: str | None = None
+    is_trusted: bool = False
+    """Whether what the sender says about the viewer counts more than its address and user agent."""
+
+
 class AdRequest(NamedTuple):
     """A validated ad request; exactly one of `campaign_id` and `placement_id` is set.
 

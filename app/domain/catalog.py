@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from app.domain.targeting import Targeting
 from app.domain.terms import (
     Billing,
     BudgetPeriod,
@@ -82,15 +83,6 @@ class Upstream:
     breaker_failures: int = 5
     breaker_reset_s: int = 60
     hedge: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Targeting:
-    """Audience of a campaign; an empty tuple does not restrict it."""
-
-    countries: tuple[str, ...] = ()
-    device_types: tuple[str, ...] = ()
-    content_genres: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

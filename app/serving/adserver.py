@@ -58,6 +58,7 @@ class AdServer:
             RecentRefusals(self._loop.time),
             FetchWaitLimiter(limits.group_fetch_wait_s, limits.fetch_connections),
             tracer,
+            resolver.clock,
         )
 
         def runner(lane: Lane, connections: int) -> GroupRunner:

@@ -6,11 +6,13 @@ from uuid import UUID
 from app.domain import AdRequest, CatalogSource, NoFillReason
 from app.errors import InvalidRequest
 from app.serving import keys
-from app.serving.chooser import targeting_refuses
 from app.serving.context import SessionContext
+from app.serving.database_clock import DatabaseClock
 from app.serving.outcomes import Completion
 from app.serving.pending import PendingRequest, Progress
 from app.serving.spans import NO_TRACER, RequestTracer
+from app.targeting.matcher import TargetingMatcher
+from app.targeting.viewer import ViewerReader
 
 
 class PublisherLimits(Protocol):
@@ -28,12 +30,16 @@ class CandidateResolver:
         catalogs: CatalogSource,
         publisher_limits: PublisherLimits,
         hash_key: bytes,
+        viewers: ViewerReader,
         tracer: RequestTracer = NO_TRACER,
     ) -> None:
+        self.clock = DatabaseClock()
         self._catalogs = catalogs
         self._publisher_limits = publisher_limits
         self._hash_key = hash_key
+        self._viewers = viewers
         self._tracer = tracer
+        self._matcher = TargetingMatcher(catalogs.current)
 
     def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
         """Return the ids of the campaigns that may serve it, in order; None for an unknown campaign or placement.
@@ -96,6 +102,7 @@ class CandidateResolver:
             on_done,
             self._tracer.request(),
             progress,
+            self._viewers.read(request.values, context.client),
         )
         self._refuse_by_targeting(pending)
         return pending
@@ -117,10 +124,11 @@ class CandidateResolver:
         return None
 
     def _refuse_by_targeting(self, pending: PendingRequest) -> None:
-        campaigns = self._catalogs.current.campaigns
-        for campaign_id in pending.progress.candidates:
-            if targeting_refuses(campaigns[campaign_id].targeting, pending.request.values):
-                pending.refuse(campaign_id, NoFillReason.TARGETING)
+        if self._matcher.catalog is not self._catalogs.current:
+            self._matcher = TargetingMatcher(self._catalogs.current)
+        ids = pending.progress.candidates
+        for campaign_id in self._matcher.refused(pending.request, pending.viewer, ids, self.clock.now):
+            pending.refuse(campaign_id, NoFillReason.TARGETING)
 
 
 def unknown_id(request: AdRequest) -> InvalidRequest:

@@ -1,22 +1,12 @@
 """The candidate decision: which campaigns of a request fill its slots, and with which creatives. Does no I/O."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, Targeting, WithoutUser
+from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, WithoutUser
 from app.serving.choice import Choice
 from app.serving.pending import PendingRequest
 from app.upstreams.fetched_ad import FetchedAd
-
-
-def targeting_refuses(targeting: Targeting, values: Mapping[str, str]) -> bool:
-    """Return whether the request's country, device type or genre is outside the targeting."""
-    countries, device_types, genres = targeting.countries, targeting.device_types, targeting.content_genres
-    return bool(
-        (countries and values.get("country", "").lower() not in countries)
-        or (device_types and values.get("device_type", "").lower() not in device_types)
-        or (genres and values.get("content_genre", "").lower() not in genres)
-    )
 
 
 def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | None) -> bool:

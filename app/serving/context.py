@@ -8,18 +8,22 @@ from typing import NamedTuple, Self
 
 import structlog
 
+from app.domain import Client
+
 log = structlog.get_logger()
 
 COOKIES = ("uid", "device_id", "publisher_id")
 """Cookies that identify the viewer or the publisher if the query does not."""
 
 
+UNKNOWN_CLIENT = Client()
+
+
 class SessionContext(NamedTuple):
     """An immutable context, which is closed when its request ends, successfully or not.
 
     `request_id` is the X-Request-Id of the answer. `correlator` is the same for all ads of a page view or viewing
-    session, and `cachebusting` has 8 digits (VAST 4.2 section 6.1). `client_ip` and `client_ua` are the viewer's
-    address and user agent, if the connection's peer is trusted to report them.
+    session, and `cachebusting` has 8 digits (VAST 4.2 section 6.1).
     """
 
     request_id: str
@@ -27,8 +31,7 @@ class SessionContext(NamedTuple):
     correlator: str
     cachebusting: str
     cookies: Mapping[str, str]
-    client_ip: str | None
-    client_ua: str | None
+    client: Client
     cleanups: list[Callable[[], None]]
     """The callables registered with `on_close`, in that order."""
 
@@ -54,9 +57,7 @@ class SessionContext(NamedTuple):
                 log.exception("cleanup_failed", request_id=self.request_id)
 
 
-def open_context(
-    request_id: str, cookies: Mapping[str, str], client_ip: str | None = None, client_ua: str | None = None
-) -> SessionContext:
+def open_context(request_id: str, cookies: Mapping[str, str], client: Client = UNKNOWN_CLIENT) -> SessionContext:
     """Return a context for a request that has just arrived."""
     return SessionContext(
         request_id=request_id,
@@ -64,7 +65,6 @@ def open_context(
         correlator=str(random.getrandbits(53)),
         cachebusting=f"{random.getrandbits(53) % 10**8:08}",
         cookies=cookies,
-        client_ip=client_ip,
-        client_ua=client_ua,
+        client=client,
         cleanups=[],
     )

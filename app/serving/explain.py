@@ -9,17 +9,21 @@ from math import inf
 from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
-from app.domain import AdRequest, Campaign, Catalog, NoFillReason, WithoutUser
+from app.domain import AdRequest, Campaign, Catalog, Client, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
 from app.serving.chooser import Chooser, fitting_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pending import PendingRequest
+from app.serving.targeting_facts import targeting_facts
 from app.store import budget_periods, candidate_checks, catalog_reader, limit_status, sessions
 from app.store.limit_status import BudgetRoom, CapStatus
+from app.targeting.matcher import TargetingMatcher
+from app.targeting.viewer import ViewerReader
 
-TARGETED = (("country", "countries"), ("device_type", "device_types"), ("content_genre", "content_genres"))
+TRUSTED = Client(is_trusted=True)
+"""Whoever asks for an explanation may say anything about the viewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class _Snapshot:
         return True
 
 
-async def explain(connection: "Connection[Record]", request: AdRequest, hash_key: bytes) -> Explanation:
+async def explain(
+    connection: "Connection[Record]", request: AdRequest, hash_key: bytes, viewers: ViewerReader
+) -> Explanation:
     """Decide about a request as the server would at this moment; change nothing.
 
     Raise InvalidRequest for an unknown campaign or placement, and NotFound or Gone for the viewing session.
@@ -62,7 +68,8 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     await transaction.start()
     try:
         setup = await catalog_reader.read(connection)
-        pending = _pending(setup, request, hash_key)
+        now = await candidate_checks.read_clock(connection)
+        pending = _pending(setup, request, hash_key, viewers, now)
         played = await _join_session(connection, pending)
         ids = list(pending.progress.candidates)
         viewer = (pending.progress.user_key, request.session_id)
@@ -84,16 +91,19 @@ async def explain(connection: "Connection[Record]", request: AdRequest, hash_key
     return Explanation(checked.database_time, tuple(verdicts))
 
 
-def _pending(setup: Catalog, request: AdRequest, hash_key: bytes) -> PendingRequest:
+def _pending(
+    setup: Catalog, request: AdRequest, hash_key: bytes, viewers: ViewerReader, now: datetime
+) -> PendingRequest:
     """Return the pending request that the server would make."""
     snapshot = _Snapshot(setup)
-    resolver = CandidateResolver(snapshot, snapshot, hash_key)
+    resolver = CandidateResolver(snapshot, snapshot, hash_key, viewers)
+    resolver.clock.observe(now)
     ids = resolver.candidates(request)
     if ids is None and request.campaign_id in setup.campaigns:
         raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
     if ids is None:
         raise unknown_id(request)
-    with open_context(request.request_id or str(new_request_key()), {}) as context:
+    with open_context(request.request_id or str(new_request_key()), {}, TRUSTED) as context:
         return resolver.make_pending(request, context, ids, inf, lambda _: None)
 
 
@@ -147,13 +157,15 @@ class _Facts:
     def __init__(self, setup: Catalog, pending: PendingRequest, now: datetime) -> None:
         self._setup = setup
         self._request = pending.request
+        self._viewer = pending.viewer
+        self._facts = TargetingMatcher(setup).facts(pending.request, pending.viewer)
         self._now = now
 
     def of_campaign(self, campaign_id: str, counts: list[CapStatus], rooms: list[BudgetRoom]) -> tuple[str, ...]:
         campaign = self._setup.campaigns[campaign_id]
         return (
             self._status(campaign),
-            *self._targeting(campaign),
+            *targeting_facts(campaign, self._facts, self._viewer, self._now),
             *(_cap(count, campaign) for count in counts if count.campaign_id == campaign_id),
             *(fact for room in rooms if room.campaign_id == campaign_id for fact in _budget(room)),
             self._ads(campaign),
@@ -167,13 +179,6 @@ class _Facts:
         else:
             flight = f"its flight runs until {_clock(campaign.ends_at)}"
         return f"status: {campaign.status}, {flight}"
-
-    def _targeting(self, campaign: Campaign) -> Iterator[str]:
-        for parameter, key in TARGETED:
-            accepted: tuple[str, ...] = getattr(campaign.targeting, key)
-            if accepted:
-                value = self._request.values.get(parameter) or "none"
-                yield f"targeting: {parameter} must be one of {', '.join(accepted)}; the request has {value}"
 
     def _ads(self, campaign: Campaign) -> str:
         if campaign.upstreams:

@@ -8,6 +8,7 @@ from app.domain import AdRequest, NoFillReason
 from app.serving.context import SessionContext
 from app.serving.lifecycle import FINAL_STATES, State, Trigger, advance
 from app.serving.outcomes import Completion, NoFill, Served, ServedAd
+from app.targeting.viewer import UNKNOWN_VIEWER, Viewer
 from app.upstreams.fetched_ad import FetchedAd
 
 
@@ -61,6 +62,7 @@ class PendingRequest:
     trace: Final[object]
     """The request's trace, if tracing is on."""
     progress: Final[Progress]
+    viewer: Final[Viewer] = UNKNOWN_VIEWER
 
     @property
     def is_done(self) -> bool:

@@ -26,6 +26,7 @@ from app.domain import Catalog, NoFillReason
 from app.serving.answers import Answers
 from app.serving.choice import Choice, Selection
 from app.serving.chooser import Chooser
+from app.serving.database_clock import DatabaseClock
 from app.serving.fetch_wait import FetchWaitLimiter
 from app.serving.group_admission import GroupAdmission
 from app.serving.group_fetch import GroupFetch, PendingFetch
@@ -33,7 +34,6 @@ from app.serving.group_result import GroupResult
 from app.serving.outcomes import Served, ServedAd
 from app.serving.pending import PendingRequest
 from app.serving.recent_refusals import CAMPAIGN_TTL_S, USER_TTL_S, RecentRefusals
-from app.serving.report_dimensions import reported_country, reported_device_type
 from app.serving.selection import select
 from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
@@ -61,6 +61,7 @@ class GroupServices:
     recent_refusals: RecentRefusals
     fetch_wait: FetchWaitLimiter
     tracer: RequestTracer
+    clock: DatabaseClock
 
 
 class GroupTransaction:
@@ -138,6 +139,7 @@ class GroupTransaction:
         if revision != self._catalog.revision:
             raise StaleCatalogError
         self._database_time = database_time
+        self._services.clock.observe(database_time)
         self._is_revision_confirmed = True
 
     def _refuse(self, pending: PendingRequest, campaign_id: str, reason: str) -> None:
@@ -321,6 +323,6 @@ def _payment(selection: Selection) -> spending.Payment:
         session_id=request.session_id,
         fingerprint=pending.fingerprint,
         long_hold=request.stitched or request.pod_size > 1,
-        country=reported_country(request.values),
-        device_type=reported_device_type(request.values),
+        country=pending.viewer.country,
+        device_type=pending.viewer.device_type,
     )

@@ -31,7 +31,7 @@ class RequestMacroValues:
 
     def __init__(self, pending: PendingRequest) -> None:
         context = pending.context
-        known = {"ip": context.client_ip, "ua": context.client_ua}
+        known = {"ip": context.client.address, "ua": context.client.user_agent}
         values = {name: value for name, value in known.items() if value is not None} | dict(pending.request.values)
         self._macros = MacroContext(
             values=values,

@@ -64,6 +64,10 @@ Only refusals are returned, and every row has the catalog's revision and the dat
 `missing_period` means that a budget period has begun and has no row yet."""
 
 
+READ_CLOCK = "SELECT adserver_clock()"
+"""Read the present moment by the clock that decides everything."""
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateCheck:
     """The refused candidates: `refusals` has a reason by the candidate's position from 0."""
@@ -86,3 +90,9 @@ async def check_candidates(
         database_time=rows[0]["database_time"],
         refusals={row["ordinal"] - 1: row["reason"] for row in rows if row["ordinal"] is not None},
     )
+
+
+async def read_clock(connection: "Connection[Record]") -> datetime:
+    """Return the present moment by the database's clock."""
+    now: datetime = await connection.fetchval(READ_CLOCK)
+    return now

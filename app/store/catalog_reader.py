@@ -267,11 +267,10 @@ def _to_campaign(
     )
 
 
-def _to_targeting(lists: Mapping[str, list[str]]) -> Targeting:
+def _to_targeting(table: Mapping[str, Any]) -> Targeting:
     """Return the targeting with countries as alpha-2 codes, as in requests; the catalog may have alpha-3 codes."""
-    values = {key: tuple(words) for key, words in lists.items()}
-    countries = dict.fromkeys(to_alpha_2(code).lower() for code in values.get("countries", ()))
-    return Targeting(**values | {"countries": tuple(countries)})
+    countries = dict.fromkeys(to_alpha_2(code).lower() for code in table.get("countries", ()))
+    return Targeting.from_table({**table, "countries": [*countries]})
 
 
 def _to_creative(row: Record) -> Creative:

@@ -333,7 +333,7 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.late_impressions,
         campaign.hold_ttl_s,
         campaign.direct,
-        orjson.dumps(campaign.targeting).decode(),
+        orjson.dumps(campaign.targeting.to_table()).decode(),
         campaign.order,
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from app.domain import NoFillReason, VastVersion
+from app.domain import Client, NoFillReason, VastVersion
 from app.observer import Observer
 from app.serving.adserver import AdServer
 from app.serving.context import open_context
@@ -50,18 +50,18 @@ class AdRequestHandler:
         self,
         values: Mapping[str, str],
         request_id: str,
-        client: tuple[str | None, str | None],
+        client: Client,
         cookies: Mapping[str, str] = NO_COOKIES,
         *,
         stitched: bool = False,
     ) -> Answer:
-        """Return the answer to checked values; `client` is the viewer's address and user agent.
+        """Return the answer to checked values; `client` is the viewer's end.
 
         Raise InvalidRequest, NotFound, Gone or Conflict, as `AdServer.submit` reports them. A canceled call abandons
         the request.
         """
         request = ad_request(values, identifiable=self._may_identify(values), stitched=stitched)
-        with open_context(request_id, cookies, *client) as context:
+        with open_context(request_id, cookies, client) as context:
             outcome = await wait_for_outcome(partial(self._adserver.submit, request, context))
         return _answer(outcome, request.vast_version)
 
@@ -69,7 +69,7 @@ class AdRequestHandler:
         self,
         values: Mapping[str, str],
         request_id: str,
-        client: tuple[str | None, str | None],
+        client: Client,
         cookies: Mapping[str, str],
         on_done: Callable[[Answer | Exception], None],
     ) -> None:
@@ -78,7 +78,7 @@ class AdRequestHandler:
         Raise InvalidRequest for values that contradict each other.
         """
         request = ad_request(values, identifiable=self._may_identify(values))
-        context = open_context(request_id, cookies, *client)
+        context = open_context(request_id, cookies, client)
 
         def forward(result: Outcome | Exception) -> None:
             context.close()
@@ -104,7 +104,7 @@ class MeteredAdRequestHandler(AdRequestHandler):
         self,
         values: Mapping[str, str],
         request_id: str,
-        client: tuple[str | None, str | None],
+        client: Client,
         cookies: Mapping[str, str] = NO_COOKIES,
         *,
         stitched: bool = False,

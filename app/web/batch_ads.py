@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from app.domain import Client
 from app.errors import AdServerError, InvalidRequest, Unauthorized
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.keys import new_request_key
@@ -18,7 +19,7 @@ from app.web.ad_requests import AdRequestHandler, Answer
 from app.web.bearer_auth import BearerAuth
 from app.web.bodies import read_json
 from app.web.clients import ClientReader, fill_from_headers
-from app.web.parameters import PARAMETERS, REQUIRED_IDS, read_parameter
+from app.web.parameters import REQUIRED_IDS, parameter_name, read_parameter
 from app.web.problems import status_of
 from app.web.query import ParameterReader
 
@@ -71,14 +72,12 @@ class BatchAdsEndpoint:
         self._authorize(request)
         headers = headers_of(request.scope["headers"])
         requests = _requests(await read_json(request, self._max_body_bytes), self._batch_max, headers)
-        client = self._clients.read(peer_of(request.scope), headers)
+        client = self._clients.read(peer_of(request.scope), headers)._replace(is_trusted=True)
         return StreamingResponse(
             self._lines(requests, client), media_type=NDJSON, headers={"Cache-Control": "no-store"}
         )
 
-    async def _lines(
-        self, requests: list[_BatchRequest], client: tuple[str | None, str | None]
-    ) -> AsyncIterator[bytes]:
+    async def _lines(self, requests: list[_BatchRequest], client: Client) -> AsyncIterator[bytes]:
         """Start a request when an earlier line was read, so that a stitcher that does not read costs few ads."""
         decided: asyncio.Queue[bytes] = asyncio.Queue()
         waiting = iter(enumerate(requests))
@@ -101,15 +100,13 @@ class BatchAdsEndpoint:
             for task in tasks:
                 task.cancel()
 
-    async def _line(self, index: int, item: _BatchRequest, client: tuple[str | None, str | None]) -> bytes:
+    async def _line(self, index: int, item: _BatchRequest, client: Client) -> bytes:
         """Return a request's line even if it fails, because the ads of the others are paid for and must arrive."""
         request_id = item.request_id or str(new_request_key())
         line = {"request_id": request_id, "index": index} | await self._result(item, request_id, client)
         return orjson.dumps(line) + b"\n"
 
-    async def _result(
-        self, item: _BatchRequest, request_id: str, client: tuple[str | None, str | None]
-    ) -> dict[str, object]:
+    async def _result(self, item: _BatchRequest, request_id: str, client: Client) -> dict[str, object]:
         if item.error is not None:
             return _problem_line(item.error)
         try:
@@ -145,9 +142,10 @@ def _read(item: dict[str, Any], headers: Headers) -> _BatchRequest:
 def _values(item: dict[str, Any]) -> dict[str, str]:
     """Return the parameters as a query string would have them; null and "" count as absent."""
     reader = ParameterReader()
-    for name, value in item.items():
-        if name not in PARAMETERS:
-            raise InvalidRequest(name, "unknown parameter")
+    for key, value in item.items():
+        name = parameter_name(key)
+        if name is None:
+            raise InvalidRequest(key, "unknown parameter")
         if name in REQUIRED_IDS and not isinstance(value, str | int | None):
             raise InvalidRequest(name, "must be a string or an integer")
         reader.add(name, _as_text(value))

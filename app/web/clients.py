@@ -5,6 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from starlette.requests import cookie_parser
 
+from app.domain import Client
 from app.fast_path import FORWARDED, Headers
 from app.serving.context import COOKIES
 from app.web.addresses import MAPPED, first_address, parse_address
@@ -31,14 +32,17 @@ class ClientReader:
         self._trusted = tuple(trusted)
         self._is_trusted_host: dict[str, bool] = {}
 
-    def read(self, peer: str | None, headers: Headers) -> tuple[str | None, str | None]:
-        """Return the viewer's IP address and user agent; `peer` is the address of the connection's other end."""
+    def read(self, peer: str | None, headers: Headers) -> Client:
+        """Return the viewer's end of a request; `peer` is the address of the connection's other end."""
         user_agent = headers.get(b"user-agent")
+        language = headers.get(b"accept-language")
         address = peer = None if peer is None else peer.removeprefix(MAPPED)
+        is_trusted = False
         if peer is not None and self._trusted and self.trusts(peer):
             address = self._viewer_address(headers) or peer
             user_agent = headers.get(b"x-device-user-agent") or user_agent
-        return address, _text(user_agent)
+            is_trusted = self.trusts(self.sender(peer, headers) or "")
+        return Client(address, _text(user_agent), _text(language), is_trusted)
 
     def _viewer_address(self, headers: Headers) -> str | None:
         """Return the address in a trusted network's headers; None if it is missing or invalid."""

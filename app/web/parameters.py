@@ -167,8 +167,12 @@ PARAMETERS: Mapping[str, Reader] = {
     "gpc": _flag,
     "coppa": _flag,
     "country": _country,
+    "region": _text(TEXT_LENGTH_MAX),
+    "city": _text(TEXT_LENGTH_MAX),
+    "language": _text(TEXT_LENGTH_MAX),
     "device_type": _text(TEXT_LENGTH_MAX),
     "content_genre": _text(TEXT_LENGTH_MAX),
+    "keywords": _text(URL_LENGTH_MAX),
     "min_duration_s": _seconds,
     "max_duration_s": _seconds,
     "vast_version": _vast_version,
@@ -177,6 +181,25 @@ PARAMETERS: Mapping[str, Reader] = {
     "unwrap": _flag,
 }
 """Every parameter of an ad request, and the function that normalizes its value."""
+
+
+KV_PREFIX = "kv."
+"""The beginning of the names of custom parameters."""
+
+KV_NAMES_MAX = 20
+"""Custom parameters of a request."""
+
+KV_NAME_PATTERN = r"^kv\.[A-Za-z0-9_.-]{1,64}$"
+
+_KV_NAME = re.compile(KV_NAME_PATTERN, re.ASCII)
+_custom = _text(TEXT_LENGTH_MAX)
+
+
+def parameter_name(text: str) -> str | None:
+    """Return the name of a known or a custom parameter; None for a name that means nothing."""
+    if text in PARAMETERS:
+        return text
+    return text.lower() if _KV_NAME.fullmatch(text) else None
 
 
 def read_parameter(name: str, value: str) -> str | None:
@@ -195,7 +218,7 @@ def _read(name: str, value: str) -> str | None:
         return None
     if name in REQUIRED_IDS:
         _check_required_id(name, value)
-    return PARAMETERS[name](value)
+    return PARAMETERS.get(name, _custom)(value)
 
 
 _read_cached = lru_cache(CACHED_MAX)(_read)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.domain import AdRequest, VastVersion
 from app.errors import InvalidRequest
-from app.web.parameters import PARAMETERS, REQUIRED_IDS, read_parameter
+from app.web.parameters import KV_NAMES_MAX, KV_PREFIX, PARAMETERS, REQUIRED_IDS, parameter_name, read_parameter
 from app.web.placeholders import is_placeholder, is_withheld
 
 QUERY_BYTES_MAX = 16_384
@@ -36,7 +36,7 @@ class ParameterReader:
         An opt-out counts if any of its values is set. Raises InvalidRequest for an invalid campaign or placement id,
         or one that is repeated with different values.
         """
-        value = read_parameter(name, text)
+        value = None if self._is_one_too_many(name) else read_parameter(name, text)
         if value is None:
             if text:
                 self.ignored.append(name)
@@ -50,6 +50,11 @@ class ParameterReader:
             raise InvalidRequest(name, "must not be repeated with different values")
         if name in _OPT_OUTS:
             self.values[name] = "1"
+
+    def _is_one_too_many(self, name: str) -> bool:
+        if not name.startswith(KV_PREFIX) or name in self.values:
+            return False
+        return sum(known.startswith(KV_PREFIX) for known in self.values) >= KV_NAMES_MAX
 
     def finish(self) -> dict[str, str]:
         """Return the values; if the viewer's id was withheld, and no other is given, ad tracking is limited."""
@@ -73,7 +78,7 @@ def read_parameters(query: bytes) -> ParameterReader:
     reader = ParameterReader()
     for pair in query.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")
-        name = _NAMES.get(raw_name) or _NAMES.get(_unquoted(raw_name))
+        name = _NAMES.get(raw_name) or parameter_name(_unquoted(raw_name).decode("latin-1"))
         if name is not None and raw_value:
             reader.add(name, _decoded(raw_value))
     reader.finish()

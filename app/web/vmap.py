@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.domain import ID_LENGTH_MAX, AdBreak, NoFillReason, VastVersion
+from app.domain import ID_LENGTH_MAX, AdBreak, Client, NoFillReason, VastVersion
 from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.catalogs import CatalogHolder
@@ -121,7 +121,7 @@ class VmapEndpoint:
     async def _document(
         self,
         values: Mapping[str, str],
-        client: tuple[str | None, str | None],
+        client: Client,
         cookies: Mapping[str, str],
         version: VastVersion,
     ) -> bytes:

@@ -247,4 +247,4 @@ async def test_a_country_that_was_set_up_as_three_letters_before_is_still_met(
     assert await reason(player, campaign_id="another") is None
     async with command_store(of_module.owner) as store, store.connection() as connection:
         rows = await catalog_reader.load(connection)
-    assert rows.campaigns["abroad"].targeting.countries == ("fr",)
+    assert rows.campaigns["abroad"].targeting.include.countries == ("fr",)

@@ -92,7 +92,7 @@ def test_explain_shows_the_numbers_behind_every_candidate(server: Launched, set_
     paced = explained(set_up_database, campaign_id="paced")
     assert re.search(r"0\.00 held of 0\.90 USD, of which 0\.\d\d may be spent by now; an ad costs 1\.00\n", paced)
     german = explained(set_up_database, campaign_id="german", country="fr")
-    assert "   targeting: country must be one of de; the request has fr\n" in german
+    assert "   targeting: countries must be one of de; the request has fr\n" in german
 
 
 def test_explain_counts_the_user_of_a_viewing_session(server: Launched, set_up_database: str) -> None:

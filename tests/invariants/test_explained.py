@@ -14,6 +14,7 @@ from app.embedded import EmbeddedPostgres
 from app.serving.explain import explain
 from app.serving.keys import hash_key
 from app.serving.outcomes import Served
+from app.targeting.viewer import ViewerReader
 from app.web.query import ad_request
 from tests.campaigns import campaign, creative, placement, set_up
 from tests.invariants.world import SECRET, Server, running
@@ -76,7 +77,7 @@ def in_file(campaign_id: str, values: dict[str, Any]) -> str:
 
 async def compare(server: Server, request: dict[str, str], ids: list[str], served_before: int = 0) -> None:
     async with server.store.connection() as connection:
-        explained = await explain(connection, ad_request(request), hash_key(SECRET))
+        explained = await explain(connection, ad_request(request), hash_key(SECRET), ViewerReader())
     reasons = {verdict.campaign_id: verdict.reason for verdict in explained.verdicts}
     assert list(reasons) == ids
     outcome = await server.ask(**request)

@@ -20,6 +20,7 @@ from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
 from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
+from app.targeting.viewer import ViewerReader
 from app.upstreams.service import UpstreamService
 from app.vast.document_cache import DocumentCache
 from app.web.parameters import read_parameter
@@ -106,7 +107,7 @@ async def running(
     adserver = AdServer(
         store,
         catalogs,
-        CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(SECRET)),
+        CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(SECRET), ViewerReader()),
         ads,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),

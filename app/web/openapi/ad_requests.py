@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, NoFillReason, VastVersion
 from app.web.openapi.schemas import STRING, Json, parameter
-from app.web.parameters import REQUIRED_IDS
+from app.web.parameters import KV_NAME_PATTERN, REQUIRED_IDS
 
 _REQUIRED_ID: Json = {"type": "string", "maxLength": ID_LENGTH_MAX}
 _SECONDS = f"in seconds, at most {DURATION_MAX_S}"
@@ -31,8 +31,12 @@ DESCRIPTIONS: Mapping[str, str] = {
     "gpc": "1 if the viewer's browser sends Global Privacy Control, as does the header Sec-GPC: 1",
     "coppa": "1 if COPPA applies",
     "country": "Country code of two or three letters (ISO 3166-1)",
+    "region": "Region of the viewer (ISO 3166-2), with or without its country",
+    "city": "City of the viewer, for targeting",
+    "language": "Languages of the viewer, as in Accept-Language",
     "device_type": "Kind of device, for targeting",
     "content_genre": "Genre of the content, for targeting",
+    "keywords": "Keywords of the content, separated by commas, for targeting",
     "min_duration_s": f"Minimum duration of an ad, {_SECONDS}",
     "max_duration_s": f"Maximum duration of an ad, {_SECONDS}",
     "vast_version": f"VAST version of own creatives: {', '.join(VastVersion)}; 4.2 by default",
@@ -53,6 +57,7 @@ IN_JSON: Json = {
     "type": "object",
     "description": "An ad request with the parameters of GET /vast",
     "properties": {name: schema_of(name) | {"description": text} for name, text in DESCRIPTIONS.items()},
+    "patternProperties": {KV_NAME_PATTERN: STRING | {"description": "Custom parameter, for targeting"}},
     "additionalProperties": False,
 }
 

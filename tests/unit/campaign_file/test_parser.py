@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.campaign_file.parser import FILE_BYTES_MAX, read_draft, read_file
-from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, CapWindow, FrequencyCap, Targeting
+from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, CapWindow, Criteria, FrequencyCap, Targeting
 from app.errors import InvalidFile
 from tests.unit.campaign_file.examples import document, faults_of, ordered, spoiled
 
@@ -83,14 +83,14 @@ def test_caps_come_in_the_order_of_their_windows_and_targeting_in_lower_case(tmp
     (campaign,) = read_file(file).items
     assert isinstance(campaign, Campaign)
     assert campaign.frequency_caps == (FrequencyCap(3, CapWindow.DAY), FrequencyCap(1, CapWindow.MINUTE))
-    assert campaign.targeting == Targeting(countries=("us", "de"), device_types=("ctv",))
+    assert campaign.targeting == Targeting(Criteria(countries=("us", "de"), device_types=("ctv",)))
 
 
 def test_a_country_has_one_code_however_the_file_writes_it(tmp_path: Path) -> None:
     file = write(tmp_path, CAMPAIGN.format('targeting = { countries = ["USA", "de", "us", "GBR", "UK", "ROU"] }'))
     (campaign,) = read_file(file).items
     assert isinstance(campaign, Campaign)
-    assert campaign.targeting.countries == ("us", "de", "gb", "ro")
+    assert campaign.targeting.include.countries == ("us", "de", "gb", "ro")
 
 
 def test_every_fault_of_a_file_is_told_at_once() -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.domain import AdRequest, Advertiser, Campaign, CampaignStatus, Catalog, Creative, Upstream
+from app.domain import AdRequest, Advertiser, Campaign, CampaignStatus, Catalog, Client, Creative, Upstream
 from app.serving.context import open_context
 from app.serving.outcomes import Completion, Outcome
 from app.serving.pending import PendingRequest, Progress
@@ -34,7 +34,7 @@ def pending_request(
     progress = Progress(candidates, 1, user_key, "", may_have_been_served=False, lane_candidates=candidates)
     return PendingRequest(
         AdRequest(placement_id="p", **request),
-        open_context("r1", {}, "203.0.113.9", "TV/1.0"),
+        open_context("r1", {}, Client("203.0.113.9", "TV/1.0")),
         request_key or uuid4(),
         0,
         deadline,

@@ -22,6 +22,7 @@ from app.serving.group_result import GroupResult
 from app.serving.limits import ServingLimits
 from app.serving.outcomes import Served
 from app.serving.pending import PendingRequest
+from app.targeting.viewer import ViewerReader
 from tests.unit.serving.pending_requests import Results, campaign, catalog
 
 FAR_LONGER_S = 20
@@ -43,7 +44,7 @@ class ScriptedServer:
         self.loaded.set()
         self.current = KNOWN
         self.results = Results()
-        resolver = CandidateResolver(self, SimpleNamespace(allow=lambda *_: True), b"key")  # type: ignore[arg-type]
+        resolver = CandidateResolver(self, SimpleNamespace(allow=lambda *_: True), b"key", ViewerReader())  # type: ignore[arg-type]
         store = SimpleNamespace(serving_connection=self.connection, connection=self.connection)
         ads = SimpleNamespace(cached=lambda *_: None)
         limits = ServingLimits(FAR_AWAY_S, 1, 1, group_max=8, queue_max=2, serve_connections=1, fetch_connections=1)

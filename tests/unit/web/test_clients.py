@@ -27,7 +27,7 @@ PROXIES = [ip_network("192.0.2.0/24"), ip_network("2001:db8:ffff::/48")]
     ],
 )
 def test_a_viewers_address_is_one_however_it_came(peer: str, forwarded: bytes, viewer: str) -> None:
-    assert ClientReader(PROXIES).read(peer, {b"x-forwarded-for": forwarded}) == (viewer, None)
+    assert ClientReader(PROXIES).read(peer, {b"x-forwarded-for": forwarded}).address == viewer
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,32 @@ def test_a_viewers_address_is_one_however_it_came(peer: str, forwarded: bytes, v
 def test_of_several_proxies_in_a_row_the_viewer_is_the_last_address_that_is_none_of_them(
     forwarded: bytes, viewer: str
 ) -> None:
-    assert ClientReader(PROXIES).read("192.0.2.1", {b"x-forwarded-for": forwarded}) == (viewer, None)
+    assert ClientReader(PROXIES).read("192.0.2.1", {b"x-forwarded-for": forwarded}).address == viewer
 
 
 def test_a_proxy_may_add_a_line_of_its_own() -> None:
     lines = [(b"x-forwarded-for", b"203.0.113.7"), (b"host", b"a"), (b"x-forwarded-for", b"192.0.2.9")]
-    assert ClientReader(PROXIES).read("192.0.2.1", headers_of(lines)) == ("203.0.113.7", None)
+    assert ClientReader(PROXIES).read("192.0.2.1", headers_of(lines)).address == "203.0.113.7"
 
 
 def test_what_a_stitcher_says_of_its_viewer_comes_first() -> None:
     headers = {b"x-device-ip": b"203.0.113.7, 10.0.0.1", b"x-forwarded-for": b"198.51.100.1"}
-    assert ClientReader(PROXIES).read("192.0.2.1", headers) == ("203.0.113.7", None)
-    assert ClientReader(PROXIES).read("192.0.2.1", headers | {b"x-device-ip": b"unknown"}) == ("198.51.100.1", None)
+    assert ClientReader(PROXIES).read("192.0.2.1", headers).address == "203.0.113.7"
+    assert ClientReader(PROXIES).read("192.0.2.1", headers | {b"x-device-ip": b"unknown"}).address == "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "is_trusted"),
+    [
+        ("192.0.2.1", {}, True),
+        ("192.0.2.1", {b"x-forwarded-for": b"192.0.2.9"}, True),
+        ("192.0.2.1", {b"x-forwarded-for": b"203.0.113.7"}, False),
+        ("203.0.113.7", {}, False),
+        ("203.0.113.7", {b"x-forwarded-for": b"192.0.2.9"}, False),
+        (None, {}, False),
+    ],
+)
+def test_a_sender_is_trusted_if_no_stranger_is_behind_the_proxies(
+    peer: str | None, headers: dict[bytes, bytes], is_trusted: bool
+) -> None:
+    assert ClientReader(PROXIES).read(peer, headers).is_trusted is is_trusted

@@ -1,0 +1,12 @@
+"""The base of all tables of a campaign file."""
+
+from pydantic import BaseModel, ConfigDict
+
+LIST_LENGTH_MAX = 1000
+"""Values in one list of an item."""
+
+
+class Table(BaseModel):
+    """A table that rejects unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)

@@ -1,0 +1,1 @@
+"""Targeting: what is known about a viewer and a request, and which campaigns it matches."""

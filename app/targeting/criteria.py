@@ -1,0 +1,107 @@
+"""The criteria of targeting: what a request has of each, and whether that matches."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from app.domain import CRITERIA, AdRequest, Criteria
+from app.targeting.viewer import Viewer
+
+PREFIX_MARK = "*"
+"""The end of a value that stands for all values that begin with the rest."""
+
+KV_PREFIX = "kv."
+"""The beginning of the names of custom parameters."""
+
+KEYWORDS_MAX = 50
+"""Keywords of a request that count."""
+
+Facts = Mapping[str, tuple[str, ...]]
+"""What a request has of each criterion, in lower case except for ids; nothing of what is not known."""
+
+
+class Rule(NamedTuple):
+    """One list of a campaign, ready to be matched."""
+
+    criterion: str
+    exact: frozenset[str]
+    prefixes: tuple[str, ...]
+
+    def matches(self, facts: Facts) -> bool:
+        """Return whether the request has one of the values."""
+        values = facts.get(self.criterion)
+        if values is None:
+            return False
+        return not self.exact.isdisjoint(values) or any(value.startswith(self.prefixes) for value in values)
+
+
+def lists_of(criteria: Criteria) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the name and the values of every list that is not empty."""
+    for name in CRITERIA:
+        if values := getattr(criteria, name):
+            yield name, values
+    for name, values in criteria.kv.items():
+        yield KV_PREFIX + name, values
+
+
+def compile_rules(criteria: Criteria) -> tuple[Rule, ...]:
+    """Return the rules for the lists of a campaign."""
+    return tuple(_compile(name, values) for name, values in lists_of(criteria))
+
+
+def _compile(criterion: str, values: tuple[str, ...]) -> Rule:
+    prefixes = tuple(value.removesuffix(PREFIX_MARK) for value in values if value.endswith(PREFIX_MARK))
+    return Rule(criterion, frozenset(value for value in values if not value.endswith(PREFIX_MARK)), prefixes)
+
+
+def read_facts(request: AdRequest, viewer: Viewer, publisher_id: str | None) -> dict[str, tuple[str, ...]]:
+    """Return the facts of a request whose placement belongs to this publisher."""
+    values = request.values
+    facts = {
+        "countries": _lower(viewer.country),
+        "regions": _lower(viewer.region),
+        "cities": _lower(viewer.city),
+        "device_types": _lower(viewer.device_type),
+        "os": _lower(viewer.os),
+        "browsers": _lower(viewer.browser),
+        "languages": tuple(_with_primary_languages(viewer.languages)),
+        "placements": _as_it_is(request.placement_id),
+        "publishers": _as_it_is(publisher_id),
+        "pages": _page(values.get("page_url")),
+        "apps": _lower(values.get("app_bundle")),
+        "content_genres": _lower(values.get("content_genre")),
+        "keywords": split_values(values.get("keywords", "")),
+    }
+    facts |= {name: split_values(value) for name, value in values.items() if name.startswith(KV_PREFIX)}
+    return {name: values for name, values in facts.items() if values}
+
+
+def _lower(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value.lower(),)
+
+
+def _as_it_is(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
+
+
+def split_values(text: str) -> tuple[str, ...]:
+    """Return the values of a parameter that may have several, separated by commas."""
+    parts = text.lower().split(",", KEYWORDS_MAX)[:KEYWORDS_MAX]
+    return tuple(value for part in parts if (value := part.strip()))
+
+
+def _page(url: str | None) -> tuple[str, ...]:
+    """Return a page with and without its scheme, because a campaign may name it either way."""
+    if url is None:
+        return ()
+    url = url.lower()
+    scheme, separator, rest = url.partition("://")
+    return (url, rest) if separator and scheme in ("http", "https") else (url,)
+
+
+def _with_primary_languages(tags: tuple[str, ...]) -> Iterator[str]:
+    """Yield each tag and its primary language: a viewer who prefers en-US matches en."""
+    for tag in tags:
+        yield tag
+        primary, separator, _ = tag.partition("-")
+        if separator:
+            yield primary

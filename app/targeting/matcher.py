@@ -1,0 +1,93 @@
+"""Matching of requests with the targeting of campaigns, compiled once for each revision of the catalog."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from app.domain import AdRequest, Catalog, Daypart, DaypartClock, Targeting, Weekday
+from app.targeting.criteria import Facts, compile_rules, read_facts
+from app.targeting.viewer import Viewer
+
+EVERYBODY = Targeting()
+"""Targeting without any criterion."""
+
+_HOURS_A_DAY = 24
+_WEEKDAYS = (*Weekday,)
+
+
+class CompiledTargeting:
+    """The targeting of one campaign, as sets."""
+
+    def __init__(self, targeting: Targeting, timezone: str) -> None:
+        self._include = compile_rules(targeting.include)
+        self._exclude = compile_rules(targeting.exclude)
+        self._hours = frozenset(_hours_of(targeting.dayparts))
+        self._uses_viewers_clock = targeting.daypart_clock is DaypartClock.VIEWER
+        self._timezone = ZoneInfo(timezone)
+
+    def accepts(self, facts: Facts, viewer: Viewer, now: datetime) -> bool:
+        """Return whether the request meets all criteria."""
+        for rule in self._include:
+            if not rule.matches(facts):
+                return False
+        for rule in self._exclude:
+            if rule.matches(facts):
+                return False
+        return not self._hours or self.is_in_daypart(viewer, now)
+
+    def is_in_daypart(self, viewer: Viewer, now: datetime) -> bool:
+        """Return whether now is in one of the dayparts."""
+        local = now.astimezone(self.clock(viewer))
+        return local.weekday() * _HOURS_A_DAY + local.hour in self._hours
+
+    def clock(self, viewer: Viewer) -> tzinfo:
+        """Return the timezone in which the dayparts are for this viewer."""
+        known = viewer.timezone if self._uses_viewers_clock else None
+        return (known and _find_timezone(known)) or self._timezone
+
+
+@lru_cache(1024)
+def _find_timezone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def _hours_of(dayparts: Sequence[Daypart]) -> Iterator[int]:
+    """Yield the hours of the week, counted from Monday."""
+    for daypart in dayparts:
+        for day in daypart.days:
+            midnight = _WEEKDAYS.index(day) * _HOURS_A_DAY
+            yield from range(midnight + daypart.from_hour, midnight + daypart.until_hour)
+
+
+class TargetingMatcher:
+    """Decides which campaigns of one catalog a request may get."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._targeted = {
+            campaign.id: CompiledTargeting(campaign.targeting, campaign.timezone)
+            for campaign in catalog.campaigns.values()
+            if campaign.targeting != EVERYBODY
+        }
+
+    def refused(
+        self, request: AdRequest, viewer: Viewer, campaign_ids: Sequence[str], now: Callable[[], datetime]
+    ) -> list[str]:
+        """Return those of the campaigns whose targeting the request does not meet at the moment `now()`."""
+        if self._targeted.keys().isdisjoint(campaign_ids):
+            return []
+        facts, moment = self.facts(request, viewer), now()
+        return [
+            campaign_id
+            for campaign_id in campaign_ids
+            if campaign_id in self._targeted and not self._targeted[campaign_id].accepts(facts, viewer, moment)
+        ]
+
+    def facts(self, request: AdRequest, viewer: Viewer) -> Facts:
+        """Return what the request has of each criterion."""
+        placement = self.catalog.placements.get(request.placement_id or "")
+        return read_facts(request, viewer, None if placement is None else placement.publisher_id)
