@@ -23,7 +23,7 @@ from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
 
 TRUSTED = Client(is_trusted=True)
-"""Whoever asks for an explanation may say anything about the viewer."""
+"""The person who asks for an explanation may say anything about the viewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from app.domain import CRITERIA, AdRequest, Criteria
 from app.targeting.viewer import Viewer
 
 PREFIX_MARK = "*"
-"""The end of a value that stands for all values that begin with the rest."""
+"""The end of a value that matches all values that begin with the rest."""
 
 KV_PREFIX = "kv."
 """The beginning of the names of custom parameters."""
@@ -16,7 +16,7 @@ KEYWORDS_MAX = 50
 """Keywords of a request that count."""
 
 Facts = Mapping[str, tuple[str, ...]]
-"""What a request has of each criterion, in lower case except for ids; nothing of what is not known."""
+"""The values of a request by criterion, in lower case except for ids; none for an unknown property."""
 
 
 class Rule(NamedTuple):

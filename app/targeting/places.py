@@ -13,7 +13,7 @@ CACHED_MAX = 10_000
 
 
 class Place(NamedTuple):
-    """Where an address is; None for what the file does not tell."""
+    """The place of an address; None for properties that the file does not tell."""
 
     country: str | None = None
     """ISO 3166-1 alpha-2 code."""

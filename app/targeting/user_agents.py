@@ -1,4 +1,4 @@
-"""What a user agent tells about a device: its type, operating system and browser."""
+"""Reading of user agents: the type, operating system and browser of a device."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache

@@ -71,7 +71,7 @@ class ViewerReader:
 
 
 def _first(is_trusted: bool, sent: str | None, seen: str | None) -> str | None:
-    """Return what was sent or what was seen, whichever counts more and is known."""
+    """Return the value that counts more, or the other one if that is not known."""
     return (sent or seen) if is_trusted else (seen or sent)
 
 
