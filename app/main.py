@@ -140,11 +140,12 @@ class Worker:
         self._stack.push_async_callback(metrics.stop)
         store = _store(self._settings)
         self._stack.push_async_callback(store.close)
-        requests = self._open_request_buffer(store, metrics, log)
+        viewers = await self._open_viewers()
+        requests = self._open_request_buffer(store, metrics, log, viewers)
         observer = fan_out(metrics, requests)
         catalogs = await CatalogHolder.open(store)
         upstreams = self._open_upstreams(store, observer)
-        adserver = self._open_adserver(store, catalogs, upstreams, observer, await self._open_viewers())
+        adserver = self._open_adserver(store, catalogs, upstreams, observer, viewers)
         beacon_lane = self._open_beacon_lane(store, observer)
         self._open_maintenance(store)
         self._open_webhooks(store, observer)
@@ -163,8 +164,10 @@ class Worker:
             self._stack.callback(self._tracing.close)
         return log
 
-    def _open_request_buffer(self, store: Store, metrics: Metrics, log: LineWriter) -> RequestBuffer:
-        counts = RequestCounts(store)
+    def _open_request_buffer(
+        self, store: Store, metrics: Metrics, log: LineWriter, viewers: ViewerReader
+    ) -> RequestBuffer:
+        counts = RequestCounts(store, viewers)
         counts.start()
         self._stack.push_async_callback(counts.stop)
         requests = RequestBuffer([metrics, counts, RequestLog(log, self._settings.log_level)])

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-FinishedRequest = tuple[datetime, str, int, str, float, Mapping[str, str]]
-"""When an ad request was answered, its id, HTTP status and outcome, how long it took in seconds, and its parameters.
+from app.domain import Client
+
+FinishedRequest = tuple[datetime, str, int, str, float, Mapping[str, str], Client]
+"""When an ad request was answered, its id, HTTP status and outcome, how long it took in seconds, its parameters and its
+client.
 
 It is a plain tuple because the server makes one for each request.
 """
@@ -18,7 +21,7 @@ class Observer:
     """
 
     def request_finished(
-        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str], client: Client
     ) -> None:
         """Handle an answered ad request; `outcome` is `served`, `repeat`, a no-fill reason or `error`."""
 

@@ -19,10 +19,12 @@ from app.launch.supervisor import SupervisedProcess, supervise_until_shutdown
 from app.observability.logs import LineWriter, configure
 from app.settings import Settings
 from app.store.connections import serving_url
+from app.targeting.places import PlaceReader
 
 
 def run(settings: Settings, report: Report, on_ready: Callable[[Database], None]) -> None:
     """Start database, migrations, demo and workers; return when a signal has stopped them. Raises their errors."""
+    _require_places(settings)
     shutdown = ShutdownSignal()
     with (
         _addresses(settings, report, makes_missing_key=True) as claims,
@@ -66,6 +68,7 @@ def serve(settings: Settings, report: Report, on_ready: Callable[[], None]) -> N
         raise MisconfiguredServer("ADSERVER_DATABASE_URL: must be set for `adserver serve`")
     if not settings.secret_key.get_secret_value():
         raise MisconfiguredServer("ADSERVER_SECRET_KEY: must be set for `adserver serve`, the same on every node")
+    _require_places(settings)
     shutdown = ShutdownSignal()
     with _addresses(settings, report) as claims, _logs(settings):
         require_schema(settings.database_url)
@@ -86,6 +89,12 @@ def workers(settings: Settings, environment: Mapping[str, str], *factory: str) -
         SupervisedProcess(f"worker {index}", "app.launch.worker", factory, environment, make_exit_handler(metrics_dir))
         for index in range(1, settings.workers + 1)
     ]
+
+
+def _require_places(settings: Settings) -> None:
+    """Raise MisconfiguredServer if the file of places cannot be read."""
+    if settings.geoip_file is not None:
+        PlaceReader(settings.geoip_file)
 
 
 def _require_serving_database(url: str, settings: Settings) -> None:

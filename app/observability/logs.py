@@ -96,7 +96,7 @@ class RequestLog(Observer):
         """Write the lines of these requests, unless the log level is above `info`."""
         if not self._is_on:
             return
-        for finished_at, request_id, status, outcome, seconds, _values in requests:
+        for finished_at, request_id, status, outcome, seconds, _values, _client in requests:
             line = {
                 "timestamp": finished_at,
                 "level": "info",

@@ -74,7 +74,7 @@ class Metrics(Observer):
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
         """Count the requests by outcome, and observe their durations."""
         count, observe = self._metrics.requests.add, self._metrics.request_seconds.observe
-        for _finished_at, _request_id, status, outcome, seconds, _values in requests:
+        for _finished_at, _request_id, status, outcome, seconds, _values, _client in requests:
             if outcome in SERVED:
                 labels = (outcome, "")
             elif outcome == ERROR:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from app.domain import Client
 from app.observer import FinishedRequest, Observer
 
 FLUSH_INTERVAL_S = 0.05
@@ -23,12 +24,12 @@ class RequestBuffer(Observer):
         self._finished: list[FinishedRequest] = []
 
     def request_finished(
-        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str], client: Client
     ) -> None:
         """Store the request until the next flush."""
         if not self._finished:
             self._loop.call_later(FLUSH_INTERVAL_S, self.flush)
-        self._finished.append((datetime.now(UTC), request_id, status, outcome, seconds, values))
+        self._finished.append((datetime.now(UTC), request_id, status, outcome, seconds, values, client))
 
     def flush(self) -> None:
         """Pass on the requests that were stored since the last flush."""

@@ -9,10 +9,10 @@ import structlog
 
 from app.errors import StoreUnavailable
 from app.observer import FinishedRequest, Observer
-from app.serving.report_dimensions import reported_country, reported_device_type
 from app.store import delivery, request_counts
 from app.store.connections import Store
 from app.store.delivery import RequestPlace
+from app.targeting.viewer import Viewer, ViewerReader
 
 log = structlog.get_logger()
 
@@ -31,8 +31,9 @@ NOT_COUNTED_BY_PLACE = ("repeat", "error")
 class RequestCounts(Observer):
     """Counts requests; start it in the running event loop, and stop it before its store is closed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, viewers: ViewerReader) -> None:
         self._store = store
+        self._viewers = viewers
         self._outcomes: Counter[str] = Counter()
         self._places: Counter[RequestPlace] = Counter()
         self._task: asyncio.Task[None] | None = None
@@ -50,13 +51,13 @@ class RequestCounts(Observer):
 
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
         """Count these requests by outcome and by place."""
-        for _finished_at, _request_id, _status, outcome, _seconds, values in requests:
+        for _finished_at, _request_id, _status, outcome, _seconds, values, client in requests:
             self._outcomes[outcome] += 1
             if outcome not in NOT_COUNTED_BY_PLACE:
-                self._count_place(values)
+                self._count_place(values, self._viewers.read(values, client))
 
-    def _count_place(self, values: Mapping[str, str]) -> None:
-        place = RequestPlace(values.get("placement_id"), reported_country(values), reported_device_type(values))
+    def _count_place(self, values: Mapping[str, str], viewer: Viewer) -> None:
+        place = RequestPlace(values.get("placement_id"), viewer.country, viewer.device_type)
         is_counted = place in self._places or len(self._places) < PLACES_MAX
         self._places[place if is_counted else UNKNOWN_PLACE] += 1
 

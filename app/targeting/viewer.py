@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.countries import to_alpha_2
 from app.domain import Client
 from app.targeting.places import UNKNOWN_PLACE, Place, PlaceReader
-from app.targeting.user_agents import UNKNOWN_AGENT, Agent, read_agent
+from app.targeting.user_agents import UNKNOWN_AGENT, read_agent
 
 LANGUAGES_MAX = 8
 """Languages of an Accept-Language header that count."""
+
+SENT = frozenset({"country", "region", "city", "device_type"})
+"""Parameters that tell something about a viewer, beside those that tell how to look it up."""
 
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _REGION = re.compile(r"[A-Z0-9]{1,3}", re.ASCII)
@@ -50,34 +54,41 @@ class ViewerReader:
 
     def read(self, values: Mapping[str, str], client: Client) -> Viewer:
         """Return the viewer of a request with these parameters."""
-        is_trusted = client.is_trusted
-        place, agent = self._place(values, client), _agent(values, client)
-        country = _first(is_trusted, _country(values), place.country)
-        is_elsewhere = country != place.country
-        return Viewer(
-            country,
-            _first(is_trusted, _region(values, country), None if is_elsewhere else place.region),
-            _first(is_trusted, values.get("city"), None if is_elsewhere else place.city),
-            None if is_elsewhere else place.timezone,
-            _first(is_trusted, _device_type(values), agent.device_type),
-            agent.os,
-            agent.browser,
-            _languages(values.get("language") or client.accept_language or ""),
-        )
+        address, user_agent, accept_language, is_trusted = client
+        if is_trusted:
+            address = values.get("ip") or address
+            user_agent = values.get("ua") or user_agent
+        place = UNKNOWN_PLACE if self._places is None or address is None else self._places.find(address)
+        agent = UNKNOWN_AGENT if user_agent is None else read_agent(user_agent)
+        languages = values.get("language") or accept_language
+        if not SENT.isdisjoint(values):
+            place = _merged(place, _sent_place(values, place.country, is_trusted), is_trusted)
+            agent = agent._replace(device_type=_first(is_trusted, _device_type(values), agent.device_type))
+        if place is UNKNOWN_PLACE and agent is UNKNOWN_AGENT and languages is None:
+            return UNKNOWN_VIEWER
+        return Viewer(*place, *agent, () if languages is None else _languages(languages))
 
-    def _place(self, values: Mapping[str, str], client: Client) -> Place:
-        address = _first(client.is_trusted, values.get("ip"), client.address)
-        return UNKNOWN_PLACE if self._places is None or address is None else self._places.find(address)
+
+def _sent_place(values: Mapping[str, str], seen_country: str | None, is_trusted: bool) -> Place:
+    country = _first(is_trusted, _country(values), seen_country)
+    return Place(country, _region(values, country), values.get("city"))
+
+
+def _merged(seen: Place, sent: Place, is_trusted: bool) -> Place:
+    """Return one place; what was seen does not count if the viewer is in another country."""
+    if sent.country != seen.country:
+        return sent
+    return Place(
+        seen.country,
+        _first(is_trusted, sent.region, seen.region),
+        _first(is_trusted, sent.city, seen.city),
+        seen.timezone,
+    )
 
 
 def _first(is_trusted: bool, sent: str | None, seen: str | None) -> str | None:
     """Return the value that counts more, or the other one if that is not known."""
     return (sent or seen) if is_trusted else (seen or sent)
-
-
-def _agent(values: Mapping[str, str], client: Client) -> Agent:
-    user_agent = _first(client.is_trusted, values.get("ua"), client.user_agent)
-    return UNKNOWN_AGENT if user_agent is None else read_agent(user_agent)
 
 
 def _country(values: Mapping[str, str]) -> str | None:
@@ -99,6 +110,7 @@ def _device_type(values: Mapping[str, str]) -> str | None:
     return device_type if _DEVICE_TYPE.fullmatch(device_type) else None
 
 
+@lru_cache(1024)
 def _languages(header: str) -> tuple[str, ...]:
     """Return the language tags of a header (RFC 9110 section 12.5.4), without those that it refuses."""
     weighted = []

@@ -115,7 +115,7 @@ class MeteredAdRequestHandler(AdRequestHandler):
             answer = await super().answer(values, request_id, client, cookies, stitched=stitched)
         except Exception as error:
             seconds = time.perf_counter() - started
-            self._observer.request_finished(request_id, status_of(error), "error", seconds, values)
+            self._observer.request_finished(request_id, status_of(error), "error", seconds, values, client)
             raise
-        self._observer.request_finished(request_id, 200, answer.outcome, time.perf_counter() - started, values)
+        self._observer.request_finished(request_id, 200, answer.outcome, time.perf_counter() - started, values, client)
         return answer

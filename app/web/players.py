@@ -61,6 +61,7 @@ class VastEndpoint:
         started = time.perf_counter()
         request_id = ""
         values: dict[str, str] = {}
+        client = self._clients.read(request.peer, request.headers)
 
         def on_done(result: Answer | Exception) -> None:
             status, outcome, headers, body = _response_parts(result, request)
@@ -71,7 +72,7 @@ class VastEndpoint:
                 *cors_headers(request.headers.get(b"origin")),
             )
             respond(DirectAnswer(status, tuple(headers), body))
-            self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started, values)
+            self._observer.request_finished(request_id, status, outcome, time.perf_counter() - started, values, client)
 
         try:
             is_allowed = self._client_limits.allows("ad_request", request.peer, request.headers)
@@ -87,7 +88,6 @@ class VastEndpoint:
             if not is_allowed:
                 on_done(no_ad(values, NoFillReason.RATE_LIMIT))
                 return
-            client = self._clients.read(request.peer, request.headers)
             self._handler.handle(values, request_id, client, cookies, on_done)
         except Exception as error:  # noqa: BLE001 - logged, and answered like errors that come later
             request_id = request_id or str(new_request_key())

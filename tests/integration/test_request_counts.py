@@ -5,8 +5,10 @@ from decimal import Decimal
 
 import asyncpg
 
+from app.domain import Client
 from app.observability.request_counts import PLACES_MAX, RequestCounts
 from app.store.connections import Store
+from app.targeting.viewer import ViewerReader
 from tests.campaigns import own_campaign, placement, publisher, set_up
 from tests.integration.serves import open_store
 from tests.players import Players, connected, serving
@@ -21,8 +23,8 @@ BY_PLACE = (
 
 
 def counts_of(store: Store) -> RequestCounts:
-    counts = RequestCounts(store)
-    counts.requests_finished([(datetime.now(UTC), "", 200, outcome, 0.001, VALUES) for outcome in OUTCOMES])
+    counts = RequestCounts(store, ViewerReader())
+    counts.requests_finished([(datetime.now(UTC), "", 200, outcome, 0.001, VALUES, Client()) for outcome in OUTCOMES])
     return counts
 
 
@@ -90,9 +92,9 @@ async def test_requests_are_counted_by_place_and_those_that_repeat_are_not(
 
 async def test_made_up_places_make_no_rows_of_their_own(database: str, app_database: str) -> None:
     store = open_store(app_database)
-    counts = RequestCounts(store)
+    counts = RequestCounts(store, ViewerReader())
     places = [{"placement_id": f"p{number}", "device_type": f"d{number}"} for number in range(PLACES_MAX + 50)]
-    counts.requests_finished([(datetime.now(UTC), "", 200, "rate_limit", 0.001, place) for place in places])
+    counts.requests_finished([(datetime.now(UTC), "", 200, "rate_limit", 0.001, place, Client()) for place in places])
     await counts.write()
     await store.close()
     async with connected(database) as owner:

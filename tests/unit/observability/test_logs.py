@@ -11,6 +11,7 @@ import structlog
 import uvicorn.config
 from prometheus_client import REGISTRY
 
+from app.domain import Client
 from app.observability import logs
 from app.observability.logs import LineWriter, RequestLog, configure
 from app.observability.request_buffer import RequestBuffer
@@ -70,7 +71,7 @@ async def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
     counted = Counted()
     writer = LineWriter(reader.descriptor)
     requests = RequestBuffer([RequestLog(writer, "info"), counted])
-    requests.request_finished("r-1", 200, "served", 0.0123456, {})
+    requests.request_finished("r-1", 200, "served", 0.0123456, {}, Client())
     requests.flush()
     writer.close()
     (line,) = reader.lines()
@@ -83,7 +84,7 @@ async def test_a_request_is_one_line_and_is_counted(reader: Reader) -> None:
         "outcome": "served",
         "duration_ms": 12.346,
     }
-    assert [request[1:] for request in counted.requests] == [("r-1", 200, "served", 0.0123456, {})]
+    assert [request[1:] for request in counted.requests] == [("r-1", 200, "served", 0.0123456, {}, Client())]
 
 
 async def test_above_info_requests_are_counted_but_not_written(reader: Reader) -> None:
@@ -91,7 +92,7 @@ async def test_above_info_requests_are_counted_but_not_written(reader: Reader) -
     counted = Counted()
     writer = LineWriter(reader.descriptor)
     requests = RequestBuffer([RequestLog(writer, "warning"), counted])
-    requests.request_finished("r-1", 200, "served", 0.01, {})
+    requests.request_finished("r-1", 200, "served", 0.01, {}, Client())
     requests.flush()
     writer.close()
     assert reader.lines() == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.domain import Client
 from app.observability.metric_snapshots import UpstreamHistory, breaker_states, stats, upstream_counts
 from app.observability.metrics import Metrics
 
@@ -23,8 +24,9 @@ async def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 async def test_requests_are_counted_by_outcome_and_reason(metrics: Metrics) -> None:
     now = datetime.now(UTC)
-    served = [(now, "", 200, "served", seconds, {}) for seconds in (0.004, 0.4)]
-    metrics.requests_finished([*served, (now, "", 200, "budget", 0.001, {}), (now, "", 409, "error", 0.001, {})])
+    served = [(now, "", 200, "served", seconds, {}, Client()) for seconds in (0.004, 0.4)]
+    others = [(now, "", 200, "budget", 0.001, {}, Client()), (now, "", 409, "error", 0.001, {}, Client())]
+    metrics.requests_finished([*served, *others])
     count = "adserver_requests_total"
     assert await sample(metrics, count, outcome="served", reason="") == 2
     assert await sample(metrics, count, outcome="no_fill", reason="budget") == 1
@@ -118,7 +120,7 @@ async def test_a_sample_that_fails_does_not_stop_the_flushing(metrics: Metrics, 
 async def test_stats_are_those_of_the_contract(metrics: Metrics) -> None:
     for outcome, times in {"served": 5, "repeat": 1, "frequency_cap": 2, "budget": 1, "error": 1}.items():
         status = 400 if outcome == "error" else 200
-        metrics.requests_finished([(datetime.now(UTC), "", status, outcome, 0.010, {})] * times)
+        metrics.requests_finished([(datetime.now(UTC), "", status, outcome, 0.010, {}, Client())] * times)
     figures = stats(await metrics.collect())
     assert (figures.total, figures.success, figures.failed, figures.capped) == (10, 6, 2, 2)
     assert figures.success_rate == 0.6
@@ -172,7 +174,7 @@ from datetime import UTC, datetime
 from app.observability.metrics import Metrics
 
 metrics = Metrics()
-metrics.requests_finished([(datetime.now(UTC), "", 200, "served", 0.01, {})] * int(sys.argv[1]))
+metrics.requests_finished([(datetime.now(UTC), "", 200, "served", 0.01, {}, Client())] * int(sys.argv[1]))
 metrics.set_waiting({"fetch": 3})
 metrics.breaker_changed("primary", "closed", sys.argv[2])
 print(asyncio.run(metrics.exposition()).decode())

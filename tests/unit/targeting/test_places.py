@@ -7,7 +7,7 @@ import pytest
 from app.errors import MisconfiguredServer
 from app.targeting.places import UNKNOWN_PLACE, Place, PlaceReader
 from app.targeting.reloading import PlaceReloader
-from tests.unit.targeting.places import write_places
+from tests.places import write_places
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from app.domain import Client
 from app.targeting.places import PlaceReader
 from app.targeting.user_agents import UNKNOWN_AGENT, read_agent
 from app.targeting.viewer import UNKNOWN_VIEWER, Viewer, ViewerReader
-from tests.unit.targeting.places import write_places
+from tests.places import write_places
 
 US, DE = "198.51.100.7", "203.0.113.7"
 IPHONE = (
