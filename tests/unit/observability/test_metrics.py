@@ -171,6 +171,7 @@ async def test_an_upstream_that_was_not_asked_lately_has_no_rates(metrics: Metri
 WORKER = """
 import asyncio, sys
 from datetime import UTC, datetime
+from app.domain import Client
 from app.observability.metrics import Metrics
 
 metrics = Metrics()

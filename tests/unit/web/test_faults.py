@@ -14,7 +14,7 @@ import structlog
 from lxml import etree
 from starlette.applications import Starlette
 
-from app.domain import AdBreak, AdRequest, Catalog, Event, Placement
+from app.domain import AdBreak, AdRequest, Catalog, Client, Event, Placement
 from app.errors import StoreUnavailable
 from app.observer import Observer
 from app.serving.adserver import AdServer
@@ -84,7 +84,7 @@ class Observed(Observer):
         self.requests: list[tuple[int, str]] = []
 
     def request_finished(
-        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str]
+        self, request_id: str, status: int, outcome: str, seconds: float, values: Mapping[str, str], client: Client
     ) -> None:
         self.requests.append((status, outcome))
 
