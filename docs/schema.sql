@@ -724,7 +724,7 @@ CREATE TABLE ledger_corrections (
     reason text NOT NULL,                                      -- Reason of the correction
     reverses bigint,                                           -- The entry that a reversal takes back
     reverses_booked_on date,                                   -- Day of that entry
-    entry_id bigint NOT NULL DEFAULT nextval('ledger_corrections_entry_id_seq'::regclass), -- The entry that was booked
+    entry_id bigint NOT NULL,                                  -- The entry that was booked
     booked_on date NOT NULL,                                   -- Day of the entry
     recorded_at timestamptz NOT NULL,                          -- When the correction was made
     recorded_by text NOT NULL,                                 -- Database role that made the correction

@@ -64,6 +64,10 @@ CREATE INDEX budget_tracking_by_generation
 ON budget_tracking ((budget_id || '/' || period), greatest(period_start, to_timestamp(0)), generation DESC)
 """
 
+# Rows are appended in the order of these times, so the smallest kind of index finds a span of them.
+APPENDED_BY = {"ad_serves": "served_at", "ad_events": "received_at", "hold_releases": "released_at"}
+TIME_INDEX = "USING brin ({column}) WITH (pages_per_range = 32, autosummarize = on)"
+
 
 def upgrade() -> None:
     create_sessions()
@@ -80,6 +84,8 @@ def upgrade() -> None:
     create_requests_daily()
     for table in PARTITIONED:
         op.execute(f"CREATE TABLE {table}_default PARTITION OF {table} DEFAULT")
+    for table, column in APPENDED_BY.items():
+        op.execute(f"CREATE INDEX {table}_by_time ON {table} {TIME_INDEX.format(column=column)}")
     for table, privileges in GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO adserver_app")
     op.execute("GRANT SELECT ON budget_tracking TO adserver_finance")

@@ -15,8 +15,6 @@ branch_labels = None
 depends_on = None
 
 # Rows are appended in the order of time, so the smallest kind of index finds those of a span.
-SPANS = {"ad_serves": "served_at", "ad_events": "received_at", "hold_releases": "released_at"}
-
 PLACE = "campaign_id, creative_id, placement_id, publisher_id, country, device_type"
 COUNTERS = {
     "serves": "Number of ads served",
@@ -213,11 +211,6 @@ VIEWS = {
 
 
 def upgrade() -> None:
-    for table, column in SPANS.items():
-        op.execute(
-            f"CREATE INDEX {table}_by_time ON {table} USING brin ({column}) "
-            "WITH (pages_per_range = 32, autosummarize = on)"
-        )
     create_delivery_hourly()
     create_delivery_state()
     create_requests_hourly()
@@ -246,8 +239,6 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION finance.compute_delivery")
     for table in ("requests_hourly", "delivery_state", "delivery_hourly"):
         op.drop_table(table)
-    for table in reversed(SPANS):
-        op.execute(f"DROP INDEX {table}_by_time")
 
 
 def create_delivery_hourly() -> None:
