@@ -293,9 +293,17 @@ CREATE TABLE creatives (
     universal_ad_id_registry text NOT NULL,                    -- idRegistry of the UniversalAdId
     mezzanine_url text,                                        -- Mezzanine file for stitchers
     description text,                                          -- Description
+    status text NOT NULL,                                      -- active, paused or archived; only an active creative is served
+    starts_at timestamptz,                                     -- When it begins to be served; NULL for no limit
+    ends_at timestamptz,                                       -- When it is not served any more; NULL for no limit
+    weight integer NOT NULL,                                   -- Its share of the ads of its campaign, in comparison with the other weights
+    sequence integer,                                          -- Position in a viewing session; NULL for after all that have one
     CONSTRAINT creatives_pkey PRIMARY KEY (id),
     CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
-    CONSTRAINT duration_is_positive CHECK (duration_s > 0)
+    CONSTRAINT creative_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT creative_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])),
+    CONSTRAINT duration_is_positive CHECK (duration_s > 0),
+    CONSTRAINT weight_is_positive CHECK (weight > 0)
 );
 CREATE INDEX creatives_campaign_id_idx
     ON creatives USING btree (campaign_id);

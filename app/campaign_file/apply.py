@@ -8,7 +8,7 @@ from asyncpg import Connection, Record
 from app.campaign_file.exporter import format_amount
 from app.campaign_file.parser import Draft
 from app.campaign_file.validate import CatalogIndex, find_faults, missing_advertisers, missing_publishers
-from app.domain import Budget, Campaign, CampaignStatus, Catalog, CatalogItem, Order, Upstream, Webhook
+from app.domain import Budget, Campaign, CampaignStatus, Catalog, CatalogItem, Creative, Order, Upstream, Webhook
 from app.errors import FileFault, InvalidFile
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer, outbox, setup_history
 from app.store.budget_changes import OverspentLimit
@@ -170,6 +170,10 @@ def _ended(pairs: Iterable[tuple[Campaign, Campaign]]) -> list[str]:
     return sorted(after.id for before, after in pairs if after.status is ended and before.status is not ended)
 
 
+ACTIVE = "active"
+"""The status of campaigns and creatives that are served."""
+
+
 class _CatalogChange:
     """One change of the catalog, within its transaction."""
 
@@ -205,8 +209,20 @@ class _CatalogChange:
         overspent = await budget_changes.apply_new_limits(self._connection, changed)
         self._forbid_spent_prepaid_orders(orders, overspent)
         await outbox.record_ended_campaigns(self._connection, _ended(pairs))
+        if self._takes_down(items):
+            # Wait for ads that are being paid for, so that none is served after the commit.
+            await budget_changes.lock_out_spending(self._connection)
         overspent = sorted(overspent, key=lambda limit: (limit.campaign_id or "", limit.order_id or "", limit.period))
         return [note for limit in overspent for note in _overspent_notes(limit)]
+
+    def _takes_down(self, items: list[CatalogItem]) -> bool:
+        """Return whether a campaign or a creative that was active is not active any more."""
+        return any(
+            before.status == ACTIVE and item.status != ACTIVE
+            for item in items
+            if isinstance(item, (Campaign, Creative))
+            and isinstance(before := self._index.item(type(item), item.id), (Campaign, Creative))
+        )
 
     def _limit_comes_or_goes(self, order: Order) -> bool:
         before = self._index.order(order.id)

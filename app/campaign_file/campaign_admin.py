@@ -9,7 +9,7 @@ from app.campaign_file.exporter import to_entry, to_public_entry
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import Draft, read_draft
 from app.campaign_file.validate import CatalogIndex
-from app.domain import Campaign, CampaignStatus, CatalogItem, CatalogSource
+from app.domain import Campaign, CampaignStatus, CatalogItem, CatalogSource, Creative, CreativeStatus
 from app.errors import FileFault, InvalidFile, NotFound
 from app.store import budget_changes, budget_periods, catalog_reader, catalog_writer
 from app.store.budget_periods import BudgetStatus
@@ -100,23 +100,28 @@ class CampaignAdminService:
             raise _without_location(error, f"{kind}[0]") from None
         return await self._change_result(kind, item_id, result)
 
-    async def set_status(self, campaign_id: str, status: CampaignStatus, author: str) -> ChangeResult:
-        """Pause, resume or end a campaign. Raises NotFound, or InvalidFile for a forbidden transition."""
+    async def set_status(self, kind: str, item_id: str, status: str, author: str) -> ChangeResult:
+        """Change the status of a campaign or a creative alone, with the other keys as they are in the database.
+
+        Raises NotFound, or InvalidFile for a forbidden transition.
+        """
         async with self._store.transaction() as connection:
             await catalog_writer.lock_catalog(connection)
             cached = self._catalogs.current
-            cached_campaigns = [cached.campaigns[campaign_id]] if campaign_id in cached.campaigns else []
-            current = await catalog_reader.read(connection, cached, catalog_writer.ids_by_kind(cached_campaigns))
-            campaign = current.campaigns.get(campaign_id)
-            if campaign is None:
-                raise NotFound("unknown campaign id")
-            changed = replace(campaign, status=status)
-            draft = Draft(REQUEST, (changed,), {(Campaign, campaign_id): "campaigns[0]"}, ())
+            item = CatalogIndex.from_catalog(cached).item(TABLES[kind].item_type, item_id)
+            current = await catalog_reader.read(
+                connection, cached, catalog_writer.ids_by_kind([] if item is None else [item])
+            )
+            item = CatalogIndex.from_catalog(current).item(TABLES[kind].item_type, item_id)
+            if not isinstance(item, (Campaign, Creative)):
+                raise NotFound(f"unknown {TABLES[kind].item_type.__name__.lower()} id")
+            changed = _with_status(item, status)
+            draft = Draft(REQUEST, (changed,), {(type(item), item_id): f"{kind}[0]"}, ())
             try:
                 result = await apply_in_transaction(connection, draft, current, origin=ChangeOrigin(SOURCE, author))
             except InvalidFile as error:
-                raise _without_location(error, "campaigns[0]") from None
-        return await self._change_result("campaigns", campaign_id, result)
+                raise _without_location(error, f"{kind}[0]") from None
+        return await self._change_result(kind, item_id, result)
 
     async def _change_result(self, kind: str, item_id: str, result: ApplyResult) -> ChangeResult:
         name = f"{TABLES[kind].item_type.__name__.lower()} {item_id}"
@@ -143,6 +148,12 @@ class CampaignAdminService:
         """Return the database's current catalog, including changes made by other servers."""
         await self._catalogs.reload(self._catalogs.current)
         return CatalogIndex.from_catalog(self._catalogs.current)
+
+
+def _with_status(item: Campaign | Creative, status: str) -> Campaign | Creative:
+    if isinstance(item, Campaign):
+        return replace(item, status=CampaignStatus(status))
+    return replace(item, status=CreativeStatus(status))
 
 
 def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, object]:

@@ -128,6 +128,13 @@ def _moment(value: object) -> datetime:
     return value
 
 
+def require_later(ends_at: datetime | None, starts_at: datetime | None) -> datetime | None:
+    """Return the end of a span. Raise ValueError if it is not after the start."""
+    if ends_at is not None and starts_at is not None and ends_at <= starts_at:
+        raise ValueError("must be after starts_at")
+    return ends_at
+
+
 def _currency(value: str) -> str:
     if value not in CURRENCIES:
         raise ValueError(f"must be an ISO 4217 currency code such as USD, got {quote(value)}")

@@ -78,10 +78,7 @@ class OrderTable(Table):
     @classmethod
     def ends_after_it_starts(cls, ends_at: datetime | None, info: ValidationInfo) -> datetime | None:
         """Reject an empty span of time."""
-        starts_at = info.data.get("starts_at")
-        if ends_at is not None and starts_at is not None and ends_at <= starts_at:
-            raise ValueError("must be after starts_at")
-        return ends_at
+        return fields.require_later(ends_at, info.data.get("starts_at"))
 
     def to_domain(self) -> domain.Order:
         """Return the order."""
@@ -240,6 +237,17 @@ class CreativeTable(Table):
     universal_ad_id_registry: Word = "unknown"
     mezzanine_url: Url | None = None
     description: Prose | None = None
+    status: Annotated[domain.CreativeStatus, _lax] = domain.CreativeStatus.ACTIVE
+    starts_at: fields.Moment | None = None
+    ends_at: fields.Moment | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    sequence: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @field_validator("ends_at")
+    @classmethod
+    def ends_after_it_starts(cls, ends_at: datetime | None, info: ValidationInfo) -> datetime | None:
+        """Reject an empty span of time."""
+        return fields.require_later(ends_at, info.data.get("starts_at"))
 
     @field_validator("skip_offset_s")
     @classmethod

@@ -12,6 +12,7 @@ from app.domain.terms import (
     BudgetPeriod,
     CampaignStatus,
     CapWindow,
+    CreativeStatus,
     LateImpressions,
     OutboxEvent,
     Pacing,
@@ -64,6 +65,21 @@ class Creative:
     universal_ad_id_registry: str = "unknown"
     mezzanine_url: str | None = None
     description: str | None = None
+    status: CreativeStatus = CreativeStatus.ACTIVE
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    weight: int = 1
+    """Its share of the ads of its campaign, in comparison with the weights of the other creatives."""
+    sequence: int | None = None
+    """Its position in a viewing session, before all creatives with a higher one or none."""
+
+    def is_running(self, now: datetime) -> bool:
+        """Return whether it may be served at this moment."""
+        return (
+            self.status is CreativeStatus.ACTIVE
+            and (self.starts_at is None or self.starts_at <= now)
+            and (self.ends_at is None or now < self.ends_at)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,14 @@ class CampaignStatus(StrEnum):
     ENDED = "ended"
 
 
+class CreativeStatus(StrEnum):
+    """State of a creative: active ⇄ paused, and either → archived. Only an active creative is served."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    ARCHIVED = "archived"
+
+
 class Billing(StrEnum):
     """Event that charges for an ad: the serve, or its impression beacon."""
 

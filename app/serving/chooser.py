@@ -1,6 +1,7 @@
 """The candidate decision: which campaigns of a request fill its slots, and with which creatives. Does no I/O."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, WithoutUser
@@ -31,11 +32,37 @@ def fitting_creatives(request: AdRequest, creatives: Sequence[Creative], room_s:
     ]
 
 
+def running_creatives(creatives: Sequence[Creative], now: datetime) -> Sequence[Creative]:
+    """Return the creatives that may be served at this moment."""
+    return [creative for creative in creatives if creative.is_running(now)]
+
+
+def first_in_sequence(creatives: Sequence[Creative]) -> Sequence[Creative]:
+    """Return the creatives that a viewing session plays next: those of the lowest sequence, or all if none has one."""
+    positions = [creative.sequence for creative in creatives if creative.sequence is not None]
+    if not positions:
+        return creatives
+    return [creative for creative in creatives if creative.sequence == min(positions)]
+
+
+def pick_by_weight(creatives: Sequence[Creative], number: int) -> Creative:
+    """Return the creative that a random number picks, each as often as its weight says."""
+    if len(creatives) == 1:
+        return creatives[0]
+    point = number % sum(creative.weight for creative in creatives)
+    for creative in creatives:
+        point -= creative.weight
+        if point < 0:
+            return creative
+    raise AssertionError("the point is less than the sum of all weights")
+
+
 class Chooser:
     """Chooses for the requests of one group, one after the other."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, now: datetime) -> None:
         self._catalog = catalog
+        self._now = now
         self._counted: set[tuple[UUID, str]] = set()
         """Keys of users and sessions, each with a campaign whose caps count an ad for it in this group."""
         self._sessions: set[UUID] = set()
@@ -100,7 +127,8 @@ class Chooser:
         if campaign.upstreams:
             fetched = progress.ready_ads.get(campaign.id)
             return Choice(pending, campaign, advertiser, None, fetched, counted, _ads_max(request.pod_size, fetched))
-        suitable = fitting_creatives(request, self._catalog.creatives.get(campaign.id, ()), request.pod_duration_s)
+        running = running_creatives(self._catalog.creatives.get(campaign.id, ()), self._now)
+        suitable = fitting_creatives(request, running, request.pod_duration_s)
         if not suitable:
             pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
@@ -108,7 +136,9 @@ class Chooser:
         unplayed = [creative for creative in fitting if creative.id not in played] if played else fitting
         if not unplayed:
             return None
-        creative = unplayed[pending.request_key.int % len(unplayed)]
+        if request.session_id is not None:
+            unplayed = first_in_sequence(unplayed)
+        creative = pick_by_weight(unplayed, pending.request_key.int)
         return Choice(pending, campaign, advertiser, creative, None, counted)
 
 

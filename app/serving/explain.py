@@ -12,7 +12,7 @@ from app.campaign_file.exporter import format_amount
 from app.domain import AdRequest, Campaign, Catalog, Client, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
-from app.serving.chooser import Chooser, fitting_creatives
+from app.serving.chooser import Chooser, fitting_creatives, running_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pending import PendingRequest
@@ -83,9 +83,9 @@ async def explain(
     finally:
         await transaction.rollback()
     refusals = {ids[index]: NoFillReason(reason) for index, reason in checked.refusals.items()}
-    reasons = _reasons(setup, pending, played, refusals)
+    reasons = _reasons(setup, pending, played, refusals, now)
     if None not in reasons.values():
-        reasons = _reasons(setup, pending, (), refusals)
+        reasons = _reasons(setup, pending, (), refusals, now)
     facts = _Facts(setup, pending, checked.database_time)
     verdicts = (CandidateVerdict(id_, reasons[id_], facts.of_campaign(id_, counts, rooms)) for id_ in ids)
     return Explanation(checked.database_time, tuple(verdicts))
@@ -122,7 +122,11 @@ async def _join_session(connection: "Connection[Record]", pending: PendingReques
 
 
 def _reasons(
-    setup: Catalog, pending: PendingRequest, played: Collection[str], refusals: Mapping[str, NoFillReason]
+    setup: Catalog,
+    pending: PendingRequest,
+    played: Collection[str],
+    refusals: Mapping[str, NoFillReason],
+    now: datetime,
 ) -> dict[str, NoFillReason | None]:
     """Return each candidate's reason against it: its targeting, the choice of an ad, or the database's `refusals`.
 
@@ -135,18 +139,18 @@ def _reasons(
     for campaign_id in pending.progress.candidates:
         by_targeting = pending.progress.refusals.get(campaign_id)
         by_database = refusals.get(campaign_id)
-        by_choice = by_targeting or _refused_by_choice(setup, pending, campaign_id, played)
+        by_choice = by_targeting or _refused_by_choice(setup, pending, campaign_id, played, now)
         by_pre_check = by_database if has_pre_check and by_targeting is None else None
         reasons[campaign_id] = by_pre_check or by_choice or by_database
     return reasons
 
 
 def _refused_by_choice(
-    setup: Catalog, pending: PendingRequest, campaign_id: str, played: Collection[str]
+    setup: Catalog, pending: PendingRequest, campaign_id: str, played: Collection[str], now: datetime
 ) -> NoFillReason | None:
     """Return the reason for which the server's chooser refuses the campaign as the only candidate."""
     progress = replace(pending.progress, lane_candidates=(campaign_id,), refusals={}, repeats_allowed=False)
-    if Chooser(setup).choose(replace(pending, progress=progress), played):
+    if Chooser(setup, now).choose(replace(pending, progress=progress), played):
         return None
     return progress.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
 
@@ -184,8 +188,12 @@ class _Facts:
         if campaign.upstreams:
             return f"ads: fetched from {', '.join(campaign.upstreams)}"
         creatives = self._setup.creatives.get(campaign.id, ())
-        fitting = fitting_creatives(self._request, creatives, self._request.pod_duration_s)
-        return f"ads: {len(fitting)} of {len(creatives)} creatives have a duration that fits the request"
+        running = running_creatives(creatives, self._now)
+        fitting = fitting_creatives(self._request, running, self._request.pod_duration_s)
+        return (
+            f"ads: {len(running)} of {len(creatives)} creatives run now; "
+            f"{len(fitting)} of these have a duration that fits the request"
+        )
 
 
 def _cap(count: CapStatus, campaign: Campaign) -> str:

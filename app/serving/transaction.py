@@ -153,7 +153,7 @@ class GroupTransaction:
 
     def _choose(self, admitted: list[PendingRequest]) -> tuple[list[PendingRequest], list[Choice]]:
         """Return the requests that this group decides, and their choices; defer the others."""
-        chooser = Chooser(self._catalog)
+        chooser = Chooser(self._catalog, self._services.clock.now())
         deciding: list[PendingRequest] = []
         choices: list[Choice] = []
         for pending in admitted:

@@ -21,6 +21,7 @@ from app.domain import (
     CapWindow,
     Catalog,
     Creative,
+    CreativeStatus,
     FrequencyCap,
     LateImpressions,
     MediaFile,
@@ -275,6 +276,7 @@ def _to_targeting(table: Mapping[str, Any]) -> Targeting:
 
 def _to_creative(row: Record) -> Creative:
     fields = dict(row)
+    fields["status"] = CreativeStatus(row["status"])
     fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
 

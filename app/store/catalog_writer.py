@@ -143,14 +143,16 @@ WHERE u.upstream_id <> excluded.upstream_id
 
 UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
-                       universal_ad_id_registry, mezzanine_url, description)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                       universal_ad_id_registry, mezzanine_url, description, status, starts_at, ends_at, weight,
+                       sequence)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (id) DO UPDATE SET
     campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
     media_files = excluded.media_files, click_through = excluded.click_through,
     skip_offset_s = excluded.skip_offset_s, universal_ad_id = excluded.universal_ad_id,
     universal_ad_id_registry = excluded.universal_ad_id_registry, mezzanine_url = excluded.mezzanine_url,
-    description = excluded.description
+    description = excluded.description, status = excluded.status, starts_at = excluded.starts_at,
+    ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence
 """
 """Create or replace a creative."""
 
@@ -351,6 +353,11 @@ def _creative_values(creative: Creative) -> tuple[object, ...]:
         creative.universal_ad_id_registry,
         creative.mezzanine_url,
         creative.description,
+        creative.status,
+        creative.starts_at,
+        creative.ends_at,
+        creative.weight,
+        creative.sequence,
     )
 
 

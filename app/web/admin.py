@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from app.campaign_file.campaign_admin import CampaignAdminService, CampaignSpending, ChangeResult
 from app.campaign_file.fields import first_duplicate, parse_exact_number
 from app.campaign_file.models import TABLES
-from app.domain import CampaignStatus
+from app.domain import CampaignStatus, CreativeStatus
 from app.errors import InvalidRequest
 from app.store.budget_periods import BudgetStatus
 from app.web.bearer_auth import BearerAuth, Handler
@@ -30,6 +30,12 @@ PAGE_MAX = 1000
 
 _ID_PATTERNS = {"advertisers": "{id:path}"}
 """Path patterns of ids that may contain slashes."""
+
+STATUSES: Mapping[str, type[CampaignStatus | CreativeStatus]] = {
+    "campaigns": CampaignStatus,
+    "creatives": CreativeStatus,
+}
+"""The statuses of the kinds whose items can be paused."""
 
 ADMIN_AUTHOR = "admin token"
 """The author of changes in the history: all requests have the same token."""
@@ -55,7 +61,7 @@ class CampaignAdminEndpoints:
                 Route(
                     f"/v1/{kind}/{_ID_PATTERNS.get(kind, '{id}')}",
                     self._admin.protect(self._item(kind)),
-                    methods=["GET", "PUT", "PATCH"] if kind == "campaigns" else ["GET", "PUT"],
+                    methods=["GET", "PUT", "PATCH"] if kind in STATUSES else ["GET", "PUT"],
                 )
                 for kind in TABLES
             ),
@@ -79,7 +85,7 @@ class CampaignAdminEndpoints:
             if request.method == "PUT":
                 changed = await self._service.put(kind, item_id, body, ADMIN_AUTHOR)
             else:
-                changed = await self._service.set_status(item_id, _status(body), ADMIN_AUTHOR)
+                changed = await self._service.set_status(kind, item_id, _status(kind, body), ADMIN_AUTHOR)
             if changed.changes:
                 log.info("setup_changed", kind=kind, id=item_id, created=changed.created, changes=changed.changes)
             return _change_response(changed)
@@ -119,14 +125,15 @@ def _page_size(request: Request) -> int:
     return int(text)
 
 
-def _status(body: Mapping[str, Any]) -> CampaignStatus:
+def _status(kind: str, body: Mapping[str, Any]) -> str:
     """Return the status, the only key that a PATCH may change."""
     for key in body:
         if key != "status":
-            raise InvalidRequest(key, "cannot be patched: PUT the whole campaign")
-    if body.get("status") not in list(CampaignStatus):
-        raise InvalidRequest("status", f"must be one of {', '.join(CampaignStatus)}")
-    return CampaignStatus(body["status"])
+            raise InvalidRequest(key, f"cannot be patched: PUT the whole {kind.removesuffix('s')}")
+    statuses = [status.value for status in STATUSES[kind]]
+    if body.get("status") not in statuses:
+        raise InvalidRequest("status", f"must be one of {', '.join(statuses)}")
+    return str(body["status"])
 
 
 def _change_response(changed: ChangeResult) -> Response:

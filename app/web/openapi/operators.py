@@ -4,8 +4,8 @@ from typing import Any
 
 from app.campaign_file.fields import WORD_LENGTH_MAX
 from app.campaign_file.models import TABLES
-from app.domain import ID_LENGTH_MAX, CampaignStatus
-from app.web.admin import PAGE_DEFAULT, PAGE_MAX
+from app.domain import ID_LENGTH_MAX
+from app.web.admin import PAGE_DEFAULT, PAGE_MAX, STATUSES
 from app.web.openapi.schemas import (
     BOOLEAN,
     DATE_TIME,
@@ -111,11 +111,11 @@ def _table_paths(kind: str) -> Json:
             **faults,
         ),
     }
-    if kind == "campaigns":
+    if kind in STATUSES:
         item["patch"] = _admin(
-            "Pause, resume or end the campaign",
+            f"Change the status of the {name}",
             _ID,
-            body=object_of(status={"type": "string", "enum": list(CampaignStatus)}),
+            body=object_of(status={"type": "string", "enum": [status.value for status in STATUSES[kind]]}),
             _200=json_response("Changed", entry, X_Notes="Warnings about the change, as a JSON list"),
             **faults,
             **missing,

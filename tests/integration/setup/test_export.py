@@ -14,7 +14,7 @@ from app.campaign_file.apply import apply
 from app.campaign_file.exporter import format_amount, to_toml
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
 from app.campaign_file.parser import Draft, read_draft
-from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog
+from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog, CreativeStatus
 from app.store import catalog_reader
 from app.store.connections import Store
 from tests.integration.serves import open_store
@@ -41,6 +41,19 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """A key that may be left out: None takes it away below."""
     return st.none() | strategy
+
+
+lives = st.fixed_dictionaries(
+    {},
+    optional={
+        "description": words,
+        "status": st.sampled_from(CreativeStatus),
+        "starts_at": moments,
+        "weight": st.integers(1, 1000),
+        "sequence": st.integers(1, 1000),
+    },
+)
+"""Keys of a creative that may be left out."""
 
 
 @st.composite
@@ -89,7 +102,7 @@ def documents(draw: Draw) -> Document:
         ],
         "campaigns": [draw(campaigns(item_id, chains[item_id])) for item_id in campaign_ids],
         "creatives": [
-            creative(item_id, draw(st.sampled_from(owners)), title=draw(words), description=draw(some(words)))
+            creative(item_id, draw(st.sampled_from(owners)), title=draw(words), **draw(lives))
             for item_id in (draw(st.lists(ids, unique=True, max_size=3)) if owners else [])
         ],
         "placements": [

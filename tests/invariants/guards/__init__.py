@@ -17,6 +17,7 @@ from tests.invariants.guards.orders import ORDERS_GUARDS
 from tests.invariants.guards.repeats import REPEATS_GUARDS
 from tests.invariants.guards.serves import SERVES_GUARDS
 from tests.invariants.guards.setup_history import SETUP_HISTORY_GUARDS
+from tests.invariants.guards.targeting import TARGETING_GUARDS
 
 __all__ = ["GUARDS", "Guard"]
 
@@ -35,4 +36,5 @@ GUARDS = [
     *ADDRESS_GUARDS,
     *EVENTS_GUARDS,
     *SETUP_HISTORY_GUARDS,
+    *TARGETING_GUARDS,
 ]

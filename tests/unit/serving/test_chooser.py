@@ -1,16 +1,19 @@
 """The candidate decision for the requests of a group."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.domain import CapWindow, Catalog, FrequencyCap, NoFillReason, WithoutUser
+from app.domain import CapWindow, Catalog, Creative, CreativeStatus, FrequencyCap, NoFillReason, WithoutUser
 from app.serving.choice import Choice
-from app.serving.chooser import Chooser
+from app.serving.chooser import Chooser, pick_by_weight
 from tests.unit.serving.pending_requests import USER, campaign, catalog, creative, pending_request
 
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 DAY_CAP = (FrequencyCap(3, CapWindow.DAY),)
 SESSION_CAP = (FrequencyCap(3, CapWindow.SESSION),)
 SESSION = UUID(int=9)
@@ -19,7 +22,7 @@ OTHER_SESSION = UUID(int=10)
 
 def chosen(known: Catalog, *candidates: str, played: tuple[str, ...] = (), **request: Any) -> list[str]:
     """The creatives, or else the campaigns, that are chosen for a request alone."""
-    choices = Chooser(known).choose(pending_request(*candidates, **request), played)
+    choices = Chooser(known, NOW).choose(pending_request(*candidates, **request), played)
     assert choices is not None
     return [choice.creative.id if choice.creative else choice.campaign.id for choice in choices]
 
@@ -31,19 +34,19 @@ def test_one_slot_gets_the_first_candidate() -> None:
 def test_a_candidate_that_is_refused_is_skipped() -> None:
     pending = pending_request("a", "b")
     pending.refuse("a", NoFillReason.BUDGET)
-    (choice,) = Chooser(catalog(campaign("a"), campaign("b"))).choose(pending, ()) or []
+    (choice,) = Chooser(catalog(campaign("a"), campaign("b")), NOW).choose(pending, ()) or []
     assert choice.campaign.id == "b"
 
 
 def test_only_the_candidates_of_the_lane_are_tried() -> None:
     pending = pending_request("a", "b")
     pending.plan_attempt(("b",), repeats_allowed=False)
-    (choice,) = Chooser(catalog(campaign("a"), campaign("b"))).choose(pending, ()) or []
+    (choice,) = Chooser(catalog(campaign("a"), campaign("b")), NOW).choose(pending, ()) or []
     assert choice.campaign.id == "b"
 
 
 def test_a_request_without_candidates_gets_no_choices_and_is_not_deferred() -> None:
-    assert Chooser(catalog()).choose(pending_request(), ()) == []
+    assert Chooser(catalog(), NOW).choose(pending_request(), ()) == []
 
 
 class TestPods:
@@ -73,17 +76,17 @@ class TestPods:
     def test_a_campaign_that_does_not_fit_beside_others_is_not_refused(self) -> None:
         known = catalog(campaign("a"), campaign("b"))
         pending = pending_request("a", "b", pod_size=2, pod_duration_s=20)
-        assert len(Chooser(known).choose(pending, ()) or []) == 1
+        assert len(Chooser(known, NOW).choose(pending, ()) or []) == 1
         assert pending.progress.refusals == {}
 
     def test_an_upstream_may_fill_all_slots_until_its_answer_is_known(self) -> None:
         known = catalog(campaign("a", upstreams=("u",)))
         pending = pending_request("a", pod_size=4)
-        (choice,) = Chooser(known).choose(pending, ()) or []
+        (choice,) = Chooser(known, NOW).choose(pending, ()) or []
         assert (choice.has_ad, choice.ads_max) == (False, 4)
         ads = [SimpleNamespace(sequence=sequence) for sequence in (1, 2, None)]
         pending.keep_ready_ad("a", SimpleNamespace(document=SimpleNamespace(ads=ads)))  # type: ignore[arg-type]
-        (choice,) = Chooser(known).choose(pending, ()) or []
+        (choice,) = Chooser(known, NOW).choose(pending, ()) or []
         assert (choice.has_ad, choice.ads_max) == (True, 2)
 
 
@@ -105,7 +108,7 @@ class TestDurations:
     def test_a_campaign_without_a_suitable_creative_is_refused(self) -> None:
         pending = pending_request("a", "b", max_duration_s=10)
         known = catalog(campaign("a"), campaign("b"), creatives=(creative("a", "a"), creative("b", "b", 10)))
-        (choice,) = Chooser(known).choose(pending, ()) or []
+        (choice,) = Chooser(known, NOW).choose(pending, ()) or []
         assert choice.campaign.id == "b"
         assert pending.progress.refusals == {"a": NoFillReason.NO_CANDIDATE}
 
@@ -124,22 +127,22 @@ class TestSessions:
 
     def test_if_all_were_played_there_is_no_choice_and_no_refusal(self) -> None:
         pending = pending_request("a", session_id=SESSION)
-        assert Chooser(self.known).choose(pending, ("x", "y")) == []
+        assert Chooser(self.known, NOW).choose(pending, ("x", "y")) == []
         assert pending.progress.refusals == {}
 
     def test_repeats_are_served_if_they_are_allowed(self) -> None:
         pending = pending_request("a", session_id=SESSION)
         pending.plan_attempt(("a",), repeats_allowed=True)
-        assert len(Chooser(self.known).choose(pending, ("x", "y")) or []) == 1
+        assert len(Chooser(self.known, NOW).choose(pending, ("x", "y")) or []) == 1
 
     def test_a_second_request_of_a_session_is_deferred(self) -> None:
-        chooser = Chooser(self.known)
+        chooser = Chooser(self.known, NOW)
         assert chooser.choose(pending_request("a", session_id=SESSION), ())
         assert chooser.choose(pending_request("a", session_id=SESSION), ()) is None
         assert chooser.choose(pending_request("a", session_id=OTHER_SESSION), ())
 
     def test_a_session_that_gets_nothing_holds_no_other_up(self) -> None:
-        chooser = Chooser(self.known)
+        chooser = Chooser(self.known, NOW)
         assert chooser.choose(pending_request("a", session_id=SESSION), ("x", "y")) == []
         assert chooser.choose(pending_request("a", session_id=SESSION), ())
 
@@ -151,39 +154,81 @@ class TestCaps:
         return chooser.choose(pending_request(*candidates, user_key=user_key), ())
 
     def test_a_second_request_of_a_user_for_the_same_campaign_is_deferred(self) -> None:
-        chooser = Chooser(self.known)
+        chooser = Chooser(self.known, NOW)
         assert self.choose(chooser, "a", user_key=USER)
         assert self.choose(chooser, "a", user_key=USER) is None
         assert self.choose(chooser, "b", user_key=USER), "another row of the same user"
         assert self.choose(chooser, "a", user_key=UUID(int=8)), "the same campaign for another user"
 
     def test_a_deferred_request_reserves_nothing(self) -> None:
-        chooser = Chooser(self.known)
+        chooser = Chooser(self.known, NOW)
         assert self.choose(chooser, "a", user_key=USER)
         assert chooser.choose(pending_request("a", "b", user_key=USER, pod_size=2), ()) is None
         assert self.choose(chooser, "b", user_key=USER)
 
     def test_campaigns_without_caps_defer_no_request(self) -> None:
-        chooser = Chooser(self.known)
+        chooser = Chooser(self.known, NOW)
         assert all(self.choose(chooser, "free", user_key=USER) for _ in range(3))
 
     def test_caps_of_a_session_are_counted_for_the_session(self) -> None:
-        chooser = Chooser(catalog(campaign("a", frequency_caps=SESSION_CAP), campaign("b", frequency_caps=SESSION_CAP)))
+        chooser = Chooser(
+            catalog(campaign("a", frequency_caps=SESSION_CAP), campaign("b", frequency_caps=SESSION_CAP)), NOW
+        )
         (choice,) = chooser.choose(pending_request("a", session_id=SESSION), ()) or []
         assert choice.counted
 
     @pytest.mark.parametrize(("identifiable", "reason"), [(True, NoFillReason.NO_USER), (False, NoFillReason.CONSENT)])
     def test_a_request_without_a_user_is_refused(self, *, identifiable: bool, reason: NoFillReason) -> None:
         pending = pending_request("a", identifiable=identifiable)
-        assert Chooser(self.known).choose(pending, ()) == []
+        assert Chooser(self.known, NOW).choose(pending, ()) == []
         assert pending.progress.refusals == {"a": reason}
 
     def test_a_session_cap_needs_a_session(self) -> None:
         pending = pending_request("a", user_key=USER)
-        assert Chooser(catalog(campaign("a", frequency_caps=SESSION_CAP))).choose(pending, ()) == []
+        assert Chooser(catalog(campaign("a", frequency_caps=SESSION_CAP)), NOW).choose(pending, ()) == []
         assert pending.progress.refusals == {"a": NoFillReason.NO_USER}
 
     def test_a_campaign_may_serve_requests_without_a_user(self) -> None:
         known = catalog(campaign("a", frequency_caps=DAY_CAP, without_user=WithoutUser.SERVE))
-        chooser = Chooser(known)
+        chooser = Chooser(known, NOW)
         assert all(self.choose(chooser, "a", user_key=None) for _ in range(2))
+
+
+def life(creative_id: str, **values: Any) -> Creative:
+    """A creative of the campaign `a`."""
+    return replace(creative(creative_id, "a"), **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_served"),
+    [
+        ({}, True),
+        ({"status": CreativeStatus.PAUSED}, False),
+        ({"status": CreativeStatus.ARCHIVED}, False),
+        ({"starts_at": NOW}, True),
+        ({"starts_at": NOW + timedelta(microseconds=1)}, False),
+        ({"ends_at": NOW}, False),
+        ({"ends_at": NOW + timedelta(microseconds=1)}, True),
+    ],
+)
+def test_only_a_creative_that_runs_is_served(values: dict[str, Any], is_served: bool) -> None:
+    known = catalog(campaign("a"), creatives=(life("x", **values),))
+    assert chosen(known, "a") == (["x"] if is_served else [])
+    known = catalog(campaign("a"), creatives=(life("x", **values), life("y")))
+    found = {tuple(chosen(known, "a", request_key=UUID(int=number))) for number in range(50)}
+    assert found == ({("x",), ("y",)} if is_served else {("y",)})
+
+
+def test_creatives_are_chosen_as_often_as_their_weights_say() -> None:
+    creatives = [life("a", weight=1), life("b", weight=2), life("c", weight=7)]
+    picked = [pick_by_weight(creatives, number).id for number in range(1000)]
+    assert {name: picked.count(name) for name in "abc"} == {"a": 100, "b": 200, "c": 700}
+
+
+def test_a_viewing_session_plays_creatives_in_their_sequence() -> None:
+    creatives = (life("a", sequence=2), life("b"), life("c", sequence=1))
+    known = catalog(campaign("a"), creatives=creatives)
+    played: list[str] = []
+    for _ in creatives:
+        played += chosen(known, "a", played=tuple(played), session_id=SESSION)
+    assert played == ["c", "a", "b"]
