@@ -79,6 +79,7 @@ ELSEWHERE = {
     "sessions_max": "tests/acceptance/test_viewing_sessions.py",
     "serving_database": "tests/integration",
     "allowed_networks": "tests/acceptance/test_vast.py",
+    "geoip_file": "tests/acceptance/test_targeting.py",
 }
 """Settings that are tried in other places."""
 
