@@ -11,9 +11,6 @@ from app.campaign_file.fields import Identifier, LowerWord, NoDuplicates, first_
 from app.campaign_file.table import LIST_LENGTH_MAX, Table
 from app.countries import to_alpha_2
 
-KV_NAMES_MAX = 20
-"""Custom parameters in the targeting of one campaign, and in one request."""
-
 _REGION = re.compile(r"[A-Za-z]{2}-[A-Za-z0-9]{1,3}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}", re.ASCII)
 _KV_NAME = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
@@ -62,7 +59,7 @@ class CriteriaTable(Table):
     apps: Annotated[list[Prefix], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
     content_genres: Words = []
     keywords: Words = []
-    kv: Annotated[dict[KvName, Annotated[Words, Field(min_length=1)]], Field(max_length=KV_NAMES_MAX)] = {}
+    kv: Annotated[dict[KvName, Annotated[Words, Field(min_length=1)]], Field(max_length=domain.KV_NAMES_MAX)] = {}
 
     def to_criteria(self) -> domain.Criteria:
         """Return the criteria."""

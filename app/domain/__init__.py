@@ -26,7 +26,7 @@ from app.domain.limits import (
     POD_SIZE_MAX,
     URL_BYTES_MAX,
 )
-from app.domain.targeting import CRITERIA, Criteria, Daypart, DaypartClock, Targeting, Weekday
+from app.domain.targeting import CRITERIA, KV_NAMES_MAX, KV_PREFIX, Criteria, Daypart, DaypartClock, Targeting, Weekday
 from app.domain.terms import (
     Billing,
     BudgetPeriod,
@@ -49,6 +49,8 @@ __all__ = [
     "CRITERIA",
     "DURATION_MAX_S",
     "ID_LENGTH_MAX",
+    "KV_NAMES_MAX",
+    "KV_PREFIX",
     "POD_SIZE_MAX",
     "URL_BYTES_MAX",
     "AdBreak",

@@ -5,6 +5,12 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+KV_PREFIX = "kv."
+"""The beginning of the names of custom parameters."""
+
+KV_NAMES_MAX = 20
+"""Custom parameters of one request, and in the targeting of one campaign."""
+
 
 class Weekday(StrEnum):
     """Day of the week, in the order of `datetime.weekday`."""

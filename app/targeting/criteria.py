@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from app.domain import CRITERIA, AdRequest, Criteria
+from app.domain import CRITERIA, KV_PREFIX, AdRequest, Criteria
 from app.targeting.viewer import Viewer
 
 PREFIX_MARK = "*"
 """The end of a value that matches all values that begin with the rest."""
-
-KV_PREFIX = "kv."
-"""The beginning of the names of custom parameters."""
 
 KEYWORDS_MAX = 50
 """Keywords of a request that count."""

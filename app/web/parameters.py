@@ -183,12 +183,6 @@ PARAMETERS: Mapping[str, Reader] = {
 """Every parameter of an ad request, and the function that normalizes its value."""
 
 
-KV_PREFIX = "kv."
-"""The beginning of the names of custom parameters."""
-
-KV_NAMES_MAX = 20
-"""Custom parameters of a request."""
-
 KV_NAME_PATTERN = r"^kv\.[A-Za-z0-9_.-]{1,64}$"
 
 _KV_NAME = re.compile(KV_NAME_PATTERN, re.ASCII)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from app.domain import AdRequest, VastVersion
+from app.domain import KV_NAMES_MAX, KV_PREFIX, AdRequest, VastVersion
 from app.errors import InvalidRequest
-from app.web.parameters import KV_NAMES_MAX, KV_PREFIX, PARAMETERS, REQUIRED_IDS, parameter_name, read_parameter
+from app.web.parameters import PARAMETERS, REQUIRED_IDS, parameter_name, read_parameter
 from app.web.placeholders import is_placeholder, is_withheld
 
 QUERY_BYTES_MAX = 16_384
