@@ -44,6 +44,7 @@ from app.store.connections import Store, Timeouts
 from app.store.quotas import Quotas
 from app.targeting.places import PlaceReader
 from app.targeting.reloading import PlaceReloader
+from app.targeting.user_agents import load_rules
 from app.targeting.viewer import ViewerReader
 from app.upstreams.client import no_wrapper
 from app.upstreams.service import UpstreamService
@@ -209,6 +210,7 @@ class Worker:
         return adserver
 
     async def _open_viewers(self) -> ViewerReader:
+        await asyncio.to_thread(load_rules)
         if self._settings.geoip_file is None:
             return ViewerReader()
         places = await asyncio.to_thread(PlaceReader, self._settings.geoip_file)

@@ -47,6 +47,11 @@ def read_agent(user_agent: str) -> Agent:
     return Agent(_device_type(system, " ".join(words).lower(), user_agent), system, browser)
 
 
+def load_rules() -> None:
+    """Compile the rules, which takes a tenth of a second or longer, before a request has to wait for it."""
+    read_agent("")
+
+
 def _device_type(system: str | None, device: str, user_agent: str) -> str | None:
     if any(word.startswith(_TELEVISION_WORDS) for word in device.replace("_", " ").replace("-", " ").split()):
         return "ctv"
