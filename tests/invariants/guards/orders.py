@@ -35,7 +35,7 @@ ORDERS_GUARDS = [
         SPENDING,
         " - coalesce(sum(r.units * r.price) OVER earlier, 0)",
         "",
-        f"{ORDERS_TEST}::test_campaigns_share_a_budget_to_the_last_unit_of_money",
+        f"{ORDERS_TEST}::test_a_group_of_several_prices_never_exceeds_its_order",
     ),
     Guard(
         "I1",
