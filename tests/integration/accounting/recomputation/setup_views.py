@@ -35,9 +35,9 @@ DEFAULTS: Mapping[str, Item] = {
         "late_impressions": "ignore",
         "hold_ttl_s": 3600,
         "direct": False,
-        "targeting": {"countries": [], "device_types": [], "content_genres": []},
+        "targeting": {},
     },
-    "creatives": {"universal_ad_id_registry": "unknown"},
+    "creatives": {"universal_ad_id_registry": "unknown", "status": "active", "weight": 1},
     "placements": {"ad_breaks": []},
 }
 """Values of keys that a campaign file leaves out, as docs/campaign-file.md has them."""
