@@ -51,10 +51,11 @@ class RequestCounts(Observer):
 
     def requests_finished(self, requests: Sequence[FinishedRequest]) -> None:
         """Count these requests by outcome and by place."""
+        read = self._viewers.read
         for _finished_at, _request_id, _status, outcome, _seconds, values, client in requests:
             self._outcomes[outcome] += 1
             if outcome not in NOT_COUNTED_BY_PLACE:
-                self._count_place(values, self._viewers.read(values, client))
+                self._count_place(values, read(values, client))
 
     def _count_place(self, values: Mapping[str, str], viewer: Viewer) -> None:
         place = RequestPlace(values.get("placement_id"), viewer.country, viewer.device_type)

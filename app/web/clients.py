@@ -39,19 +39,20 @@ class ClientReader:
         address = peer = None if peer is None else peer.removeprefix(MAPPED)
         is_trusted = False
         if peer is not None and self._trusted and self.trusts(peer):
-            address = self._viewer_address(headers) or peer
+            sender = self._forwarded(headers) or peer
+            is_trusted = sender is peer or self.trusts(sender)
+            device_ip = headers.get(b"x-device-ip")
+            address = (device_ip and first_address(device_ip.decode("latin-1"))) or sender
             user_agent = headers.get(b"x-device-user-agent") or user_agent
-            is_trusted = self.trusts(self.sender(peer, headers) or "")
         return Client(address, _text(user_agent), _text(language), is_trusted)
-
-    def _viewer_address(self, headers: Headers) -> str | None:
-        """Return the address in a trusted network's headers; None if it is missing or invalid."""
-        return first_address(headers.get(b"x-device-ip", b"").decode("latin-1")) or self._forwarded(headers)
 
     def _forwarded(self, headers: Headers) -> str | None:
         """Return the last address of X-Forwarded-For that is not a trusted proxy's, or the first if all are."""
         address = None
-        forwarded = headers.get(FORWARDED, b"").decode("latin-1").rsplit(",", ADDRESSES_MAX)
+        raw = headers.get(FORWARDED)
+        if raw is None:
+            return None
+        forwarded = raw.decode("latin-1").rsplit(",", ADDRESSES_MAX)
         for item in reversed(forwarded[-ADDRESSES_MAX:]):
             address = parse_address(item)
             if address is None or not self.trusts(address):
