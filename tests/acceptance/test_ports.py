@@ -40,6 +40,7 @@ SETUP = [
     *(f"GET /v1/{kind}/any" for kind in KINDS),
     *(f"PUT /v1/{kind}/any" for kind in KINDS),
     "PATCH /v1/campaigns/any",
+    "PATCH /v1/creatives/any",
 ]
 PAGES = [
     "GET /console",
