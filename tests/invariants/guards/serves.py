@@ -16,8 +16,9 @@ SERVES_GUARDS = [
         "the statement that ends a hold deletes it",
         HOLDS,
         """DELETE FROM holds h USING ending e WHERE h.ctid = e.row_ctid
-    RETURNING h.*, e.settles, e.cause""",
-        "SELECT h.*, e.settles, e.cause FROM holds h JOIN ending e ON h.ctid = e.row_ctid",
+    RETURNING h.*, e.settles, e.cause, CASE WHEN e.settles THEN {NEW_ENTRY_ID} END AS entry_id""",
+        "SELECT h.*, e.settles, e.cause, CASE WHEN e.settles THEN {NEW_ENTRY_ID} END AS entry_id"
+        " FROM holds h JOIN ending e ON h.ctid = e.row_ctid",
         f"{HOLDS_TEST}::test_of_an_impression_and_an_error_the_first_decides",
     ),
     Guard(
