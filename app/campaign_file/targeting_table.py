@@ -10,6 +10,7 @@ from app.campaign_file import fields
 from app.campaign_file.fields import Identifier, LowerWord, NoDuplicates, first_duplicate, matching
 from app.campaign_file.table import LIST_LENGTH_MAX, Table
 from app.countries import to_alpha_2
+from app.targeting.criteria import lists_of
 
 _REGION = re.compile(r"[A-Za-z]{2}-[A-Za-z0-9]{1,3}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}", re.ASCII)
@@ -97,12 +98,10 @@ class TargetingTable(CriteriaTable):
     @model_validator(mode="after")
     def does_not_contradict_itself(self) -> Self:
         """Reject a value that a request must have and must not have."""
-        for name in domain.CRITERIA:
-            if value := first_duplicate([*getattr(self, name), *getattr(self.exclude, name)]):
+        excluded = dict(lists_of(self.exclude.to_criteria()))
+        for name, values in lists_of(self.to_criteria()):
+            if value := first_duplicate([*values, *excluded.get(name, ())]):
                 raise ValueError(f"{name} has {fields.quote(value)}, which not.{name} has too")
-        for name, values in self.kv.items():
-            if value := first_duplicate([*values, *self.exclude.kv.get(name, ())]):
-                raise ValueError(f"kv.{name} has {fields.quote(value)}, which not.kv.{name} has too")
         return self
 
     def to_domain(self) -> domain.Targeting:

@@ -242,3 +242,17 @@ def test_of_a_url_bytes_are_counted() -> None:
 )
 def test_a_value_at_the_edge_is_fine(key: str, value: object) -> None:
     assert not faults_of(spoiled(key, value))
+
+
+@pytest.mark.parametrize(
+    ("targeting", "reason"),
+    [
+        ({"os": ["ios"], "not": {"os": ["IOS"]}}, "os has 'ios', which not.os has too"),
+        ({"countries": ["USA"], "not": {"countries": ["US"]}}, "countries has 'us', which not.countries has too"),
+        ({"kv": {"a": ["x"]}, "not": {"kv": {"a": ["x"]}}}, "kv.a has 'x', which not.kv.a has too"),
+    ],
+)
+def test_targeting_that_contradicts_itself_is_refused(targeting, reason):
+    (fault,) = faults_of(spoiled("campaigns[0].targeting", targeting))
+    assert fault.key == "campaigns[0].targeting"
+    assert reason in fault.reason
