@@ -7,13 +7,14 @@ in which the database returns them.
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, NoDuplicates, Prose, Url, Word, first_duplicate
+from app.campaign_file.creative_tables import CreativeTable
+from app.campaign_file.fields import Duration, Identifier, NoDuplicates, Url, Word, first_duplicate
 from app.campaign_file.table import LIST_LENGTH_MAX, Table
 from app.campaign_file.targeting_table import TargetingTable
 
@@ -206,62 +207,6 @@ class CampaignTable(Table):
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),
             targeting=self.targeting.to_domain(),
-        )
-
-
-class MediaFileTable(Table):
-    """A media file of a creative."""
-
-    url: Url
-    type: fields.MimeType
-    width: Annotated[int, Field(ge=1, le=65_535)]
-    height: Annotated[int, Field(ge=1, le=65_535)]
-    bitrate_kbps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    delivery: Literal["progressive", "streaming"] = "progressive"
-    codec: Word | None = None
-
-
-class CreativeTable(Table):
-    """A creative of a campaign."""
-
-    item_type: ClassVar = domain.Creative
-
-    id: Identifier
-    campaign_id: Identifier
-    title: Prose
-    duration_s: Duration
-    media_files: Annotated[list[MediaFileTable], Field(min_length=1, max_length=100)]
-    click_through: Url | None = None
-    skip_offset_s: Annotated[int, Field(ge=0)] | None = None
-    universal_ad_id: Word | None = None
-    universal_ad_id_registry: Word = "unknown"
-    mezzanine_url: Url | None = None
-    description: Prose | None = None
-    status: Annotated[domain.CreativeStatus, _lax] = domain.CreativeStatus.ACTIVE
-    starts_at: fields.Moment | None = None
-    ends_at: fields.Moment | None = None
-    weight: Annotated[int, Field(ge=1, le=1000)] = 1
-    sequence: Annotated[int, Field(ge=1, le=1000)] | None = None
-
-    @field_validator("ends_at")
-    @classmethod
-    def ends_after_it_starts(cls, ends_at: datetime | None, info: ValidationInfo) -> datetime | None:
-        """Reject an empty span of time."""
-        return fields.require_later(ends_at, info.data.get("starts_at"))
-
-    @field_validator("skip_offset_s")
-    @classmethod
-    def skip_offset_within_duration(cls, skip_offset_s: int | None, info: ValidationInfo) -> int | None:
-        """Reject an offset after the end of the ad."""
-        if skip_offset_s is not None and skip_offset_s > info.data.get("duration_s", skip_offset_s):
-            raise ValueError("must not exceed duration_s")
-        return skip_offset_s
-
-    def to_domain(self) -> domain.Creative:
-        """Return the creative."""
-        return domain.Creative(
-            **self.model_dump(exclude={"media_files"}),
-            media_files=tuple(domain.MediaFile(**media.model_dump()) for media in self.media_files),
         )
 
 

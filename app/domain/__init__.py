@@ -9,15 +9,14 @@ from app.domain.catalog import (
     Catalog,
     CatalogItem,
     CatalogSource,
-    Creative,
     FrequencyCap,
-    MediaFile,
     Order,
     Placement,
     Publisher,
     Upstream,
     Webhook,
 )
+from app.domain.creatives import Creative, MediaFile
 from app.domain.limits import (
     AMOUNT_MAX,
     BUDGET_IMPRESSIONS_MAX,

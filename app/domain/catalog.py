@@ -6,13 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from app.domain.creatives import Creative
 from app.domain.targeting import Targeting
 from app.domain.terms import (
     Billing,
     BudgetPeriod,
     CampaignStatus,
     CapWindow,
-    CreativeStatus,
     LateImpressions,
     OutboxEvent,
     Pacing,
@@ -35,51 +35,6 @@ class FrequencyCap:
 
     impressions: int
     per: CapWindow
-
-
-@dataclass(frozen=True, slots=True)
-class MediaFile:
-    """A rendition of a creative (VAST 4.2 section 3.9.1)."""
-
-    url: str
-    type: str
-    width: int
-    height: int
-    bitrate_kbps: int | None = None
-    delivery: str = "progressive"
-    codec: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Creative:
-    """A linear video ad of a campaign."""
-
-    id: str
-    campaign_id: str
-    title: str
-    duration_s: int
-    media_files: tuple[MediaFile, ...]
-    click_through: str | None = None
-    skip_offset_s: int | None = None
-    universal_ad_id: str | None = None
-    universal_ad_id_registry: str = "unknown"
-    mezzanine_url: str | None = None
-    description: str | None = None
-    status: CreativeStatus = CreativeStatus.ACTIVE
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-    weight: int = 1
-    """Its share of the ads of its campaign, in comparison with the weights of the other creatives."""
-    sequence: int | None = None
-    """Its position in a viewing session, before all creatives with a higher one or none."""
-
-    def is_running(self, now: datetime) -> bool:
-        """Return whether it may be served at this moment."""
-        return (
-            self.status is CreativeStatus.ACTIVE
-            and (self.starts_at is None or self.starts_at <= now)
-            and (self.ends_at is None or now < self.ends_at)
-        )
 
 
 @dataclass(frozen=True, slots=True)

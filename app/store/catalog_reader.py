@@ -21,10 +21,8 @@ from app.domain import (
     CapWindow,
     Catalog,
     Creative,
-    CreativeStatus,
     FrequencyCap,
     LateImpressions,
-    MediaFile,
     Order,
     OutboxEvent,
     Pacing,
@@ -36,6 +34,7 @@ from app.domain import (
     WebhookStatus,
     WithoutUser,
 )
+from app.store.creatives import READ_CREATIVES, to_creative
 
 ROWS_PER_FETCH = 500
 """Rows per fetch, so that loading a large catalog does not block the event loop."""
@@ -72,9 +71,6 @@ SELECT campaign_id, upstream_id FROM campaign_upstreams
 WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, position
 """
 """Read the upstreams of these campaigns, in the order in which they are tried."""
-
-READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
-"""Read these creatives."""
 
 READ_UPSTREAMS = "SELECT * FROM upstreams WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """Read these upstreams."""
@@ -153,7 +149,7 @@ async def read(
     change = None if known is None else await _change_since(connection, known, head["revision"], reread_ids)
     base, change = (EMPTY_CATALOG, EVERYTHING) if known is None or change is None else (known, change)
     campaigns = await _read_campaigns(connection, change.campaigns)
-    creatives = [_to_creative(row) async for row in _stream_rows(connection, READ_CREATIVES, change.creatives)]
+    creatives = [to_creative(row) async for row in _stream_rows(connection, READ_CREATIVES, change.creatives)]
     placements = await _read_placements(connection, change.placements)
     upstreams = [Upstream(**dict(row)) async for row in _stream_rows(connection, READ_UPSTREAMS, change.upstreams)]
     publishers = [Publisher(**dict(row)) async for row in _stream_rows(connection, READ_PUBLISHERS, change.publishers)]
@@ -272,13 +268,6 @@ def _to_targeting(table: Mapping[str, Any]) -> Targeting:
     """Return the targeting with countries as alpha-2 codes, as in requests; the catalog may have alpha-3 codes."""
     countries = dict.fromkeys(to_alpha_2(code).lower() for code in table.get("countries", ()))
     return Targeting.from_table({**table, "countries": [*countries]})
-
-
-def _to_creative(row: Record) -> Creative:
-    fields = dict(row)
-    fields["status"] = CreativeStatus(row["status"])
-    fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
-    return Creative(**fields)
 
 
 def _to_webhook(row: Record) -> Webhook:

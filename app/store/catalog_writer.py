@@ -6,6 +6,7 @@ import orjson
 from asyncpg import Connection, Record
 
 from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream, Webhook
+from app.store.creatives import upsert_creatives
 from app.store.sql_fragments import ORDER_LIMIT
 
 LOCK_CATALOG = "SELECT revision FROM catalog FOR UPDATE"
@@ -141,21 +142,6 @@ WHERE u.upstream_id <> excluded.upstream_id
 """
 """Create or change upstreams of campaigns."""
 
-UPSERT_CREATIVE = """
-INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
-                       universal_ad_id_registry, mezzanine_url, description, status, starts_at, ends_at, weight,
-                       sequence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-ON CONFLICT (id) DO UPDATE SET
-    campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
-    media_files = excluded.media_files, click_through = excluded.click_through,
-    skip_offset_s = excluded.skip_offset_s, universal_ad_id = excluded.universal_ad_id,
-    universal_ad_id_registry = excluded.universal_ad_id_registry, mezzanine_url = excluded.mezzanine_url,
-    description = excluded.description, status = excluded.status, starts_at = excluded.starts_at,
-    ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence
-"""
-"""Create or replace a creative."""
-
 UPSERT_PLACEMENT = """
 INSERT INTO placements (id, publisher_id, ad_breaks) VALUES ($1, $2, $3)
 ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, ad_breaks = excluded.ad_breaks
@@ -234,7 +220,7 @@ async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem])
     await _upsert_orders(connection, orders)
     await connection.executemany(UPSERT_UPSTREAM, [_upstream_values(item) for item in upstreams])
     await _upsert_campaigns(connection, campaigns)
-    await connection.executemany(UPSERT_CREATIVE, [_creative_values(item) for item in creatives])
+    await upsert_creatives(connection, creatives)
     await _upsert_placements(connection, placements)
     await connection.executemany(
         UPSERT_WEBHOOK, [(item.id, item.url, item.secret, list(item.events), item.status) for item in webhooks]
@@ -337,27 +323,6 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.direct,
         orjson.dumps(campaign.targeting.to_table()).decode(),
         campaign.order,
-    )
-
-
-def _creative_values(creative: Creative) -> tuple[object, ...]:
-    return (
-        creative.id,
-        creative.campaign_id,
-        creative.title,
-        creative.duration_s,
-        orjson.dumps(creative.media_files).decode(),
-        creative.click_through,
-        creative.skip_offset_s,
-        creative.universal_ad_id,
-        creative.universal_ad_id_registry,
-        creative.mezzanine_url,
-        creative.description,
-        creative.status,
-        creative.starts_at,
-        creative.ends_at,
-        creative.weight,
-        creative.sequence,
     )
 
 

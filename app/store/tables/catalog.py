@@ -229,32 +229,6 @@ campaign_upstreams = Table(
     comment="The upstreams that a campaign's ads are fetched from, in order",
 )
 
-creatives = Table(
-    "creatives",
-    metadata,
-    key_column("id", Identifier, "Creative id"),
-    reference("campaign_id", "campaigns.id", "Campaign", index=True),
-    required("title", Text, "AdTitle"),
-    required("duration_s", Integer, "Duration in seconds"),
-    required("media_files", JSONB, "MediaFiles: url, type, width, height, bitrate_kbps, ..."),
-    optional("click_through", Text, "URL that a click leads to"),
-    optional("skip_offset_s", Integer, "Seconds after which the ad can be skipped; NULL for never"),
-    optional("universal_ad_id", Text, "UniversalAdId; NULL for the creative's own id"),
-    required("universal_ad_id_registry", Text, "idRegistry of the UniversalAdId"),
-    optional("mezzanine_url", Text, "Mezzanine file for stitchers"),
-    optional("description", Text, "Description"),
-    required("status", Text, "active, paused or archived; only an active creative is served"),
-    optional("starts_at", Timestamp, "When it begins to be served; NULL for no limit"),
-    optional("ends_at", Timestamp, "When it is not served any more; NULL for no limit"),
-    required("weight", Integer, "Its share of the ads of its campaign, in comparison with the other weights"),
-    optional("sequence", Integer, "Position in a viewing session; NULL for after all that have one"),
-    CheckConstraint("duration_s > 0", name="duration_is_positive"),
-    CheckConstraint("weight > 0", name="weight_is_positive"),
-    CheckConstraint("ends_at > starts_at", name="creative_ends_after_it_starts"),
-    allowed_values("creative_status_is_known", "status", "active paused archived"),
-    comment="Linear video ads of the campaigns themselves",
-)
-
 placements = Table(
     "placements",
     metadata,

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.campaign_file import models
+from app.campaign_file import creative_tables, models
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import read_draft
 
@@ -23,7 +23,7 @@ INNER = {
     "budgets.*": models.BudgetTable,
     "frequency_caps": models.CapTable,
     "targeting": models.TargetingTable,
-    "media_files": models.MediaFileTable,
+    "media_files": creative_tables.MediaFileTable,
     "ad_breaks": models.AdBreakTable,
 }
 SECTIONS: dict[str, type[BaseModel]] = {f"## `[[{name}]]`": model for name, model in TABLES.items()}

@@ -1,0 +1,67 @@
+"""The creatives of a campaign file."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from app import domain
+from app.campaign_file import fields
+from app.campaign_file.fields import Duration, Identifier, Prose, Url, Word
+from app.campaign_file.table import Table
+
+
+class MediaFileTable(Table):
+    """A media file of a creative."""
+
+    url: Url
+    type: fields.MimeType
+    width: Annotated[int, Field(ge=1, le=65_535)]
+    height: Annotated[int, Field(ge=1, le=65_535)]
+    bitrate_kbps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    delivery: Literal["progressive", "streaming"] = "progressive"
+    codec: Word | None = None
+
+
+class CreativeTable(Table):
+    """A creative of a campaign."""
+
+    item_type: ClassVar = domain.Creative
+
+    id: Identifier
+    campaign_id: Identifier
+    title: Prose
+    duration_s: Duration
+    media_files: Annotated[list[MediaFileTable], Field(min_length=1, max_length=100)]
+    click_through: Url | None = None
+    skip_offset_s: Annotated[int, Field(ge=0)] | None = None
+    universal_ad_id: Word | None = None
+    universal_ad_id_registry: Word = "unknown"
+    mezzanine_url: Url | None = None
+    description: Prose | None = None
+    status: Annotated[domain.CreativeStatus, Field(strict=False)] = domain.CreativeStatus.ACTIVE
+    starts_at: fields.Moment | None = None
+    ends_at: fields.Moment | None = None
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    sequence: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @field_validator("ends_at")
+    @classmethod
+    def ends_after_it_starts(cls, ends_at: datetime | None, info: ValidationInfo) -> datetime | None:
+        """Reject an empty span of time."""
+        return fields.require_later(ends_at, info.data.get("starts_at"))
+
+    @field_validator("skip_offset_s")
+    @classmethod
+    def skip_offset_within_duration(cls, skip_offset_s: int | None, info: ValidationInfo) -> int | None:
+        """Reject an offset after the end of the ad."""
+        if skip_offset_s is not None and skip_offset_s > info.data.get("duration_s", skip_offset_s):
+            raise ValueError("must not exceed duration_s")
+        return skip_offset_s
+
+    def to_domain(self) -> domain.Creative:
+        """Return the creative."""
+        return domain.Creative(
+            **self.model_dump(exclude={"media_files"}),
+            media_files=tuple(domain.MediaFile(**media.model_dump()) for media in self.media_files),
+        )
