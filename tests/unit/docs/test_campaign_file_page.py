@@ -12,19 +12,20 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.campaign_file import creative_tables, models
+from app.campaign_file import campaign_tables, creative_tables, placement_tables
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import read_draft
+from app.campaign_file.targeting_table import TargetingTable
 
 PAGE = (Path(__file__).parents[3] / "docs" / "campaign-file.md").read_text()
 EXAMPLE = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 INNER = {
-    "budgets": models.BudgetsTable,
-    "budgets.*": models.BudgetTable,
-    "frequency_caps": models.CapTable,
-    "targeting": models.TargetingTable,
+    "budgets": campaign_tables.BudgetsTable,
+    "budgets.*": campaign_tables.BudgetTable,
+    "frequency_caps": campaign_tables.CapTable,
+    "targeting": TargetingTable,
     "media_files": creative_tables.MediaFileTable,
-    "ad_breaks": models.AdBreakTable,
+    "ad_breaks": placement_tables.AdBreakTable,
 }
 SECTIONS: dict[str, type[BaseModel]] = {f"## `[[{name}]]`": model for name, model in TABLES.items()}
 SECTIONS |= {f"### `{name}`": model for name, model in INNER.items()}
