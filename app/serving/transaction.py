@@ -188,7 +188,11 @@ class GroupTransaction:
         payable = [selection for selection in selections if not selection.choice.pending.is_done]
         if not payable:
             return []
-        spent = await spending.spend(self._connection, [_payment(selection) for selection in payable])
+        spent = await spending.spend(
+            self._connection,
+            [_payment(selection) for selection in payable],
+            has_orders=any(selection.choice.campaign.order is not None for selection in payable),
+        )
         self._check_revision(spent.revision, spent.database_time)
         paid: list[Selection] = []
         for index, selection in enumerate(payable):

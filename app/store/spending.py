@@ -23,19 +23,27 @@ from app.store.sql_fragments import (
     room_by_pacing,
 )
 
-LOCK_BUDGETS_FOR_SPEND = f"""
+
+def lock_budgets(condition: str, distinct: str = "") -> str:
+    """Return a statement that locks the budgets `b` of campaigns `c` for which the condition holds."""
+    return f"""
 WITH budget_period AS MATERIALIZED (
-    SELECT DISTINCT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start,
-           b.order_id IS NOT NULL AS is_shared
-    FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
+    SELECT {distinct} b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
+    FROM campaigns c JOIN configured_budgets b ON {condition}
     WHERE c.id = ANY ($1)
     ORDER BY b.budget_id, b.period
 ), {TABLE_WRITE_LOCK}
-SELECT newest.row_ctid, is_shared FROM budget_period LEFT JOIN LATERAL ({LOCK_NEWEST_ROW}) AS newest ON true
+SELECT newest.row_ctid FROM budget_period LEFT JOIN LATERAL ({LOCK_NEWEST_ROW}) AS newest ON true
 """
-"""Lock the current budgets of these campaigns and of their orders, ordered by budget and period.
 
-Return the ctids of their rows, NULL for a period without a row, and whether the budget is an order's."""
+
+LOCK_OWN_BUDGETS = lock_budgets("b.budget_id = c.id")
+"""Lock the current budgets of these campaigns, ordered by budget and period, and return the ctids of their rows.
+
+A period without a row has a ctid of NULL."""
+
+LOCK_SHARED_BUDGETS = lock_budgets(CHARGED_BUDGETS, "DISTINCT")
+"""Do the same for campaigns of which any shares the budget of an order: lock the budgets of their orders too."""
 
 BUDGET_ROOM = f"""budget AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
@@ -48,7 +56,7 @@ BUDGET_ROOM = f"""budget AS MATERIALIZED (
            window_start('day', adserver_clock(), c.timezone) AS day_start,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS day,
            CASE {STATUS_REFUSALS} END AS refusal,
-           bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period,
+           bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period, count(t.row_ctid) AS budgets,
            min({ROOM_IN_BUDGET}) AS ads,
            min({room_by_pacing()}) AS ads_by_now
     FROM unnest($14::varchar[], $15::bigint[]) AS w (campaign_id, ads) JOIN campaigns c ON c.id = w.campaign_id
@@ -81,6 +89,8 @@ OWN_GRANTS = f"""granted AS MATERIALIZED (
 -- Charge the budgets for the granted ads.
 charge AS NOT MATERIALIZED (
     SELECT {CAMPAIGN_CHARGES}
+), chargeable AS (
+    SELECT coalesce(sum(budgets), 0) AS rows FROM granted WHERE units > 0
 )"""
 """CTEs that grant ads and sum up their charges if no campaign shares the budget of an order."""
 
@@ -112,6 +122,8 @@ charge AS (
     SELECT ' order ' || order_id, sum(units)::bigint, sum(units * price),
            sum(CASE billing WHEN 'serve' THEN units * price ELSE 0 END)
     FROM granted WHERE units > 0 AND order_id IS NOT NULL GROUP BY order_id
+), chargeable AS (
+    SELECT count(*) AS rows FROM budget JOIN charge USING (budget_id)
 )"""
 """The same CTEs if a campaign shares the budget of an order."""
 
@@ -166,7 +178,7 @@ requested AS (
 ),
 -- The refusals of the other ads, and the number of budgets that were not charged although their ads were granted.
 shortfall AS (
-    SELECT (SELECT count(*) FROM budget JOIN charge USING (budget_id)) - (SELECT count(*) FROM charged) AS rows
+    SELECT chargeable.rows - (SELECT count(*) FROM charged) AS rows FROM chargeable
 )
 SELECT catalog.revision, adserver_clock() AS database_time, shortfall.rows AS uncharged, d.ordinal, CASE
     WHEN d.refusal IS NOT NULL THEN d.refusal
@@ -177,7 +189,7 @@ FROM shortfall CROSS JOIN catalog LEFT JOIN decided d ON NOT d.paid
 """
 """The rest of the statement: charge the budgets, and book the first ads of each campaign, which are granted."""
 
-SPEND_BUDGETS = f"""
+SPEND_OWN_BUDGETS = f"""
 WITH {BUDGET_ROOM}, {OWN_GRANTS}, {PAID_SERVES}"""
 """Grant each campaign as many ads as all of its locked budgets have room for, first come first served; charge or hold
 their price, split it between publisher and house, and write their serves and ledger entries. Return the ads that were
@@ -227,10 +239,13 @@ class UnchargedError(Exception):
     """Ads were granted but a budget was not charged for them: the transaction must not commit."""
 
 
-async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -> SpendResult:
+async def spend(
+    connection: "Connection[Record]", payments: Sequence[Payment], *, has_orders: bool = True
+) -> SpendResult:
     """Pay for as many ads as the budgets allow, and return the reasons for refusing the others.
 
-    Raises UnchargedError if the charge's own predicate refuses a granted ad, which would be a bug.
+    `has_orders` may be False if none of the campaigns has an order at the catalog revision that is returned. Raises
+    UnchargedError if the charge's own predicate refuses a granted ad, which would be a bug.
     """
     wanted: dict[str, int] = {}
     nth: list[int] = []
@@ -238,12 +253,9 @@ async def spend(connection: "Connection[Record]", payments: Sequence[Payment]) -
         wanted[payment.campaign_id] = ads = wanted.get(payment.campaign_id, 0) + 1
         nth.append(ads)
     campaign_ids = list(wanted)
-    locked = await connection.fetch(LOCK_BUDGETS_FOR_SPEND, campaign_ids)
-    statement = SPEND_SHARED_BUDGETS if any(row["is_shared"] for row in locked) else SPEND_BUDGETS
-    ctids = [row["row_ctid"] for row in locked if row["row_ctid"]]
-    rows = await connection.fetch(
-        statement, *zip(*payments, strict=True), nth, campaign_ids, list(wanted.values()), ctids
-    )
+    lock, pay = (LOCK_SHARED_BUDGETS, SPEND_SHARED_BUDGETS) if has_orders else (LOCK_OWN_BUDGETS, SPEND_OWN_BUDGETS)
+    ctids = [row_ctid for (row_ctid,) in await connection.fetch(lock, campaign_ids) if row_ctid]
+    rows = await connection.fetch(pay, *zip(*payments, strict=True), nth, campaign_ids, list(wanted.values()), ctids)
     if rows[0]["uncharged"]:
         raise UnchargedError(f"{rows[0]['uncharged']} budget rows were not charged")
     refusals = {row["ordinal"] - 1: row["reason"] for row in rows if row["ordinal"] is not None}

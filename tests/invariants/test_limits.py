@@ -111,7 +111,7 @@ async def paying(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     payments = [Payment(uuid4(), 0, "tight", "tight-15s", None, None, None, None, 0) for _ in range(8)]
     await budget_periods.open_periods(connection, ["tight"])
     async with connection.transaction():
-        await spending.spend(connection, payments)
+        await spending.spend(connection, payments, has_orders=False)
 
 
 @pytest.mark.parametrize("limits", [SEVEN, SEVEN_ADS], ids=["money", "units"])
@@ -119,7 +119,7 @@ async def test_the_update_refuses_what_was_granted_by_mistake(
     database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object]
 ) -> None:
     await set_up(database, own_campaign("tight", **limits))
-    monkeypatch.setattr(spending, "SPEND_BUDGETS", without(spending.SPEND_BUDGETS, GRANT, "r.wanted"))
+    monkeypatch.setattr(spending, "SPEND_OWN_BUDGETS", without(spending.SPEND_OWN_BUDGETS, GRANT, "r.wanted"))
     async with connected(database) as connection:
         with pytest.raises(spending.UnchargedError):
             await paying(connection)
@@ -134,8 +134,8 @@ async def test_the_schema_refuses_what_the_statements_let_through(
     database: str, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object], rule: str
 ) -> None:
     await set_up(database, own_campaign("tight", frequency_caps=CAPS, **limits))
-    spend = without(without(spending.SPEND_BUDGETS, GRANT, "r.wanted"), UPDATE_GUARD)
-    monkeypatch.setattr(spending, "SPEND_BUDGETS", spend)
+    spend = without(without(spending.SPEND_OWN_BUDGETS, GRANT, "r.wanted"), UPDATE_GUARD)
+    monkeypatch.setattr(spending, "SPEND_OWN_BUDGETS", spend)
     monkeypatch.setattr(caps, "TAKE_CAPS", without(caps.TAKE_CAPS, COUNT_GUARD, "f.count + excluded.count"))
     count = caps.CapIncrement("tight", uuid4(), None, ads=2)
     async with connected(database) as connection:

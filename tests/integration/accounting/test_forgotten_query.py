@@ -133,7 +133,7 @@ async def test_a_migration_has_its_lock_when_finances_time_is_over(database: str
 @pytest.mark.parametrize(
     ("statement", "arguments"),
     [
-        pytest.param(spending.LOCK_BUDGETS_FOR_SPEND, [["hot"]], id="serving locks it"),
+        pytest.param(spending.LOCK_OWN_BUDGETS, [["hot"]], id="serving locks it"),
         pytest.param(candidate_checks.CHECK_CANDIDATES, [["hot"], [None], [None]], id="serving looks at it"),
         pytest.param(holds.LOCK_BUDGETS_FOR_SETTLEMENT, [MONEY], id="settling locks it"),
     ],
@@ -157,7 +157,7 @@ async def test_a_budget_changes_without_reading_those_versions(
         store.serving_connection() as connection,
         connection.transaction(),
     ):
-        (place, another, *_) = await connection.fetch(spending.LOCK_BUDGETS_FOR_SPEND, ["hot"])
+        (place, another, *_) = await connection.fetch(spending.LOCK_OWN_BUDGETS, ["hot"])
         # The first change of a session reads the catalog too: the table's constraints and what they call.
         await connection.execute(change, another["row_ctid"])
         plan = await explained(connection, change, place["row_ctid"])

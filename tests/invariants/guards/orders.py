@@ -15,6 +15,14 @@ SPENDING = "app/store/spending.py"
 ORDERS_GUARDS = [
     Guard(
         "I1",
+        "an ad of a campaign with an order is charged to the order",
+        "app/serving/transaction.py",
+        "has_orders=any(selection.choice.campaign.order is not None for selection in payable)",
+        "has_orders=False",
+        "tests/acceptance/test_shared_orders.py::test_players_get_as_many_ads_as_the_order_has_room_for",
+    ),
+    Guard(
+        "I1",
         "no more ads are granted than the order has room for",
         SPENDING,
         "WHEN o.ads < r.units THEN greatest(o.ads, 0) ",
