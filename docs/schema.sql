@@ -280,43 +280,6 @@ CREATE TRIGGER campaign_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON camp
 ALTER TABLE campaign_upstreams ENABLE ALWAYS TRIGGER campaign_change_is_noted;
 GRANT DELETE, INSERT, SELECT, UPDATE ON campaign_upstreams TO adserver_app;
 
--- Linear video ads of the campaigns themselves.
-CREATE TABLE creatives (
-    id varchar COLLATE "C" NOT NULL,                           -- Creative id
-    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    title text NOT NULL,                                       -- AdTitle
-    duration_s integer NOT NULL,                               -- Duration in seconds
-    media_files jsonb NOT NULL,                                -- MediaFiles: url, type, width, height, bitrate_kbps, ...
-    click_through text,                                        -- URL that a click leads to
-    skip_offset_s integer,                                     -- Seconds after which the ad can be skipped; NULL for never
-    universal_ad_id text,                                      -- UniversalAdId; NULL for the creative's own id
-    universal_ad_id_registry text NOT NULL,                    -- idRegistry of the UniversalAdId
-    mezzanine_url text,                                        -- Mezzanine file for stitchers
-    description text,                                          -- Description
-    status text NOT NULL,                                      -- active, paused or archived; only an active creative is served
-    starts_at timestamptz,                                     -- When it begins to be served; NULL for no limit
-    ends_at timestamptz,                                       -- When it is not served any more; NULL for no limit
-    weight integer NOT NULL,                                   -- Its share of the ads of its campaign, in comparison with the other weights
-    sequence integer,                                          -- Position in a viewing session; NULL for after all that have one
-    CONSTRAINT creatives_pkey PRIMARY KEY (id),
-    CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
-    CONSTRAINT creative_ends_after_it_starts CHECK (ends_at > starts_at),
-    CONSTRAINT creative_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])),
-    CONSTRAINT duration_is_positive CHECK (duration_s > 0),
-    CONSTRAINT weight_is_positive CHECK (weight > 0)
-);
-CREATE INDEX creatives_campaign_id_idx
-    ON creatives USING btree (campaign_id);
--- Notes the change of every creative.
-CREATE TRIGGER creative_truncation_is_noted AFTER TRUNCATE ON creatives
-    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('creative');
-ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_truncation_is_noted;
--- Notes the change of the creative.
-CREATE TRIGGER creative_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON creatives
-    FOR EACH ROW EXECUTE FUNCTION note_setup_change('creative', 'id');
-ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_change_is_noted;
-GRANT INSERT, SELECT, UPDATE ON creatives TO adserver_app;
-
 -- Places of publishers where ads are shown.
 CREATE TABLE placements (
     id varchar COLLATE "C" NOT NULL,                           -- Placement id
@@ -394,6 +357,48 @@ ALTER TABLE unrecorded_setup ENABLE ALWAYS TRIGGER setup_is_recorded;
 CREATE TRIGGER history_is_kept BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON unrecorded_setup
     FOR EACH STATEMENT EXECUTE FUNCTION keep_setup_history('INSERT', 'DELETE');
 ALTER TABLE unrecorded_setup ENABLE ALWAYS TRIGGER history_is_kept;
+
+
+-- ====================================================================================================
+-- The creatives of campaigns.
+
+-- Linear video and audio ads of the campaigns themselves.
+CREATE TABLE creatives (
+    id varchar COLLATE "C" NOT NULL,                           -- Creative id
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
+    title text NOT NULL,                                       -- AdTitle
+    duration_s numeric NOT NULL,                               -- Duration in seconds, exact to milliseconds
+    media_files jsonb NOT NULL,                                -- MediaFiles: url, type, width, height, bitrate_kbps, ...
+    click_through text,                                        -- URL that a click leads to
+    skip_offset_s integer,                                     -- Seconds after which the ad can be skipped; NULL for never
+    universal_ad_id text,                                      -- UniversalAdId; NULL for the creative's own id
+    universal_ad_id_registry text NOT NULL,                    -- idRegistry of the UniversalAdId
+    mezzanine_url text,                                        -- Mezzanine file for stitchers
+    description text,                                          -- Description
+    status text NOT NULL,                                      -- active, paused or archived; only an active creative is served
+    starts_at timestamptz,                                     -- When it begins to be served; NULL for no limit
+    ends_at timestamptz,                                       -- When it is not served any more; NULL for no limit
+    weight integer NOT NULL,                                   -- Its share of the ads of its campaign, in comparison with the other weights
+    sequence integer,                                          -- Position in a viewing session; NULL for after all that have one
+    CONSTRAINT creatives_pkey PRIMARY KEY (id),
+    CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT creative_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT creative_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])),
+    CONSTRAINT duration_is_in_milliseconds CHECK (scale(trim_scale(duration_s)) <= 3),
+    CONSTRAINT duration_is_positive CHECK (duration_s > 0::numeric),
+    CONSTRAINT weight_is_positive CHECK (weight > 0)
+);
+CREATE INDEX creatives_campaign_id_idx
+    ON creatives USING btree (campaign_id);
+-- Notes the change of every creative.
+CREATE TRIGGER creative_truncation_is_noted AFTER TRUNCATE ON creatives
+    FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('creative');
+ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_truncation_is_noted;
+-- Notes the change of the creative.
+CREATE TRIGGER creative_change_is_noted AFTER INSERT OR DELETE OR UPDATE ON creatives
+    FOR EACH ROW EXECUTE FUNCTION note_setup_change('creative', 'id');
+ALTER TABLE creatives ENABLE ALWAYS TRIGGER creative_change_is_noted;
+GRANT INSERT, SELECT, UPDATE ON creatives TO adserver_app;
 
 
 -- ====================================================================================================

@@ -17,6 +17,7 @@ from app.store.tables import (
     archive,
     catalog,
     correction_sets,
+    creatives,
     delivery,
     invoices,
     outbox,
@@ -36,7 +37,18 @@ HEAD = """\
 async def page(connection: "Connection[Record]") -> str:
     """Return the page for the schema of this database, which is migrated."""
     sections = [HEAD, await _roles(connection)]
-    for module in (catalog, serving, delivery, accounting, correction_sets, third_party, archive, invoices, outbox):
+    for module in (
+        catalog,
+        creatives,
+        serving,
+        delivery,
+        accounting,
+        correction_sets,
+        third_party,
+        archive,
+        invoices,
+        outbox,
+    ):
         sections.append(_heading(module.__doc__ or ""))
         sections += [await _table(connection, name) for name in _tables(module)]
     sections += [_heading("Functions."), *await _functions(connection)]

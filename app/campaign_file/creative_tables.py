@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, Prose, Url, Word
+from app.campaign_file.fields import Identifier, Prose, Url, Word
 from app.campaign_file.table import Table
 
 
@@ -16,11 +16,24 @@ class MediaFileTable(Table):
 
     url: Url
     type: fields.MimeType
-    width: Annotated[int, Field(ge=1, le=65_535)]
-    height: Annotated[int, Field(ge=1, le=65_535)]
+    width: Annotated[int, Field(ge=1, le=65_535)] | None = Field(None, validate_default=True)
+    height: Annotated[int, Field(ge=1, le=65_535)] | None = Field(None, validate_default=True)
     bitrate_kbps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     delivery: Literal["progressive", "streaming"] = "progressive"
     codec: Word | None = None
+
+    @field_validator("width", "height")
+    @classmethod
+    def video_has_a_size(cls, size: int | None, info: ValidationInfo) -> int | None:
+        """Reject a video without a size, and a size of audio."""
+        media_type = info.data.get("type")
+        if media_type is not None and domain.is_audio(media_type) != (size is None):
+            raise ValueError("is required, except for audio" if size is None else "must be left out: audio has no size")
+        return size
+
+    def to_domain(self) -> domain.MediaFile:
+        """Return the media file."""
+        return domain.MediaFile(**self.model_dump())
 
 
 class CreativeTable(Table):
@@ -31,7 +44,7 @@ class CreativeTable(Table):
     id: Identifier
     campaign_id: Identifier
     title: Prose
-    duration_s: Duration
+    duration_s: fields.ExactDuration
     media_files: Annotated[list[MediaFileTable], Field(min_length=1, max_length=100)]
     click_through: Url | None = None
     skip_offset_s: Annotated[int, Field(ge=0)] | None = None
@@ -63,5 +76,5 @@ class CreativeTable(Table):
         """Return the creative."""
         return domain.Creative(
             **self.model_dump(exclude={"media_files"}),
-            media_files=tuple(domain.MediaFile(**media.model_dump()) for media in self.media_files),
+            media_files=tuple(media_file.to_domain() for media_file in self.media_files),
         )

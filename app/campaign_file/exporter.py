@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Publisher
+from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Creative, Publisher
 
 DECIMALS_MIN = 2
 """Decimals of an exported amount, at least."""
@@ -53,6 +53,8 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
         for period, budget in entry.get("budgets", {}).items():
             if budget.keys() == {"amount"}:
                 entry["budgets"][period] = budget["amount"]
+    if isinstance(item, Creative):
+        entry["duration_s"] = _to_number(item.duration_s)
     if isinstance(item, (Advertiser, Publisher)) and item.name == item.id:
         del entry["name"]
     return entry
@@ -74,6 +76,11 @@ def _to_plain(value: Any) -> Any:
             return str(value)
         case _:
             return value
+
+
+def _to_number(seconds: Decimal) -> int | float:
+    """Return a number that is written with the same decimals, which are few."""
+    return int(seconds) if seconds == int(seconds) else float(seconds)
 
 
 def format_amount(amount: Decimal) -> str:

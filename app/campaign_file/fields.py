@@ -111,6 +111,15 @@ def _share(value: object) -> Decimal:
     return _with_decimals(share, 4)
 
 
+def _exact_duration(value: object) -> Decimal:
+    duration = _exact(value, "a number of seconds such as 29.97")
+    if duration < 1:
+        raise ValueError("must be at least 1")
+    if duration > DURATION_MAX_S:
+        raise ValueError(f"must be at most {DURATION_MAX_S}")
+    return _with_decimals(duration, 3)
+
+
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
         try:
@@ -241,3 +250,5 @@ Amount = Annotated[Decimal, BeforeValidator(validate_amount)]
 Share = Annotated[Decimal, BeforeValidator(_share)]
 """A part from 0 to 1, with at most four decimals."""
 Duration = Annotated[int, Field(ge=1, le=DURATION_MAX_S)]
+ExactDuration = Annotated[Decimal, BeforeValidator(_exact_duration)]
+"""Seconds with at most three decimals."""

@@ -16,7 +16,7 @@ from app.domain.catalog import (
     Upstream,
     Webhook,
 )
-from app.domain.creatives import Creative, MediaFile
+from app.domain.creatives import Creative, MediaFile, is_audio
 from app.domain.limits import (
     AMOUNT_MAX,
     BUDGET_IMPRESSIONS_MAX,
@@ -87,4 +87,5 @@ __all__ = [
     "WebhookStatus",
     "Weekday",
     "WithoutUser",
+    "is_audio",
 ]

@@ -1,9 +1,15 @@
-"""Creatives: the video ads of campaigns."""
+"""Creatives: the video and audio ads of campaigns."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from app.domain.terms import CreativeStatus
+
+
+def is_audio(media_type: str) -> bool:
+    """Return whether files of this type have sound alone."""
+    return media_type.lower().startswith("audio/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +18,9 @@ class MediaFile:
 
     url: str
     type: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
+    """Its size in pixels; None for audio."""
     bitrate_kbps: int | None = None
     delivery: str = "progressive"
     codec: str | None = None
@@ -21,12 +28,13 @@ class MediaFile:
 
 @dataclass(frozen=True, slots=True)
 class Creative:
-    """A linear video ad of a campaign."""
+    """A linear video or audio ad of a campaign."""
 
     id: str
     campaign_id: str
     title: str
-    duration_s: int
+    duration_s: Decimal
+    """Exact to milliseconds."""
     media_files: tuple[MediaFile, ...]
     click_through: str | None = None
     skip_offset_s: int | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, WithoutUser
@@ -18,9 +19,12 @@ def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | N
     return True
 
 
-def fitting_creatives(request: AdRequest, creatives: Sequence[Creative], room_s: int | None) -> Sequence[Creative]:
+def fitting_creatives(
+    request: AdRequest, creatives: Sequence[Creative], room_s: Decimal | int | None
+) -> Sequence[Creative]:
     """Return the creatives whose duration suits the request and the room left in the pod, in seconds."""
-    shortest, longest = request.min_duration_s, request.max_duration_s
+    shortest = request.min_duration_s
+    longest: Decimal | int | None = request.max_duration_s
     if room_s is not None and (longest is None or room_s < longest):
         longest = room_s
     if shortest is None and longest is None:
@@ -96,7 +100,7 @@ class Chooser:
         choices: list[Choice] = []
         advertisers: set[str] = set()
         request = pending.request
-        room_s = request.pod_duration_s
+        room_s: Decimal | int | None = request.pod_duration_s
         for campaign_id in pending.progress.lane_candidates:
             if len(choices) == request.pod_size:
                 break
@@ -114,7 +118,7 @@ class Chooser:
         return choices
 
     def _choose_campaign(
-        self, pending: PendingRequest, campaign: Campaign, room_s: int | None, played: Collection[str]
+        self, pending: PendingRequest, campaign: Campaign, room_s: Decimal | int | None, played: Collection[str]
     ) -> Choice | None:
         """Return the choice of a campaign, or None if it cannot fill this slot; refuse it if it can fill no slot."""
         request, progress = pending.request, pending.progress

@@ -1,6 +1,7 @@
 """Selects the Ads to serve from the documents of a request's choices. Does no I/O."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from app.domain import AdRequest, NoFillReason
 from app.serving.choice import Choice, Selection
@@ -37,7 +38,7 @@ class _Pod:
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         self._request = choices[0].pending.request
-        self._room_s: float | None = self._request.pod_duration_s
+        self._room_s: Decimal | int | None = self._request.pod_duration_s
         self._advertisers = {choice.advertiser_name for choice in choices if choice.creative is not None}
         self._creative_ids: set[str] = set()
         self.selected: list[Selection] = []
@@ -47,7 +48,7 @@ class _Pod:
         """Whether every slot is filled."""
         return len(self.selected) >= self._request.pod_size
 
-    def add_creative(self, choice: Choice, duration_s: float) -> None:
+    def add_creative(self, choice: Choice, duration_s: Decimal) -> None:
         """Select an own creative, unless the Ads before it have taken its room."""
         if self._room_s is None or duration_s <= self._room_s:
             self._select(choice, 0, duration_s)
@@ -95,13 +96,13 @@ class _Pod:
         self._select(choice, ad.position, ad.duration_s)
         return ad
 
-    def _select(self, choice: Choice, position: int, duration_s: float | None) -> None:
+    def _select(self, choice: Choice, position: int, duration_s: Decimal | None) -> None:
         self.selected.append(Selection(choice, len(self.selected), position))
         if self._room_s is not None:
             self._room_s -= duration_s or 0
 
 
-def _has_suitable_duration(request: AdRequest, ad: AdFacts, room_s: float | None) -> bool:
+def _has_suitable_duration(request: AdRequest, ad: AdFacts, room_s: Decimal | int | None) -> bool:
     """Return whether the Ad is neither too short nor too long.
 
     A Wrapper has no duration, and suits. An InLine without one suits only if the request has no limits.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from app.domain import VastVersion
 from app.vast.element_tree import serialize
@@ -31,7 +32,7 @@ class AdFacts:
     sequence: int | None
     """The Ad's number in the document's pod; None for a stand-alone Ad."""
     is_wrapper: bool
-    duration_s: float | None
+    duration_s: Decimal | None
     """The total duration of its linear creatives, in seconds; None for a Wrapper, or if it is unknown."""
     advertiser: str | None
     creative_ids: frozenset[str]

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from app.domain import Creative, Event, MediaFile, VastVersion
+from app.domain import Creative, Event, MediaFile, VastVersion, is_audio
+from app.vast.durations import format_duration
 from app.vast.response_template import ResponseTemplate, placeholder
 from app.vast.schema import SCHEMAS, Schema
 from app.vast.tracking_urls import click_url, event_url
@@ -61,7 +62,17 @@ def _ad(creative: Creative, advertiser: str, schema: Schema, base_url: str, sequ
         children["Description"] = xml_element("Description", escaped_text(creative.description))
     inline = xml_element("InLine", _in_order(schema.child_orders["InLine"], children))
     # The id is unique per serve, because some players skip an Ad whose id they have shown before.
-    return xml_element("Ad", inline, id=placeholder("ad_serving_id"), sequence=sequence)
+    return xml_element(
+        "Ad", inline, id=placeholder("ad_serving_id"), sequence=sequence, adType=_ad_type(creative, schema)
+    )
+
+
+def _ad_type(creative: Creative, schema: Schema) -> str | None:
+    """Return the adType (VAST 4.2 section 3.3), which is `video` by default."""
+    kinds = {is_audio(media_file.type) for media_file in creative.media_files}
+    if not schema.has_ad_type or True not in kinds:
+        return None
+    return "audio" if kinds == {True} else "hybrid"
 
 
 def _in_order(order: Sequence[str], children: Mapping[str, str]) -> str:
@@ -92,13 +103,13 @@ def _linear(creative: Creative, schema: Schema, base_url: str) -> str:
                 for event in schema.linear_events
             ),
         ),
-        "Duration": xml_element("Duration", _clock(creative.duration_s)),
+        "Duration": xml_element("Duration", format_duration(creative.duration_s)),
         "MediaFiles": _media_files(creative, schema),
     }
     if creative.click_through is not None:
         children["VideoClicks"] = xml_element("VideoClicks", xml_element("ClickThrough", cdata(click_url(base_url))))
     can_skip = creative.skip_offset_s is not None and schema.version is not VastVersion.V2_0
-    skip_offset = _clock(creative.skip_offset_s or 0) if can_skip else None
+    skip_offset = format_duration(creative.skip_offset_s or 0) if can_skip else None
     return xml_element("Linear", _in_order(schema.child_orders["Linear"], children), skipoffset=skip_offset)
 
 
@@ -115,8 +126,8 @@ def _media_file(media_file: MediaFile, schema: Schema) -> str:
         cdata(media_file.url),
         delivery=media_file.delivery,
         type=media_file.type,
-        width=media_file.width,
-        height=media_file.height,
+        width=media_file.width or 0,
+        height=media_file.height or 0,
         bitrate=media_file.bitrate_kbps,
         codec=media_file.codec if schema.version is not VastVersion.V2_0 else None,
     )
@@ -126,12 +137,7 @@ def _mezzanine(url: str, media_files: Sequence[MediaFile], schema: Schema) -> st
     """Return the Mezzanine; since 4.1 it needs attributes, which are those of the best rendition."""
     if schema.version is VastVersion.V4_0:
         return xml_element("Mezzanine", cdata(url))
-    best = max(media_files, key=lambda media_file: media_file.width * media_file.height)
+    best = max(media_files, key=lambda media_file: (media_file.width or 0) * (media_file.height or 0))
     return xml_element(
-        "Mezzanine", cdata(url), delivery="progressive", type=best.type, width=best.width, height=best.height
+        "Mezzanine", cdata(url), delivery="progressive", type=best.type, width=best.width or 0, height=best.height or 0
     )
-
-
-def _clock(seconds: int) -> str:
-    """Format as HH:MM:SS."""
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import starmap
 
 from lxml import etree
@@ -47,7 +48,7 @@ class Ad:
     advertiser: str | None
     creative_ids: tuple[str, ...]
     """Universal ad ids, or else the ids of the creatives; they distinguish the ads of a pod."""
-    duration_s: float | None
+    duration_s: Decimal | None
     """The total duration of its linear creatives in seconds; None if one is unknown or it has no linear creatives."""
     tag_uri: str | None
     """The VASTAdTagURI of a Wrapper (VASTAdTagURL in VAST 1); the flags default as in VAST 4.2 section 3.19."""
@@ -191,14 +192,14 @@ def universal_ad_id(element: Element) -> str:
     return text_content(element) or element.get("idValue", "").strip()
 
 
-def _duration_s(element: Element) -> float | None:
+def _duration_s(element: Element) -> Decimal | None:
     linears = list(descendants(element, "Creatives", "Creative", "Linear")) or children(element, "Video")
     durations = [_length_s(linear) for linear in linears]
     known = [duration for duration in durations if duration is not None]
-    return sum(known) if known and len(known) == len(durations) else None
+    return sum(known, Decimal(0)) if known and len(known) == len(durations) else None
 
 
-def _length_s(linear: Element) -> float | None:
+def _length_s(linear: Element) -> Decimal | None:
     return next((parse_duration_s(text_content(duration)) for duration in children(linear, "Duration")), None)
 
 

@@ -20,6 +20,7 @@ class Schema:
     linear_events: tuple[Event, ...]
     has_ad_sequence: bool = False
     has_ad_serving_id: bool = False
+    has_ad_type: bool = False
     has_universal_ad_id: bool = False
     has_allow_multiple_ads: bool = False
     has_single_error: bool = False
@@ -162,6 +163,7 @@ V4_1 = replace(
         "Wrapper": (*_AD_4, "AdVerifications", "BlockedAdCategories", "Creatives", "VASTAdTagURI"),
     },
     has_ad_serving_id=True,
+    has_ad_type=True,
 )
 
 V4_2 = replace(

@@ -301,7 +301,7 @@ def create_creatives() -> None:
         key_column("id", Identifier, "Creative id"),
         reference("campaign_id", "campaigns.id", "Campaign"),
         required("title", Text, "AdTitle"),
-        required("duration_s", Integer, "Duration in seconds"),
+        required("duration_s", Numeric, "Duration in seconds, exact to milliseconds"),
         required("media_files", JSONB, "MediaFiles: url, type, width, height, bitrate_kbps, ..."),
         optional("click_through", Text, "URL that a click leads to"),
         optional("skip_offset_s", Integer, "Seconds after which the ad can be skipped; NULL for never"),
@@ -315,10 +315,11 @@ def create_creatives() -> None:
         required("weight", Integer, "Its share of the ads of its campaign, in comparison with the other weights"),
         optional("sequence", Integer, "Position in a viewing session; NULL for after all that have one"),
         CheckConstraint("duration_s > 0", name="duration_is_positive"),
+        CheckConstraint("scale(trim_scale(duration_s)) <= 3", name="duration_is_in_milliseconds"),
         CheckConstraint("weight > 0", name="weight_is_positive"),
         CheckConstraint("ends_at > starts_at", name="creative_ends_after_it_starts"),
         allowed_values("creative_status_is_known", "status", "active paused archived"),
-        comment="Linear video ads of the campaigns themselves",
+        comment="Linear video and audio ads of the campaigns themselves",
     )
     op.create_index("creatives_campaign_id_idx", "creatives", ["campaign_id"])
 

@@ -1,6 +1,6 @@
 """The creatives of campaigns."""
 
-from sqlalchemy import CheckConstraint, Integer, Table, Text
+from sqlalchemy import CheckConstraint, Integer, Numeric, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.store.tables.columns import (
@@ -20,7 +20,7 @@ creatives = Table(
     key_column("id", Identifier, "Creative id"),
     reference("campaign_id", "campaigns.id", "Campaign", index=True),
     required("title", Text, "AdTitle"),
-    required("duration_s", Integer, "Duration in seconds"),
+    required("duration_s", Numeric, "Duration in seconds, exact to milliseconds"),
     required("media_files", JSONB, "MediaFiles: url, type, width, height, bitrate_kbps, ..."),
     optional("click_through", Text, "URL that a click leads to"),
     optional("skip_offset_s", Integer, "Seconds after which the ad can be skipped; NULL for never"),
@@ -34,8 +34,9 @@ creatives = Table(
     required("weight", Integer, "Its share of the ads of its campaign, in comparison with the other weights"),
     optional("sequence", Integer, "Position in a viewing session; NULL for after all that have one"),
     CheckConstraint("duration_s > 0", name="duration_is_positive"),
+    CheckConstraint("scale(trim_scale(duration_s)) <= 3", name="duration_is_in_milliseconds"),
     CheckConstraint("weight > 0", name="weight_is_positive"),
     CheckConstraint("ends_at > starts_at", name="creative_ends_after_it_starts"),
     allowed_values("creative_status_is_known", "status", "active paused archived"),
-    comment="Linear video ads of the campaigns themselves",
+    comment="Linear video and audio ads of the campaigns themselves",
 )

@@ -46,6 +46,7 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 lives = st.fixed_dictionaries(
     {},
     optional={
+        "duration_s": st.decimals(1, 21_600, places=3),
         "description": words,
         "status": st.sampled_from(CreativeStatus),
         "starts_at": moments,

@@ -41,7 +41,7 @@ TERMS = "SELECT * FROM finance.terms_as_of($1) ORDER BY campaign_id"
 SHAPES_WITH_MONEY = """
 SELECT attrelid::regclass || '.' || attname FROM pg_attribute
 WHERE attrelid = ANY ('{publishers,advertisers,orders,upstreams,campaigns,creatives,placements}'::regclass[])
-    AND atttypid = 'numeric'::regtype
+    AND atttypid = 'numeric'::regtype AND attname <> 'duration_s'
 """
 
 OWNERS = (

@@ -7,8 +7,19 @@ import pytest
 
 from app.campaign_file.exporter import to_entry, to_toml
 from app.campaign_file.parser import read_draft
-from app.domain import Advertiser, Catalog, CatalogItem, Order, Publisher
+from app.domain import Advertiser, Catalog, CatalogItem, Creative, MediaFile, Order, Publisher
 from tests.unit.campaign_file.examples import ordered
+
+MP3 = MediaFile("https://cdn.example/a.mp3", "audio/mpeg")
+CREATIVE = {
+    "id": "c",
+    "campaign_id": "spring",
+    "title": "C",
+    "media_files": [{"url": MP3.url, "type": MP3.type, "delivery": "progressive"}],
+    "universal_ad_id_registry": "unknown",
+    "status": "active",
+    "weight": 1,
+}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +35,8 @@ from tests.unit.campaign_file.examples import ordered
             Publisher("tv", "TV Ltd.", Decimal("0.7125"), 100),
             {"id": "tv", "name": "TV Ltd.", "revenue_share": "0.7125", "requests_per_s": 100},
         ),
+        (Creative("c", "spring", "C", Decimal("15.000"), (MP3,)), {**CREATIVE, "duration_s": 15}),
+        (Creative("c", "spring", "C", Decimal("29.970"), (MP3,)), {**CREATIVE, "duration_s": 29.97}),
         (Order("o", "acme", "USD"), {"id": "o", "advertiser": "acme", "currency": "USD", "prepaid": False}),
         (
             Order("o", "acme", "USD", budget=Decimal(0), impressions=0, prepaid=True),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -72,6 +73,14 @@ class TestPods:
             ),
         )
         assert chosen(known, "a", "b", "c", pod_size=3, pod_duration_s=30) == ["a20", "b10"]
+
+    def test_fractions_of_seconds_add_up_exactly(self) -> None:
+        known = catalog(
+            *(campaign(name) for name in "abc"),
+            creatives=tuple(creative(name, name, Decimal("10.01")) for name in "abc"),
+        )
+        assert chosen(known, "a", "b", "c", pod_size=3, pod_duration_s=31) == ["a", "b", "c"]
+        assert chosen(known, "a", "b", "c", pod_size=3, pod_duration_s=30) == ["a", "b"]
 
     def test_a_campaign_that_does_not_fit_beside_others_is_not_refused(self) -> None:
         known = catalog(campaign("a"), campaign("b"))

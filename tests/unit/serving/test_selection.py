@@ -1,6 +1,7 @@
 """Which Ads of upstreams' documents are served, by the rules of VAST 4.2 section 3.3.1."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
@@ -20,13 +21,13 @@ class Ad:
 
     position: int
     sequence: int | None = None
-    duration_s: float | None = 15.0
+    duration_s: Decimal | None = Decimal(15)
     is_wrapper: bool = False
     advertiser: str | None = None
     creative_ids: frozenset[str] = frozenset()
 
 
-def own(pending: PendingRequest, name: str = "own", duration_s: int = 15) -> Choice:
+def own(pending: PendingRequest, name: str = "own", duration_s: Decimal = Decimal(15)) -> Choice:
     return Choice(
         pending, campaign(name), f"{name} Inc.", Creative(name, name, name, duration_s, ()), None, counted=False
     )
@@ -109,6 +110,13 @@ def test_an_own_creative_stays_out_where_an_upstream_has_taken_its_room():
     assert positions(selected) == [0]
     assert positions(selected, "own") == []
     assert asked.progress.refusals == {}
+
+
+def test_the_room_is_exact_where_own_ads_and_those_of_upstreams_have_fractions_of_seconds():
+    asked = pending_request(pod_size=3, pod_duration_s=30)
+    choices = [own(asked, "first", Decimal("10.01")), fetched(asked, Ad(0, duration_s=Decimal("9.98")))]
+    selected = select([*choices, own(asked, "last", Decimal("10.01"))])
+    assert [selection.choice.campaign.id for selection in selected] == ["first", "up", "last"]
 
 
 def test_no_more_ads_than_the_caps_have_counted():

@@ -1,6 +1,10 @@
-import pytest
+from decimal import Decimal
 
-from app.vast.durations import parse_duration_s
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.vast.durations import format_duration, parse_duration_s
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,16 @@ def test_every_spelling_of_a_length_is_read(text, expected):
 )
 def test_what_is_no_length_is_unknown(text):
     assert parse_duration_s(text) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(15, "00:00:15"), (Decimal("29.970"), "00:00:29.970"), (Decimal("3725.005"), "01:02:05.005")],
+)
+def test_a_duration_has_milliseconds_only_where_it_needs_them(seconds, expected):
+    assert format_duration(seconds) == expected
+
+
+@given(st.decimals(0, 21_600, places=3))
+def test_a_duration_is_read_as_it_was_written(seconds):
+    assert parse_duration_s(format_duration(seconds)) == seconds

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 import vastlint
@@ -12,6 +13,7 @@ from tests.unit.vast.conftest import BASE_URL, TOKENS, VALUES, lint_errors, need
 from tests.unit.vast.creatives import ADVERTISER, FULL, PLAIN
 
 VERSIONS = list(VastVersion)
+AUDIO = MediaFile("https://cdn.example/acme.mp3", "audio/mpeg", bitrate_kbps=128)
 LINEAR_EVENTS = {
     *(Event.START, Event.FIRST_QUARTILE, Event.MIDPOINT, Event.THIRD_QUARTILE, Event.COMPLETE),
     *(Event.MUTE, Event.UNMUTE, Event.PAUSE, Event.RESUME, Event.SKIP),
@@ -55,6 +57,21 @@ def test_each_version_says_what_it_knows_and_nothing_else(version):
     assert (b'skipoffset="00:00:05"' in rendered) == (version > VastVersion.V2_0)
     assert (b"codec=" in rendered) == (version > VastVersion.V2_0)
     assert etree.fromstring(rendered).tag == ("{http://www.iab.com/VAST}VAST" if is_4 else "VAST")
+
+
+@needs_reference
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("video", "ad_type"), [((), "audio"), (PLAIN.media_files, "hybrid")])
+def test_audio_has_no_size_and_says_so_where_the_version_can(version, video, ad_type):
+    creative = replace(PLAIN, duration_s=Decimal("29.97"), media_files=(*video, AUDIO))
+    rendered = own_document(creative, ADVERTISER, version, BASE_URL).render(VALUES)
+    assert schema_faults(rendered) == []
+    assert lint_errors(rendered) == []
+    (ad,) = etree.fromstring(rendered).iter("{*}Ad")
+    *_, media_file = ad.iter("{*}MediaFile")
+    assert (media_file.get("width"), media_file.get("height")) == ("0", "0")
+    assert ad.get("adType") == (ad_type if version >= VastVersion.V4_1 else None)
+    assert texts(rendered, "Duration") == ["00:00:29.970"]
 
 
 def test_a_creative_in_no_registry_is_told_apart_by_its_own_id():
