@@ -7,7 +7,20 @@ from typing import Annotated
 import structlog
 import typer
 
-from app.commands import books, invoices, ledger, orders, payouts, psql, reports, serving, setup, third_party, users
+from app.commands import (
+    books,
+    creatives,
+    invoices,
+    ledger,
+    orders,
+    payouts,
+    psql,
+    reports,
+    serving,
+    setup,
+    third_party,
+    users,
+)
 from app.errors import AdServerError, InvalidInput, MisconfiguredServer
 from app.version import VERSION
 
@@ -23,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (serving, psql, setup, books, invoices, ledger, orders, payouts, third_party, reports, users):
+for group in (serving, psql, setup, creatives, books, invoices, ledger, orders, payouts, third_party, reports, users):
     group.register(app)
 
 

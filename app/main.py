@@ -35,6 +35,7 @@ from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
 from app.serving.limits import ServingLimits
+from app.serving.previews import PreviewLinks, Previews
 from app.serving.spans import NO_TRACER
 from app.serving.tokens import TokenSigner
 from app.serving.upstream_ads import UpstreamAds
@@ -62,6 +63,7 @@ from app.web.operations import HealthEndpoints, OperationsEndpoints
 from app.web.pages import PageEndpoints
 from app.web.players import TAG_PATH, VastEndpoint
 from app.web.ports import OperatorAccess, PortRouter
+from app.web.previews import PreviewEndpoint, PreviewLinkEndpoint
 from app.web.problems import on_error, on_http_error
 from app.web.sessions import SessionEndpoints
 from app.web.trailing_slashes import TrailingSlashMiddleware
@@ -118,6 +120,7 @@ class Worker:
         self._secrets = [key.get_secret_value() for key in (settings.secret_key, *settings.retired_secret_keys)]
         self._hash_key = hash_key(self._secrets[0])
         self._signer = TokenSigner(self._secrets, settings.beacon_ttl_s)
+        self._preview_links = PreviewLinks(self._secrets, settings.beacon_base_url)
         self._limits = _limits(settings)
         self.hot_paths: dict[str, DirectEndpoint] = {}
         self.public_app = _router()
@@ -289,9 +292,11 @@ class Worker:
         deadline_s = self._limits.request_deadline_s
         vmap = VmapEndpoint(metered_handler, components.catalogs, clients, limits, settings.beacon_base_url, deadline_s)
         sessions = SessionEndpoints(ViewingSessions(components.store, self._hash_key, settings.sessions_max), limits)
+        previews = Previews(self._signer, settings.beacon_base_url)
+        preview = PreviewEndpoint(self._preview_links, previews, components.catalogs, limits, deadline_s)
         self.hot_paths |= {TAG_PATH: vast.handle, **beacons.hot_paths()}
         probes = HealthEndpoints(components.readiness, access.operators)
-        endpoints = (vast, beacons, batches, vmap, sessions, probes)
+        endpoints = (vast, beacons, batches, vmap, preview, sessions, probes)
         return [route for endpoint in endpoints for route in endpoint.routes()]
 
     def _operator_routes(self, components: Components, access: Access) -> list[BaseRoute]:
@@ -299,6 +304,7 @@ class Worker:
         endpoints = (
             OperationsEndpoints(components.metrics, components.upstream_monitor, access.operators),
             CampaignAdminEndpoints(service, access.admin, access.operators, self._settings.max_body_bytes),
+            PreviewLinkEndpoint(self._preview_links, components.catalogs, access.admin),
             DemoEndpoints(components.store, self._hash_key),
             OpenApiEndpoint(),
             PageEndpoints(),

@@ -26,6 +26,7 @@ PLAYERS = [
     "GET /event/impression?t=token",
     "POST /event/impression?t=token",
     "GET /click?t=token",
+    "GET /preview?t=token",
     "POST /v1/ads",
     "POST /v1/sessions",
     "GET /v1/sessions/{session_id}",
@@ -41,6 +42,7 @@ SETUP = [
     *(f"PUT /v1/{kind}/any" for kind in KINDS),
     "PATCH /v1/campaigns/any",
     "PATCH /v1/creatives/any",
+    "POST /v1/creatives/any/preview",
 ]
 PAGES = [
     "GET /console",

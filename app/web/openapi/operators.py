@@ -4,7 +4,7 @@ from typing import Any
 
 from app.campaign_file.fields import WORD_LENGTH_MAX
 from app.campaign_file.models import TABLES
-from app.domain import ID_LENGTH_MAX
+from app.domain import ID_LENGTH_MAX, VastVersion
 from app.web.admin import PAGE_DEFAULT, PAGE_MAX, STATUSES
 from app.web.openapi.schemas import (
     BOOLEAN,
@@ -62,6 +62,12 @@ SCHEMAS: Json = {
         quota_used=nullable(NUMBER),
         last_refusal=nullable(object_of(at=DATE_TIME, kind=STRING, detail=STRING)),
     ),
+}
+
+_NEW_PREVIEW: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"vast_version": {"type": "string", "enum": list(VastVersion), "default": VastVersion.V4_2}},
 }
 
 
@@ -138,6 +144,15 @@ def _table_paths(kind: str) -> Json:
 
 
 PATHS: Json = {
+    "/v1/creatives/{id}/preview": {
+        "post": _admin(
+            "Make a link to a preview of the creative",
+            _ID,
+            _200=json_response("The link", object_of(url=STRING, vast_version=STRING, expires_at=DATE_TIME)),
+            **problem_responses(_400="The body is invalid", _404="The creative does not exist"),
+        )
+        | {"requestBody": {"content": {"application/json": {"schema": _NEW_PREVIEW}}}}
+    },
     "/v1/campaigns/{id}/budget": _get(
         "Spend of a campaign in its current budget periods",
         _ID,

@@ -100,6 +100,22 @@ PATHS: Json = {
             },
         }
     },
+    "/preview": {
+        "get": {
+            "summary": "Get the document of a creative by a signed link; books and counts nothing",
+            "tags": ["players"],
+            "parameters": [parameter("t", "Token of the link")],
+            "responses": {
+                "200": response("VAST", "application/xml"),
+                **problem_responses(
+                    _400="The token is missing or invalid",
+                    _404="The creative does not exist any more",
+                    _410="The link has expired",
+                    _429=RATE_LIMITED,
+                ),
+            },
+        }
+    },
     "/v1/ads": {
         "post": {
             "summary": "Send many ad requests in one call; trusted networks need no token",

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "apply": ("campaigns.toml",),
     "reconcile": (),
     "maintain": (),
+    "creatives preview": ("c",),
     "books close": ("2025-01",),
     "books verify": (),
     "books archive": ("2025-01",),

@@ -4,6 +4,8 @@ from tests.invariants.guards.guard import SERVING_TABLES, TOKENS, TOKENS_TEST, G
 
 WEB_BEACONS = "app/web/beacons.py"
 BEACONS_TEST = "tests/integration/test_beacon_urls.py"
+PREVIEWS = "app/serving/previews.py"
+PREVIEWS_TEST = "tests/unit/serving/test_previews.py"
 
 BEACONS_GUARDS = [
     Guard(
@@ -45,5 +47,29 @@ BEACONS_GUARDS = [
         "if ref.expires_at <= datetime.now(UTC):",
         "if False:",
         f"{BEACONS_TEST}::test_a_click_leads_on_after_its_time_and_is_not_counted",
+    ),
+    Guard(
+        "I6",
+        "no beacon of a preview counts",
+        PREVIEWS,
+        "SERVED_AT = datetime.fromtimestamp(0, UTC)",
+        "SERVED_AT = datetime.now(UTC)",
+        f"{PREVIEWS_TEST}::test_no_token_of_a_preview_counts_and_its_click_leads_to_the_destination",
+    ),
+    Guard(
+        "I6",
+        "a preview link's tag",
+        PREVIEWS,
+        "if any(compare_digest(token, _token(key, payload)) for key in self._keys if key.id == key_id):",
+        "if payload:",
+        f"{PREVIEWS_TEST}::test_links_of_a_retired_key_are_good_and_those_of_another_server_are_not",
+    ),
+    Guard(
+        "I6",
+        "a preview link's expiry",
+        PREVIEWS,
+        "if expires <= now.timestamp():",
+        "if False:",
+        f"{PREVIEWS_TEST}::test_a_link_is_good_until_it_expires_and_not_a_second_longer",
     ),
 ]
