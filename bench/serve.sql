@@ -21,7 +21,7 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT count(*) FROM due) = (SELECT count(*) FROM counted) AS counted \gset
 -- Charges every budget period, where there is room, and writes the serve row and the ledger row.
 WITH priced AS MATERIALIZED (
-    SELECT c.id, c.order_id, c.advertiser_id, a.name AS advertiser_name, c.cpm / 1000 AS price, c.currency, c.billing, c.pacing, c.starts_at, c.ends_at, c.timezone,
+    SELECT c.id, c.order_id, c.advertiser_id, a.name AS advertiser_name, c.unit_price AS price, c.currency, c.billing, c.pacing, c.starts_at, c.ends_at, c.timezone,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS booked_on

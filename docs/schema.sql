@@ -173,7 +173,14 @@ CREATE TABLE campaigns (
     timezone text NOT NULL,                                    -- IANA time zone in which its days, weeks and months begin
     starts_at timestamptz NOT NULL,                            -- Start of the flight
     ends_at timestamptz NOT NULL,                              -- End of the flight, exclusive
-    cpm numeric(15,3) NOT NULL,                                -- Price of a thousand ads; three decimals make the price of one ad exact
+    price_model text NOT NULL,                                 -- What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight
+    price numeric(18,6) NOT NULL,                              -- Price, as its model says
+    unit_price numeric(18,6) NOT NULL DEFAULT 
+CASE price_model
+    WHEN 'cpm'::text THEN (price / (1000)::numeric)
+    WHEN 'flat'::text THEN (0)::numeric
+    ELSE price
+END, -- Price of one ad, click or completed view; 0 if the flight has a price
     billing text NOT NULL,                                     -- serve: charged when served; impression: held when served, charged when seen
     pacing text NOT NULL,                                      -- asap; or even: spend may grow linearly with time
     without_user text NOT NULL,                                -- skip or serve a request without a user to count, if the campaign has caps
@@ -188,11 +195,13 @@ CREATE TABLE campaigns (
     CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
     CONSTRAINT campaign_pacing_is_known CHECK (pacing = ANY (ARRAY['asap'::text, 'even'::text])),
+    CONSTRAINT campaign_price_model_is_known CHECK (price_model = ANY (ARRAY['cpm'::text, 'cpc'::text, 'cpcv'::text, 'flat'::text])),
     CONSTRAINT campaign_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'ended'::text])),
     CONSTRAINT campaign_without_user_is_known CHECK (without_user = ANY (ARRAY['skip'::text, 'serve'::text])),
-    CONSTRAINT cpm_is_not_negative CHECK (cpm >= 0::numeric),
+    CONSTRAINT cpm_has_three_decimals CHECK (price_model <> 'cpm'::text OR scale(trim_scale(price)) <= 3),
     CONSTRAINT flight_ends_after_it_starts CHECK (ends_at > starts_at),
-    CONSTRAINT hold_ttl_is_positive CHECK (hold_ttl_s > 0)
+    CONSTRAINT hold_ttl_is_positive CHECK (hold_ttl_s > 0),
+    CONSTRAINT price_is_not_negative CHECK (price >= 0::numeric)
 );
 -- Notes the change of every campaign.
 CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON campaigns
@@ -1745,7 +1754,7 @@ GRANT EXECUTE ON FUNCTION finance.month_end(date) TO adserver_finance;
 
 -- The terms of every campaign as they were at a past moment; since and author are those of the last change before it.
 CREATE FUNCTION finance.terms_as_of(moment timestamp with time zone)
- RETURNS TABLE(campaign_id text, advertiser_id text, advertiser text, order_id text, status text, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text, currency text, cpm numeric, billing text, pacing text, budgets jsonb, since timestamp with time zone, author text)
+ RETURNS TABLE(campaign_id text, advertiser_id text, advertiser text, order_id text, status text, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text, currency text, cpm numeric, price_model text, price numeric, billing text, pacing text, budgets jsonb, since timestamp with time zone, author text)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'public', 'pg_temp'
@@ -1760,18 +1769,23 @@ BEGIN ATOMIC
      (c.new ->> 'timezone'::text),
      (c.new ->> 'currency'::text),
      ((c.new ->> 'cpm'::text))::numeric AS "numeric",
+     p.model,
+     p.amount,
      (c.new ->> 'billing'::text),
      (c.new ->> 'pacing'::text),
      COALESCE((c.new -> 'budgets'::text), '{}'::jsonb) AS "coalesce",
      c.changed_at,
      c.author
-    FROM (( SELECT DISTINCT ON (h.id) h.id,
+    FROM ((( SELECT DISTINCT ON (h.id) h.id,
              h.new,
              h.changed_at,
              h.author
             FROM setup_history h
            WHERE ((h.kind = 'campaign'::text) AND (h.changed_at <= terms_as_of.moment))
            ORDER BY h.id, h.version DESC) c
+      CROSS JOIN LATERAL ( SELECT jsonb_each_text.key AS model,
+             (jsonb_each_text.value)::numeric AS amount
+            FROM jsonb_each_text(COALESCE((c.new -> 'price'::text), jsonb_build_object('cpm', (c.new -> 'cpm'::text)))) jsonb_each_text(key, value)) p)
       LEFT JOIN LATERAL ( SELECT h.new
             FROM setup_history h
            WHERE ((h.kind = 'advertiser'::text) AND ((h.id)::text = (c.new ->> 'advertiser'::text)) AND (h.changed_at <= terms_as_of.moment))
@@ -2361,8 +2375,11 @@ BEGIN
         WHEN 'upstream' THEN
             SELECT to_jsonb(u) INTO item FROM upstreams u WHERE u.id = its_id;
         WHEN 'campaign' THEN
-            SELECT to_jsonb(c) - '{advertiser_id,order_id}'::text[] || jsonb_build_object(
-                'advertiser', c.advertiser_id, 'order', c.order_id, 'cpm', amount_text(c.cpm),
+            SELECT to_jsonb(c) - '{advertiser_id,order_id,price_model,unit_price}'::text[] || jsonb_build_object(
+                'advertiser', c.advertiser_id, 'order', c.order_id,
+                'cpm', CASE c.price_model WHEN 'cpm' THEN amount_text(c.price) END,
+                'price', CASE WHEN c.price_model <> 'cpm'
+                              THEN jsonb_build_object(c.price_model, amount_text(c.price)) END,
                 'budgets', (
                     SELECT jsonb_object_agg(b.period, CASE WHEN b.impressions_limit IS NULL THEN to_jsonb(
                         amount_text(b."limit")) ELSE jsonb_build_object(
@@ -2759,7 +2776,9 @@ GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
 --   timezone text: Time zone in which its days and months begin
 --   starts_at timestamp with time zone: Start of the flight
 --   ends_at timestamp with time zone: End of the flight, exclusive
---   cpm numeric(15,3): Price of a thousand ads
+--   cpm numeric(15,3): Price of a thousand ads; NULL if the price is for something else
+--   price_model text: What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight
+--   price numeric(18,6): Price, as its model says
 --   billing text: serve: charged when served; impression: held when served, charged when seen
 --   pacing text: asap; or even: spend may grow linearly with time
 --   hour_budget numeric: Amount that may be spent in an hour; NULL for no limit
@@ -2788,7 +2807,12 @@ CREATE VIEW finance.campaigns AS
     c.timezone,
     c.starts_at,
     c.ends_at,
-    c.cpm,
+        CASE c.price_model
+            WHEN 'cpm'::text THEN c.price
+            ELSE NULL::numeric
+        END::numeric(15,3) AS cpm,
+    c.price_model,
+    c.price,
     c.billing,
     c.pacing,
     b.hour_budget,

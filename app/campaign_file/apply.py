@@ -137,9 +137,14 @@ def _unknown_macro_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
 
 
 def _unlimited_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
-    """Yield a note for each campaign with a CPM of 0 whose budgets limit only money."""
+    """Yield a note for each campaign with a price of 0 whose budgets limit only money."""
     for item in items:
-        if isinstance(item, Campaign) and item.cpm == 0 and item.budgets and _limit_only_money(item.budgets.values()):
+        if (
+            isinstance(item, Campaign)
+            and item.price.amount == 0
+            and item.budgets
+            and _limit_only_money(item.budgets.values())
+        ):
             yield f"campaign {item.id}: {UNLIMITED_NOTE}"
 
 

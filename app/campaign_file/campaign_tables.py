@@ -104,7 +104,8 @@ class CampaignTable(Table):
         """Return the campaign."""
         caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
         return domain.Campaign(
-            **self.model_dump(exclude={"budgets", "frequency_caps", "upstreams", "targeting"}),
+            **self.model_dump(exclude={"cpm", "budgets", "frequency_caps", "upstreams", "targeting"}),
+            price=domain.Price(domain.PriceModel.CPM, self.cpm),
             budgets=self.budgets.to_domain(),
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),

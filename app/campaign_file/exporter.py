@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Creative, Publisher
+from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Creative, PriceModel, Publisher
 
 DECIMALS_MIN = 2
 """Decimals of an exported amount, at least."""
@@ -47,6 +47,9 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
     """
     entry: dict[str, Any] = _to_plain(asdict(item))
     if isinstance(item, Campaign):
+        entry["price"] = {item.price.model.value: format_amount(item.price.amount)}
+        if item.price.model is PriceModel.CPM:
+            entry |= entry.pop("price")
         entry["targeting"] = _to_plain(item.targeting.to_table())
         if not entry["targeting"]:
             del entry["targeting"]

@@ -16,9 +16,18 @@ from app.domain.terms import (
     LateImpressions,
     OutboxEvent,
     Pacing,
+    PriceModel,
     WebhookStatus,
     WithoutUser,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """An amount in the currency of the campaign, for the unit that the model names."""
+
+    model: PriceModel
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """Ads of an advertiser, sold at one price. `cpm` is the price of a thousand ads, in `currency`."""
+    """Ads of an advertiser, sold at one price."""
 
     id: str
     advertiser: str
@@ -97,7 +106,7 @@ class Campaign:
     timezone: str
     starts_at: datetime
     ends_at: datetime
-    cpm: Decimal
+    price: Price
     billing: Billing = Billing.SERVE
     pacing: Pacing = Pacing.ASAP
     budgets: Mapping[BudgetPeriod, Budget] = field(default_factory=dict)

@@ -19,6 +19,15 @@ class CreativeStatus(StrEnum):
     ARCHIVED = "archived"
 
 
+class PriceModel(StrEnum):
+    """The unit that a price is for: a thousand ads, a click, a completed view, or the whole flight."""
+
+    CPM = "cpm"
+    CPC = "cpc"
+    CPCV = "cpcv"
+    FLAT = "flat"
+
+
 class Billing(StrEnum):
     """Event that charges for an ad: the serve, or its impression beacon."""
 

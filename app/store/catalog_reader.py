@@ -27,6 +27,8 @@ from app.domain import (
     OutboxEvent,
     Pacing,
     Placement,
+    Price,
+    PriceModel,
     Publisher,
     Targeting,
     Upstream,
@@ -240,7 +242,7 @@ def _to_campaign(
 ) -> Campaign:
     starts_at: datetime = row["starts_at"]
     ends_at: datetime = row["ends_at"]
-    cpm: Decimal = row["cpm"]
+    amount: Decimal = row["price"]
     return Campaign(
         id=row["id"],
         advertiser=row["advertiser_id"],
@@ -249,7 +251,7 @@ def _to_campaign(
         timezone=row["timezone"],
         starts_at=starts_at,
         ends_at=ends_at,
-        cpm=cpm,
+        price=Price(PriceModel(row["price_model"]), amount),
         billing=Billing(row["billing"]),
         pacing=Pacing(row["pacing"]),
         budgets={BudgetPeriod(period): Budget(*limits) for period, *limits in budgets},

@@ -83,15 +83,15 @@ ON CONFLICT (id) DO UPDATE SET
 """Create or replace an upstream."""
 
 UPSERT_CAMPAIGN = """
-INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
-                       pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
+                       price, billing, pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
 VALUES ($1, $2::varchar, (SELECT name FROM advertisers WHERE id = $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-        $14, $15, $16)
+        $14, $15, $16, $17)
 ON CONFLICT (id) DO UPDATE SET
     advertiser_id = excluded.advertiser_id, advertiser = excluded.advertiser, status = excluded.status,
     currency = excluded.currency, timezone = excluded.timezone, starts_at = excluded.starts_at,
-    ends_at = excluded.ends_at, cpm = excluded.cpm, billing = excluded.billing, pacing = excluded.pacing,
-    without_user = excluded.without_user, late_impressions = excluded.late_impressions,
+    ends_at = excluded.ends_at, price_model = excluded.price_model, price = excluded.price, billing = excluded.billing,
+    pacing = excluded.pacing, without_user = excluded.without_user, late_impressions = excluded.late_impressions,
     hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct, targeting = excluded.targeting,
     order_id = excluded.order_id
 """
@@ -314,7 +314,8 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.timezone,
         campaign.starts_at,
         campaign.ends_at,
-        campaign.cpm,
+        campaign.price.model,
+        campaign.price.amount,
         campaign.billing,
         campaign.pacing,
         campaign.without_user,

@@ -26,7 +26,7 @@ ORDER BY w.campaign_id, w."window"
 """Read the count of each cap of these campaigns for one user and session in its current window."""
 
 READ_BUDGET_ROOM = f"""
-SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.cpm / 1000 AS price, t.spent, t.held, allowed."limit",
+SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.unit_price AS price, t.spent, t.held, allowed."limit",
        {paced_limit('allowed."limit"', BUDGET_PACING)} AS allowed_by_now, t.impressions,
        allowed.impressions AS impressions_limit,
        floor({paced_limit("allowed.impressions", BUDGET_PACING)})::bigint AS impressions_allowed_by_now

@@ -51,7 +51,7 @@ BUDGET_ROOM = f"""budget AS MATERIALIZED (
     FROM budget_tracking t WHERE t.ctid = ANY ($16::tid[])
 ), room AS (
     SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
-           c.cpm / 1000 AS price, c.currency, c.billing, c.hold_ttl_s,
+           c.unit_price AS price, c.currency, c.billing, c.hold_ttl_s,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS day,

@@ -69,7 +69,7 @@ def _room(amount: str, impressions: str) -> str:
 
     Free ads count with a tiny price, so that an amount limits them only when nothing of it is left.
     """
-    return f"""least(div(({amount} - t.used) * 1000, greatest(c.cpm, 1e-12)), {impressions} - t.impressions)"""
+    return f"""least(div({amount} - t.used, greatest(c.unit_price, 1e-15)), {impressions} - t.impressions)"""
 
 
 ROOM_IN_BUDGET = _room('allowed."limit"', "allowed.impressions")

@@ -11,6 +11,8 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
+    Constraint,
     ForeignKeyConstraint,
     Integer,
     Numeric,
@@ -202,7 +204,19 @@ def create_campaigns() -> None:
         required("timezone", Text, "IANA time zone in which its days, weeks and months begin"),
         required("starts_at", Timestamp, "Start of the flight"),
         required("ends_at", Timestamp, "End of the flight, exclusive"),
-        required("cpm", Numeric(15, 3), "Price of a thousand ads; three decimals make the price of one ad exact"),
+        required(
+            "price_model",
+            Text,
+            "What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight",
+        ),
+        required("price", Money, "Price, as its model says"),
+        Column(
+            "unit_price",
+            Money,
+            Computed("CASE price_model WHEN 'cpm' THEN price / 1000 WHEN 'flat' THEN 0 ELSE price END", persisted=True),
+            nullable=False,
+            comment="Price of one ad, click or completed view; 0 if the flight has a price",
+        ),
         required("billing", Text, "serve: charged when served; impression: held when served, charged when seen"),
         required("pacing", Text, "asap; or even: spend may grow linearly with time"),
         required("without_user", Text, "skip or serve a request without a user to count, if the campaign has caps"),
@@ -217,6 +231,13 @@ def create_campaigns() -> None:
         required(
             "targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")
         ),
+        *campaign_constraints(),
+        comment="Campaigns that advertisers bought",
+    )
+
+
+def campaign_constraints() -> tuple[Constraint, ...]:
+    return (
         ForeignKeyConstraint(
             ["advertiser_id", "advertiser"],
             ["advertisers.id", "advertisers.name"],
@@ -232,15 +253,17 @@ def create_campaigns() -> None:
             initially="DEFERRED",
         ),
         allowed_values("campaign_status_is_known", "status", "active paused ended"),
+        allowed_values("campaign_price_model_is_known", "price_model", "cpm cpc cpcv flat"),
         allowed_values("campaign_billing_is_known", "billing", "serve impression"),
         allowed_values("campaign_pacing_is_known", "pacing", "asap even"),
         allowed_values("campaign_without_user_is_known", "without_user", "skip serve"),
         allowed_values("campaign_late_impressions_is_known", "late_impressions", "ignore charge"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="campaign_currency_is_a_code"),
         CheckConstraint("ends_at > starts_at", name="flight_ends_after_it_starts"),
-        CheckConstraint("cpm >= 0", name="cpm_is_not_negative"),
+        CheckConstraint("price >= 0", name="price_is_not_negative"),
+        # So that the price of one ad is exact.
+        CheckConstraint("price_model <> 'cpm' OR scale(trim_scale(price)) <= 3", name="cpm_has_three_decimals"),
         CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
-        comment="Campaigns that advertisers bought",
     )
 
 

@@ -68,8 +68,11 @@ BEGIN
         WHEN 'upstream' THEN
             SELECT to_jsonb(u) INTO item FROM upstreams u WHERE u.id = its_id;
         WHEN 'campaign' THEN
-            SELECT to_jsonb(c) - '{advertiser_id,order_id}'::text[] || jsonb_build_object(
-                'advertiser', c.advertiser_id, 'order', c.order_id, 'cpm', amount_text(c.cpm),
+            SELECT to_jsonb(c) - '{advertiser_id,order_id,price_model,unit_price}'::text[] || jsonb_build_object(
+                'advertiser', c.advertiser_id, 'order', c.order_id,
+                'cpm', CASE c.price_model WHEN 'cpm' THEN amount_text(c.price) END,
+                'price', CASE WHEN c.price_model <> 'cpm'
+                              THEN jsonb_build_object(c.price_model, amount_text(c.price)) END,
                 'budgets', (
                     SELECT jsonb_object_agg(b.period, CASE WHEN b.impressions_limit IS NULL THEN to_jsonb(
                         amount_text(b."limit")) ELSE jsonb_build_object(
@@ -235,32 +238,6 @@ SETUP_CHANGES_COLUMNS = {
     "version": "Number of the change of this item, from 1",
 }
 
-TERMS_AS_OF = """
-CREATE FUNCTION finance.terms_as_of(moment timestamptz)
-RETURNS TABLE (
-    campaign_id text, advertiser_id text, advertiser text, order_id text, status text, starts_at timestamptz,
-    ends_at timestamptz, timezone text, currency text, cpm numeric, billing text, pacing text, budgets jsonb,
-    since timestamptz, author text
-)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
-BEGIN ATOMIC
-    SELECT c.id, c.new ->> 'advertiser', a.new ->> 'name', c.new ->> 'order', c.new ->> 'status',
-           (c.new ->> 'starts_at')::timestamptz, (c.new ->> 'ends_at')::timestamptz, c.new ->> 'timezone',
-           c.new ->> 'currency', (c.new ->> 'cpm')::numeric, c.new ->> 'billing', c.new ->> 'pacing',
-           coalesce(c.new -> 'budgets', '{}'), c.changed_at, c.author
-    FROM (
-        SELECT DISTINCT ON (h.id) h.id, h.new, h.changed_at, h.author FROM setup_history h
-        WHERE h.kind = 'campaign' AND h.changed_at <= moment ORDER BY h.id, h.version DESC
-    ) AS c
-    LEFT JOIN LATERAL (
-        SELECT h.new FROM setup_history h
-        WHERE h.kind = 'advertiser' AND h.id = c.new ->> 'advertiser' AND h.changed_at <= moment
-        ORDER BY h.version DESC LIMIT 1
-    ) AS a ON true
-    WHERE c.new IS NOT NULL ORDER BY c.id;
-END
-"""
-
 FUNCTIONS = {
     "amount_text(numeric)": (AMOUNT_TEXT, "An amount as text, exact, with at least two decimals"),
     "setup_item(text, text)": (SETUP_ITEM, "An item as it is set up now, like an entry of a campaign file"),
@@ -268,10 +245,6 @@ FUNCTIONS = {
     "record_noted_changes()": (RECORD_NOTED_CHANGES, "Records the changes of the noted items in setup_history"),
     "record_setup_changes()": (RECORD_SETUP_CHANGES, "Records the changes of the noted items if that is not done yet"),
     "keep_setup_history()": (KEEP_SETUP_HISTORY, "Lets only the triggers of the setup write its history"),
-    "finance.terms_as_of(timestamptz)": (
-        TERMS_AS_OF,
-        "The terms of every campaign as they were at a past moment; since and author are those of the last change before it",
-    ),
 }
 
 # Both run as the owner; nobody calls them but triggers.
@@ -305,8 +278,6 @@ def upgrade() -> None:
         op.execute(f"COMMENT ON COLUMN finance.setup_changes.{column} IS '{comment}'")
     op.execute("GRANT SELECT ON setup_history TO adserver_app")
     op.execute("GRANT SELECT ON finance.setup_changes TO adserver_finance, adserver_app")
-    op.execute("REVOKE EXECUTE ON FUNCTION finance.terms_as_of(timestamptz) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION finance.terms_as_of(timestamptz) TO adserver_finance, adserver_app")
 
 
 def downgrade() -> None:

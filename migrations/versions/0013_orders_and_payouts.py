@@ -1,4 +1,4 @@
-"""Payouts to publishers, and the views of orders, campaigns and what publishers are owed.
+"""Payouts to publishers, the views of orders, campaigns and what publishers are owed, and the terms of a past moment.
 
 Revision ID: 0013
 Revises: 0012
@@ -80,7 +80,8 @@ LEFT JOIN ({held_by("order_id")}) AS h ON h.order_id = o.id
 
 CAMPAIGNS = f"""
 SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, a.name AS advertiser, c.status, c.currency, c.timezone,
-       c.starts_at, c.ends_at, c.cpm, c.billing, c.pacing,
+       c.starts_at, c.ends_at, (CASE c.price_model WHEN 'cpm' THEN c.price END)::numeric(15,3) AS cpm, c.price_model,
+       c.price, c.billing, c.pacing,
        b.hour_budget, b.day_budget, l."limit" AS lifetime_budget,
        b.hour_impressions, b.day_impressions, l.impressions_limit AS lifetime_impressions,{DELIVERY}
 FROM public.campaigns c JOIN public.advertisers a ON a.id = c.advertiser_id
@@ -130,6 +131,41 @@ SELECT publisher_id, publisher, currency, month,
        delivered, corrected, earned, paid, sum(earned - paid) OVER until_month AS closing_balance
 FROM monthly
 WINDOW until_month AS (PARTITION BY publisher_id, currency ORDER BY month)
+"""
+
+TERMS_AS_OF = """
+CREATE FUNCTION finance.terms_as_of(moment timestamptz)
+RETURNS TABLE (
+    campaign_id text, advertiser_id text, advertiser text, order_id text, status text, starts_at timestamptz,
+    ends_at timestamptz, timezone text, currency text, cpm numeric, price_model text, price numeric, billing text,
+    pacing text, budgets jsonb, since timestamptz, author text
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+BEGIN ATOMIC
+    SELECT c.id, c.new ->> 'advertiser', a.new ->> 'name', c.new ->> 'order', c.new ->> 'status',
+           (c.new ->> 'starts_at')::timestamptz, (c.new ->> 'ends_at')::timestamptz, c.new ->> 'timezone',
+           c.new ->> 'currency', (c.new ->> 'cpm')::numeric, p.model, p.amount, c.new ->> 'billing', c.new ->> 'pacing',
+           coalesce(c.new -> 'budgets', '{}'), c.changed_at, c.author
+    FROM (
+        SELECT DISTINCT ON (h.id) h.id, h.new, h.changed_at, h.author FROM setup_history h
+        WHERE h.kind = 'campaign' AND h.changed_at <= moment ORDER BY h.id, h.version DESC
+    ) AS c
+    CROSS JOIN LATERAL (
+        SELECT key AS model, value::numeric AS amount
+        FROM jsonb_each_text(coalesce(c.new -> 'price', jsonb_build_object('cpm', c.new -> 'cpm')))
+    ) AS p
+    LEFT JOIN LATERAL (
+        SELECT h.new FROM setup_history h
+        WHERE h.kind = 'advertiser' AND h.id = c.new ->> 'advertiser' AND h.changed_at <= moment
+        ORDER BY h.version DESC LIMIT 1
+    ) AS a ON true
+    WHERE c.new IS NOT NULL ORDER BY c.id;
+END
+"""
+
+TERMS_AS_OF_COMMENT = """
+COMMENT ON FUNCTION finance.terms_as_of(timestamptz) IS
+'The terms of every campaign as they were at a past moment; since and author are those of the last change before it'
 """
 
 DELIVERY_COLUMNS = {
@@ -182,7 +218,9 @@ VIEWS = {
             "timezone": "Time zone in which its days and months begin",
             "starts_at": "Start of the flight",
             "ends_at": "End of the flight, exclusive",
-            "cpm": "Price of a thousand ads",
+            "cpm": "Price of a thousand ads; NULL if the price is for something else",
+            "price_model": "What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight",
+            "price": "Price, as its model says",
             "billing": "serve: charged when served; impression: held when served, charged when seen",
             "pacing": "asap; or even: spend may grow linearly with time",
             "hour_budget": "Amount that may be spent in an hour; NULL for no limit",
@@ -250,9 +288,14 @@ def upgrade() -> None:
         for column, column_comment in columns.items():
             op.execute(f"COMMENT ON COLUMN finance.{name}.\"{column}\" IS '{column_comment}'")
         op.execute(f"GRANT SELECT ON finance.{name} TO adserver_finance, adserver_app")
+    op.execute(TERMS_AS_OF)
+    op.execute(TERMS_AS_OF_COMMENT)
+    op.execute("REVOKE EXECUTE ON FUNCTION finance.terms_as_of(timestamptz) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION finance.terms_as_of(timestamptz) TO adserver_finance, adserver_app")
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION finance.terms_as_of(timestamptz)")
     for name in reversed(VIEWS):
         op.execute(f"DROP VIEW finance.{name}")
     op.drop_table("payouts")

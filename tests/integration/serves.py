@@ -9,9 +9,9 @@ from app.store.spending import Payment
 
 CAMPAIGN = """
 WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
-INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
-                       pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ($1, 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 2500, 'impression', 'asap',
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
+                       price, billing, pacing, without_user, late_impressions, hold_ttl_s)
+VALUES ($1, 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01', '2040-01-01', 'cpm', 2500, 'impression', 'asap',
         'skip', 'ignore', 3600)
 """
 

@@ -59,10 +59,10 @@ MIGRATION_LOCK = 0x61647376
 
 NEW_CAMPAIGN = """
 WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
-INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
-                       pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ('c', 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01Z', '2040-01-01Z', 1, 'serve', 'asap', 'skip', 'ignore',
-        3600)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
+                       price, billing, pacing, without_user, late_impressions, hold_ttl_s)
+VALUES ('c', 'Acme', 'Acme', 'active', 'USD', 'UTC', '2020-01-01Z', '2040-01-01Z', 'cpm', 1, 'serve', 'asap', 'skip',
+        'ignore', 3600)
 RETURNING direct
 """
 

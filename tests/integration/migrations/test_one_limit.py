@@ -15,12 +15,14 @@ from app.domain import (
     CapWindow,
     LateImpressions,
     Pacing,
+    PriceModel,
     WithoutUser,
 )
 from tests.players import connected
 
 WORDS = {
     "campaign_status_is_known": CampaignStatus,
+    "campaign_price_model_is_known": PriceModel,
     "campaign_billing_is_known": Billing,
     "campaign_pacing_is_known": Pacing,
     "campaign_without_user_is_known": WithoutUser,
@@ -37,10 +39,10 @@ BUDGET = (
 )
 CAMPAIGN = """
 WITH acme AS (INSERT INTO advertisers (id, name) VALUES ('Acme', 'Acme') ON CONFLICT DO NOTHING)
-INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, cpm, billing,
-                       pacing, without_user, late_impressions, hold_ttl_s)
-VALUES ('c', 'Acme', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', $1, 'serve', 'asap', 'skip',
-        'ignore', 1)
+INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
+                       price, billing, pacing, without_user, late_impressions, hold_ttl_s)
+VALUES ('c', 'Acme', 'Acme', 'paused', 'USD', 'UTC', now(), now() + interval '1 day', 'cpm', $1, 'serve', 'asap',
+        'skip', 'ignore', 1)
 """
 
 

@@ -205,7 +205,7 @@ async def test_the_first_request_finds_its_budget_periods(store: Store) -> None:
 async def test_nought_may_have_any_exponent(store: Store) -> None:
     await apply_document(store, owned(cpm=Decimal("0E+999999"), budgets={"day": Decimal("-0E+999999")}))
     spring = (await loaded(store)).campaigns["spring"]
-    assert (spring.cpm, spring.budgets) == (0, {BudgetPeriod.DAY: Budget(Decimal(0))})
+    assert (spring.price.amount, spring.budgets) == (0, {BudgetPeriod.DAY: Budget(Decimal(0))})
 
 
 async def test_macros_that_nothing_fills_in_are_noted_and_not_refused(store: Store) -> None:

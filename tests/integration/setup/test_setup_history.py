@@ -152,7 +152,7 @@ async def test_every_amount_in_the_history_is_text(database: str) -> None:
     """JSON's numbers become floats in many programs; a new column with an amount must be turned into text too."""
     async with connected(database) as connection:
         amounts = {row[0] for row in await connection.fetch(SHAPES_WITH_MONEY)}
-    assert amounts == {"publishers.revenue_share", "orders.budget", "campaigns.cpm"}
+    assert amounts == {"publishers.revenue_share", "orders.budget", "campaigns.price", "campaigns.unit_price"}
 
 
 async def test_changed_terms_show_old_and_new(store: Store, database: str, finance_database: str) -> None:
@@ -195,9 +195,9 @@ async def test_a_change_by_sql_is_recorded_with_the_role(store: Store, database:
     await apply_document(store, owned(budgets={"day": "100"}))
     await execute(
         database,
-        "UPDATE campaigns SET cpm = 1",
+        "UPDATE campaigns SET price = 1",
         "UPDATE configured_budgets SET \"limit\" = 70 WHERE campaign_id = 'spring'",
-        "UPDATE campaigns SET cpm = 2, ends_at = '2041-01-01Z'",
+        "UPDATE campaigns SET price = 2, ends_at = '2041-01-01Z'",
     )
     assert await changes(database) == [
         ("campaign", "spring", "budgets.day", "100.00", "70.00"),
@@ -211,7 +211,7 @@ async def test_a_change_by_sql_is_recorded_with_the_role(store: Store, database:
 
 async def test_a_change_by_sql_can_name_its_author(store: Store, database: str) -> None:
     await apply_document(store, owned())
-    await execute(database, "SET LOCAL adserver.author = E'Jane\\nDoe'", "UPDATE campaigns SET cpm = 1")
+    await execute(database, "SET LOCAL adserver.author = E'Jane\\nDoe'", "UPDATE campaigns SET price = 1")
     assert (await history(database))[-1]["author"] == "Jane?Doe"
 
 
@@ -223,8 +223,8 @@ async def test_what_changes_and_changes_back_in_one_transaction_is_no_change(sto
         'CREATE TEMPORARY TABLE kept AS SELECT campaign_id, period, "limit" FROM configured_budgets',
         "DELETE FROM configured_budgets",
         'INSERT INTO configured_budgets (campaign_id, period, "limit") SELECT * FROM kept',
-        "UPDATE campaigns SET cpm = cpm + 1",
-        "UPDATE campaigns SET cpm = cpm - 1",
+        "UPDATE campaigns SET price = price + 1",
+        "UPDATE campaigns SET price = price - 1",
     )
     assert await history(database) == before
 
@@ -232,7 +232,7 @@ async def test_what_changes_and_changes_back_in_one_transaction_is_no_change(sto
 async def test_a_time_zone_of_the_session_changes_nothing(store: Store, database: str) -> None:
     await apply_document(store, owned())
     before = await history(database)
-    await execute(database, "SET LOCAL timezone = 'Asia/Tokyo'", "UPDATE campaigns SET cpm = cpm")
+    await execute(database, "SET LOCAL timezone = 'Asia/Tokyo'", "UPDATE campaigns SET price = price")
     assert await history(database) == before
 
 
@@ -276,7 +276,7 @@ async def test_not_even_a_superuser_writes_history(
 
 async def test_a_superuser_who_turns_ordinary_triggers_off_is_recorded(store: Store, database: str) -> None:
     await apply_document(store, owned())
-    await execute(database, "SET LOCAL session_replication_role = replica", "UPDATE campaigns SET cpm = 1")
+    await execute(database, "SET LOCAL session_replication_role = replica", "UPDATE campaigns SET price = 1")
     assert await changes(database) == [("campaign", "spring", "cpm", "2500.00", "1.00")]
 
 
@@ -308,7 +308,7 @@ async def test_of_two_changes_of_one_item_the_later_records_both(store: Store, d
     async with connected(database) as first, connected(database) as second, connected(database) as watching:
         begun = first.transaction()
         await begun.start()
-        await first.execute("UPDATE campaigns SET cpm = 1")
+        await first.execute("UPDATE campaigns SET price = 1")
         waits = asyncio.create_task(second.execute('UPDATE configured_budgets SET "limit" = 70'))
         while not await is_waiting(watching, second):
             pass

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from app.campaign_file.parser import FILE_BYTES_MAX, read_draft, read_file
-from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, CapWindow, Criteria, FrequencyCap, Targeting
+from app.domain import (
+    Budget,
+    BudgetPeriod,
+    Campaign,
+    CampaignStatus,
+    CapWindow,
+    Criteria,
+    FrequencyCap,
+    Price,
+    PriceModel,
+    Targeting,
+)
 from app.errors import InvalidFile
 from tests.unit.campaign_file.examples import document, faults_of, ordered, spoiled
 
@@ -48,7 +59,7 @@ def test_every_key_of_the_example_becomes_what_the_domain_calls_it() -> None:
 def test_money_in_a_file_is_exact_whether_text_or_number(tmp_path: Path) -> None:
     (campaign,) = read_file(write(tmp_path, CAMPAIGN.format(""))).items
     assert isinstance(campaign, Campaign)
-    assert campaign.cpm == Decimal("2500.125")
+    assert campaign.price == Price(PriceModel.CPM, Decimal("2500.125"))
     assert campaign.budgets == {
         BudgetPeriod.LIFETIME: Budget(Decimal(1000)),
         BudgetPeriod.DAY: Budget(Decimal("100.10")),

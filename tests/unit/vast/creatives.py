@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from app.domain import Campaign, CampaignStatus, Creative, MediaFile
+from app.domain import Campaign, CampaignStatus, Creative, MediaFile, Price, PriceModel
 
 ADVERTISER = "Acme & Söhne"
 
@@ -15,7 +15,7 @@ CAMPAIGN = Campaign(
     timezone="UTC",
     starts_at=datetime(2026, 1, 1, tzinfo=UTC),
     ends_at=datetime(2027, 1, 1, tzinfo=UTC),
-    cpm=Decimal("2.50"),
+    price=Price(PriceModel.CPM, Decimal("2.50")),
 )
 
 PLAIN = Creative(

@@ -133,6 +133,8 @@ def campaigns(books: Books) -> list[Row]:
             "status": item.get("status", "active"),
             "pacing": "asap",
             "cpm": Decimal(item["cpm"]),
+            "price_model": "cpm",
+            "price": Decimal(item["cpm"]),
             **{key: item[key] for key in ("currency", "timezone", "starts_at", "ends_at", "billing")},
         }
         for period in ("hour", "day", "lifetime"):

@@ -126,6 +126,8 @@ def terms_as_of(books: Books, moment: datetime) -> list[Row]:
                     "advertiser": advertiser.get("name", advertiser["id"]),
                     "order_id": item.get("order"),
                     "cpm": Decimal(item["cpm"]),
+                    "price_model": "cpm",
+                    "price": Decimal(item["cpm"]),
                     "budgets": {period: _budget(budget) for period, budget in item.get("budgets", {}).items()},
                     "since": change.changed_at,
                     "author": change.author,
