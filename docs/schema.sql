@@ -188,6 +188,9 @@ END, -- Price of one ad, click or completed view; 0 if the flight has a price
     hold_ttl_s integer NOT NULL,                               -- Seconds for which a hold waits for its impression
     direct boolean NOT NULL DEFAULT false,                     -- Whether requests may name the campaign by campaign_id; if not, only placements sell it
     targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
+    priority smallint NOT NULL DEFAULT 5,                      -- 1, which is served first, to 10
+    weight integer NOT NULL DEFAULT 1,                         -- Its share of the ads of its priority
+    categories text[] NOT NULL DEFAULT '{}'::text[],           -- IAB content taxonomy ids: what is advertised
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
     CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT campaign_has_an_advertiser FOREIGN KEY (advertiser_id, advertiser) REFERENCES advertisers(id, name) ON UPDATE CASCADE,
@@ -196,7 +199,9 @@ END, -- Price of one ad, click or completed view; 0 if the flight has a price
     CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
     CONSTRAINT campaign_pacing_is_known CHECK (pacing = ANY (ARRAY['asap'::text, 'even'::text])),
     CONSTRAINT campaign_price_model_is_known CHECK (price_model = ANY (ARRAY['cpm'::text, 'cpc'::text, 'cpcv'::text, 'flat'::text])),
+    CONSTRAINT campaign_priority_is_from_1_to_10 CHECK (priority >= 1 AND priority <= 10),
     CONSTRAINT campaign_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'ended'::text])),
+    CONSTRAINT campaign_weight_is_positive CHECK (weight > 0),
     CONSTRAINT campaign_without_user_is_known CHECK (without_user = ANY (ARRAY['skip'::text, 'serve'::text])),
     CONSTRAINT cpm_has_three_decimals CHECK (price_model <> 'cpm'::text OR scale(trim_scale(price)) <= 3),
     CONSTRAINT flight_ends_after_it_starts CHECK (ends_at > starts_at),
@@ -294,6 +299,9 @@ CREATE TABLE placements (
     id varchar COLLATE "C" NOT NULL,                           -- Placement id
     publisher_id varchar COLLATE "C" NOT NULL,                 -- Publisher
     ad_breaks jsonb NOT NULL DEFAULT '[]'::jsonb,              -- Ad breaks for VMAP
+    targeted boolean NOT NULL DEFAULT false,                   -- Whether every campaign may serve whose targeting matches, instead of a list
+    blocked_advertisers varchar[] COLLATE "C" NOT NULL DEFAULT '{}'::character varying[], -- Ids of advertisers
+    blocked_categories text[] NOT NULL DEFAULT '{}'::text[],   -- IAB content taxonomy ids
     CONSTRAINT placements_pkey PRIMARY KEY (id),
     CONSTRAINT placements_publisher_id_fkey FOREIGN KEY (publisher_id) REFERENCES publishers(id)
 );
@@ -501,6 +509,7 @@ CREATE TABLE ad_serves (
     user_key uuid,                                             -- Keyed hash of the viewer's id; NULL if unknown
     session_id uuid,                                           -- Viewing session
     country text,                                              -- Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown
+    region text,                                               -- Region of the viewer, an ISO 3166-2 code; NULL if unknown
     device_type text,                                          -- Device type of the viewer; NULL if unknown
     price numeric(18,6) NOT NULL,                              -- Price of the ad
     currency varchar(3) NOT NULL,                              -- Currency of the price
@@ -2396,9 +2405,9 @@ BEGIN
         WHEN 'creative' THEN
             SELECT to_jsonb(r) INTO item FROM creatives r WHERE r.id = its_id;
         WHEN 'placement' THEN
-            SELECT to_jsonb(p) || jsonb_build_object('campaigns', (
+            SELECT to_jsonb(p) - 'targeted' || jsonb_build_object('campaigns', CASE WHEN p.targeted THEN '"targeted"' ELSE (
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
-                FROM placement_campaigns c WHERE c.placement_id = p.id))
+                FROM placement_campaigns c WHERE c.placement_id = p.id) END)
             INTO item FROM placements p WHERE p.id = its_id;
         WHEN 'webhook' THEN
             SELECT to_jsonb(w) || jsonb_build_object(
@@ -3283,6 +3292,7 @@ GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
 --   placement_id character varying: Placement; NULL if the request named the campaign
 --   publisher_id character varying: Publisher of the placement
 --   country text: Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown
+--   region text: Region of the viewer, an ISO 3166-2 code; NULL if unknown
 --   device_type text: Device type of the viewer; NULL if unknown
 --   price numeric(18,6): Price of the ad
 --   currency character varying(3): Currency of the price
@@ -3302,6 +3312,7 @@ CREATE VIEW finance.impressions AS
     s.placement_id,
     s.publisher_id,
     s.country,
+    s.region,
     s.device_type,
     s.price,
     s.currency,

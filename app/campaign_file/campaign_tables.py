@@ -11,6 +11,9 @@ from app.campaign_file.fields import Identifier, NoDuplicates, Word, first_dupli
 from app.campaign_file.table import LIST_LENGTH_MAX, Table, lax
 from app.campaign_file.targeting_table import TargetingTable
 
+CATEGORIES_MAX = 20
+"""Categories of one campaign."""
+
 
 class CapTable(Table):
     """A frequency cap of a campaign."""
@@ -83,6 +86,9 @@ class CampaignTable(Table):
     hold_ttl_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
     direct: bool | None = None
     targeting: TargetingTable = TargetingTable()
+    priority: Annotated[int, Field(ge=1, le=10)] = 5
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    categories: Annotated[list[fields.Category], Field(max_length=CATEGORIES_MAX), NoDuplicates] = []
 
     @field_validator("ends_at")
     @classmethod
@@ -104,10 +110,11 @@ class CampaignTable(Table):
         """Return the campaign."""
         caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
         return domain.Campaign(
-            **self.model_dump(exclude={"cpm", "budgets", "frequency_caps", "upstreams", "targeting"}),
+            **self.model_dump(exclude={"cpm", "budgets", "frequency_caps", "upstreams", "targeting", "categories"}),
             price=domain.Price(domain.PriceModel.CPM, self.cpm),
             budgets=self.budgets.to_domain(),
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),
             targeting=self.targeting.to_domain(),
+            categories=tuple(self.categories),
         )

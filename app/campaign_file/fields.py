@@ -31,6 +31,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BIDIRECTIONAL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
+_CATEGORY = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 _MIME_TYPE = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+", re.ASCII)
 _DECIMALS = {3: "three", 4: "four", 6: "six"}
 
@@ -239,6 +240,9 @@ Country = Annotated[
     str,
     AfterValidator(matching(_COUNTRY, "must be a country code of two or three letters")),
     AfterValidator(str.lower),
+]
+Category = Annotated[
+    str, AfterValidator(matching(_CATEGORY, "must be an id of an IAB content taxonomy, such as IAB2-3 or 483"))
 ]
 Currency = Annotated[str, AfterValidator(_currency)]
 Timezone = Annotated[str, AfterValidator(_timezone)]

@@ -1,12 +1,12 @@
 """The placements of a campaign file."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from app import domain
 from app.campaign_file import fields
-from app.campaign_file.fields import Duration, Identifier, NoDuplicates, first_duplicate
+from app.campaign_file.fields import Duration, Identifier, NoDuplicates, Word, first_duplicate, quote
 from app.campaign_file.table import LIST_LENGTH_MAX, Table
 
 
@@ -19,15 +19,34 @@ class AdBreakTable(Table):
     pod_duration_s: Duration | None = None
 
 
+CampaignList = Annotated[list[Identifier], Field(min_length=1, max_length=LIST_LENGTH_MAX), NoDuplicates]
+
+
+def _none_if_targeted(value: object) -> object:
+    """Return None for "targeted", and a list as it is."""
+    if isinstance(value, str) and value == domain.TARGETED:
+        return None
+    if not isinstance(value, list):
+        got = f", got {quote(value)}" if isinstance(value, str) else ""
+        # pydantic expects ValueError.
+        raise ValueError(f'must be a list or "{domain.TARGETED}"{got}')  # noqa: TRY004
+    return value
+
+
 class PlacementTable(Table):
-    """A placement and its campaigns in priority order."""
+    """A placement, and its campaigns in the order in which they are tried or None for all that target it."""
 
     item_type: ClassVar = domain.Placement
 
     id: Identifier
     publisher_id: Identifier
-    campaigns: Annotated[list[Identifier], Field(min_length=1, max_length=LIST_LENGTH_MAX), NoDuplicates]
+    campaigns: Annotated[
+        CampaignList | None,
+        BeforeValidator(_none_if_targeted, json_schema_input_type=CampaignList | Literal["targeted"]),
+    ]
     ad_breaks: Annotated[list[AdBreakTable], Field(max_length=LIST_LENGTH_MAX)] = []
+    blocked_advertisers: Annotated[list[Word], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
+    blocked_categories: Annotated[list[fields.Category], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
 
     @field_validator("ad_breaks")
     @classmethod
@@ -42,6 +61,8 @@ class PlacementTable(Table):
         return domain.Placement(
             id=self.id,
             publisher_id=self.publisher_id,
-            campaigns=tuple(self.campaigns),
+            campaigns=domain.TARGETED if self.campaigns is None else tuple(self.campaigns),
             ad_breaks=tuple(domain.AdBreak(**ad_break.model_dump()) for ad_break in self.ad_breaks),
+            blocked_advertisers=tuple(self.blocked_advertisers),
+            blocked_categories=tuple(self.blocked_categories),
         )

@@ -126,7 +126,8 @@ class _DraftValidator:
             case Creative():
                 yield from self._creative_faults(item)
             case Placement():
-                yield from self._unknown_references("campaigns", Campaign, item.campaigns)
+                yield from self._unknown_references("campaigns", Campaign, item.listed_campaigns)
+                yield from self._unknown_advertisers(item)
             case Webhook():
                 yield from self._webhook_faults(item)
 
@@ -162,6 +163,12 @@ class _DraftValidator:
                     misfits.setdefault(key, campaign)
         for key, campaign in misfits.items():
             yield key, f"must fit campaign {campaign.id!r}, whose {key} is {_as_text(getattr(campaign, key))}"
+
+    def _unknown_advertisers(self, placement: Placement) -> Iterator[tuple[str, str]]:
+        """Yield the blocked advertisers that do not exist: their names may be misspelled."""
+        for index, advertiser_id in enumerate(placement.blocked_advertisers):
+            if not self._is_known_advertiser(advertiser_id):
+                yield f"blocked_advertisers[{index}]", f"unknown advertiser {advertiser_id!r}"
 
     def _is_known_advertiser(self, advertiser_id: str) -> bool:
         """Whether the advertiser exists, or will exist because a campaign names it."""

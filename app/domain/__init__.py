@@ -2,6 +2,7 @@
 
 from app.domain.ad_request import AdRequest, Client
 from app.domain.catalog import (
+    TARGETED,
     AdBreak,
     Advertiser,
     Budget,
@@ -53,6 +54,7 @@ __all__ = [
     "KV_NAMES_MAX",
     "KV_PREFIX",
     "POD_SIZE_MAX",
+    "TARGETED",
     "URL_BYTES_MAX",
     "AdBreak",
     "AdRequest",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from app.domain.creatives import Creative
 from app.domain.targeting import Targeting
@@ -120,6 +120,16 @@ class Campaign:
     targeting: Targeting = field(default_factory=Targeting)
     order: str | None = None
     """The order whose budget the campaign shares."""
+    priority: int = 5
+    """From 1, which is served first, to 10; for targeted placements."""
+    weight: int = 1
+    """Its share of the ads of its priority, in comparison with the weights of the other campaigns."""
+    categories: tuple[str, ...] = ()
+    """Ids of a content taxonomy of the IAB: what is advertised."""
+
+
+TARGETED: Final = "targeted"
+"""Replaces the list of campaigns of a placement: every campaign may serve whose targeting matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +144,19 @@ class AdBreak:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """An ad slot of a publisher; `campaigns` is in priority order."""
+    """An ad slot of a publisher; a list of campaigns is in the order in which they are tried."""
 
     id: str
     publisher_id: str
-    campaigns: tuple[str, ...]
+    campaigns: tuple[str, ...] | Literal["targeted"]
     ad_breaks: tuple[AdBreak, ...] = ()
+    blocked_advertisers: tuple[str, ...] = ()
+    blocked_categories: tuple[str, ...] = ()
+
+    @property
+    def listed_campaigns(self) -> tuple[str, ...]:
+        """The ids of its list; none if it is targeted."""
+        return () if self.campaigns == TARGETED else self.campaigns
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class CandidateResolver:
             campaign = catalog.campaigns.get(request.campaign_id)
             return (campaign.id,) if campaign is not None and campaign.direct else None
         placement = catalog.placements.get(request.placement_id or "")
-        return placement.campaigns if placement else None
+        return placement.listed_campaigns if placement else None
 
     async def reloaded_candidates(self, request: AdRequest) -> tuple[str, ...]:
         """Reload the catalog, and return the candidates of an id that was unknown before.

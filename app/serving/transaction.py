@@ -328,5 +328,6 @@ def _payment(selection: Selection) -> spending.Payment:
         fingerprint=pending.fingerprint,
         long_hold=request.stitched or request.pod_size > 1,
         country=pending.viewer.country,
+        region=pending.viewer.region,
         device_type=pending.viewer.device_type,
     )

@@ -11,6 +11,7 @@ from asyncpg import Connection, Record
 
 from app.countries import to_alpha_2
 from app.domain import (
+    TARGETED,
     AdBreak,
     Advertiser,
     Billing,
@@ -263,6 +264,9 @@ def _to_campaign(
         direct=row["direct"],
         targeting=_to_targeting(row["targeting"]),
         order=row["order_id"],
+        priority=row["priority"],
+        weight=row["weight"],
+        categories=tuple(row["categories"]),
     )
 
 
@@ -286,6 +290,8 @@ def _to_placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:
     return Placement(
         id=row["id"],
         publisher_id=row["publisher_id"],
-        campaigns=tuple(campaign_id for (campaign_id,) in campaigns),
+        campaigns=TARGETED if row["targeted"] else tuple(campaign_id for (campaign_id,) in campaigns),
         ad_breaks=tuple(AdBreak(**ad_break) for ad_break in row["ad_breaks"]),
+        blocked_advertisers=tuple(row["blocked_advertisers"]),
+        blocked_categories=tuple(row["blocked_categories"]),
     )

@@ -5,7 +5,18 @@ from collections.abc import Collection, Sequence
 import orjson
 from asyncpg import Connection, Record
 
-from app.domain import Advertiser, Campaign, CatalogItem, Creative, Order, Placement, Publisher, Upstream, Webhook
+from app.domain import (
+    TARGETED,
+    Advertiser,
+    Campaign,
+    CatalogItem,
+    Creative,
+    Order,
+    Placement,
+    Publisher,
+    Upstream,
+    Webhook,
+)
 from app.store.creatives import upsert_creatives
 from app.store.sql_fragments import ORDER_LIMIT
 
@@ -84,16 +95,18 @@ ON CONFLICT (id) DO UPDATE SET
 
 UPSERT_CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
-                       price, billing, pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id)
+                       price, billing, pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id,
+                       priority, weight, categories)
 VALUES ($1, $2::varchar, (SELECT name FROM advertisers WHERE id = $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $17)
+        $14, $15, $16, $17, $18, $19, $20)
 ON CONFLICT (id) DO UPDATE SET
     advertiser_id = excluded.advertiser_id, advertiser = excluded.advertiser, status = excluded.status,
     currency = excluded.currency, timezone = excluded.timezone, starts_at = excluded.starts_at,
     ends_at = excluded.ends_at, price_model = excluded.price_model, price = excluded.price, billing = excluded.billing,
     pacing = excluded.pacing, without_user = excluded.without_user, late_impressions = excluded.late_impressions,
     hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct, targeting = excluded.targeting,
-    order_id = excluded.order_id
+    order_id = excluded.order_id, priority = excluded.priority, weight = excluded.weight,
+    categories = excluded.categories
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 
@@ -143,8 +156,11 @@ WHERE u.upstream_id <> excluded.upstream_id
 """Create or change upstreams of campaigns."""
 
 UPSERT_PLACEMENT = """
-INSERT INTO placements (id, publisher_id, ad_breaks) VALUES ($1, $2, $3)
-ON CONFLICT (id) DO UPDATE SET publisher_id = excluded.publisher_id, ad_breaks = excluded.ad_breaks
+INSERT INTO placements (id, publisher_id, ad_breaks, targeted, blocked_advertisers, blocked_categories)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO UPDATE SET
+    publisher_id = excluded.publisher_id, ad_breaks = excluded.ad_breaks, targeted = excluded.targeted,
+    blocked_advertisers = excluded.blocked_advertisers, blocked_categories = excluded.blocked_categories
 """
 """Create or replace a placement, without its campaigns."""
 
@@ -324,18 +340,29 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.direct,
         orjson.dumps(campaign.targeting.to_table()).decode(),
         campaign.order,
+        campaign.priority,
+        campaign.weight,
+        list(campaign.categories),
     )
 
 
 async def _upsert_placements(connection: "Connection[Record]", placements: Sequence[Placement]) -> None:
-    rows = [
-        (placement.id, placement.publisher_id, orjson.dumps(placement.ad_breaks).decode()) for placement in placements
-    ]
-    await connection.executemany(UPSERT_PLACEMENT, rows)
+    await connection.executemany(UPSERT_PLACEMENT, [_placement_values(placement) for placement in placements])
     orders = [
         (placement.id, position, campaign_id)
         for placement in placements
-        for position, campaign_id in enumerate(placement.campaigns)
+        for position, campaign_id in enumerate(placement.listed_campaigns)
     ]
     ids = [placement.id for placement in placements]
     await _replace(connection, DELETE_REMOVED_PLACEMENT_CAMPAIGNS, UPSERT_PLACEMENT_CAMPAIGNS, ids, orders, columns=3)
+
+
+def _placement_values(placement: Placement) -> tuple[object, ...]:
+    return (
+        placement.id,
+        placement.publisher_id,
+        orjson.dumps(placement.ad_breaks).decode(),
+        placement.campaigns == TARGETED,
+        list(placement.blocked_advertisers),
+        list(placement.blocked_categories),
+    )

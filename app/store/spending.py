@@ -48,7 +48,7 @@ LOCK_SHARED_BUDGETS = lock_budgets(CHARGED_BUDGETS, "DISTINCT")
 BUDGET_ROOM = f"""budget AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, t.budget_id, t.period, t.period_start, t."limit", t.spent + t.held AS used,
            t.impressions_limit, t.impressions
-    FROM budget_tracking t WHERE t.ctid = ANY ($16::tid[])
+    FROM budget_tracking t WHERE t.ctid = ANY ($17::tid[])
 ), room AS (
     SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, c.advertiser AS advertiser_name, max(w.ads) AS wanted,
            c.unit_price AS price, c.currency, c.billing, c.hold_ttl_s,
@@ -59,7 +59,7 @@ BUDGET_ROOM = f"""budget AS MATERIALIZED (
            bool_or(b.period IS NOT NULL AND t.row_ctid IS NULL) AS missing_period, count(t.row_ctid) AS budgets,
            min({ROOM_IN_BUDGET}) AS ads,
            min({room_by_pacing()}) AS ads_by_now
-    FROM unnest($14::varchar[], $15::bigint[]) AS w (campaign_id, ads) JOIN campaigns c ON c.id = w.campaign_id
+    FROM unnest($15::varchar[], $16::bigint[]) AS w (campaign_id, ads) JOIN campaigns c ON c.id = w.campaign_id
     LEFT JOIN configured_budgets b ON b.campaign_id = c.id
     LEFT JOIN budget t ON t.budget_id = b.campaign_id AND t.period = b.period
     {ALLOWED_LIMITS}
@@ -140,13 +140,14 @@ PAID_SERVES = f"""charged AS (
 -- The first ads of each campaign are the granted ones. Book those.
 requested AS (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::varchar[], $4::varchar[], $5::varchar[], $6::varchar[],
-                         $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::bigint[])
+                         $7::uuid[], $8::uuid[], $9::bigint[], $10::boolean[], $11::text[], $12::text[], $13::text[],
+                         $14::bigint[])
         WITH ORDINALITY AS a (request_key, slot, campaign_id, creative_id, upstream_id, placement_id,
-                              user_key, session_id, fingerprint, long_hold, country, device_type, nth, ordinal)
+                              user_key, session_id, fingerprint, long_hold, country, region, device_type, nth, ordinal)
 ), decided AS MATERIALIZED (
     SELECT a.request_key, (row_number() OVER in_request - 1)::smallint AS slot, campaign_id, a.creative_id,
            a.upstream_id, a.placement_id, a.user_key, a.session_id, a.fingerprint, a.long_hold, a.country,
-           a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
+           a.region, a.device_type, a.ordinal, a.nth, d.paid, g.order_id, g.advertiser_id, g.advertiser_name,
            u.id AS publisher_id, u.name AS publisher_name, g.price,
            coalesce(publisher_part(g.price, u.revenue_share), 0) AS publisher_amount, g.currency, g.billing,
            g.hold_ttl_s, g.hour_start, g.day_start, g.booked_on, g.late_from, g.refusal, g.missing_period, g.ads,
@@ -158,11 +159,11 @@ requested AS (
     ORDER BY a.request_key, d.paid, a.slot
 ), served AS (
     INSERT INTO ad_serves (request_key, slot, served_on, served_at, campaign_id, creative_id, upstream_id,
-                           placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
-                           billing, fingerprint, entry_id)
+                           placement_id, publisher_id, user_key, session_id, country, region, device_type, price,
+                           currency, billing, fingerprint, entry_id)
     SELECT request_key, slot, (adserver_clock() AT TIME ZONE 'UTC')::date, adserver_clock(), campaign_id, creative_id,
-           upstream_id, placement_id, publisher_id, user_key, session_id, country, device_type, price, currency,
-           billing, fingerprint, entry_id
+           upstream_id, placement_id, publisher_id, user_key, session_id, country, region, device_type, price,
+           currency, billing, fingerprint, entry_id
     FROM decided WHERE paid
 ), held AS (
     INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
@@ -223,6 +224,8 @@ class Payment(NamedTuple):
     """Whether a hold lasts six hours or longer, because the ad may play late: in a pod, or through a stitcher."""
     country: str | None = None
     """Country of the viewer, as an ISO 3166-1 alpha-2 code."""
+    region: str | None = None
+    """Its region, as an ISO 3166-2 code."""
     device_type: str | None = None
 
 

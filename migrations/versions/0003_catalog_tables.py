@@ -231,6 +231,11 @@ def create_campaigns() -> None:
         required(
             "targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")
         ),
+        required("priority", SmallInteger, "1, which is served first, to 10", server_default=text("5")),
+        required("weight", Integer, "Its share of the ads of its priority", server_default=text("1")),
+        required(
+            "categories", ARRAY(Text), "IAB content taxonomy ids: what is advertised", server_default=text("'{}'")
+        ),
         *campaign_constraints(),
         comment="Campaigns that advertisers bought",
     )
@@ -264,6 +269,8 @@ def campaign_constraints() -> tuple[Constraint, ...]:
         # So that the price of one ad is exact.
         CheckConstraint("price_model <> 'cpm' OR scale(trim_scale(price)) <= 3", name="cpm_has_three_decimals"),
         CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
+        CheckConstraint("priority BETWEEN 1 AND 10", name="campaign_priority_is_from_1_to_10"),
+        CheckConstraint("weight > 0", name="campaign_weight_is_positive"),
     )
 
 
@@ -353,6 +360,14 @@ def create_placements() -> None:
         key_column("id", Identifier, "Placement id"),
         reference("publisher_id", "publishers.id", "Publisher"),
         required("ad_breaks", JSONB, "Ad breaks for VMAP", server_default=text("'[]'")),
+        required(
+            "targeted",
+            Boolean,
+            "Whether every campaign may serve whose targeting matches, instead of a list",
+            server_default=text("false"),
+        ),
+        required("blocked_advertisers", ARRAY(Identifier), "Ids of advertisers", server_default=text("'{}'")),
+        required("blocked_categories", ARRAY(Text), "IAB content taxonomy ids", server_default=text("'{}'")),
         comment="Places of publishers where ads are shown",
     )
 

@@ -89,9 +89,9 @@ BEGIN
         WHEN 'creative' THEN
             SELECT to_jsonb(r) INTO item FROM creatives r WHERE r.id = its_id;
         WHEN 'placement' THEN
-            SELECT to_jsonb(p) || jsonb_build_object('campaigns', (
+            SELECT to_jsonb(p) - 'targeted' || jsonb_build_object('campaigns', CASE WHEN p.targeted THEN '"targeted"' ELSE (
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
-                FROM placement_campaigns c WHERE c.placement_id = p.id))
+                FROM placement_campaigns c WHERE c.placement_id = p.id) END)
             INTO item FROM placements p WHERE p.id = its_id;
         WHEN 'webhook' THEN
             SELECT to_jsonb(w) || jsonb_build_object(

@@ -121,8 +121,8 @@ FROM public.requests_hourly
 
 IMPRESSIONS = """
 SELECT s.request_key AS serve_id, s.slot, s.served_on, s.served_at, e.received_at AS seen_at, s.campaign_id,
-       s.creative_id, s.upstream_id, s.placement_id, s.publisher_id, s.country, s.device_type, s.price, s.currency,
-       s.billing, n.entry_id, (CASE WHEN n.entry_id IS NULL THEN 0 ELSE s.price END)::numeric(18,6) AS charged,
+       s.creative_id, s.upstream_id, s.placement_id, s.publisher_id, s.country, s.region, s.device_type, s.price,
+       s.currency, s.billing, n.entry_id, (CASE WHEN n.entry_id IS NULL THEN 0 ELSE s.price END)::numeric(18,6) AS charged,
        k.reverses IS NOT NULL AS reversed
 FROM public.ad_serves s
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
@@ -182,6 +182,7 @@ VIEWS = {
             "placement_id": "Placement; NULL if the request named the campaign",
             "publisher_id": "Publisher of the placement",
             "country": COLUMNS_OF_PLACE["country"],
+            "region": "Region of the viewer, an ISO 3166-2 code; NULL if unknown",
             "device_type": COLUMNS_OF_PLACE["device_type"],
             "price": "Price of the ad",
             "currency": "Currency of the price",

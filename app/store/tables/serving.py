@@ -113,6 +113,7 @@ ad_serves = Table(
     optional("user_key", Uuid, "Keyed hash of the viewer's id; NULL if unknown"),
     optional("session_id", Uuid, "Viewing session"),
     optional("country", Text, "Country of the viewer, an ISO 3166-1 alpha-2 code; NULL if unknown"),
+    optional("region", Text, "Region of the viewer, an ISO 3166-2 code; NULL if unknown"),
     optional("device_type", Text, "Device type of the viewer; NULL if unknown"),
     required("price", Money, "Price of the ad"),
     required("currency", String(3), "Currency of the price"),

@@ -61,7 +61,7 @@ async def test_an_ad_that_a_player_showed_has_every_column(
     )
     before = datetime.now(UTC)
     async with serving(app_database) as server, Players(server.url) as players:
-        answer = await players.ask(placement_id="preroll", country="DEU", device_type="CTV")
+        answer = await players.ask(placement_id="preroll", country="DEU", region="be", device_type="CTV")
         url, serving_id = IMPRESSION_URL.search(answer.body), SERVING_ID.search(answer.body)
         assert url is not None
         assert serving_id is not None
@@ -89,6 +89,7 @@ async def test_an_ad_that_a_player_showed_has_every_column(
         "placement_id": "preroll",
         "publisher_id": "tv",
         "country": "DE",
+        "region": "DE-BE",
         "device_type": "ctv",
         "price": PRICE,
         "currency": "USD",

@@ -35,6 +35,7 @@ budgets = st.one_of(
 )
 moments = st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1), timezones=st.just(UTC))
 urls = words.map(lambda text: f"https://ads.example/{text.replace(' ', '')}")
+categories = st.lists(st.sampled_from(["IAB1", "IAB2-3", "483"]), unique=True)
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -73,6 +74,9 @@ def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document
         "billing": draw(some(st.sampled_from(["serve", "impression"]))),
         "pacing": draw(some(st.sampled_from(["asap", "even"]))),
         "budgets": {str(period): draw(budgets) for period in draw(st.sets(st.sampled_from(BudgetPeriod)))},
+        "priority": draw(some(st.integers(1, 10))),
+        "weight": draw(some(st.integers(1, 1000))),
+        "categories": draw(categories),
         "frequency_caps": [{"impressions": draw(st.integers(1, 1000)), "per": str(window)} for window in windows],
         "upstreams": upstream_ids,
         "without_user": draw(some(st.sampled_from(["skip", "serve"]))),
@@ -110,7 +114,8 @@ def documents(draw: Draw) -> Document:
             {
                 "id": item_id,
                 "publisher_id": draw(ids),
-                "campaigns": draw(st.permutations(campaign_ids)),
+                "campaigns": draw(st.just("targeted") | st.permutations(campaign_ids)),
+                "blocked_categories": draw(categories),
                 "ad_breaks": [
                     {"id": draw(ids), "time_offset": "25%", "pod_duration_s": draw(some(st.integers(1, 60)))}
                 ],

@@ -115,10 +115,13 @@ async def test_the_history_has_each_item_as_an_export_has_it(store: Store, datab
                 frequency_caps=[{"impressions": 3, "per": "day"}, {"impressions": 9, "per": "week"}],
                 targeting={"countries": ["us"]},
             ),
-            campaign("network", advertiser="acme", upstreams=["u"]),
+            campaign("network", advertiser="acme", upstreams=["u"], priority=9, weight=2, categories=["IAB2-3"]),
         ],
         "creatives": [creative()],
-        "placements": [{"id": "preroll", "publisher_id": "tv", "campaigns": ["network", "spring"]}],
+        "placements": [
+            {"id": "preroll", "publisher_id": "tv", "campaigns": ["network", "spring"]},
+            {"id": "midroll", "publisher_id": "tv", "campaigns": "targeted", "blocked_advertisers": ["acme"]},
+        ],
     }
     await apply_document(store, document)
     catalog = await loaded(store)

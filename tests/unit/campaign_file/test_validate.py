@@ -145,3 +145,9 @@ def test_advertisers_and_publishers_that_are_only_named_are_created_with_their_i
         }
     )
     assert (missing_advertisers(draft, index), missing_publishers(draft, index)) == ([], [])
+
+
+def test_a_blocked_advertiser_must_exist_because_it_may_be_misspelled() -> None:
+    key = "placements[0].blocked_advertisers"
+    assert found(spoiled(key, ["The Network"]), CatalogIndex({})) == []
+    assert found(spoiled(key, ["The Netwrok"]), CatalogIndex({})) == [(f"{key}[0]", "unknown advertiser 'The Netwrok'")]

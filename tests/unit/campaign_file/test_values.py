@@ -117,6 +117,15 @@ FAULTS = [
     ("creatives[0].media_files[0].type", "audio/mpeg", ...),
     ("creatives[0].media_files[0].delivery", "carrier", "must be 'progressive' or 'streaming', got 'carrier'"),
     ("creatives[0].click_through", "javascript:alert(1)", URL),
+    ("campaigns[0].priority", 0, "must be at least 1"),
+    ("campaigns[0].priority", 11, "must be at most 10"),
+    ("campaigns[0].weight", 0, "must be at least 1"),
+    ("campaigns[0].weight", 1001, "must be at most 1000"),
+    ("campaigns[0].categories", ["483", "483"], "'483' must not be repeated"),
+    ("campaigns[0].categories", [str(number) for number in range(21)], "must have at most 20 entries"),
+    ("placements[0].blocked_advertisers", ["Acme", "Acme"], "'Acme' must not be repeated"),
+    ("placements[0].campaigns", "all", "must be a list or \"targeted\", got 'all'"),
+    ("placements[0].campaigns", None, 'must be a list or "targeted"'),
     ("placements[0].campaigns", [], "must not be empty"),
     ("placements[0].campaigns", ["spring", "spring"], "'spring' must not be repeated"),
     ("placements[0].ad_breaks[0].time_offset", "00:00:61", f"{TIME_OFFSET}, got '00:00:61'"),
@@ -220,6 +229,14 @@ def test_a_word_of_targeting_in_upper_and_in_lower_case_stands_there_twice(key: 
     assert (fault.key, fault.reason) == (f"campaigns[0].targeting.{key}", "'tv' must not be repeated")
 
 
+@pytest.mark.parametrize("key", ["campaigns[0].categories", "placements[0].blocked_categories"])
+@pytest.mark.parametrize("category", ["IAB2 3", "", "x" * 33])
+def test_what_is_no_id_of_a_category_is_refused(key: str, category: str) -> None:
+    (fault,) = faults_of(spoiled(key, ["483", category]))
+    assert fault.key == f"{key}[1]"
+    assert fault.reason.startswith("must be an id of an IAB content taxonomy, such as IAB2-3 or 483, got '")
+
+
 def test_of_a_url_bytes_are_counted() -> None:
     url = "https://é.example/"
     longest = url + "x" * (URL_BYTES_MAX - len(url.encode()))
@@ -246,6 +263,12 @@ def test_of_a_url_bytes_are_counted() -> None:
         ("creatives[0].skip_offset_s", 15),
         ("upstreams[0].max_qps", 1),
         ("placements[0].ad_breaks[0].time_offset", "50%"),
+        ("placements[0].campaigns", "targeted"),
+        ("placements[0].blocked_advertisers", ["Acme"]),
+        ("placements[0].blocked_categories", [f"IAB{number}" for number in range(1000)]),
+        ("campaigns[0].categories", [str(number) for number in range(20)]),
+        ("campaigns[0].priority", 10),
+        ("campaigns[0].weight", 1000),
     ],
 )
 def test_a_value_at_the_edge_is_fine(key: str, value: object) -> None:

@@ -38,6 +38,7 @@ def impressions(books: Books) -> list[Row]:
             "seen_at": ad.events.get("impression"),
             **{column: getattr(ad.parties, column) for column in (*PLACE, "upstream_id")},
             "country": None,
+            "region": None,
             "device_type": ad.device_type,
             "price": ad.price,
             "currency": ad.currency,

@@ -36,9 +36,12 @@ DEFAULTS: Mapping[str, Item] = {
         "hold_ttl_s": 3600,
         "direct": False,
         "targeting": {},
+        "priority": 5,
+        "weight": 1,
+        "categories": [],
     },
     "creatives": {"universal_ad_id_registry": "unknown", "status": "active", "weight": 1},
-    "placements": {"ad_breaks": []},
+    "placements": {"ad_breaks": [], "blocked_advertisers": [], "blocked_categories": []},
 }
 """Values of keys that a campaign file leaves out, as docs/campaign-file.md has them."""
 
