@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Networks = Field((), description="Trusted proxy networks (CIDR), comma-separated")
     allowed_networks: Networks = Field(
-        (), description="Private networks (CIDR) that host names, wrappers and redirects may reach, comma-separated"
+        (),
+        description="Private networks (CIDR) that host names, wrappers, redirects and checks of creatives may reach, "
+        "comma-separated",
     )
     webhook_private_networks: Networks = Field(
         (), description="Private networks (CIDR) that webhooks may reach, comma-separated"

@@ -24,6 +24,7 @@ ARGUMENTS = {
     "reconcile": (),
     "maintain": (),
     "creatives preview": ("c",),
+    "creatives check": ("c",),
     "books close": ("2025-01",),
     "books verify": (),
     "books archive": ("2025-01",),

@@ -1,9 +1,10 @@
-"""A1 to A5: limits for any client that can open a connection."""
+"""A1 to A5: limits for any client that can open a connection; A7: the URLs that creatives name."""
 
 from tests.invariants.guards.guard import TOKENS, TOKENS_TEST, Guard
 
 CANDIDATES = "app/serving/candidates.py"
 ABUSE_TEST = "tests/invariants/test_abuse.py"
+CHECKS_TEST = "tests/acceptance/test_creative_checks.py"
 
 ABUSE_GUARDS = [
     Guard(
@@ -45,5 +46,21 @@ ABUSE_GUARDS = [
         "        self._authorize(request)\n",
         "",
         "tests/acceptance/test_client_limits.py::test_a_batch_needs_a_token_or_a_trusted_network",
+    ),
+    Guard(
+        "A7",
+        "a check of creatives asks no private address",
+        "app/creative_check/client.py",
+        "            socket_factory=guarded_socket_factory(tuple(allowed_networks)),\n",
+        "",
+        f"{CHECKS_TEST}::test_no_private_network_is_reached_unless_the_operator_allows_it",
+    ),
+    Guard(
+        "A7",
+        "a check of creatives follows few redirects",
+        "app/creative_check/client.py",
+        "for _ in range(REDIRECTS_MAX + 1):",
+        "while True:",
+        f"{CHECKS_TEST}::test_a_check_ends_however_a_server_behaves",
     ),
 ]
