@@ -32,11 +32,11 @@ def own_campaign(campaign_id: str, **values: object) -> str:
     return campaign(campaign_id, **values) + creative(f"{campaign_id}-15s", campaign_id)
 
 
-def creative(creative_id: str, campaign_id: str, title: str = "Acme") -> str:
-    """A creative of 15 seconds."""
+def creative(creative_id: str, campaign_id: str, title: str = "Acme", **more: object) -> str:
+    """A creative of 15 seconds, unless `more` says otherwise."""
     media_file = {"url": "https://cdn.example/a.mp4", "type": "video/mp4", "width": 640, "height": 360}
     values = {"id": creative_id, "campaign_id": campaign_id, "title": title, "duration_s": 15}
-    return _table("creatives", **values, media_files=[media_file])
+    return _table("creatives", **values | more, media_files=[media_file])
 
 
 def placement(placement_id: str, *campaigns: str, publisher_id: str = "publisher1") -> str:

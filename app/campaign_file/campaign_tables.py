@@ -88,6 +88,7 @@ class CampaignTable(Table):
     targeting: TargetingTable = TargetingTable()
     priority: Annotated[int, Field(ge=1, le=10)] = 5
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    ads_per_pod: Annotated[int, Field(ge=1, le=domain.POD_SIZE_MAX)] = 1
     categories: Annotated[list[fields.Category], Field(max_length=CATEGORIES_MAX), NoDuplicates] = []
 
     @field_validator("ends_at")
@@ -105,6 +106,14 @@ class CampaignTable(Table):
         if duplicate := first_duplicate([cap.per for cap in caps]):
             raise ValueError(f"per '{duplicate}' must not be repeated")
         return caps
+
+    @field_validator("ads_per_pod")
+    @classmethod
+    def upstreams_decide_about_their_pods(cls, ads_per_pod: int, info: ValidationInfo) -> int:
+        """Reject a number of creatives for a campaign that has none."""
+        if ads_per_pod > 1 and info.data.get("upstreams"):
+            raise ValueError("must be 1 for a campaign with upstreams")
+        return ads_per_pod
 
     def to_domain(self) -> domain.Campaign:
         """Return the campaign."""

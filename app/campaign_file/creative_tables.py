@@ -57,6 +57,8 @@ class CreativeTable(Table):
     ends_at: fields.Moment | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     sequence: Annotated[int, Field(ge=1, le=1000)] | None = None
+    position: Annotated[domain.PodPosition, Field(strict=False)] = domain.PodPosition.ANY
+    bumper: bool = False
 
     @field_validator("ends_at")
     @classmethod
@@ -71,6 +73,14 @@ class CreativeTable(Table):
         if skip_offset_s is not None and skip_offset_s > info.data.get("duration_s", skip_offset_s):
             raise ValueError("must not exceed duration_s")
         return skip_offset_s
+
+    @field_validator("bumper")
+    @classmethod
+    def bumper_has_no_other_position(cls, bumper: bool, info: ValidationInfo) -> bool:
+        """Reject a position for a bumper, which always opens the pod."""
+        if bumper and info.data.get("position", domain.PodPosition.ANY) is not domain.PodPosition.ANY:
+            raise ValueError("must not be combined with position, because a bumper opens the pod")
+        return bumper
 
     def to_domain(self) -> domain.Creative:
         """Return the creative."""

@@ -15,7 +15,7 @@ from iso4217 import Currency as Iso4217
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.domain import AMOUNT_MAX, DURATION_MAX_S, ID_LENGTH_MAX, URL_BYTES_MAX
-from app.vast.vmap import is_valid_time_offset
+from app.vast.vmap import is_valid_repeat_interval, is_valid_time_offset
 
 WORD_LENGTH_MAX = 256
 TEXT_LENGTH_MAX = 10_240
@@ -190,6 +190,12 @@ def _time_offset(value: str) -> str:
     return value
 
 
+def _repeat_interval(value: str) -> str:
+    if not is_valid_repeat_interval(value):
+        raise ValueError(f"must be hh:mm:ss or hh:mm:ss.mmm, more than 0, got {quote(value)}")
+    return value
+
+
 def matching(pattern: re.Pattern[str], rule: str) -> Callable[[str], str]:
     """Return a validator of text that the whole pattern matches."""
 
@@ -231,6 +237,7 @@ Lines = Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX), AfterVal
 Url = Annotated[str, Field(min_length=1, max_length=URL_BYTES_MAX), Printable, AfterValidator(_url)]
 SigningSecret = Annotated[str, Field(max_length=WORD_LENGTH_MAX), AfterValidator(_signing_secret)]
 TimeOffset = Annotated[str, Field(max_length=32), AfterValidator(_time_offset)]
+RepeatInterval = Annotated[str, Field(max_length=32), AfterValidator(_repeat_interval)]
 MimeType = Annotated[
     str,
     Field(max_length=WORD_LENGTH_MAX),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from app import domain
 from app.campaign_file import fields
@@ -17,6 +17,19 @@ class AdBreakTable(Table):
     time_offset: fields.TimeOffset
     pod_size: Annotated[int, Field(ge=1, le=domain.POD_SIZE_MAX)] = 1
     pod_duration_s: Duration | None = None
+    min_ads: Annotated[int, Field(ge=1, le=domain.POD_SIZE_MAX)] = 1
+    competitors: Annotated[domain.Competitors, Field(strict=False)] = domain.Competitors.APART
+    break_type: Annotated[domain.BreakType, Field(strict=False)] = domain.BreakType.LINEAR
+    repeat_every: fields.RepeatInterval | None = None
+    placement_id: Identifier | None = None
+
+    @field_validator("min_ads")
+    @classmethod
+    def pod_has_room_for_min_ads(cls, min_ads: int, info: ValidationInfo) -> int:
+        """Reject more ads than the pod may have."""
+        if min_ads > info.data.get("pod_size", min_ads):
+            raise ValueError("must not exceed pod_size")
+        return min_ads
 
 
 CampaignList = Annotated[list[Identifier], Field(min_length=1, max_length=LIST_LENGTH_MAX), NoDuplicates]

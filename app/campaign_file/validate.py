@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from app.campaign_file.parser import Draft
 from app.domain import (
     Advertiser,
+    BreakType,
     Campaign,
     CampaignStatus,
     Catalog,
@@ -128,6 +129,7 @@ class _DraftValidator:
             case Placement():
                 yield from self._unknown_references("campaigns", Campaign, item.listed_campaigns)
                 yield from self._unknown_advertisers(item)
+                yield from self._break_faults(item)
             case Webhook():
                 yield from self._webhook_faults(item)
 
@@ -169,6 +171,26 @@ class _DraftValidator:
         for index, advertiser_id in enumerate(placement.blocked_advertisers):
             if not self._is_known_advertiser(advertiser_id):
                 yield f"blocked_advertisers[{index}]", f"unknown advertiser {advertiser_id!r}"
+
+    def _break_faults(self, placement: Placement) -> Iterator[tuple[str, str]]:
+        """Yield the faults of ad breaks in comparison with the placements that fill them."""
+        for index, ad_break in enumerate(placement.ad_breaks):
+            placement_id = ad_break.placement_id or placement.id
+            filled_by = self._after.item(Placement, placement_id)
+            if not self._will_exist(Placement, placement_id):
+                yield f"ad_breaks[{index}].placement_id", f"unknown placement {placement_id!r}"
+            elif (
+                ad_break.break_type is not BreakType.LINEAR
+                and isinstance(filled_by, Placement)
+                and not self._has_only_upstreams(filled_by)
+            ):
+                reason = f"requires campaigns with upstreams only: creatives, as {placement_id!r} may have, are linear"
+                yield f"ad_breaks[{index}].break_type", reason
+
+    def _has_only_upstreams(self, placement: Placement) -> bool:
+        """Whether no campaign of the placement has creatives, which are all linear."""
+        campaigns = [self._after.campaign(campaign_id) for campaign_id in placement.listed_campaigns]
+        return bool(campaigns) and all(campaign is None or campaign.upstreams for campaign in campaigns)
 
     def _is_known_advertiser(self, advertiser_id: str) -> bool:
         """Whether the advertiser exists, or will exist because a campaign names it."""

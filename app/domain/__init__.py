@@ -18,7 +18,7 @@ from app.domain.catalog import (
     Upstream,
     Webhook,
 )
-from app.domain.creatives import Creative, MediaFile, is_audio
+from app.domain.creatives import ANY_ORDER, BUMPER_ORDER, Creative, MediaFile, is_audio
 from app.domain.limits import (
     AMOUNT_MAX,
     BUDGET_IMPRESSIONS_MAX,
@@ -30,15 +30,18 @@ from app.domain.limits import (
 from app.domain.targeting import CRITERIA, KV_NAMES_MAX, KV_PREFIX, Criteria, Daypart, DaypartClock, Targeting, Weekday
 from app.domain.terms import (
     Billing,
+    BreakType,
     BudgetPeriod,
     CampaignStatus,
     CapWindow,
+    Competitors,
     CreativeStatus,
     Event,
     LateImpressions,
     NoFillReason,
     OutboxEvent,
     Pacing,
+    PodPosition,
     PriceModel,
     VastVersion,
     WebhookStatus,
@@ -47,7 +50,9 @@ from app.domain.terms import (
 
 __all__ = [
     "AMOUNT_MAX",
+    "ANY_ORDER",
     "BUDGET_IMPRESSIONS_MAX",
+    "BUMPER_ORDER",
     "CRITERIA",
     "DURATION_MAX_S",
     "ID_LENGTH_MAX",
@@ -60,6 +65,7 @@ __all__ = [
     "AdRequest",
     "Advertiser",
     "Billing",
+    "BreakType",
     "Budget",
     "BudgetPeriod",
     "Campaign",
@@ -69,6 +75,7 @@ __all__ = [
     "CatalogItem",
     "CatalogSource",
     "Client",
+    "Competitors",
     "Creative",
     "CreativeStatus",
     "Criteria",
@@ -83,6 +90,7 @@ __all__ = [
     "OutboxEvent",
     "Pacing",
     "Placement",
+    "PodPosition",
     "Price",
     "PriceModel",
     "Publisher",

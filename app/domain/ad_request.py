@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from app.domain.terms import VastVersion
+from app.domain.terms import Competitors, VastVersion
 
 
 class Client(NamedTuple):
@@ -35,6 +35,9 @@ class AdRequest(NamedTuple):
     vast_version: VastVersion = VastVersion.V4_2
     pod_size: int = 1
     pod_duration_s: int | None = None
+    min_ads: int = 1
+    """A pod with fewer ads is not served; at most `pod_size`."""
+    competitors: Competitors = Competitors.APART
     min_duration_s: int | None = None
     max_duration_s: int | None = None
     values: Mapping[str, str] = MappingProxyType({})

@@ -10,9 +10,11 @@ from app.domain.creatives import Creative
 from app.domain.targeting import Targeting
 from app.domain.terms import (
     Billing,
+    BreakType,
     BudgetPeriod,
     CampaignStatus,
     CapWindow,
+    Competitors,
     LateImpressions,
     OutboxEvent,
     Pacing,
@@ -126,6 +128,8 @@ class Campaign:
     """Its share of the ads of its priority, in comparison with the weights of the other campaigns."""
     categories: tuple[str, ...] = ()
     """Ids of a content taxonomy of the IAB: what is advertised."""
+    ads_per_pod: int = 1
+    """The maximum number of its creatives in a pod."""
 
 
 TARGETED: Final = "targeted"
@@ -140,6 +144,13 @@ class AdBreak:
     time_offset: str
     pod_size: int = 1
     pod_duration_s: int | None = None
+    min_ads: int = 1
+    competitors: Competitors = Competitors.APART
+    break_type: BreakType = BreakType.LINEAR
+    repeat_every: str | None = None
+    """Time in the same format after which the break is repeated."""
+    placement_id: str | None = None
+    """The placement whose campaigns fill the break; None for its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from app.domain.terms import CreativeStatus
+from app.domain.terms import CreativeStatus, PodPosition
+
+BUMPER_ORDER, FIRST_ORDER, ANY_ORDER, LAST_ORDER = range(4)
+"""The order of ads in a pod."""
+
+_ORDERS = {PodPosition.FIRST: FIRST_ORDER, PodPosition.ANY: ANY_ORDER, PodPosition.LAST: LAST_ORDER}
 
 
 def is_audio(media_type: str) -> bool:
@@ -49,6 +54,19 @@ class Creative:
     """Its share of the ads of its campaign, in comparison with the weights of the other creatives."""
     sequence: int | None = None
     """Its position in a viewing session, before all creatives with a higher one or none."""
+    position: PodPosition = PodPosition.ANY
+    bumper: bool = False
+    """Whether it opens a pod, in front of at least one other ad."""
+
+    @property
+    def pod_order(self) -> int:
+        """Its place in the order of the ads in a pod."""
+        return BUMPER_ORDER if self.bumper else _ORDERS[self.position]
+
+    @property
+    def has_own_position(self) -> bool:
+        """Whether a pod may have only one such creative: a bumper, a first one or a last one."""
+        return self.pod_order != ANY_ORDER
 
     def is_running(self, now: datetime) -> bool:
         """Return whether it may be served at this moment."""

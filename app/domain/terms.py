@@ -28,6 +28,29 @@ class PriceModel(StrEnum):
     FLAT = "flat"
 
 
+class PodPosition(StrEnum):
+    """Position that a creative has in every pod."""
+
+    FIRST = "first"
+    LAST = "last"
+    ANY = "any"
+
+
+class Competitors(StrEnum):
+    """Treatment of ads of the same advertiser or category: a pod has one of them, or all."""
+
+    APART = "apart"
+    TOGETHER = "together"
+
+
+class BreakType(StrEnum):
+    """Type of the ads in an ad break (VMAP 1.0.1 section 2.3.1)."""
+
+    LINEAR = "linear"
+    NONLINEAR = "nonlinear"
+    DISPLAY = "display"
+
+
 class Billing(StrEnum):
     """Event that charges for an ad: the serve, or its impression beacon."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from app.domain import Campaign, Creative, NoFillReason
+from app.domain import ANY_ORDER, Campaign, Creative, NoFillReason
 from app.serving.outcomes import ServedAd
 from app.serving.pending import PendingRequest
 from app.upstreams.fetched_ad import FetchedAd
@@ -10,13 +10,14 @@ from app.upstreams.fetched_ad import FetchedAd
 
 @dataclass(slots=True, eq=False)
 class Choice:
-    """A candidate chosen for a request: an own creative, which is one Ad, or the answer of its upstreams."""
+    """A candidate chosen for a request: its own creatives, each of which is one Ad, or the answer of its upstreams."""
 
     pending: PendingRequest
     campaign: Campaign
     advertiser_name: str
     """The name that an upstream's ad of the same advertiser has too."""
-    creative: Creative | None
+    creatives: tuple[Creative, ...]
+    """The own creatives, one for each Ad; none if upstreams have the ad."""
     fetched: FetchedAd | None
     counted: bool
     """Whether frequency caps count its ads."""
@@ -38,7 +39,7 @@ class Choice:
     @property
     def has_ad(self) -> bool:
         """Whether there is an ad to serve."""
-        return self.creative is not None or self.fetched is not None
+        return bool(self.creatives) or self.fetched is not None
 
     @property
     def ads_allowed(self) -> int:
@@ -48,14 +49,20 @@ class Choice:
 
 @dataclass(slots=True, eq=False)
 class Selection:
-    """One Ad of a choice, to be paid for and served; `position` is its place in an upstream's document."""
+    """One Ad of a choice, to be paid for and served: a creative, or the Ad at `position` in an upstream's document."""
 
     choice: Choice
     slot: int
+    creative: Creative | None
     position: int = 0
+
+    @property
+    def pod_order(self) -> int:
+        """Its place in the order of the ads in a pod."""
+        return ANY_ORDER if self.creative is None else self.creative.pod_order
 
     @property
     def served_ad(self) -> ServedAd:
         """The Ad for the player."""
         choice = self.choice
-        return ServedAd(self.slot, choice.campaign.id, choice.creative, choice.fetched, self.position)
+        return ServedAd(self.slot, choice.campaign.id, self.creative, choice.fetched, self.position)

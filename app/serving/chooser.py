@@ -8,6 +8,7 @@ from uuid import UUID
 from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, WithoutUser
 from app.serving.choice import Choice
 from app.serving.pending import PendingRequest
+from app.serving.pod_filling import Candidate, PodRoom, fill_pod
 from app.upstreams.fetched_ad import FetchedAd
 
 
@@ -41,6 +42,11 @@ def running_creatives(creatives: Sequence[Creative], now: datetime) -> Sequence[
     return [creative for creative in creatives if creative.is_running(now)]
 
 
+def without_bumpers(creatives: Sequence[Creative]) -> Sequence[Creative]:
+    """Return the creatives that may be served without another ad."""
+    return [creative for creative in creatives if not creative.bumper]
+
+
 def first_in_sequence(creatives: Sequence[Creative]) -> Sequence[Creative]:
     """Return the creatives that a viewing session plays next: those of the lowest sequence, or all if none has one."""
     positions = [creative.sequence for creative in creatives if creative.sequence is not None]
@@ -59,6 +65,12 @@ def pick_by_weight(creatives: Sequence[Creative], number: int) -> Creative:
         if point < 0:
             return creative
     raise AssertionError("the point is less than the sum of all weights")
+
+
+def pod_room(request: AdRequest) -> PodRoom:
+    """Return the room of the request's pod."""
+    room = PodRoom(request.pod_size, competitors=request.competitors)
+    return room if request.pod_duration_s is None else room._replace(time_ms=request.pod_duration_s * 1000)
 
 
 class Chooser:
@@ -81,6 +93,8 @@ class Chooser:
         choices = self._fill_slots(pending, played)
         if not choices and pending.progress.repeats_allowed:
             choices = self._fill_slots(pending, ())
+            if not choices and pending.request.pod_size > 1:
+                _refuse_all(pending)
         session_id = pending.request.session_id
         keys = {
             (key, choice.campaign.id)
@@ -97,53 +111,82 @@ class Chooser:
         return choices
 
     def _fill_slots(self, pending: PendingRequest, played: Collection[str]) -> list[Choice]:
-        choices: list[Choice] = []
-        advertisers: set[str] = set()
-        request = pending.request
-        room_s: Decimal | int | None = request.pod_duration_s
+        if pending.request.pod_size > 1:
+            return self._fill_pod(pending, played)
         for campaign_id in pending.progress.lane_candidates:
-            if len(choices) == request.pod_size:
-                break
-            campaign = self._catalog.campaigns[campaign_id]
-            if campaign_id in pending.progress.refusals or campaign.advertiser in advertisers:
-                continue
-            choice = self._choose_campaign(pending, campaign, room_s, played)
-            if choice is None:
-                continue
-            choices.append(choice)
-            if request.pod_size > 1:
-                advertisers.add(campaign.advertiser)
-            if room_s is not None and choice.creative is not None:
-                room_s -= choice.creative.duration_s
-        return choices
+            candidate = self.candidate(pending, campaign_id, played)
+            if candidate is not None:
+                campaign, creatives = candidate
+                picked = (pick_by_weight(creatives, pending.request_key.int),) if creatives else ()
+                return [self._choice(pending, campaign, picked)]
+        return []
 
-    def _choose_campaign(
-        self, pending: PendingRequest, campaign: Campaign, room_s: Decimal | int | None, played: Collection[str]
-    ) -> Choice | None:
-        """Return the choice of a campaign, or None if it cannot fill this slot; refuse it if it can fill no slot."""
+    def _fill_pod(self, pending: PendingRequest, played: Collection[str]) -> list[Choice]:
+        """Return the choices of a pod; none if there are fewer ads than the request wants."""
+        request = pending.request
+        found = (self.candidate(pending, campaign_id, played) for campaign_id in pending.progress.lane_candidates)
+        ads = fill_pod(
+            (candidate for candidate in found if candidate is not None),
+            pod_room(request),
+            lambda creatives: pick_by_weight(creatives, pending.request_key.int),
+        )
+        creatives: dict[str, list[Creative]] = {}
+        for campaign, creative in ads:
+            creatives.setdefault(campaign.id, []).extend([] if creative is None else [creative])
+        choices = [
+            self._choice(pending, self._catalog.campaigns[campaign_id], tuple(own))
+            for campaign_id, own in creatives.items()
+        ]
+        return choices if sum(choice.ads_max for choice in choices) >= request.min_ads else []
+
+    def candidate(self, pending: PendingRequest, campaign_id: str, played: Collection[str]) -> Candidate | None:
+        """Return the campaign with its suitable creatives that the session has not played; None if it cannot serve.
+
+        Refuse it if it could not serve in another session either.
+        """
         request, progress = pending.request, pending.progress
-        countable = is_countable(campaign, progress.user_key, request.session_id)
-        if not countable and campaign.without_user is WithoutUser.SKIP:
+        if campaign_id in progress.refusals:
+            return None
+        campaign = self._catalog.campaigns[campaign_id]
+        if campaign.without_user is WithoutUser.SKIP and not is_countable(
+            campaign, progress.user_key, request.session_id
+        ):
             pending.refuse(campaign.id, NoFillReason.NO_USER if request.identifiable else NoFillReason.CONSENT)
             return None
-        counted = bool(campaign.frequency_caps)
-        advertiser = self._catalog.advertiser_name(campaign)
         if campaign.upstreams:
-            fetched = progress.ready_ads.get(campaign.id)
-            return Choice(pending, campaign, advertiser, None, fetched, counted, _ads_max(request.pod_size, fetched))
-        running = running_creatives(self._catalog.creatives.get(campaign.id, ()), self._now)
-        suitable = fitting_creatives(request, running, request.pod_duration_s)
+            return Candidate(campaign, ())
+        suitable = self._suitable_creatives(request, campaign)
         if not suitable:
             pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
-        fitting = fitting_creatives(request, suitable, room_s)
-        unplayed = [creative for creative in fitting if creative.id not in played] if played else fitting
+        unplayed = [creative for creative in suitable if creative.id not in played] if played else suitable
         if not unplayed:
             return None
-        if request.session_id is not None:
-            unplayed = first_in_sequence(unplayed)
-        creative = pick_by_weight(unplayed, pending.request_key.int)
-        return Choice(pending, campaign, advertiser, creative, None, counted)
+        return Candidate(campaign, first_in_sequence(unplayed) if request.session_id is not None else unplayed)
+
+    def _suitable_creatives(self, request: AdRequest, campaign: Campaign) -> Sequence[Creative]:
+        running = running_creatives(self._catalog.creatives.get(campaign.id, ()), self._now)
+        suitable = fitting_creatives(request, running, request.pod_duration_s)
+        return suitable if request.pod_size > 1 else without_bumpers(suitable)
+
+    def _choice(self, pending: PendingRequest, campaign: Campaign, creatives: tuple[Creative, ...]) -> Choice:
+        fetched = None if creatives else pending.progress.ready_ads.get(campaign.id)
+        return Choice(
+            pending,
+            campaign,
+            self._catalog.advertiser_name(campaign),
+            creatives,
+            fetched,
+            bool(campaign.frequency_caps),
+            len(creatives) or _ads_max(pending.request.pod_size, fetched),
+        )
+
+
+def _refuse_all(pending: PendingRequest) -> None:
+    """Refuse the candidates of a pod that is too short with all of them: too few ads, or only a bumper."""
+    for campaign_id in pending.progress.lane_candidates:
+        if campaign_id not in pending.progress.refusals:
+            pending.refuse(campaign_id, NoFillReason.NO_CANDIDATE)
 
 
 def _ads_max(pod_size: int, fetched: FetchedAd | None) -> int:

@@ -16,6 +16,7 @@ from app.serving.chooser import Chooser, fitting_creatives, running_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pending import PendingRequest
+from app.serving.pod_facts import PodFacts
 from app.serving.targeting_facts import targeting_facts
 from app.store import budget_periods, candidate_checks, catalog_reader, limit_status, sessions
 from app.store.limit_status import BudgetRoom, CapStatus
@@ -86,7 +87,10 @@ async def explain(
     reasons = _reasons(setup, pending, played, refusals, now)
     if None not in reasons.values():
         reasons = _reasons(setup, pending, (), refusals, now)
-    facts = _Facts(setup, pending, checked.database_time)
+    pod = PodFacts(setup, pending, [id_ for id_ in ids if reasons[id_] is None], played, now)
+    if pod.is_empty:
+        reasons = {id_: reason or NoFillReason.NO_CANDIDATE for id_, reason in reasons.items()}
+    facts = _Facts(setup, pending, pod, checked.database_time)
     verdicts = (CandidateVerdict(id_, reasons[id_], facts.of_campaign(id_, counts, rooms)) for id_ in ids)
     return Explanation(checked.database_time, tuple(verdicts))
 
@@ -150,7 +154,7 @@ def _refused_by_choice(
 ) -> NoFillReason | None:
     """Return the reason for which the server's chooser refuses the campaign as the only candidate."""
     progress = replace(pending.progress, lane_candidates=(campaign_id,), refusals={}, repeats_allowed=False)
-    if Chooser(setup, now).choose(replace(pending, progress=progress), played):
+    if Chooser(setup, now).candidate(replace(pending, progress=progress), campaign_id, played):
         return None
     return progress.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
 
@@ -158,8 +162,9 @@ def _refused_by_choice(
 class _Facts:
     """The facts that the verdicts rest on, as lines of text."""
 
-    def __init__(self, setup: Catalog, pending: PendingRequest, now: datetime) -> None:
+    def __init__(self, setup: Catalog, pending: PendingRequest, pod: PodFacts, now: datetime) -> None:
         self._setup = setup
+        self._pod = pod
         self._request = pending.request
         self._viewer = pending.viewer
         self._facts = TargetingMatcher(setup).facts(pending.request, pending.viewer)
@@ -173,6 +178,7 @@ class _Facts:
             *(_cap(count, campaign) for count in counts if count.campaign_id == campaign_id),
             *(fact for room in rooms if room.campaign_id == campaign_id for fact in _budget(room)),
             self._ads(campaign),
+            *self._pod.of_campaign(campaign),
         )
 
     def _status(self, campaign: Campaign) -> str:

@@ -19,7 +19,13 @@ from app.serving.group_result import GroupResult
 from app.serving.lane import Lane
 from app.serving.lifecycle import Trigger
 from app.serving.pending import PendingRequest
-from app.serving.transaction import GroupServices, GroupTransaction, MissingPeriodError, StaleCatalogError
+from app.serving.transaction import (
+    GroupServices,
+    GroupTransaction,
+    MissingPeriodError,
+    PodTooShortError,
+    StaleCatalogError,
+)
 from app.store import budget_periods
 from app.store.connections import Store, is_lost_connection
 
@@ -164,6 +170,10 @@ class GroupRunner:
             async with self._store.connection() as other:
                 await budget_periods.open_periods(other, sorted(candidates), only_in_flight=True)
             self._requeue(group, Trigger.RESTARTED)
+        except PodTooShortError as error:
+            # It was in a group of its own.
+            error.pending.adopt_refusals(error.reasons)
+            self._requeue(group, Trigger.UNRESOLVED)
         else:
             self._complete(result)
         finally:
@@ -206,7 +216,8 @@ class GroupRunner:
     def _retry(self, group: list[PendingRequest], *, may_have_been_served: bool, isolate: bool) -> None:
         """Queue the requests of a failed group again, except those that failed too often."""
         for pending in reversed([pending for pending in group if pending.is_in_group]):
-            is_hopeless = pending.progress.attempts >= ATTEMPTS_MAX or (isolate and pending.progress.isolate)
+            was_isolated = pending.progress.isolate and pending.progress.attempts > 0
+            is_hopeless = pending.progress.attempts >= ATTEMPTS_MAX or (isolate and was_isolated)
             pending.record_failure(may_have_been_served=may_have_been_served, isolate=isolate)
             if is_hopeless:
                 pending.decline(NoFillReason.BUSY)

@@ -1,5 +1,6 @@
 """A pending request: an ad request on its way through the lanes, and the progress that it has made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -43,7 +44,7 @@ class Progress:
     attempts: int = 0
     """Attempts whose group failed."""
     isolate: bool = False
-    """Whether to serve it in a group of its own, because its last group failed."""
+    """Whether to serve it in a group of its own: its last group failed, or nothing is paid for a part of its pod."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +107,7 @@ class PendingRequest:
         progress = self.progress
         progress.attempts += 1
         progress.may_have_been_served = progress.may_have_been_served or may_have_been_served
-        progress.isolate = isolate
+        progress.isolate = isolate or self.request.min_ads > 1
 
     def rebase_on(self, revision: int, candidates: tuple[str, ...]) -> None:
         """Forget every decision that rests on another catalog revision."""
@@ -123,6 +124,11 @@ class PendingRequest:
     def refuse(self, campaign_id: str, reason: NoFillReason) -> None:
         """Take a campaign out of the candidates that remain."""
         self.progress.refusals[campaign_id] = reason
+
+    def adopt_refusals(self, refusals: Mapping[str, NoFillReason]) -> None:
+        """Keep the refusals of an attempt that was rolled back on purpose; a statement had confirmed its revision."""
+        self.progress.refusals.update(refusals)
+        self.confirm_revision()
 
     def try_other_candidates_first(self) -> None:
         """Move the candidates of the present lane behind the others, if it refused none and there are others.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from app.domain import AdRequest, NoFillReason
+from app.domain import BUMPER_ORDER, AdRequest, Competitors, NoFillReason
 from app.serving.choice import Choice, Selection
 from app.vast.compiled_document import AdFacts
 
@@ -18,19 +18,39 @@ def select(choices: Sequence[Choice]) -> list[Selection]:
 
     Refuse a choice if none of its Ads suits the request and nothing was selected before it.
     """
-    if len(choices) == 1 and choices[0].creative is not None:
-        return [Selection(choices[0], 0)]
+    if len(choices) == 1 and len(choices[0].creatives) == 1:
+        return [Selection(choices[0], 0, choices[0].creatives[0])]
     pod = _Pod(choices)
     for choice in choices:
         if pod.is_full:
             break
-        if choice.creative is not None:
-            pod.add_creative(choice, choice.creative.duration_s)
+        if choice.creatives:
+            pod.add_creatives(choice)
         elif choice.fetched is not None:
             pod.add_document(choice, choice.fetched.document.ads)
         if not pod.selected:
             choice.refuse(NoFillReason.NO_CANDIDATE)
-    return pod.selected
+    return pod.in_playing_order()
+
+
+def is_too_short(selected: Sequence[Selection]) -> bool:
+    """Return whether these are too few Ads for the request's pod, or a bumper alone."""
+    first = selected[0]
+    if len(selected) == 1 and first.pod_order == BUMPER_ORDER:
+        return True
+    return len(selected) < first.choice.pending.request.min_ads
+
+
+def refuse_too_short(choices: Sequence[Choice], selected: Sequence[Selection]) -> None:
+    """Refuse choices of a pod with too few Ads, unless one was refused, so that another attempt chooses others.
+
+    Those that have no Ad in the pod are refused, or else all.
+    """
+    if any(choice.campaign.id in choice.pending.progress.refusals for choice in choices):
+        return
+    with_ads = {selection.choice for selection in selected}
+    for choice in [choice for choice in choices if choice not in with_ads] or choices:
+        choice.refuse(NoFillReason.NO_CANDIDATE)
 
 
 class _Pod:
@@ -39,7 +59,7 @@ class _Pod:
     def __init__(self, choices: Sequence[Choice]) -> None:
         self._request = choices[0].pending.request
         self._room_s: Decimal | int | None = self._request.pod_duration_s
-        self._advertisers = {choice.advertiser_name for choice in choices if choice.creative is not None}
+        self._advertisers = {choice.advertiser_name for choice in choices if choice.creatives}
         self._creative_ids: set[str] = set()
         self.selected: list[Selection] = []
 
@@ -48,10 +68,18 @@ class _Pod:
         """Whether every slot is filled."""
         return len(self.selected) >= self._request.pod_size
 
-    def add_creative(self, choice: Choice, duration_s: Decimal) -> None:
-        """Select an own creative, unless the Ads before it have taken its room."""
-        if self._room_s is None or duration_s <= self._room_s:
-            self._select(choice, 0, duration_s)
+    def add_creatives(self, choice: Choice) -> None:
+        """Select own creatives, unless the Ads before them have taken their room."""
+        for creative in choice.creatives[: choice.ads_allowed]:
+            if not self.is_full and (self._room_s is None or creative.duration_s <= self._room_s):
+                self._select(Selection(choice, 0, creative), creative.duration_s)
+
+    def in_playing_order(self) -> list[Selection]:
+        """Return the selected Ads with their slots: a bumper, a first creative, the others, a last creative."""
+        ordered = sorted(self.selected, key=lambda selection: selection.pod_order)
+        for slot, selection in enumerate(ordered):
+            selection.slot = slot
+        return ordered
 
     def add_document(self, choice: Choice, ads: Sequence[AdFacts]) -> None:
         """Select Ads of an upstream's document."""
@@ -88,16 +116,17 @@ class _Pod:
         if not _has_suitable_duration(self._request, ad, self._room_s):
             return False
         # A single ad repeats nothing.
-        return self._request.pod_size == 1 or (
-            ad.advertiser not in self._advertisers and ad.creative_ids.isdisjoint(self._creative_ids)
-        )
+        if self._request.pod_size == 1:
+            return True
+        is_competitor = self._request.competitors is Competitors.APART and ad.advertiser in self._advertisers
+        return not is_competitor and ad.creative_ids.isdisjoint(self._creative_ids)
 
     def _select_ad(self, choice: Choice, ad: AdFacts) -> AdFacts:
-        self._select(choice, ad.position, ad.duration_s)
+        self._select(Selection(choice, 0, None, ad.position), ad.duration_s)
         return ad
 
-    def _select(self, choice: Choice, position: int, duration_s: Decimal | None) -> None:
-        self.selected.append(Selection(choice, len(self.selected), position))
+    def _select(self, selection: Selection, duration_s: Decimal | None) -> None:
+        self.selected.append(selection)
         if self._room_s is not None:
             self._room_s -= duration_s or 0
 

@@ -39,9 +39,9 @@ async def _keep_documents(connection: "Connection[Record]", paid: Sequence[Selec
 async def _mark_played(connection: "Connection[Record]", paid: Sequence[Selection]) -> None:
     """Add the creatives to those that their viewing sessions have played."""
     played = [
-        (choice.pending.request.session_id, choice.creative.id)
-        for choice in (selection.choice for selection in paid)
-        if choice.pending.request.session_id is not None and choice.creative is not None
+        (selection.choice.pending.request.session_id, selection.creative.id)
+        for selection in paid
+        if selection.choice.pending.request.session_id is not None and selection.creative is not None
     ]
     if played:
         await sessions.mark_played(connection, played)

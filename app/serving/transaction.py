@@ -14,6 +14,7 @@ No request is answered before COMMIT has returned. Every error rolls everything 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ from app.serving.group_result import GroupResult
 from app.serving.outcomes import Served, ServedAd
 from app.serving.pending import PendingRequest
 from app.serving.recent_refusals import CAMPAIGN_TTL_S, USER_TTL_S, RecentRefusals
-from app.serving.selection import select
+from app.serving.selection import is_too_short, refuse_too_short, select
 from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
 from app.serving.upstream_ads import UpstreamAds
@@ -46,6 +47,16 @@ MISSING_PERIOD = "missing_period"
 
 class StaleCatalogError(Exception):
     """The database has another catalog revision than this worker: reload it and start the group again."""
+
+
+class PodTooShortError(Exception):
+    """The budgets have room for fewer ads than a pod must have: nothing may be paid for it."""
+
+    def __init__(self, pending: PendingRequest) -> None:
+        super().__init__()
+        self.pending = pending
+        self.reasons = dict(pending.progress.refusals)
+        """The refusals of the attempt, which are valid although it is rolled back."""
 
 
 class MissingPeriodError(Exception):
@@ -81,7 +92,7 @@ class GroupTransaction:
     async def serve(self, group: Sequence[PendingRequest], span: GroupSpan) -> GroupResult:
         """Run the transaction; there is one code path for one request and for many.
 
-        Raise StaleCatalogError, MissingPeriodError or the driver's error after the rollback.
+        Raise StaleCatalogError, MissingPeriodError, PodTooShortError or the driver's error after the rollback.
         """
         fetches: list[PendingFetch] = []
         try:
@@ -93,7 +104,7 @@ class GroupTransaction:
                     await self._count(choices)
                 with span.step("fetch"):
                     fetches = await self._fetch_missing(choices)
-                    selections = _select(choices)
+                    selections = _select(choices, fetches)
                 with span.step("spend"):
                     paid = await self._spend(selections)
                     await self._uncount(choices)
@@ -202,6 +213,7 @@ class GroupTransaction:
             else:
                 choice.ads_paid += 1
                 paid.append(selection)
+        _require_whole_pods(payable, paid)
         if paid:
             _number_slots(paid)
             await write_serve_records(self._connection, paid, spent.database_time)
@@ -288,14 +300,30 @@ def _render(result: GroupResult, answers: Answers, catalog: Catalog) -> None:
             served.render_error = error
 
 
-def _select(choices: list[Choice]) -> list[Selection]:
+def _select(choices: list[Choice], fetches: list[PendingFetch]) -> list[Selection]:
     """Return the Ads to pay for. Fetched ads can only be checked now; own creatives were filtered when chosen."""
     selections: list[Selection] = []
-    for _, choices_of_request in groupby(choices, key=attrgetter("pending")):
-        with_ad = [choice for choice in choices_of_request if choice.has_ad and choice.ads_allowed]
-        if with_ad:
-            selections += select(with_ad)
+    for pending, grouped in groupby(choices, key=attrgetter("pending")):
+        of_request = list(grouped)
+        with_ad = [choice for choice in of_request if choice.has_ad and choice.ads_allowed]
+        selected = select(with_ad) if with_ad else []
+        if selected and pending.request.pod_size > 1 and is_too_short(selected):
+            if all(fetch.choice.pending is not pending for fetch in fetches):
+                refuse_too_short(of_request, selected)
+        else:
+            selections += selected
     return selections
+
+
+def _require_whole_pods(payable: list[Selection], paid: list[Selection]) -> None:
+    """Raise PodTooShortError if only a part of a pod is paid for, and that part has too few ads."""
+    if len(paid) == len(payable):
+        return
+    counts = Counter(selection.choice.pending for selection in paid)
+    for selection in payable:
+        pending = selection.choice.pending
+        if pending.request.min_ads > 1 and counts[pending] < pending.request.min_ads:
+            raise PodTooShortError(pending)
 
 
 def _number_slots(paid: list[Selection]) -> None:
@@ -320,7 +348,7 @@ def _payment(selection: Selection) -> spending.Payment:
         request_key=pending.request_key,
         slot=selection.slot,
         campaign_id=choice.campaign.id,
-        creative_id=choice.creative.id if choice.creative else None,
+        creative_id=selection.creative.id if selection.creative else None,
         upstream_id=choice.fetched.upstream_id if choice.fetched else None,
         placement_id=request.placement_id,
         user_key=pending.progress.user_key,

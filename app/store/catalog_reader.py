@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
@@ -15,12 +16,14 @@ from app.domain import (
     AdBreak,
     Advertiser,
     Billing,
+    BreakType,
     Budget,
     BudgetPeriod,
     Campaign,
     CampaignStatus,
     CapWindow,
     Catalog,
+    Competitors,
     Creative,
     FrequencyCap,
     LateImpressions,
@@ -267,6 +270,7 @@ def _to_campaign(
         priority=row["priority"],
         weight=row["weight"],
         categories=tuple(row["categories"]),
+        ads_per_pod=row["ads_per_pod"],
     )
 
 
@@ -286,12 +290,21 @@ def _to_webhook(row: Record) -> Webhook:
     )
 
 
+def _to_ad_break(table: Mapping[str, Any]) -> AdBreak:
+    ad_break = AdBreak(**table)
+    return replace(
+        ad_break,
+        competitors=Competitors(ad_break.competitors),
+        break_type=BreakType(ad_break.break_type),
+    )
+
+
 def _to_placement(row: Record, campaigns: list[tuple[Any, ...]]) -> Placement:
     return Placement(
         id=row["id"],
         publisher_id=row["publisher_id"],
         campaigns=TARGETED if row["targeted"] else tuple(campaign_id for (campaign_id,) in campaigns),
-        ad_breaks=tuple(AdBreak(**ad_break) for ad_break in row["ad_breaks"]),
+        ad_breaks=tuple(map(_to_ad_break, row["ad_breaks"])),
         blocked_advertisers=tuple(row["blocked_advertisers"]),
         blocked_categories=tuple(row["blocked_categories"]),
     )

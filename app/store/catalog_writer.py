@@ -96,9 +96,9 @@ ON CONFLICT (id) DO UPDATE SET
 UPSERT_CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
                        price, billing, pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id,
-                       priority, weight, categories)
+                       priority, weight, categories, ads_per_pod)
 VALUES ($1, $2::varchar, (SELECT name FROM advertisers WHERE id = $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $17, $18, $19, $20)
+        $14, $15, $16, $17, $18, $19, $20, $21)
 ON CONFLICT (id) DO UPDATE SET
     advertiser_id = excluded.advertiser_id, advertiser = excluded.advertiser, status = excluded.status,
     currency = excluded.currency, timezone = excluded.timezone, starts_at = excluded.starts_at,
@@ -106,7 +106,7 @@ ON CONFLICT (id) DO UPDATE SET
     pacing = excluded.pacing, without_user = excluded.without_user, late_impressions = excluded.late_impressions,
     hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct, targeting = excluded.targeting,
     order_id = excluded.order_id, priority = excluded.priority, weight = excluded.weight,
-    categories = excluded.categories
+    categories = excluded.categories, ads_per_pod = excluded.ads_per_pod
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 
@@ -343,6 +343,7 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.priority,
         campaign.weight,
         list(campaign.categories),
+        campaign.ads_per_pod,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 from asyncpg import Connection, Record
 
-from app.domain import Creative, CreativeStatus, MediaFile
+from app.domain import Creative, CreativeStatus, MediaFile, PodPosition
 
 READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """Read these creatives."""
@@ -13,15 +13,16 @@ READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = AN
 UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
                        universal_ad_id_registry, mezzanine_url, description, status, starts_at, ends_at, weight,
-                       sequence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+                       sequence, position, bumper)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT (id) DO UPDATE SET
     campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
     media_files = excluded.media_files, click_through = excluded.click_through,
     skip_offset_s = excluded.skip_offset_s, universal_ad_id = excluded.universal_ad_id,
     universal_ad_id_registry = excluded.universal_ad_id_registry, mezzanine_url = excluded.mezzanine_url,
     description = excluded.description, status = excluded.status, starts_at = excluded.starts_at,
-    ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence
+    ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence,
+    position = excluded.position, bumper = excluded.bumper
 """
 """Create or replace a creative."""
 
@@ -30,6 +31,7 @@ def to_creative(row: Record) -> Creative:
     """Return the creative of a row of `READ_CREATIVES`."""
     fields = dict(row)
     fields["status"] = CreativeStatus(row["status"])
+    fields["position"] = PodPosition(row["position"])
     fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
 
@@ -57,4 +59,6 @@ def _values(creative: Creative) -> tuple[object, ...]:
         creative.ends_at,
         creative.weight,
         creative.sequence,
+        creative.position,
+        creative.bumper,
     )

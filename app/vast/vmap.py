@@ -13,12 +13,18 @@ _TIME_OFFSET = re.compile(
     r"start|end|\d{2}:[0-5]\d:[0-5]\d(\.\d{3})?|(100|[1-9]?\d)%|#[1-9]\d{0,5}",
     re.ASCII,
 )
+_REPEAT_INTERVAL = re.compile(r"\d{2}:[0-5]\d:[0-5]\d(\.\d{3})?", re.ASCII)
 _DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*\?>\s*")
 
 
 def is_valid_time_offset(text: str) -> bool:
     """Whether the text is a `timeOffset`: start, end, hh:mm:ss[.mmm], n% or #m (VMAP 1.0.1 section 2.3.1)."""
     return _TIME_OFFSET.fullmatch(text) is not None
+
+
+def is_valid_repeat_interval(text: str) -> bool:
+    """Whether the text is a `repeatAfter`: hh:mm:ss[.mmm], more than 0 (VMAP 1.0.1 section 2.3.1)."""
+    return _REPEAT_INTERVAL.fullmatch(text) is not None and any(digit in text for digit in "123456789")
 
 
 def render_vmap(breaks: Sequence[tuple[AdBreak, str | bytes]], version: VastVersion) -> bytes:
@@ -40,6 +46,7 @@ def _break(ad_break: AdBreak, source: str | bytes, version: VastVersion) -> str:
         allowMultipleAds="true" if ad_break.pod_size > 1 else "false",
         followRedirects="true",
     )
-    return xml_element(
-        "vmap:AdBreak", ad_source, timeOffset=ad_break.time_offset, breakType="linear", breakId=ad_break.id
-    )
+    attributes = {"timeOffset": ad_break.time_offset, "breakType": ad_break.break_type, "breakId": ad_break.id}
+    if ad_break.repeat_every is not None:
+        attributes["repeatAfter"] = ad_break.repeat_every
+    return xml_element("vmap:AdBreak", ad_source, **attributes)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from uuid import UUID
 
 from app.countries import to_alpha_2
-from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, VastVersion
+from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, Competitors, VastVersion
 from app.errors import InvalidRequest
 from app.web.addresses import first_address
 from app.web.placeholders import is_placeholder, is_shared_or_placeholder_id
@@ -117,6 +117,15 @@ def _pod_size(value: str) -> str | None:
     return str(min(number, POD_SIZE_MAX)) if number else None
 
 
+def _min_ads(value: str) -> str | None:
+    number = _number(value)
+    return str(min(number, POD_SIZE_MAX)) if number is not None and number > 1 else None
+
+
+def _competitors(value: str) -> str | None:
+    return value.lower() if value.lower() in set(Competitors) else None
+
+
 def _country(value: str) -> str | None:
     """Return a two-letter code; one that is valid already keeps its case."""
     code = to_alpha_2(value)
@@ -178,6 +187,8 @@ PARAMETERS: Mapping[str, Reader] = {
     "vast_version": _vast_version,
     "pod_size": _pod_size,
     "pod_duration_s": _seconds,
+    "min_ads": _min_ads,
+    "competitors": _competitors,
     "unwrap": _flag,
 }
 """Every parameter of an ad request, and the function that normalizes its value."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
-from app.domain import KV_NAMES_MAX, KV_PREFIX, AdRequest, VastVersion
+from app.domain import KV_NAMES_MAX, KV_PREFIX, AdRequest, Competitors, VastVersion
 from app.errors import InvalidRequest
 from app.web.parameters import PARAMETERS, REQUIRED_IDS, parameter_name, read_parameter
 from app.web.placeholders import is_placeholder, is_withheld
@@ -14,8 +14,9 @@ QUERY_BYTES_MAX = 16_384
 _NAMES: Mapping[bytes, str] = {name.encode(): name for name in PARAMETERS}
 """Names of the parameters as they are in a query string without percent-encoding."""
 
-_NUMBERS = ("min_duration_s", "max_duration_s", "pod_size", "pod_duration_s")
+_NUMBERS = ("min_duration_s", "max_duration_s", "pod_size", "pod_duration_s", "min_ads")
 _VERSIONS: Mapping[str, VastVersion] = {version.value: version for version in VastVersion}
+_COMPETITORS: Mapping[str, Competitors] = {value.value: value for value in Competitors}
 _VIEWER_IDS = ("user_id", "device_id", "ifa")
 _OPT_OUTS = ("lmt", "gdpr", "gpc", "coppa")
 
@@ -116,6 +117,7 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
     if pod_duration_s is not None and shortest is not None and shortest > pod_duration_s:
         raise InvalidRequest("min_duration_s", "must not exceed pod_duration_s")
     session_id = values.get("session_id")
+    pod_size = numbers.get("pod_size", 1)
     return AdRequest(
         campaign_id=campaign_id,
         placement_id=placement_id,
@@ -125,8 +127,10 @@ def ad_request(values: Mapping[str, str], *, identifiable: bool = True, stitched
         session_id=UUID(session_id) if session_id is not None and identifiable else None,
         request_id=values.get("request_id"),
         vast_version=_VERSIONS[values.get("vast_version", VastVersion.V4_2)],
-        pod_size=numbers.get("pod_size", 1),
+        pod_size=pod_size,
         pod_duration_s=pod_duration_s,
+        min_ads=min(numbers.get("min_ads", 1), pod_size),
+        competitors=_COMPETITORS[values.get("competitors", Competitors.APART)],
         min_duration_s=shortest,
         max_duration_s=longest,
         values=values,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from app.domain import ID_LENGTH_MAX, AdBreak, Client, NoFillReason, VastVersion
+from app.domain import ID_LENGTH_MAX, AdBreak, Client, Competitors, NoFillReason, VastVersion
 from app.errors import AdServerError, InvalidRequest, StoreUnavailable
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.catalogs import CatalogHolder
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 VMAP_PATH = "/vmap"
 EMBED = "embed"
 
-BREAK_PARAMETERS = ("pod_size", "pod_duration_s")
+BREAK_PARAMETERS = ("pod_size", "pod_duration_s", "min_ads", "competitors")
 """Parameters that each break sets itself, so that a player's cannot exceed the break."""
 
 
@@ -77,12 +77,19 @@ class VmapEndpoint:
             return _no_breaks(version)
         breaks = await self._breaks(values)
         requests = _break_requests(values, breaks)
-        sources: list[str] | list[bytes]
+        sources: dict[str, str | bytes] = {
+            ad_break.id: f"{self._base_url}/vast?{urlencode(request_values)}"
+            for ad_break, request_values in zip(breaks, requests, strict=True)
+        }
         if embeds and request.method == "GET":
-            sources = await self._embedded(requests, headers, peer_of(request.scope), version)
-        else:
-            sources = [f"{self._base_url}/vast?{urlencode(request_values)}" for request_values in requests]
-        body = render_vmap(list(zip(breaks, sources, strict=True)), version)
+            embedded = {
+                ad_break.id: request_values
+                for ad_break, request_values in zip(breaks, requests, strict=True)
+                # Ads of a repeated break that are embedded would play more often than they are paid for.
+                if ad_break.repeat_every is None
+            }
+            sources |= await self._embedded(embedded, headers, peer_of(request.scope), version)
+        body = render_vmap([(ad_break, sources[ad_break.id]) for ad_break in breaks], version)
         gzipped = compressed(body, headers)
         response = Response(gzipped or body, media_type="application/xml")
         response.raw_headers += [NO_STORE, TIMING, *([GZIPPED, VARIES] if gzipped else [])]
@@ -109,14 +116,15 @@ class VmapEndpoint:
             raise StoreUnavailable("the catalog could not be read in time") from None
 
     async def _embedded(
-        self, requests: list[dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
-    ) -> list[bytes]:
-        """Return the documents of the breaks; a repeated request_id gets the same ads in each."""
+        self, requests: Mapping[str, dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
+    ) -> dict[str, bytes]:
+        """Return the documents of the breaks by their ids; a repeated request_id gets the same ads in each."""
         client = self._clients.read(peer, headers)
         cookies = read_cookies(headers)
-        for values in requests:
+        for values in requests.values():
             fill_from_cookies(values, cookies)
-        return await asyncio.gather(*(self._document(values, client, cookies, version) for values in requests))
+        documents = [self._document(values, client, cookies, version) for values in requests.values()]
+        return dict(zip(requests, await asyncio.gather(*documents), strict=True))
 
     async def _document(
         self,
@@ -164,8 +172,16 @@ def _break_request(values: Mapping[str, str], ad_break: AdBreak) -> dict[str, st
         request["pod_size"] = str(ad_break.pod_size)
     if ad_break.pod_duration_s is not None:
         request["pod_duration_s"] = str(ad_break.pod_duration_s)
-    if "request_id" in request:
-        request["request_id"] = _request_id(request["request_id"], ad_break)
+    if ad_break.min_ads > 1:
+        request["min_ads"] = str(ad_break.min_ads)
+    if ad_break.competitors is not Competitors.APART:
+        request["competitors"] = ad_break.competitors
+    if ad_break.placement_id is not None:
+        request["placement_id"] = ad_break.placement_id
+    request_id = request.pop("request_id", None)
+    # Each repetition of a break is a request of its own.
+    if request_id is not None and ad_break.repeat_every is None:
+        request["request_id"] = _request_id(request_id, ad_break)
     return request
 
 

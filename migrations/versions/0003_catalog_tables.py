@@ -233,6 +233,7 @@ def create_campaigns() -> None:
         ),
         required("priority", SmallInteger, "1, which is served first, to 10", server_default=text("5")),
         required("weight", Integer, "Its share of the ads of its priority", server_default=text("1")),
+        required("ads_per_pod", SmallInteger, "Maximum number of its creatives in a pod", server_default=text("1")),
         required(
             "categories", ARRAY(Text), "IAB content taxonomy ids: what is advertised", server_default=text("'{}'")
         ),
@@ -271,6 +272,7 @@ def campaign_constraints() -> tuple[Constraint, ...]:
         CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
         CheckConstraint("priority BETWEEN 1 AND 10", name="campaign_priority_is_from_1_to_10"),
         CheckConstraint("weight > 0", name="campaign_weight_is_positive"),
+        CheckConstraint("ads_per_pod > 0", name="campaign_ads_per_pod_is_positive"),
     )
 
 
@@ -344,11 +346,14 @@ def create_creatives() -> None:
         optional("ends_at", Timestamp, "When it is not served any more; NULL for no limit"),
         required("weight", Integer, "Its share of the ads of its campaign, in comparison with the other weights"),
         optional("sequence", Integer, "Position in a viewing session; NULL for after all that have one"),
+        required("position", Text, "Position in a pod: first, last or any", server_default=text("'any'")),
+        required("bumper", Boolean, "Whether it opens a pod, in front of other ads", server_default=text("false")),
         CheckConstraint("duration_s > 0", name="duration_is_positive"),
         CheckConstraint("scale(trim_scale(duration_s)) <= 3", name="duration_is_in_milliseconds"),
         CheckConstraint("weight > 0", name="weight_is_positive"),
         CheckConstraint("ends_at > starts_at", name="creative_ends_after_it_starts"),
         allowed_values("creative_status_is_known", "status", "active paused archived"),
+        allowed_values("creative_position_is_known", "position", "first last any"),
         comment="Linear video and audio ads of the campaigns themselves",
     )
     op.create_index("creatives_campaign_id_idx", "creatives", ["campaign_id"])

@@ -18,7 +18,16 @@ ONE_A_DAY = {"frequency_caps": [{"impressions": 1, "per": "day"}]}
 BREAKS = 'ad_breaks = [ { id = "pre", time_offset = "start" }, { id = "mid", time_offset = "50%" } ]\n'
 SHORT = BREAKS.replace('"50%"', '"50%", pod_duration_s = 10')
 PODS = BREAKS.replace('"50%"', '"50%", pod_size = 2, pod_duration_s = 45')
+KINDS = """ad_breaks = [
+    { id = "pod", time_offset = "start", pod_size = 2, min_ads = 2, competitors = "together" },
+    { id = "every", time_offset = "00:10:00", repeat_every = "00:05:00.500" },
+    { id = "overlay", time_offset = "#2", break_type = "nonlinear", placement_id = "overlays" },
+]
+"""
 IDS = ("pre", "mid roll", "mid-roll", "Pause ä", "Pause ö", "?&=#%", "x" * 128, "x" * 127 + "y")
+ATTRIBUTES = {"timeOffset", "breakType", "breakId", "repeatAfter"}
+"""All attributes of an AdBreak in the schema of VMAP 1.0.1."""
+
 UNUSUAL = "ad_breaks = [\n" + "".join(f'{{ id = "{break_id}", time_offset = "start" }},\n' for break_id in IDS) + "]\n"
 
 
@@ -46,6 +55,8 @@ async def player(of_module: Databases, network: UpstreamServer) -> AsyncIterator
         upstream("network", network.url),
         campaign("fetched", upstreams=["network"], advertiser="Hooli", billing="impression"),
         placement("fetched", "fetched", "acme", "globex") + PODS,
+        placement("overlays", "fetched"),
+        placement("kinds", "acme", "globex") + KINDS,
     )
     async with serving(of_module.app, WORKERS="1") as server, httpx.AsyncClient(base_url=server.url) as client:
         yield client
@@ -136,6 +147,32 @@ async def test_no_pod_but_its_own_is_in_the_tag_url_of_a_break(player: httpx.Asy
     query = {"placement_id": "pods", "min_duration_s": "15"}
     urls = await tag_urls(player, **query, pod_size="3", pod_duration_s="14")
     assert [dict(httpx.URL(url).params) for url in urls] == [query, query | {"pod_size": "2", "pod_duration_s": "45"}]
+
+
+async def test_breaks_say_of_what_kind_they_are_and_when_they_are_repeated(player: httpx.AsyncClient) -> None:
+    found = await breaks(player, placement_id="kinds")
+    assert [(ad_break.get("breakType"), ad_break.get("repeatAfter")) for ad_break in found] == [
+        ("linear", None),
+        ("linear", "00:05:00.500"),
+        ("nonlinear", None),
+    ]
+    assert all(set(ad_break.attrib) <= ATTRIBUTES for ad_break in found)
+    urls = await tag_urls(player, placement_id="kinds", request_id="r", min_ads="1", competitors="apart")
+    assert [dict(httpx.URL(url).params) for url in urls] == [
+        {"placement_id": "kinds", "pod_size": "2", "min_ads": "2", "competitors": "together", "request_id": "r:pod"},
+        {"placement_id": "kinds"},
+        {"placement_id": "overlays", "request_id": "r:overlay"},
+    ]
+
+
+async def test_ads_of_a_repeated_break_are_not_embedded(player: httpx.AsyncClient, of_module: Databases) -> None:
+    """The player repeats what is embedded, and it would be paid for once."""
+    pod, every, overlay = await breaks(player, placement_id="kinds", embed="1")
+    assert [len(list(found.iter("{*}Ad"))) for found in (pod, every, overlay)] == [2, 0, 1]
+    url = every.findtext(".//{*}AdTagURI") or ""
+    for _ in range(2):
+        assert "<Ad" in (await player.get(url)).text
+    assert await disagreements(of_module.owner) == []
 
 
 @pytest.mark.parametrize("cookie", ["uid", "device_id"])

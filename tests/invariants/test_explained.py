@@ -62,6 +62,7 @@ some_request = st.fixed_dictionaries(
         "max_duration_s": st.sampled_from(["12", "20"]),
         "pod_size": st.sampled_from(["1", "2"]),
         "pod_duration_s": st.sampled_from(["12", "20", "40"]),
+        "min_ads": st.just("2"),
     },
 )
 names = count(1)

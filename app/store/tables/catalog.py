@@ -170,6 +170,7 @@ campaigns = Table(
     required("targeting", JSONB, "Countries, device types and genres that it may serve", server_default=text("'{}'")),
     required("priority", SmallInteger, "1, which is served first, to 10", server_default=text("5")),
     required("weight", Integer, "Its share of the ads of its priority", server_default=text("1")),
+    required("ads_per_pod", SmallInteger, "Maximum number of its creatives in a pod", server_default=text("1")),
     required("categories", ARRAY(Text), "IAB content taxonomy ids: what is advertised", server_default=text("'{}'")),
     ForeignKeyConstraint(
         ["advertiser_id", "advertiser"],
@@ -199,6 +200,7 @@ campaigns = Table(
     CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
     CheckConstraint("priority BETWEEN 1 AND 10", name="campaign_priority_is_from_1_to_10"),
     CheckConstraint("weight > 0", name="campaign_weight_is_positive"),
+    CheckConstraint("ads_per_pod > 0", name="campaign_ads_per_pod_is_positive"),
     comment="Campaigns that advertisers bought",
 )
 

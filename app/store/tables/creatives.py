@@ -1,6 +1,6 @@
 """The creatives of campaigns."""
 
-from sqlalchemy import CheckConstraint, Integer, Numeric, Table, Text
+from sqlalchemy import Boolean, CheckConstraint, Integer, Numeric, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.store.tables.columns import (
@@ -33,10 +33,13 @@ creatives = Table(
     optional("ends_at", Timestamp, "When it is not served any more; NULL for no limit"),
     required("weight", Integer, "Its share of the ads of its campaign, in comparison with the other weights"),
     optional("sequence", Integer, "Position in a viewing session; NULL for after all that have one"),
+    required("position", Text, "Position in a pod: first, last or any", server_default=text("'any'")),
+    required("bumper", Boolean, "Whether it opens a pod, in front of other ads", server_default=text("false")),
     CheckConstraint("duration_s > 0", name="duration_is_positive"),
     CheckConstraint("scale(trim_scale(duration_s)) <= 3", name="duration_is_in_milliseconds"),
     CheckConstraint("weight > 0", name="weight_is_positive"),
     CheckConstraint("ends_at > starts_at", name="creative_ends_after_it_starts"),
     allowed_values("creative_status_is_known", "status", "active paused archived"),
+    allowed_values("creative_position_is_known", "position", "first last any"),
     comment="Linear video and audio ads of the campaigns themselves",
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, NoFillReason, VastVersion
+from app.domain import DURATION_MAX_S, ID_LENGTH_MAX, POD_SIZE_MAX, Competitors, NoFillReason, VastVersion
 from app.web.openapi.schemas import STRING, Json, parameter
 from app.web.parameters import KV_NAME_PATTERN, REQUIRED_IDS
 
@@ -42,6 +42,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "vast_version": f"VAST version of own creatives: {', '.join(VastVersion)}; 4.2 by default",
     "pod_size": f"Maximum number of ads, at most {POD_SIZE_MAX}; 1 by default",
     "pod_duration_s": f"Maximum total duration of the ads, {_SECONDS}",
+    "min_ads": "Minimum number of ads in a pod; with fewer, nothing is served and charged",
+    "competitors": f"Whether ads of one advertiser or category share a pod: {', '.join(Competitors)}; apart by default",
     "unwrap": "1 to resolve wrappers on the server and get the InLine",
 }
 

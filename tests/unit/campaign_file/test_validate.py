@@ -47,6 +47,24 @@ def test_the_example_has_no_fault() -> None:
     assert found(ordered(), current()) == []
 
 
+OVERLAY = {"id": "over", "time_offset": "#1", "break_type": "nonlinear", "placement_id": "overlays"}
+
+
+def test_a_break_that_is_not_linear_needs_campaigns_with_upstreams() -> None:
+    changed = document()
+    overlays = {"id": "overlays", "publisher_id": "tv", "campaigns": ["network"]}
+    changed["placements"][0]["ad_breaks"] = [OVERLAY]
+    key = "placements[0].ad_breaks[0]"
+    assert found(changed, CatalogIndex({})) == [(f"{key}.placement_id", "unknown placement 'overlays'")]
+    changed["placements"].append(overlays)
+    assert found(changed, CatalogIndex({})) == []
+    refused = "requires campaigns with upstreams only: creatives, as 'overlays' may have, are linear"
+    overlays["campaigns"] = ["network", "spring"]
+    assert found(changed, CatalogIndex({})) == [(f"{key}.break_type", refused)]
+    overlays["campaigns"] = "targeted"
+    assert found(changed, CatalogIndex({})) == [(f"{key}.break_type", refused)]
+
+
 MISFITS = [
     ("campaigns[0].order", "other", ("campaigns[0].order", "unknown order 'other'")),
     (

@@ -14,6 +14,7 @@ SHARE = 'must be a share such as "0.70"'
 BETWEEN_0_AND_1 = "must be between 0 and 1"
 URL = "must be an absolute URL that starts with http:// or https://"
 CONTROL = "must not contain control characters"
+REPEAT_EVERY = "must be hh:mm:ss or hh:mm:ss.mmm, more than 0"
 TIME_OFFSET = "must be start, end, hh:mm:ss, hh:mm:ss.mmm, n% or #n"
 MOMENT = "must be a date and time such as 2026-01-31T00:00:00Z"
 
@@ -130,6 +131,18 @@ FAULTS = [
     ("placements[0].campaigns", ["spring", "spring"], "'spring' must not be repeated"),
     ("placements[0].ad_breaks[0].time_offset", "00:00:61", f"{TIME_OFFSET}, got '00:00:61'"),
     ("placements[0].ad_breaks[0].pod_size", 21, "must be at most 20"),
+    ("placements[0].ad_breaks[0].min_ads", 2, "must not exceed pod_size"),
+    ("placements[0].ad_breaks[0].repeat_every", "00:00:00", f"{REPEAT_EVERY}, got '00:00:00'"),
+    ("placements[0].ad_breaks[0].repeat_every", "10m", f"{REPEAT_EVERY}, got '10m'"),
+    ("placements[0].ad_breaks[0].break_type", "overlay", "must be 'linear', 'nonlinear' or 'display', got 'overlay'"),
+    ("placements[0].ad_breaks[0].competitors", "far", "must be 'apart' or 'together', got 'far'"),
+    ("campaigns[0].ads_per_pod", 0, "must be at least 1"),
+    (
+        "campaigns[1].ads_per_pod",
+        2,
+        "must be 1 for a campaign with upstreams",
+    ),
+    ("creatives[0].position", "second", "must be 'first', 'last' or 'any', got 'second'"),
     (
         "placements[0].ad_breaks",
         [{"id": "pre", "time_offset": "start"}, {"id": "pre", "time_offset": "end"}],

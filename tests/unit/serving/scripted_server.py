@@ -127,7 +127,7 @@ def fetching(fetch: Callable[[], Awaitable[Any]]) -> Attempt:
         result = GroupResult()
         for request in group:
             request.confirm_revision()
-            choice = Choice(request, KNOWN.campaigns["network"], "network", None, None, counted=False)
+            choice = Choice(request, KNOWN.campaigns["network"], "network", (), None, counted=False)
             result.awaiting_fetch[request] = [PendingFetch(choice, asyncio.ensure_future(fetch()))]  # type: ignore[arg-type]
         return result
 

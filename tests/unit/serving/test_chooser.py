@@ -25,7 +25,9 @@ def chosen(known: Catalog, *candidates: str, played: tuple[str, ...] = (), **req
     """The creatives, or else the campaigns, that are chosen for a request alone."""
     choices = Chooser(known, NOW).choose(pending_request(*candidates, **request), played)
     assert choices is not None
-    return [choice.creative.id if choice.creative else choice.campaign.id for choice in choices]
+    return [
+        name for choice in choices for name in [creative.id for creative in choice.creatives] or [choice.campaign.id]
+    ]
 
 
 def test_one_slot_gets_the_first_candidate() -> None:

@@ -29,7 +29,7 @@ class Ad:
 
 def own(pending: PendingRequest, name: str = "own", duration_s: Decimal = Decimal(15)) -> Choice:
     return Choice(
-        pending, campaign(name), f"{name} Inc.", Creative(name, name, name, duration_s, ()), None, counted=False
+        pending, campaign(name), f"{name} Inc.", (Creative(name, name, name, duration_s, ()),), None, counted=False
     )
 
 
@@ -37,9 +37,7 @@ def fetched(
     pending: PendingRequest, *ads: Ad, name: str = "up", allowed: int | None = None, fits_pods: bool = True
 ) -> Choice:
     answer = SimpleNamespace(document=SimpleNamespace(ads=ads, fits_pods=fits_pods))
-    choice = Choice(
-        pending, campaign(name), f"{name} Inc.", None, answer, counted=True, ads_max=pending.request.pod_size
-    )
+    choice = Choice(pending, campaign(name), f"{name} Inc.", (), answer, counted=True, ads_max=pending.request.pod_size)
     if allowed is not None:
         choice.short_windows["day"] = allowed
     return choice
@@ -170,8 +168,8 @@ def test_whatever_upstreams_answer_no_limit_is_passed(answers, pod_size, pod_dur
     assert len({(selection.choice.campaign.id, selection.position) for selection in selected}) == len(selected)
     length_s = 0.0
     for selection in selected:
-        if selection.choice.creative is not None:
-            length_s += selection.choice.creative.duration_s
+        if selection.creative is not None:
+            length_s += selection.creative.duration_s
         else:
             length_s += selection.choice.fetched.document.ads[selection.position].duration_s or 0
     if pod_duration_s is not None:

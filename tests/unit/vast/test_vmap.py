@@ -7,7 +7,7 @@ from app.domain import AdBreak, VastVersion
 from app.vast.own_ads import empty_document, own_ad, own_document, vast_document
 from app.vast.parser import parse
 from app.vast.trackers import document_with_trackers
-from app.vast.vmap import is_valid_time_offset, render_vmap
+from app.vast.vmap import is_valid_repeat_interval, is_valid_time_offset, render_vmap
 from tests.unit.vast.conftest import BASE_URL, VALUES, needs_reference, outline, schema_faults
 from tests.unit.vast.creatives import ADVERTISER, FULL, PLAIN
 from tests.unit.vast.documents import inline
@@ -70,6 +70,21 @@ def test_embedded_vast_is_the_document_itself_and_valid(version):
     assert [outline(inside) for inside in found] == [outline(etree.fromstring(before)) for before in documents]
     for inside in (found[0], found[1], found[3]):
         assert schema_faults(etree.tostring(inside)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_valid"),
+    [
+        ("00:10:00", True),
+        ("00:00:00.001", True),
+        ("00:00:00", False),
+        ("00:00:00.000", False),
+        ("10%", False),
+        ("start", False),
+    ],
+)
+def test_a_break_is_repeated_after_a_time_that_is_not_zero(text, is_valid):
+    assert is_valid_repeat_interval(text) is is_valid
 
 
 def test_a_placement_without_breaks_is_an_empty_list():

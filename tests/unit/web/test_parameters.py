@@ -82,6 +82,25 @@ def test_the_size_of_a_pod_is_at_most_what_one_may_be(value: str, read: str | No
 
 @pytest.mark.parametrize(
     ("value", "read"),
+    [("2", "2"), ("3.0", "3"), ("21", "20"), ("1", None), ("0", None), ("-1", None), ("all", None)],
+)
+def test_a_pod_may_have_a_least_number_of_ads(value: str, read: str | None) -> None:
+    assert read_parameter("min_ads", value) == read
+
+
+def test_a_pod_has_room_for_its_least_number_of_ads() -> None:
+    values = {"placement_id": "p", "min_ads": "9"}
+    assert ad_request(values).min_ads == 1
+    assert ad_request(values | {"pod_size": "4"}).min_ads == 4
+
+
+@pytest.mark.parametrize(("value", "read"), [("apart", "apart"), ("Together", "together"), ("0", None), ("near", None)])
+def test_competitors_are_apart_or_together(value: str, read: str | None) -> None:
+    assert read_parameter("competitors", value) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
     [
         *(("US", "US"), ("us", "us"), ("USA", "US"), ("usa", "US"), ("GBR", "GB"), ("UK", "GB"), ("DEU", "DE")),
         *(("CHE", "CH"), ("ROU", "RO"), ("SRB", "RS"), ("MNE", "ME"), ("EL", "GR"), ("XKX", "XK"), (" fr ", "fr")),

@@ -39,8 +39,15 @@ DEFAULTS: Mapping[str, Item] = {
         "priority": 5,
         "weight": 1,
         "categories": [],
+        "ads_per_pod": 1,
     },
-    "creatives": {"universal_ad_id_registry": "unknown", "status": "active", "weight": 1},
+    "creatives": {
+        "universal_ad_id_registry": "unknown",
+        "status": "active",
+        "weight": 1,
+        "position": "any",
+        "bumper": False,
+    },
     "placements": {"ad_breaks": [], "blocked_advertisers": [], "blocked_categories": []},
 }
 """Values of keys that a campaign file leaves out, as docs/campaign-file.md has them."""
