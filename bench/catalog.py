@@ -1,6 +1,6 @@
 """The campaign file of the bench: what the server serves while it is measured."""
 
-from bench.scale import CAMPAIGNS
+from bench.scale import ADS_PER_POD, CAMPAIGNS, PLACEMENTS
 
 # Room for every ad of the bench, because only ads that were paid for count.
 TERMS = """
@@ -17,7 +17,10 @@ CAPS = 'frequency_caps = [ { impressions = 100000, per = "day" }, { impressions 
 
 
 def campaign_file(upstream_url: str) -> str:
-    """Campaigns c1 to c100 with own creatives; seen1 to seen100, billed by impression; and fetched1, an upstream's."""
+    """Campaigns c1 to c100 with own creatives; seen1 to seen100, billed by impression; and fetched1, an upstream's.
+
+    Placements break1 to break25 have four of the first each.
+    """
     numbers = range(1, CAMPAIGNS + 1)
     return "\n".join(
         [
@@ -25,12 +28,19 @@ def campaign_file(upstream_url: str) -> str:
             *(_campaign(f"seen{number}", 'billing = "impression"') + creative(f"seen{number}") for number in numbers),
             _campaign("fetched1", CAPS + '\nupstreams = ["bench"]'),
             _upstream(upstream_url),
+            *(_placement(number) for number in range(1, PLACEMENTS + 1)),
         ]
     )
 
 
 def _campaign(campaign_id: str, more: str) -> str:
     return f'[[campaigns]]\nid = "{campaign_id}"{TERMS}{more}\n'
+
+
+def _placement(number: int) -> str:
+    """A placement with the next campaigns of c1 to c100."""
+    campaigns = [f"c{index}" for index in range((number - 1) * ADS_PER_POD + 1, number * ADS_PER_POD + 1)]
+    return f'[[placements]]\nid = "break{number}"\npublisher_id = "bench"\ncampaigns = {campaigns}\n'
 
 
 def creative(campaign_id: str) -> str:

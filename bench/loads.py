@@ -22,11 +22,20 @@ PATHS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who asks for what: campaigns c1, c2, ... and viewers u1, u2, ..., each at random."""
+    """Who asks for what: campaigns c1, c2, ... and viewers u1, u2, ..., each at random.
+
+    With another `prefix` they ask for other campaigns or placements, and with `more` for other ads of these.
+    """
 
     campaigns: int = CAMPAIGNS
     viewers: int = VIEWERS
-    prefix: str = "c"
+    prefix: str = "campaign_id=c"
+    more: str = ""
+
+    @property
+    def arguments(self) -> tuple[str, str, str, str]:
+        """The arguments of players.lua."""
+        return self.prefix, str(self.campaigns), str(self.viewers), self.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ def generator() -> str:
 async def players(url: str, count: int, seconds: int, crowd: Crowd) -> Loaded:
     """So many players ask for ads, each as soon as it has its answer."""
     if generator() == "wrk":
-        return await _wrk(url, count, seconds, "players.lua", crowd.prefix, str(crowd.campaigns), str(crowd.viewers))
+        return await _wrk(url, count, seconds, "players.lua", *crowd.arguments)
     return await _own("closed", url, count, seconds, random_paths(crowd))
 
 
@@ -73,8 +82,8 @@ async def paced(url: str, count: int, seconds: int, rate: float) -> Loaded:
     thinking_ms = cycle_ms
     for _ in range(PACING_RUNS):
         seen = await _wrk(
-            *(url, count, seconds, "paced.lua", crowd.prefix),
-            *(str(crowd.campaigns), str(crowd.viewers), f"{thinking_ms:.3f}"),
+            *(url, count, seconds, "paced.lua"),
+            *(*crowd.arguments, f"{thinking_ms:.3f}"),
         )
         thinking_ms = max(0.0, thinking_ms - (1000 * count / seen.requests_per_s - cycle_ms))
     return seen
@@ -83,8 +92,8 @@ async def paced(url: str, count: int, seconds: int, rate: float) -> Loaded:
 def random_paths(crowd: Crowd) -> list[str]:
     """Paths of tag URLs for a campaign and a viewer at random."""
     return [
-        f"/vast?campaign_id={crowd.prefix}{random.randint(1, crowd.campaigns)}"  # noqa: S311 - not a secret
-        f"&user_id=u{random.randint(1, crowd.viewers)}"  # noqa: S311
+        f"/vast?{crowd.prefix}{random.randint(1, crowd.campaigns)}"  # noqa: S311 - not a secret
+        f"&user_id=u{random.randint(1, crowd.viewers)}{crowd.more}"  # noqa: S311
         for _ in range(PATHS)
     ]
 

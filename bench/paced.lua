@@ -7,7 +7,7 @@ local init_players = init
 
 function init(args)
   init_players(args)
-  mean_ms = tonumber(args[4])
+  mean_ms = tonumber(args[5])
 end
 
 function delay()

@@ -19,6 +19,7 @@ RATIOS: Mapping[str, tuple[str, str | None]] = {
     "users": ("many_caps", "few_caps"),
     "redis": ("spread", "redis"),
     "beacons": ("beacons", "spread"),
+    "pods": ("pods", "spread"),
     "spread_64": ("spread_64", "pgbench"),
     "hot_64": ("hot_64", "pgbench_hot"),
     "bare_64": ("spread_64", "bare_64"),
@@ -29,6 +30,7 @@ RATIOS: Mapping[str, tuple[str, str | None]] = {
 ORDER = (
     *("pgbench", "spread", "bare", "redis", "hot", "pgbench_hot", "hot_64", "redis_64", "bare_64", "spread_64"),
     *(
+        "pods",
         "beacons",
         "overload",
         "finance",

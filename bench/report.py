@@ -25,6 +25,7 @@ MEANINGS: Mapping[str, str] = {
     "finance": "paid ads/s while a finance query holds its snapshot ÷ without",
     "users": "paid ads/s with 10 million cap rows ÷ with 10 thousand",
     "redis": "paid ads/s ÷ the same in Redis, a Lua script a request, every write synced",
+    "pods": "ads/s paid for in pods of four ÷ single ones",
     "beacons": "impression beacons settled/s ÷ paid ads/s",
     "memory": "MiB of a worker after the serves ÷ as it started",
     "spread_64": "`spread` with 64 players",

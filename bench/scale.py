@@ -54,6 +54,9 @@ SMALL = Scale(
 )
 
 CAMPAIGNS = 100
+ADS_PER_POD = 4
+PLACEMENTS = CAMPAIGNS // ADS_PER_POD
+"""Placements that have the campaigns between them, as many each as a pod has ads."""
 WORKERS = 2
 VIEWERS = 100_000
 """Viewers among whom each request chooses one at random."""

@@ -12,9 +12,11 @@ from bench.loads import Crowd, Loaded
 from bench.processes import Workers, output_of
 from bench.redis_server import ledger_entries
 from bench.scale import (
+    ADS_PER_POD,
     BEACONS_PER_S_MAX,
     FEWER_PLAYERS,
     OVERLOAD,
+    PLACEMENTS,
     PLAYERS,
     REPORT_S,
     TAIL_LOAD,
@@ -27,6 +29,11 @@ Side = Callable[[], Awaitable[float]]
 """One run of a side. Raises RuntimeError if the run does not count."""
 
 HOT = Crowd(campaigns=1)
+PODS = Crowd(
+    campaigns=PLACEMENTS,
+    prefix="placement_id=break",
+    more=f"&pod_size={ADS_PER_POD}&pod_duration_s=60&competitors=together",
+)
 
 
 class Sides:
@@ -41,6 +48,7 @@ class Sides:
         self.by_name: Mapping[str, Side] = {
             "spread": lambda: self._served("main", PLAYERS, Crowd()),
             "hot": lambda: self._served("main", PLAYERS, HOT),
+            "pods": lambda: self._served("main", PLAYERS, PODS),
             "spread_64": lambda: self._served("main", FEWER_PLAYERS, Crowd()),
             "hot_64": lambda: self._served("main", FEWER_PLAYERS, HOT),
             "overload": lambda: self._served("main", OVERLOAD * PLAYERS, Crowd()),
@@ -53,7 +61,9 @@ class Sides:
             "finance": self._finance,
             "many_caps": lambda: self._users(self._scale.cap_rows_many),
             "few_caps": lambda: self._users(self._scale.cap_rows_few),
-            "upstream": lambda: self._served("main", UPSTREAM_PLAYERS, Crowd(prefix="fetched", campaigns=1)),
+            "upstream": lambda: self._served(
+                "main", UPSTREAM_PLAYERS, Crowd(prefix="campaign_id=fetched", campaigns=1)
+            ),
             "upstream_client": self._upstream_client,
             "beacons": self._beacons,
             "tail": self._tail,

@@ -119,7 +119,9 @@ async def speed(server: Instance, campaign: str, players: int) -> Speed:
     """How fast so many players, each of whom asks all the time, get the ads of one campaign."""
     clock = Clock(WARM_S, MEASURED_S)
     before = await asyncio.to_thread(_groups, server.workers.url)
-    loaded = await loads.players(server.workers.url, players, LOAD_S, Crowd(campaigns=1, prefix=campaign))
+    loaded = await loads.players(
+        server.workers.url, players, LOAD_S, Crowd(campaigns=1, prefix=f"campaign_id={campaign}")
+    )
     await reconcile(server.database_url)
     after = await asyncio.to_thread(_groups, server.workers.url)
     requests, groups = after["sum"] - before["sum"], after["count"] - before["count"]
