@@ -190,10 +190,12 @@ END, -- Price of one ad, click or completed view; 0 if the flight has a price
     targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
     priority smallint NOT NULL DEFAULT 5,                      -- 1, which is served first, to 10
     weight integer NOT NULL DEFAULT 1,                         -- Its share of the ads of its priority
+    ads_per_pod smallint NOT NULL DEFAULT 1,                   -- Maximum number of its creatives in a pod
     categories text[] NOT NULL DEFAULT '{}'::text[],           -- IAB content taxonomy ids: what is advertised
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
     CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT campaign_has_an_advertiser FOREIGN KEY (advertiser_id, advertiser) REFERENCES advertisers(id, name) ON UPDATE CASCADE,
+    CONSTRAINT campaign_ads_per_pod_is_positive CHECK (ads_per_pod > 0),
     CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text])),
     CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
@@ -397,9 +399,12 @@ CREATE TABLE creatives (
     ends_at timestamptz,                                       -- When it is not served any more; NULL for no limit
     weight integer NOT NULL,                                   -- Its share of the ads of its campaign, in comparison with the other weights
     sequence integer,                                          -- Position in a viewing session; NULL for after all that have one
+    "position" text NOT NULL DEFAULT 'any'::text,              -- Position in a pod: first, last or any
+    bumper boolean NOT NULL DEFAULT false,                     -- Whether it opens a pod, in front of other ads
     CONSTRAINT creatives_pkey PRIMARY KEY (id),
     CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
     CONSTRAINT creative_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT creative_position_is_known CHECK ("position" = ANY (ARRAY['first'::text, 'last'::text, 'any'::text])),
     CONSTRAINT creative_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])),
     CONSTRAINT duration_is_in_milliseconds CHECK (scale(trim_scale(duration_s)) <= 3),
     CONSTRAINT duration_is_positive CHECK (duration_s > 0::numeric),

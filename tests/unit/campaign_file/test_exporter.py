@@ -19,6 +19,8 @@ CREATIVE = {
     "universal_ad_id_registry": "unknown",
     "status": "active",
     "weight": 1,
+    "position": "any",
+    "bumper": False,
 }
 
 

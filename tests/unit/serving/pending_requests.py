@@ -6,7 +6,18 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
-from app.domain import AdRequest, Advertiser, Campaign, CampaignStatus, Catalog, Client, Creative, Upstream
+from app.domain import (
+    AdRequest,
+    Advertiser,
+    Campaign,
+    CampaignStatus,
+    Catalog,
+    Client,
+    Creative,
+    Price,
+    PriceModel,
+    Upstream,
+)
 from app.serving.context import open_context
 from app.serving.outcomes import Completion, Outcome
 from app.serving.pending import PendingRequest, Progress
@@ -46,7 +57,8 @@ def pending_request(
 
 def campaign(campaign_id: str, **terms: Any) -> Campaign:
     """An active campaign, whose advertiser has its name."""
-    made = Campaign(campaign_id, campaign_id, CampaignStatus.ACTIVE, "USD", "UTC", *FLIGHT, Decimal(0))
+    free = Price(PriceModel.CPM, Decimal(0))
+    made = Campaign(campaign_id, campaign_id, CampaignStatus.ACTIVE, "USD", "UTC", *FLIGHT, free)
     return replace(made, **terms)
 
 
