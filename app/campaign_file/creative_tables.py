@@ -1,6 +1,7 @@
 """The creatives of a campaign file."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -9,6 +10,7 @@ from app import domain
 from app.campaign_file import fields
 from app.campaign_file.fields import Identifier, Prose, Url, Word
 from app.campaign_file.table import Table
+from app.campaign_file.vast_element_tables import VastElementsTable
 
 
 class MediaFileTable(Table):
@@ -36,7 +38,7 @@ class MediaFileTable(Table):
         return domain.MediaFile(**self.model_dump())
 
 
-class CreativeTable(Table):
+class CreativeTable(VastElementsTable):
     """A creative of a campaign."""
 
     item_type: ClassVar = domain.Creative
@@ -66,6 +68,15 @@ class CreativeTable(Table):
         """Reject an empty span of time."""
         return fields.require_later(ends_at, info.data.get("starts_at"))
 
+    @field_validator("duration_s")
+    @classmethod
+    def trackers_within_duration(cls, duration_s: Decimal, info: ValidationInfo) -> Decimal:
+        """Reject an ad that ends before a tracker's offset."""
+        for index, tracker in enumerate(info.data.get("tracking", ())):
+            if tracker.offset_s is not None and tracker.offset_s > duration_s:
+                raise ValueError(f"must not be less than tracking[{index}].offset")
+        return duration_s
+
     @field_validator("skip_offset_s")
     @classmethod
     def skip_offset_within_duration(cls, skip_offset_s: int | None, info: ValidationInfo) -> int | None:
@@ -85,6 +96,7 @@ class CreativeTable(Table):
     def to_domain(self) -> domain.Creative:
         """Return the creative."""
         return domain.Creative(
-            **self.model_dump(exclude={"media_files"}),
+            **self.model_dump(exclude={"media_files", *VastElementsTable.model_fields}),
             media_files=tuple(media_file.to_domain() for media_file in self.media_files),
+            elements=self.elements(),
         )

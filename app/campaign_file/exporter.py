@@ -58,6 +58,8 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
                 entry["budgets"][period] = budget["amount"]
     if isinstance(item, Creative):
         entry["duration_s"] = _to_number(item.duration_s)
+        entry.pop("elements", None)
+        entry |= item.elements.to_table()
     if isinstance(item, (Advertiser, Publisher)) and item.name == item.id:
         del entry["name"]
     return entry

@@ -112,13 +112,21 @@ def _share(value: object) -> Decimal:
     return _with_decimals(share, 4)
 
 
+def validate_seconds(value: object, example: str = "a number of seconds such as 29.97") -> Decimal:
+    """Return seconds that are exact to milliseconds; `example` says what is accepted."""
+    seconds = _exact(value, example)
+    if seconds < 0:
+        raise ValueError("must not be negative")
+    if seconds > DURATION_MAX_S:
+        raise ValueError(f"must be at most {DURATION_MAX_S}")
+    return _with_decimals(seconds, 3)
+
+
 def _exact_duration(value: object) -> Decimal:
-    duration = _exact(value, "a number of seconds such as 29.97")
+    duration = validate_seconds(value)
     if duration < 1:
         raise ValueError("must be at least 1")
-    if duration > DURATION_MAX_S:
-        raise ValueError(f"must be at most {DURATION_MAX_S}")
-    return _with_decimals(duration, 3)
+    return duration
 
 
 def _moment(value: object) -> datetime:

@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from app.domain.terms import CreativeStatus, PodPosition
+from app.domain.vast_elements import NO_ELEMENTS, VastElements
 
 BUMPER_ORDER, FIRST_ORDER, ANY_ORDER, LAST_ORDER = range(4)
 """The order of ads in a pod."""
@@ -47,6 +48,7 @@ class Creative:
     universal_ad_id_registry: str = "unknown"
     mezzanine_url: str | None = None
     description: str | None = None
+    elements: VastElements = NO_ELEMENTS
     status: CreativeStatus = CreativeStatus.ACTIVE
     starts_at: datetime | None = None
     ends_at: datetime | None = None

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import orjson
 from asyncpg import Connection, Record
+from pydantic import TypeAdapter
 
-from app.domain import Creative, CreativeStatus, MediaFile, PodPosition
+from app.domain import NO_ELEMENTS, Creative, CreativeStatus, MediaFile, PodPosition, VastElements
+
+_ELEMENTS = TypeAdapter(VastElements)
 
 READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = ANY ($1) ORDER BY id"
 """Read these creatives."""
@@ -13,8 +16,8 @@ READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = AN
 UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
                        universal_ad_id_registry, mezzanine_url, description, status, starts_at, ends_at, weight,
-                       sequence, position, bumper)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+                       sequence, position, bumper, vast_elements)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 ON CONFLICT (id) DO UPDATE SET
     campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
     media_files = excluded.media_files, click_through = excluded.click_through,
@@ -22,7 +25,8 @@ ON CONFLICT (id) DO UPDATE SET
     universal_ad_id_registry = excluded.universal_ad_id_registry, mezzanine_url = excluded.mezzanine_url,
     description = excluded.description, status = excluded.status, starts_at = excluded.starts_at,
     ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence,
-    position = excluded.position, bumper = excluded.bumper
+    position = excluded.position, bumper = excluded.bumper,
+    vast_elements = excluded.vast_elements
 """
 """Create or replace a creative."""
 
@@ -32,6 +36,8 @@ def to_creative(row: Record) -> Creative:
     fields = dict(row)
     fields["status"] = CreativeStatus(row["status"])
     fields["position"] = PodPosition(row["position"])
+    elements = fields.pop("vast_elements")
+    fields["elements"] = _ELEMENTS.validate_python(elements) if elements else NO_ELEMENTS
     fields["media_files"] = tuple(MediaFile(**media) for media in row["media_files"])
     return Creative(**fields)
 
@@ -61,4 +67,5 @@ def _values(creative: Creative) -> tuple[object, ...]:
         creative.sequence,
         creative.position,
         creative.bumper,
+        orjson.dumps(creative.elements.to_table()).decode(),
     )

@@ -1,14 +1,16 @@
 """Own creatives as InLine ads: for each VAST version, the elements that its schema requires and allows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
-from app.domain import Creative, Event, MediaFile, VastVersion, is_audio
+from app.domain import Creative, UniversalAdId, VastVersion, is_audio
 from app.vast.durations import format_duration
+from app.vast.own_displays import companion_ads, icons
+from app.vast.own_measurement import measurement_elements, tracking_events, video_clicks
+from app.vast.own_media_files import media_files
 from app.vast.response_template import ResponseTemplate, placeholder
 from app.vast.schema import SCHEMAS, Schema
-from app.vast.tracking_urls import click_url, event_url
-from app.vast.xml_writer import cdata, escaped_text, xml_element
+from app.vast.xml_writer import cdata, escaped_text, in_order, xml_element
 from app.version import VERSION
 
 AD_SYSTEM = "adserver"
@@ -49,18 +51,20 @@ def _root(version: VastVersion) -> tuple[bytes, bytes]:
 
 
 def _ad(creative: Creative, advertiser: str, schema: Schema, base_url: str, sequence: str | None) -> str:
-    children = {
+    children = measurement_elements(creative, schema, base_url) | {
         "AdSystem": xml_element("AdSystem", escaped_text(AD_SYSTEM), version=VERSION),
-        "Error": xml_element("Error", cdata(event_url(base_url, Event.ERROR))),
-        "Impression": xml_element("Impression", cdata(event_url(base_url, Event.IMPRESSION))),
         "AdServingId": xml_element("AdServingId", placeholder("ad_serving_id")),
         "AdTitle": xml_element("AdTitle", escaped_text(creative.title)),
         "Advertiser": xml_element("Advertiser", escaped_text(advertiser)),
-        "Creatives": xml_element("Creatives", _creative(creative, schema, base_url)),
+        "Category": "".join(
+            xml_element("Category", escaped_text(category.code), authority=category.authority)
+            for category in creative.elements.categories
+        ),
+        "Creatives": xml_element("Creatives", _creatives(creative, schema, base_url)),
     }
     if creative.description is not None:
         children["Description"] = xml_element("Description", escaped_text(creative.description))
-    inline = xml_element("InLine", _in_order(schema.child_orders["InLine"], children))
+    inline = xml_element("InLine", in_order(schema.child_orders["InLine"], children))
     # The id is unique per serve, because some players skip an Ad whose id they have shown before.
     return xml_element(
         "Ad", inline, id=placeholder("ad_serving_id"), sequence=sequence, adType=_ad_type(creative, schema)
@@ -75,69 +79,47 @@ def _ad_type(creative: Creative, schema: Schema) -> str | None:
     return "audio" if kinds == {True} else "hybrid"
 
 
-def _in_order(order: Sequence[str], children: Mapping[str, str]) -> str:
-    """Join the children that this version allows, in its order."""
-    return "".join(children[name] for name in order if name in children)
-
-
-def _creative(creative: Creative, schema: Schema, base_url: str) -> str:
-    # Ad stitchers identify creatives by these ids, so an unregistered creative gets its own id.
-    ad_id = creative.universal_ad_id or creative.id
+def _creatives(creative: Creative, schema: Schema, base_url: str) -> str:
+    """Return the Creative; before 4.0, companions are in a Creative of their own."""
+    linear, companions = _linear(creative, schema, base_url), companion_ads(creative, schema)
+    ids = _universal_ad_ids(creative)
     if not schema.has_universal_ad_id:
-        return xml_element("Creative", _linear(creative, schema, base_url), id=creative.id, AdID=ad_id)
-    universal = xml_element(
+        film = xml_element("Creative", linear, id=creative.id, AdID=ids[0].id)
+        return film + xml_element("Creative", companions, AdID=ids[0].id) if companions else film
+    universal = (_universal_ad_id(ad_id, schema) for ad_id in ids[: schema.universal_ad_ids_max])
+    return xml_element("Creative", companions, linear, *universal, id=creative.id, adId=ids[0].id)
+
+
+def _universal_ad_ids(creative: Creative) -> Sequence[UniversalAdId]:
+    """Return the ids, the main one first.
+
+    Ad stitchers identify creatives by them, so an unregistered creative gets its own id.
+    """
+    ids = creative.elements.universal_ad_ids
+    if creative.universal_ad_id is None and ids:
+        return ids
+    return UniversalAdId(creative.universal_ad_id or creative.id, creative.universal_ad_id_registry), *ids
+
+
+def _universal_ad_id(ad_id: UniversalAdId, schema: Schema) -> str:
+    return xml_element(
         "UniversalAdId",
-        escaped_text(ad_id),
-        idRegistry=creative.universal_ad_id_registry,
-        idValue=ad_id if schema.version is VastVersion.V4_0 else None,
+        escaped_text(ad_id.id),
+        idRegistry=ad_id.registry,
+        idValue=ad_id.id if schema.version is VastVersion.V4_0 else None,
     )
-    return xml_element("Creative", _linear(creative, schema, base_url), universal, id=creative.id, adId=ad_id)
 
 
 def _linear(creative: Creative, schema: Schema, base_url: str) -> str:
     children = {
-        "TrackingEvents": xml_element(
-            "TrackingEvents",
-            *(
-                xml_element("Tracking", cdata(event_url(base_url, event)), event=event)
-                for event in schema.linear_events
-            ),
-        ),
+        "TrackingEvents": tracking_events(creative, schema, base_url),
         "Duration": xml_element("Duration", format_duration(creative.duration_s)),
-        "MediaFiles": _media_files(creative, schema),
+        "MediaFiles": media_files(creative, schema),
+        "Icons": icons(creative, schema),
+        "VideoClicks": video_clicks(creative, schema, base_url),
     }
-    if creative.click_through is not None:
-        children["VideoClicks"] = xml_element("VideoClicks", xml_element("ClickThrough", cdata(click_url(base_url))))
+    if creative.elements.ad_parameters is not None:
+        children["AdParameters"] = xml_element("AdParameters", cdata(creative.elements.ad_parameters))
     can_skip = creative.skip_offset_s is not None and schema.version is not VastVersion.V2_0
     skip_offset = format_duration(creative.skip_offset_s or 0) if can_skip else None
-    return xml_element("Linear", _in_order(schema.child_orders["Linear"], children), skipoffset=skip_offset)
-
-
-def _media_files(creative: Creative, schema: Schema) -> str:
-    files = [_media_file(media_file, schema) for media_file in creative.media_files]
-    if creative.mezzanine_url is not None and schema.namespace is not None:
-        files.append(_mezzanine(creative.mezzanine_url, creative.media_files, schema))
-    return xml_element("MediaFiles", *files)
-
-
-def _media_file(media_file: MediaFile, schema: Schema) -> str:
-    return xml_element(
-        "MediaFile",
-        cdata(media_file.url),
-        delivery=media_file.delivery,
-        type=media_file.type,
-        width=media_file.width or 0,
-        height=media_file.height or 0,
-        bitrate=media_file.bitrate_kbps,
-        codec=media_file.codec if schema.version is not VastVersion.V2_0 else None,
-    )
-
-
-def _mezzanine(url: str, media_files: Sequence[MediaFile], schema: Schema) -> str:
-    """Return the Mezzanine; since 4.1 it needs attributes, which are those of the best rendition."""
-    if schema.version is VastVersion.V4_0:
-        return xml_element("Mezzanine", cdata(url))
-    best = max(media_files, key=lambda media_file: (media_file.width or 0) * (media_file.height or 0))
-    return xml_element(
-        "Mezzanine", cdata(url), delivery="progressive", type=best.type, width=best.width or 0, height=best.height or 0
-    )
+    return xml_element("Linear", in_order(schema.child_orders["Linear"], children), skipoffset=skip_offset)

@@ -22,6 +22,9 @@ class Schema:
     has_ad_serving_id: bool = False
     has_ad_type: bool = False
     has_universal_ad_id: bool = False
+    universal_ad_ids_max: int | None = 1
+    icons_max: int | None = None
+    """None for no limit."""
     has_allow_multiple_ads: bool = False
     has_single_error: bool = False
     """Whether an Ad may have one Error only, and the root none."""
@@ -70,6 +73,7 @@ V2_0 = Schema(
         "Companion": (*_RESOURCES, "TrackingEvents", "CompanionClickThrough", "AltText", "AdParameters"),
     },
     linear_events=_LINEAR_EVENTS_2_0,
+    icons_max=0,
     has_single_error=True,
 )
 
@@ -114,6 +118,7 @@ V3_0 = replace(
         "IconClicks": ("IconClickTracking", "IconClickThrough"),
     },
     linear_events=(*_LINEAR_EVENTS_2_0, Event.SKIP),
+    icons_max=None,
     has_ad_sequence=True,
 )
 
@@ -145,6 +150,7 @@ V4_0 = replace(
         ),
         "Icon": (*_RESOURCES_4, "IconClicks", "IconViewTracking"),
     },
+    icons_max=1,
     has_universal_ad_id=True,
     has_allow_multiple_ads=True,
     has_single_error=False,
@@ -170,6 +176,8 @@ V4_2 = replace(
     V4_1,
     version=VastVersion.V4_2,
     child_orders={**V4_1.child_orders, "VideoClicks": ("ClickTracking", "ClickThrough", "CustomClick")},
+    icons_max=None,
+    universal_ad_ids_max=None,
 )
 
 SCHEMAS = {schema.version: schema for schema in (V2_0, V3_0, V4_0, V4_1, V4_2)}

@@ -1,6 +1,7 @@
 """Writing XML text: elements, escaping and CDATA sections."""
 
 import re
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,3 +34,8 @@ def xml_element(name: str, *content: str, **attributes: object) -> str:
         if value is not None
     )
     return f"<{name}{written}>{''.join(content)}</{name}>"
+
+
+def in_order(names: Sequence[str], children: Mapping[str, str]) -> str:
+    """Join the children whose names a schema allows, in its order."""
+    return "".join(children[name] for name in names if name in children)

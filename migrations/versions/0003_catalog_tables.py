@@ -341,6 +341,12 @@ def create_creatives() -> None:
         required("universal_ad_id_registry", Text, "idRegistry of the UniversalAdId"),
         optional("mezzanine_url", Text, "Mezzanine file for stitchers"),
         optional("description", Text, "Description"),
+        required(
+            "vast_elements",
+            JSONB,
+            "VAST elements besides the media files: impression_urls, tracking, ad_verifications, ...",
+            server_default=text("'{}'"),
+        ),
         required("status", Text, "active, paused or archived; only an active creative is served"),
         optional("starts_at", Timestamp, "When it begins to be served; NULL for no limit"),
         optional("ends_at", Timestamp, "When it is not served any more; NULL for no limit"),

@@ -87,7 +87,7 @@ BEGIN
                     FROM campaign_upstreams u WHERE u.campaign_id = c.id))
             INTO item FROM campaigns c WHERE c.id = its_id;
         WHEN 'creative' THEN
-            SELECT to_jsonb(r) INTO item FROM creatives r WHERE r.id = its_id;
+            SELECT to_jsonb(r) - 'vast_elements' || r.vast_elements INTO item FROM creatives r WHERE r.id = its_id;
         WHEN 'placement' THEN
             SELECT to_jsonb(p) - 'targeted' || jsonb_build_object('campaigns', CASE WHEN p.targeted THEN '"targeted"' ELSE (
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)
