@@ -394,6 +394,7 @@ CREATE TABLE creatives (
     universal_ad_id_registry text NOT NULL,                    -- idRegistry of the UniversalAdId
     mezzanine_url text,                                        -- Mezzanine file for stitchers
     description text,                                          -- Description
+    vast_elements jsonb NOT NULL DEFAULT '{}'::jsonb,          -- VAST elements besides the media files: impression_urls, tracking, ad_verifications, ...
     status text NOT NULL,                                      -- active, paused or archived; only an active creative is served
     starts_at timestamptz,                                     -- When it begins to be served; NULL for no limit
     ends_at timestamptz,                                       -- When it is not served any more; NULL for no limit
@@ -2408,7 +2409,7 @@ BEGIN
                     FROM campaign_upstreams u WHERE u.campaign_id = c.id))
             INTO item FROM campaigns c WHERE c.id = its_id;
         WHEN 'creative' THEN
-            SELECT to_jsonb(r) INTO item FROM creatives r WHERE r.id = its_id;
+            SELECT to_jsonb(r) - 'vast_elements' || r.vast_elements INTO item FROM creatives r WHERE r.id = its_id;
         WHEN 'placement' THEN
             SELECT to_jsonb(p) - 'targeted' || jsonb_build_object('campaigns', CASE WHEN p.targeted THEN '"targeted"' ELSE (
                 SELECT jsonb_agg(c.campaign_id ORDER BY c.position)

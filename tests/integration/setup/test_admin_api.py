@@ -22,6 +22,7 @@ from app.web.problems import on_error
 from tests.integration.accounting.world import beacon, payment, serve
 from tests.integration.setup.files import Document, apply_document, campaign, creative, owned
 from tests.unit.campaign_file.examples import document
+from tests.unit.campaign_file.test_creative_elements import EVERYTHING
 from tests.web_server import accepted_token, served
 
 TOKEN = "a-long-admin-token"
@@ -77,6 +78,19 @@ async def test_what_the_api_gives_can_be_put_back_and_changes_nothing(api: httpx
         for entry in (await api.get(f"/v1/{kind}")).json()[kind]:
             assert (await put(api, f"/v1/{kind}/{entry['id']}", entry)).json() == entry
     assert (await apply_document(store, document())).revision == applied.revision
+
+
+async def test_what_a_creative_carries_can_be_put_and_read(api: httpx.AsyncClient, store: Store) -> None:
+    await apply_document(store, owned())
+    carrying = creative(duration_s=29.97, **EVERYTHING)
+    answer = await put(api, "/v1/creatives/spring-15s", carrying)
+    assert (answer.status_code, {key: answer.json()[key] for key in EVERYTHING}) == (200, EVERYTHING)
+    assert answer.json()["duration_s"] == 29.97
+    assert (await api.patch("/v1/creatives/spring-15s", json={"status": "paused"})).status_code == 200
+    assert (await api.get("/v1/creatives/spring-15s")).json() == answer.json() | {"status": "paused"}
+    wrong = creative(tracking=[{"event": "progress", "url": "https://third.example/"}])
+    refused = await put(api, "/v1/creatives/spring-15s", wrong)
+    assert faults(refused) == [("tracking[0].offset", "is required for progress")]
 
 
 async def test_lists_come_in_pages_in_the_order_of_ids(api: httpx.AsyncClient, store: Store) -> None:

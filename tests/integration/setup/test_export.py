@@ -20,6 +20,7 @@ from app.store.connections import Store
 from tests.integration.serves import open_store
 from tests.integration.setup.files import Document, apply_document, creative
 from tests.unit.campaign_file.examples import document
+from tests.unit.campaign_file.test_creative_elements import EVERYTHING
 
 REFUSED = "\ufffe\uffff\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that a campaign file may not have: no characters at all, and those that change the direction of text."""
@@ -47,7 +48,8 @@ def some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 lives = st.fixed_dictionaries(
     {},
     optional={
-        "duration_s": st.decimals(1, 21_600, places=3),
+        "duration_s": st.decimals(8, 21_600, places=3),
+        **{key: st.just(value) for key, value in EVERYTHING.items()},
         "description": words,
         "status": st.sampled_from(CreativeStatus),
         "starts_at": moments,

@@ -25,6 +25,7 @@ from tests.clock import set_clock
 from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
 from tests.launched import adserver
 from tests.players import connected
+from tests.unit.campaign_file.test_creative_elements import EVERYTHING
 
 HISTORY = """
 SELECT kind, id, version, old, new, changed_keys, author, role, source, revision FROM setup_history
@@ -117,7 +118,7 @@ async def test_the_history_has_each_item_as_an_export_has_it(store: Store, datab
             ),
             campaign("network", advertiser="acme", upstreams=["u"], priority=9, weight=2, categories=["IAB2-3"]),
         ],
-        "creatives": [creative()],
+        "creatives": [creative(), creative("spring-30s", duration_s=Decimal("29.97"), **EVERYTHING)],
         "placements": [
             {"id": "preroll", "publisher_id": "tv", "campaigns": ["network", "spring"]},
             {"id": "midroll", "publisher_id": "tv", "campaigns": "targeted", "blocked_advertisers": ["acme"]},

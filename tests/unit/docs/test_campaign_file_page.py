@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.campaign_file import campaign_tables, creative_tables, placement_tables
+from app.campaign_file import campaign_tables, creative_tables, placement_tables, vast_element_tables
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import read_draft
 from app.campaign_file.targeting_table import TargetingTable
@@ -25,6 +25,17 @@ INNER = {
     "frequency_caps": campaign_tables.CapTable,
     "targeting": TargetingTable,
     "media_files": creative_tables.MediaFileTable,
+    "tracking": vast_element_tables.TrackerTable,
+    "viewable_impression": vast_element_tables.ViewableImpressionTable,
+    "ad_verifications": vast_element_tables.AdVerificationTable,
+    "javascript_resources": vast_element_tables.JavaScriptResourceTable,
+    "executable_resources": vast_element_tables.ExecutableResourceTable,
+    "companions": vast_element_tables.CompanionTable,
+    "icons": vast_element_tables.IconTable,
+    "closed_captions": vast_element_tables.ClosedCaptionTable,
+    "interactive": vast_element_tables.InteractiveTable,
+    "universal_ad_ids": vast_element_tables.UniversalAdIdTable,
+    "categories": vast_element_tables.CategoryTable,
     "ad_breaks": placement_tables.AdBreakTable,
 }
 SECTIONS: dict[str, type[BaseModel]] = {f"## `[[{name}]]`": model for name, model in TABLES.items()}
