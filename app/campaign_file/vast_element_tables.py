@@ -121,7 +121,7 @@ class AdVerificationTable(Table):
 
 
 class DisplayResourceTable(Table):
-    """What is shown: exactly one resource."""
+    """The resource of a companion or an icon: exactly one."""
 
     static_url: Url | None = None
     static_type: MimeType | None = Field(None, validate_default=True)

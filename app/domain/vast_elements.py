@@ -1,4 +1,4 @@
-"""What an ad carries besides its film: trackers, verification, companions, icons, captions and the like."""
+"""The parts of an ad besides its film: trackers, verification, companions, icons, captions and the like."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -87,7 +87,7 @@ class AdVerification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisplayResource:
-    """What is shown: a file, a page in a frame, or HTML; exactly one is set."""
+    """A file, a page in a frame, or HTML; exactly one is set."""
 
     static_url: str | None = None
     static_type: str | None = None

@@ -1,4 +1,4 @@
-"""What own creatives show besides the film: companions beside the player, and icons over it."""
+"""Companions and icons of own creatives: banners beside the player, and small images over the film."""
 
 from app.domain import Companion, Creative, DisplayResource, Icon, VastVersion
 from app.vast.durations import format_duration

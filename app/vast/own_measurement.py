@@ -1,6 +1,6 @@
 """The measurement of own creatives by others: their trackers, and the code of verification vendors.
 
-Macros in their URLs stay as they are: whoever requests a URL replaces them (VAST 4.2 section 6).
+Macros in their URLs stay as they are: the player that requests a URL replaces them (VAST 4.2 section 6).
 """
 
 from collections.abc import Iterable

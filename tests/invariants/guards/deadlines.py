@@ -88,4 +88,28 @@ DEADLINES_GUARDS = [
         "",
         "tests/unit/vast/test_own_ads.py::test_a_hostile_creative_comes_out_saying_the_same",
     ),
+    Guard(
+        "I8",
+        "the parts of an own document have a limit together",
+        "app/campaign_file/vast_element_tables.py",
+        "> ELEMENTS_BYTES_MAX:",
+        "< 0:",
+        "tests/unit/campaign_file/test_creative_elements.py::test_what_a_creative_carries_has_a_limit_together",
+    ),
+    Guard(
+        "I8",
+        "an own document has only events of its version",
+        "app/vast/tracking_events.py",
+        "if version < _FIRST_VERSIONS.get(event, VastVersion.V2_0):",
+        "if False:",
+        "tests/unit/docs/test_creative_elements.py::test_every_event_has_the_names_that_the_page_says",
+    ),
+    Guard(
+        "I8",
+        "an own document has only as many icons as its version",
+        "app/vast/own_displays.py",
+        "creative.elements.icons[: schema.icons_max]",
+        "creative.elements.icons",
+        "tests/unit/docs/test_creative_elements.py::test_every_key_is_carried_as_the_page_says",
+    ),
 ]
