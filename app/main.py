@@ -35,6 +35,7 @@ from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import hash_key
 from app.serving.limits import ServingLimits
+from app.serving.pace import PaceReader
 from app.serving.previews import PreviewLinks, Previews
 from app.serving.spans import NO_TRACER
 from app.serving.tokens import TokenSigner
@@ -149,7 +150,7 @@ class Worker:
         observer = fan_out(metrics, requests)
         catalogs = await CatalogHolder.open(store)
         upstreams = self._open_upstreams(store, observer)
-        adserver = self._open_adserver(store, catalogs, upstreams, observer, viewers)
+        adserver = await self._open_adserver(store, catalogs, upstreams, observer, viewers)
         beacon_lane = self._open_beacon_lane(store, observer)
         self._open_maintenance(store)
         self._open_webhooks(store, observer)
@@ -189,7 +190,7 @@ class Worker:
         self._stack.push_async_callback(upstreams.aclose)
         return upstreams
 
-    def _open_adserver(
+    async def _open_adserver(
         self,
         store: Store,
         catalogs: CatalogHolder,
@@ -198,16 +199,20 @@ class Worker:
         viewers: ViewerReader,
     ) -> AdServer:
         tracer = self._tracing or NO_TRACER
+        resolver = CandidateResolver(catalogs, upstreams.rate_limiter, self._hash_key, viewers, tracer)
         adserver = AdServer(
             store,
             catalogs,
-            CandidateResolver(catalogs, upstreams.rate_limiter, self._hash_key, viewers, tracer),
+            resolver,
             UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, self._limits),
             observer,
             Answers(self._signer, self._settings.beacon_base_url),
             self._limits,
             tracer,
         )
+        pace = PaceReader(store, catalogs, resolver.observe_pace)
+        await pace.start()
+        self._stack.push_async_callback(pace.stop)
         adserver.start()
         self._stack.push_async_callback(adserver.stop)
         return adserver

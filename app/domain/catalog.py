@@ -131,6 +131,14 @@ class Campaign:
     ads_per_pod: int = 1
     """The maximum number of its creatives in a pod."""
 
+    @property
+    def has_goal(self) -> bool:
+        """Whether its ads are due over time: pacing spreads a budget, or a number of ads is due until it ends."""
+        lifetime = self.budgets.get(BudgetPeriod.LIFETIME)
+        if lifetime is not None and lifetime.impressions is not None:
+            return True
+        return self.pacing is not Pacing.ASAP and any(period is not BudgetPeriod.HOUR for period in self.budgets)
+
 
 TARGETED: Final = "targeted"
 """Replaces the list of campaigns of a placement: every campaign may serve whose targeting matches."""

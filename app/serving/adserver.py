@@ -118,9 +118,8 @@ class AdServer:
         quick, because the requests of a group are completed one after the other.
         """
         deadline = self._loop.time() + self._limits.request_deadline_s
-        candidates = self._resolver.candidates(request)
-        if candidates is not None:
-            self._enqueue(request, context, candidates, deadline, on_done)
+        if self._resolver.knows(request):
+            self._enqueue(request, context, deadline, on_done)
         elif len(self._background_tasks) < self._limits.queue_max:
             self._background_tasks.spawn(self._submit_unknown_id(request, context, deadline, on_done))
         else:
@@ -134,25 +133,18 @@ class AdServer:
         context.on_close(client_left.set)
         try:
             async with asyncio.timeout_at(deadline):
-                candidates = await self._resolver.reloaded_candidates(request)
+                await self._resolver.reload_until_known(request)
             if not client_left.is_set():
-                self._enqueue(request, context, candidates, deadline, on_done)
+                self._enqueue(request, context, deadline, on_done)
         except TimeoutError:
             on_done(NoFill(NoFillReason.BUSY))
         except Exception as error:  # noqa: BLE001 - the client's answer says what went wrong
             on_done(error)
 
-    def _enqueue(
-        self,
-        request: AdRequest,
-        context: SessionContext,
-        candidates: tuple[str, ...],
-        deadline: float,
-        on_done: Completion,
-    ) -> None:
+    def _enqueue(self, request: AdRequest, context: SessionContext, deadline: float, on_done: Completion) -> None:
         if not self._resolver.is_within_limit(request):
             on_done(NoFill(NoFillReason.RATE_LIMIT))
             return
-        pending = self._resolver.make_pending(request, context, candidates, deadline, on_done)
+        pending = self._resolver.make_pending(request, context, deadline, on_done)
         self._dispatcher.enqueue(pending)
         context.on_close(pending.abandon)

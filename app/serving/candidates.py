@@ -3,14 +3,17 @@
 from typing import Protocol
 from uuid import UUID
 
-from app.domain import AdRequest, CatalogSource, NoFillReason
+from app.domain import TARGETED, AdRequest, CatalogSource, NoFillReason, Placement
 from app.errors import InvalidRequest
 from app.serving import keys
 from app.serving.context import SessionContext
 from app.serving.database_clock import DatabaseClock
 from app.serving.outcomes import Completion
+from app.serving.pace import Pace
 from app.serving.pending import PendingRequest, Progress
 from app.serving.spans import NO_TRACER, RequestTracer
+from app.serving.targeted_candidates import TargetedCandidates
+from app.store.goals import GoalPace
 from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
 
@@ -39,30 +42,31 @@ class CandidateResolver:
         self._hash_key = hash_key
         self._viewers = viewers
         self._tracer = tracer
+        self._pace = Pace({})
         self._matcher = TargetingMatcher(catalogs.current)
+        self._targeted: TargetedCandidates | None = None
 
-    def candidates(self, request: AdRequest) -> tuple[str, ...] | None:
-        """Return the ids of the campaigns that may serve it, in order; None for an unknown campaign or placement.
+    def knows(self, request: AdRequest) -> bool:
+        """Return whether the campaign or placement exists.
 
         A campaign that is not direct counts as unknown, so that clients cannot find out which ids exist.
         """
         catalog = self._catalogs.current
         if request.campaign_id is not None:
             campaign = catalog.campaigns.get(request.campaign_id)
-            return (campaign.id,) if campaign is not None and campaign.direct else None
-        placement = catalog.placements.get(request.placement_id or "")
-        return placement.listed_campaigns if placement else None
+            return campaign is not None and bool(campaign.direct)
+        return request.placement_id in catalog.placements
 
-    async def reloaded_candidates(self, request: AdRequest) -> tuple[str, ...]:
-        """Reload the catalog, and return the candidates of an id that was unknown before.
-
-        Raise InvalidRequest if it is still unknown.
-        """
+    async def reload_until_known(self, request: AdRequest) -> None:
+        """Reload the catalog for an id that was unknown; raise InvalidRequest if it is still unknown."""
         await self._catalogs.reload(self._catalogs.current)
-        found = self.candidates(request)
-        if found is None:
+        if not self.knows(request):
             raise unknown_id(request)
-        return found
+
+    def observe_pace(self, found: GoalPace) -> None:
+        """Take note of the pace of goals that a statement has returned just now."""
+        self.clock.observe(found.database_time)
+        self._pace = Pace(found.behind)
 
     def is_within_limit(self, request: AdRequest) -> bool:
         """Count the request, and return whether the placement's publisher is within its rate limit.
@@ -80,14 +84,16 @@ class CandidateResolver:
         self,
         request: AdRequest,
         context: SessionContext,
-        candidates: tuple[str, ...],
         deadline: float,
         on_done: Completion,
     ) -> PendingRequest:
-        """Return a pending request; campaigns whose targeting excludes it are already refused."""
+        """Return a pending request with its candidates in order.
+
+        Campaigns of a list that the placement blocks or whose targeting excludes the request are already refused.
+        """
         is_named = request.request_id is not None
         progress = Progress(
-            candidates,
+            (),
             self._catalogs.current.revision,
             self._user_key(request),
             context.correlator,
@@ -105,15 +111,26 @@ class CandidateResolver:
             progress,
             self._viewers.read(request.values, context.client),
         )
-        self._refuse_by_targeting(pending)
+        self._decide(pending)
         return pending
 
     def rebase(self, pending: PendingRequest) -> None:
         """Redo the decisions about a request if the catalog has changed since."""
-        revision = self._catalogs.current.revision
-        if pending.progress.revision != revision:
-            pending.rebase_on(revision, self.candidates(pending.request) or ())
-            self._refuse_by_targeting(pending)
+        if pending.progress.revision != self._catalogs.current.revision:
+            self._decide(pending)
+
+    def _decide(self, pending: PendingRequest) -> None:
+        """Decide which campaigns are candidates of a request, by the current catalog."""
+        catalog, request = self._catalogs.current, pending.request
+        placement = catalog.placements.get(request.placement_id or "")
+        if request.campaign_id is not None:
+            pending.rebase_on(catalog.revision, (request.campaign_id,) if self.knows(request) else ())
+        elif placement is not None and placement.campaigns == TARGETED:
+            pending.rebase_on(catalog.revision, self._choose_targeted(pending, placement))
+            return
+        else:
+            pending.rebase_on(catalog.revision, () if placement is None else placement.listed_campaigns)
+        self._refuse_by_targeting(pending)
 
     def _user_key(self, request: AdRequest) -> UUID | None:
         if not request.identifiable:
@@ -125,11 +142,25 @@ class CandidateResolver:
         return None
 
     def _refuse_by_targeting(self, pending: PendingRequest) -> None:
-        if self._matcher.catalog is not self._catalogs.current:
-            self._matcher = TargetingMatcher(self._catalogs.current)
         ids = pending.progress.candidates
-        for campaign_id in self._matcher.refused(pending.request, pending.viewer, ids, self.clock.now):
+        for campaign_id in self._current_matcher().refused(pending.request, pending.viewer, ids, self.clock.now):
             pending.refuse(campaign_id, NoFillReason.TARGETING)
+
+    def _choose_targeted(self, pending: PendingRequest, placement: Placement) -> tuple[str, ...]:
+        """Return the campaigns that match the request, in the order in which they are tried."""
+        matcher = self._current_matcher()
+        if self._targeted is None:
+            self._targeted = TargetedCandidates(matcher)
+        facts = matcher.facts(pending.request, pending.viewer)
+        seed = pending.request_key.int
+        return self._targeted.choose(placement, facts, pending.viewer, self.clock.now(), seed, self._pace)
+
+    def _current_matcher(self) -> TargetingMatcher:
+        """Return the matcher of the current catalog."""
+        if self._matcher.catalog is not self._catalogs.current:
+            self._matcher = TargetingMatcher(self._catalogs.current, self._matcher)
+            self._targeted = None
+        return self._matcher
 
 
 def unknown_id(request: AdRequest) -> InvalidRequest:

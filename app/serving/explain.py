@@ -102,13 +102,12 @@ def _pending(
     snapshot = _Snapshot(setup)
     resolver = CandidateResolver(snapshot, snapshot, hash_key, viewers)
     resolver.clock.observe(now)
-    ids = resolver.candidates(request)
-    if ids is None and request.campaign_id in setup.campaigns:
-        raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
-    if ids is None:
+    if not resolver.knows(request):
+        if request.campaign_id in setup.campaigns:
+            raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
         raise unknown_id(request)
     with open_context(request.request_id or str(new_request_key()), {}, TRUSTED) as context:
-        return resolver.make_pending(request, context, ids, inf, lambda _: None)
+        return resolver.make_pending(request, context, inf, lambda _: None)
 
 
 async def _join_session(connection: "Connection[Record]", pending: PendingRequest) -> Collection[str]:

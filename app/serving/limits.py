@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+CANDIDATES_MAX = 32
+"""Campaigns that are tried for one request of a targeted placement."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServingLimits:

@@ -1,16 +1,18 @@
 """Matching of requests with the targeting of campaigns, compiled once for each revision of the catalog."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from app.domain import AdRequest, Catalog, Daypart, DaypartClock, Targeting, Weekday
+from app.domain import AdRequest, Campaign, Catalog, Daypart, DaypartClock, Placement, Targeting, Weekday
 from app.targeting.criteria import Facts, compile_rules, read_facts
 from app.targeting.viewer import Viewer
 
 EVERYBODY = Targeting()
 """Targeting without any criterion."""
+
+NO_CAMPAIGNS: frozenset[str] = frozenset()
 
 _HOURS_A_DAY = 24
 _WEEKDAYS = (*Weekday,)
@@ -20,7 +22,7 @@ class CompiledTargeting:
     """The targeting of one campaign, as sets."""
 
     def __init__(self, targeting: Targeting, timezone: str) -> None:
-        self._include = compile_rules(targeting.include)
+        self.include = compile_rules(targeting.include)
         self._exclude = compile_rules(targeting.exclude)
         self._hours = frozenset(_hours_of(targeting.dayparts))
         self._uses_viewers_clock = targeting.daypart_clock is DaypartClock.VIEWER
@@ -28,7 +30,7 @@ class CompiledTargeting:
 
     def accepts(self, facts: Facts, viewer: Viewer, now: datetime) -> bool:
         """Return whether the request meets all criteria."""
-        for rule in self._include:
+        for rule in self.include:
             if not rule.matches(facts):
                 return False
         for rule in self._exclude:
@@ -63,29 +65,60 @@ def _hours_of(dayparts: Sequence[Daypart]) -> Iterator[int]:
             yield from range(midnight + daypart.from_hour, midnight + daypart.until_hour)
 
 
+def is_blocked(campaign: Campaign, placement: Placement) -> bool:
+    """Return whether the placement blocks the campaign's advertiser or one of its categories."""
+    return campaign.advertiser in placement.blocked_advertisers or not set(placement.blocked_categories).isdisjoint(
+        campaign.categories
+    )
+
+
 class TargetingMatcher:
     """Decides which campaigns of one catalog a request may get."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, previous: "TargetingMatcher | None" = None) -> None:
+        """Compile the targeting of the campaigns, except those that `previous` has too."""
         self.catalog = catalog
-        self._targeted = {
-            campaign.id: CompiledTargeting(campaign.targeting, campaign.timezone)
+        compiled: Mapping[str, CompiledTargeting] = {} if previous is None else previous.targeted
+        former = {} if previous is None else previous.catalog.campaigns
+        self.targeted: dict[str, CompiledTargeting] = {
+            campaign.id: compiled[campaign.id]
+            if former.get(campaign.id) is campaign
+            else CompiledTargeting(campaign.targeting, campaign.timezone)
             for campaign in catalog.campaigns.values()
             if campaign.targeting != EVERYBODY
+        }
+        """The targeting of the campaigns that have any, by id."""
+        self._blocked = {
+            placement.id: frozenset(
+                campaign_id
+                for campaign_id in placement.listed_campaigns
+                if is_blocked(catalog.campaigns[campaign_id], placement)
+            )
+            for placement in catalog.placements.values()
+            if placement.blocked_advertisers or placement.blocked_categories
         }
 
     def refused(
         self, request: AdRequest, viewer: Viewer, campaign_ids: Sequence[str], now: Callable[[], datetime]
     ) -> list[str]:
-        """Return those of the campaigns whose targeting the request does not meet at the moment `now()`."""
-        if self._targeted.keys().isdisjoint(campaign_ids):
-            return []
+        """Return those of the listed campaigns that the placement blocks or whose targeting the request does not meet.
+
+        The hours of targeting are those of the moment `now()`.
+        """
+        blocked = self._blocked.get(request.placement_id or "", NO_CAMPAIGNS)
+        if self.targeted.keys().isdisjoint(campaign_ids):
+            return [campaign_id for campaign_id in campaign_ids if campaign_id in blocked] if blocked else []
         facts, moment = self.facts(request, viewer), now()
         return [
             campaign_id
             for campaign_id in campaign_ids
-            if campaign_id in self._targeted and not self._targeted[campaign_id].accepts(facts, viewer, moment)
+            if campaign_id in blocked or not self.accepts(campaign_id, facts, viewer, moment)
         ]
+
+    def accepts(self, campaign_id: str, facts: Facts, viewer: Viewer, moment: datetime) -> bool:
+        """Return whether the request meets the campaign's targeting."""
+        targeting = self.targeted.get(campaign_id)
+        return targeting is None or targeting.accepts(facts, viewer, moment)
 
     def facts(self, request: AdRequest, viewer: Viewer) -> Facts:
         """Return what the request has of each criterion."""
