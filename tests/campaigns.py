@@ -39,9 +39,10 @@ def creative(creative_id: str, campaign_id: str, title: str = "Acme", **more: ob
     return _table("creatives", **values | more, media_files=[media_file])
 
 
-def placement(placement_id: str, *campaigns: str, publisher_id: str = "publisher1") -> str:
-    """A placement; its campaigns in priority order."""
-    return _table("placements", id=placement_id, publisher_id=publisher_id, campaigns=list(campaigns))
+def placement(placement_id: str, *campaigns: str, publisher_id: str = "publisher1", **values: object) -> str:
+    """A placement, with its campaigns in the order in which they are tried; `values` as in the file."""
+    own = {"id": placement_id, "publisher_id": publisher_id, "campaigns": list(campaigns)}
+    return _table("placements", **own | values)
 
 
 def publisher(publisher_id: str, **limits: object) -> str:

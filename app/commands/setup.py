@@ -99,6 +99,8 @@ def explain(
         typer.echo(f"{number}. {verdict.campaign_id}: {f'no, {verdict.reason}' if verdict.reason else 'may serve'}")
         for fact in verdict.facts:
             typer.echo(f"   {fact}")
+    for note in explanation.notes:
+        typer.echo(note)
 
 
 def _viewers() -> ViewerReader:

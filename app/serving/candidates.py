@@ -54,7 +54,7 @@ class CandidateResolver:
         catalog = self._catalogs.current
         if request.campaign_id is not None:
             campaign = catalog.campaigns.get(request.campaign_id)
-            return campaign is not None and bool(campaign.direct)
+            return campaign is not None and campaign.direct is True
         return request.placement_id in catalog.placements
 
     async def reload_until_known(self, request: AdRequest) -> None:

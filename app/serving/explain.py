@@ -9,16 +9,19 @@ from math import inf
 from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
-from app.domain import AdRequest, Campaign, Catalog, Client, NoFillReason, WithoutUser
+from app.domain import TARGETED, AdRequest, Campaign, Catalog, Client, NoFillReason, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
 from app.serving.chooser import Chooser, fitting_creatives, running_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
+from app.serving.pace import Pace
 from app.serving.pending import PendingRequest
 from app.serving.pod_facts import PodFacts
+from app.serving.targeted_facts import PlacementFacts, add_refused
 from app.serving.targeting_facts import targeting_facts
-from app.store import budget_periods, candidate_checks, catalog_reader, limit_status, sessions
+from app.store import budget_periods, candidate_checks, catalog_reader, goals, limit_status, sessions
+from app.store.goals import GoalPace
 from app.store.limit_status import BudgetRoom, CapStatus
 from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
@@ -42,6 +45,8 @@ class Explanation:
 
     decided_at: datetime
     verdicts: tuple[CandidateVerdict, ...]
+    notes: tuple[str, ...] = ()
+    """Lines about campaigns without a verdict."""
 
 
 class _Snapshot:
@@ -69,8 +74,13 @@ async def explain(
     await transaction.start()
     try:
         setup = await catalog_reader.read(connection)
-        now = await candidate_checks.read_clock(connection)
-        pending = _pending(setup, request, hash_key, viewers, now)
+        pace = await goals.read_pace(connection)
+        pending = _pending(setup, request, hash_key, viewers, pace)
+        matcher = TargetingMatcher(setup)
+        placement = setup.placements.get(request.placement_id or "")
+        notes: tuple[str, ...] = ()
+        if placement is not None and placement.campaigns == TARGETED:
+            notes = add_refused(pending, placement, matcher, pace.database_time)
         played = await _join_session(connection, pending)
         ids = list(pending.progress.candidates)
         viewer = (pending.progress.user_key, request.session_id)
@@ -84,24 +94,25 @@ async def explain(
     finally:
         await transaction.rollback()
     refusals = {ids[index]: NoFillReason(reason) for index, reason in checked.refusals.items()}
-    reasons = _reasons(setup, pending, played, refusals, now)
+    reasons = _reasons(setup, pending, played, refusals, pace.database_time)
     if None not in reasons.values():
-        reasons = _reasons(setup, pending, (), refusals, now)
-    pod = PodFacts(setup, pending, [id_ for id_ in ids if reasons[id_] is None], played, now)
+        reasons = _reasons(setup, pending, (), refusals, pace.database_time)
+    pod = PodFacts(setup, pending, [id_ for id_ in ids if reasons[id_] is None], played, pace.database_time)
     if pod.is_empty:
         reasons = {id_: reason or NoFillReason.NO_CANDIDATE for id_, reason in reasons.items()}
-    facts = _Facts(setup, pending, pod, checked.database_time)
+    in_placement = PlacementFacts(placement, Pace(pace.behind))
+    facts = _Facts(setup, pending, matcher, in_placement, pod, checked.database_time)
     verdicts = (CandidateVerdict(id_, reasons[id_], facts.of_campaign(id_, counts, rooms)) for id_ in ids)
-    return Explanation(checked.database_time, tuple(verdicts))
+    return Explanation(checked.database_time, tuple(verdicts), notes)
 
 
 def _pending(
-    setup: Catalog, request: AdRequest, hash_key: bytes, viewers: ViewerReader, now: datetime
+    setup: Catalog, request: AdRequest, hash_key: bytes, viewers: ViewerReader, pace: GoalPace
 ) -> PendingRequest:
     """Return the pending request that the server would make."""
     snapshot = _Snapshot(setup)
     resolver = CandidateResolver(snapshot, snapshot, hash_key, viewers)
-    resolver.clock.observe(now)
+    resolver.observe_pace(pace)
     if not resolver.knows(request):
         if request.campaign_id in setup.campaigns:
             raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
@@ -161,18 +172,28 @@ def _refused_by_choice(
 class _Facts:
     """The facts that the verdicts rest on, as lines of text."""
 
-    def __init__(self, setup: Catalog, pending: PendingRequest, pod: PodFacts, now: datetime) -> None:
+    def __init__(
+        self,
+        setup: Catalog,
+        pending: PendingRequest,
+        matcher: TargetingMatcher,
+        in_placement: PlacementFacts,
+        pod: PodFacts,
+        now: datetime,
+    ) -> None:
         self._setup = setup
+        self._in_placement = in_placement
         self._pod = pod
         self._request = pending.request
         self._viewer = pending.viewer
-        self._facts = TargetingMatcher(setup).facts(pending.request, pending.viewer)
+        self._facts = matcher.facts(pending.request, pending.viewer)
         self._now = now
 
     def of_campaign(self, campaign_id: str, counts: list[CapStatus], rooms: list[BudgetRoom]) -> tuple[str, ...]:
         campaign = self._setup.campaigns[campaign_id]
         return (
             self._status(campaign),
+            *self._in_placement.of_campaign(campaign),
             *targeting_facts(campaign, self._facts, self._viewer, self._now),
             *(_cap(count, campaign) for count in counts if count.campaign_id == campaign_id),
             *(fact for room in rooms if room.campaign_id == campaign_id for fact in _budget(room)),

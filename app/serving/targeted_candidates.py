@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from math import log
 from random import Random
 
-from app.domain import Campaign, CampaignStatus, Placement
+from app.domain import Campaign, CampaignStatus, NoFillReason, Placement
 from app.serving.limits import CANDIDATES_MAX
 from app.serving.pace import Pace
 from app.targeting.campaign_index import CampaignIndex, Tier
@@ -36,22 +36,29 @@ class TargetedCandidates:
         self, placement: Placement, facts: Facts, viewer: Viewer, moment: datetime, seed: int, pace: Pace
     ) -> tuple[str, ...]:
         """Return the first CANDIDATES_MAX campaigns in order that may serve the request at this moment."""
-        campaigns, targeted = self._campaigns, self._matcher.targeted
-        has_blocks = bool(placement.blocked_advertisers or placement.blocked_categories)
         chosen: list[str] = []
         for campaign_id in self.in_order(facts, seed, pace):
-            campaign = campaigns[campaign_id]
-            if not campaign.starts_at <= moment < campaign.ends_at:
-                continue
-            targeting = targeted.get(campaign_id)
-            if targeting is not None and not targeting.accepts(facts, viewer, moment):
-                continue
-            if has_blocks and is_blocked(campaign, placement):
-                continue
-            chosen.append(campaign_id)
-            if len(chosen) == CANDIDATES_MAX:
-                break
+            if self.refusal(campaign_id, placement, facts, viewer, moment) is None:
+                chosen.append(campaign_id)
+                if len(chosen) == CANDIDATES_MAX:
+                    break
         return tuple(chosen)
+
+    def found(self, facts: Facts) -> frozenset[str]:
+        """Return the campaigns that the index finds."""
+        tiers = (tier for found in self._index.find(facts) for tier in found.values())
+        return frozenset(campaign_id for tier in tiers for campaign_id in tier.members)
+
+    def refusal(
+        self, campaign_id: str, placement: Placement, facts: Facts, viewer: Viewer, moment: datetime
+    ) -> NoFillReason | None:
+        """Return the reason for which the campaign is no candidate of the request at this moment."""
+        campaign = self._campaigns[campaign_id]
+        if not campaign.starts_at <= moment < campaign.ends_at:
+            return NoFillReason.FLIGHT
+        if not self._matcher.accepts(campaign_id, facts, viewer, moment) or is_blocked(campaign, placement):
+            return NoFillReason.TARGETING
+        return None
 
     def in_order(self, facts: Facts, seed: int, pace: Pace) -> Iterator[str]:
         """Yield the campaigns that the index finds, each once, in the order in which they are tried."""

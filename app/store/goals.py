@@ -5,6 +5,7 @@ from datetime import datetime
 
 from asyncpg import Connection, Record
 
+from app.store.candidate_checks import read_clock
 from app.store.sql_fragments import ALLOWED_LIMITS, NEWEST_BUDGET_ROW, paced_limit
 
 GOAL_PACING = "CASE c.pacing WHEN 'asap' THEN 'even' ELSE c.pacing END"
@@ -29,9 +30,6 @@ GROUP BY c.id
 """
 """Read the part of its goal by which each campaign in flight is behind; of several budgets the one least behind."""
 
-READ_CLOCK_FOR_PACE = "SELECT adserver_clock()"
-"""Read the time by which the pace is measured."""
-
 
 @dataclass(frozen=True, slots=True)
 class GoalPace:
@@ -44,5 +42,6 @@ class GoalPace:
 async def read_pace(connection: "Connection[Record]") -> GoalPace:
     """Return the pace of all campaigns with a goal that are in flight."""
     rows = await connection.fetch(READ_PACE)
-    now: datetime = await connection.fetchval(READ_CLOCK_FOR_PACE)
-    return GoalPace(now, {row["id"]: row["behind"] for row in rows if row["behind"] is not None})
+    return GoalPace(
+        await read_clock(connection), {row["id"]: row["behind"] for row in rows if row["behind"] is not None}
+    )

@@ -67,9 +67,9 @@ def _hours_of(dayparts: Sequence[Daypart]) -> Iterator[int]:
 
 def is_blocked(campaign: Campaign, placement: Placement) -> bool:
     """Return whether the placement blocks the campaign's advertiser or one of its categories."""
-    return campaign.advertiser in placement.blocked_advertisers or not set(placement.blocked_categories).isdisjoint(
-        campaign.categories
-    )
+    if campaign.advertiser in placement.blocked_advertisers:
+        return True
+    return any(category in placement.blocked_categories for category in campaign.categories)
 
 
 class TargetingMatcher:

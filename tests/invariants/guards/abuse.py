@@ -11,8 +11,8 @@ ABUSE_GUARDS = [
         "A1",
         "only placements sell a campaign that is not direct",
         CANDIDATES,
-        "return (campaign.id,) if campaign is not None and campaign.direct else None",
-        "return (campaign.id,) if campaign is not None else None",
+        "return campaign is not None and campaign.direct is True",
+        "return campaign is not None",
         f"{ABUSE_TEST}::test_a_campaign_that_is_not_direct_is_sold_by_its_placements_alone",
     ),
     Guard(

@@ -1,12 +1,13 @@
 """Which requests the targeting of a campaign accepts."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.campaign_file.targeting_table import TargetingTable
-from app.domain import AdRequest
+from app.domain import AdRequest, Placement
 from app.targeting.criteria import read_facts
 from app.targeting.matcher import CompiledTargeting, TargetingMatcher
 from app.targeting.viewer import UNKNOWN_VIEWER, Viewer
@@ -123,3 +124,30 @@ def test_only_campaigns_with_targeting_can_be_refused() -> None:
     request = AdRequest(placement_id="p")
     assert matcher.refused(request, VIEWER, ("everywhere", "abroad", "gone"), lambda: NOW) == ["abroad"]
     assert matcher.refused(request, VIEWER, ("everywhere",), lambda: NOW) == []
+
+
+def test_a_placement_with_a_list_blocks_advertisers_and_categories() -> None:
+    campaigns = campaign("rival"), campaign("bets", categories=("IAB1", "IAB9")), campaign("fine", categories=("IAB1",))
+    ids = tuple(made.id for made in campaigns)
+    placement = Placement("p", "tv", ids, blocked_advertisers=("rival",), blocked_categories=("IAB9",))
+    matcher = TargetingMatcher(replace(catalog(*campaigns), placements={"p": placement}))
+    assert matcher.refused(AdRequest(placement_id="p"), VIEWER, ids, lambda: NOW) == ["rival", "bets"]
+    assert matcher.refused(AdRequest(placement_id="q"), VIEWER, ids, lambda: NOW) == []
+
+
+def test_the_targeting_of_campaigns_that_did_not_change_is_not_compiled_again() -> None:
+    abroad = TargetingTable.model_validate({"countries": ["FR"]}).to_domain()
+    before = TargetingMatcher(catalog(campaign("same", targeting=abroad), campaign("other", targeting=abroad)))
+    changed = campaign("other", targeting=TargetingTable.model_validate({"countries": ["US"]}).to_domain())
+    after = TargetingMatcher(catalog(before.catalog.campaigns["same"], changed), before)
+    assert after.targeted["same"] is before.targeted["same"]
+    assert after.refused(AdRequest(), VIEWER, ("same", "other"), lambda: NOW) == ["same"]
+
+
+def test_blocks_hold_beside_targeting() -> None:
+    abroad = TargetingTable.model_validate({"countries": ["FR"]}).to_domain()
+    campaigns = campaign("rival"), campaign("abroad", targeting=abroad), campaign("fine")
+    ids = tuple(made.id for made in campaigns)
+    placement = Placement("p", "tv", ids, blocked_advertisers=("rival",))
+    matcher = TargetingMatcher(replace(catalog(*campaigns), placements={"p": placement}))
+    assert matcher.refused(AdRequest(placement_id="p"), VIEWER, ids, lambda: NOW) == ["rival", "abroad"]
