@@ -41,7 +41,7 @@ def add_refused(
 
 
 class PlacementFacts:
-    """The facts about a campaign in a placement, as lines of text; without a placement there are none."""
+    """The facts about a campaign in a placement, as lines of text; nothing without a placement."""
 
     def __init__(self, placement: Placement | None, pace: Pace) -> None:
         self._placement = placement
