@@ -21,7 +21,7 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT count(*) FROM due) = (SELECT count(*) FROM counted) AS counted \gset
 -- Charges every budget period, where there is room, and writes the serve row and the ledger row.
 WITH priced AS MATERIALIZED (
-    SELECT c.id, c.order_id, c.advertiser_id, a.name AS advertiser_name, c.unit_price AS price, c.currency, c.billing, c.pacing, c.starts_at, c.ends_at, c.timezone,
+    SELECT c.id, c.order_id, c.advertiser_id, a.name AS advertiser_name, c.unit_price AS price, c.currency, c.billing, c.pacing, c.front_percent, c.starts_at, c.ends_at, c.timezone,
            window_start('hour', adserver_clock(), c.timezone) AS hour_start,
            window_start('day', adserver_clock(), c.timezone) AS day_start,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS booked_on
@@ -37,7 +37,7 @@ WITH priced AS MATERIALIZED (
     FROM due d
     WHERE t.budget_id = d.budget_id AND t.period = d.period AND t.period_start = d.period_start
         AND t.spent + t.held + d.price <= budget_pace(
-            t."limit", t.period, t.period_start, d.pacing, d.starts_at, d.ends_at, d.timezone)
+            t."limit", t.period, t.period_start, d.pacing, d.front_percent, d.starts_at, d.ends_at, d.timezone)
     RETURNING t.period
 ), paid AS MATERIALIZED (
     SELECT p.*, uuidv7() AS request_key FROM priced p

@@ -175,17 +175,13 @@ CREATE TABLE campaigns (
     ends_at timestamptz NOT NULL,                              -- End of the flight, exclusive
     price_model text NOT NULL,                                 -- What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight
     price numeric(18,6) NOT NULL,                              -- Price, as its model says
-    unit_price numeric(18,6) NOT NULL DEFAULT 
-CASE price_model
-    WHEN 'cpm'::text THEN (price / (1000)::numeric)
-    WHEN 'flat'::text THEN (0)::numeric
-    ELSE price
-END, -- Price of one ad, click or completed view; 0 if the flight has a price
-    billing text NOT NULL,                                     -- serve: charged when served; impression: held when served, charged when seen
-    pacing text NOT NULL,                                      -- asap; or even: spend may grow linearly with time
+    unit_price numeric(18,6) NOT NULL GENERATED ALWAYS AS (CASE price_model WHEN 'cpm'::text THEN (price / (1000)::numeric) WHEN 'flat'::text THEN (0)::numeric ELSE price END) STORED, -- Price of one ad, click or completed view; 0 if the flight has a price
+    billing text NOT NULL,                                     -- Event that charges for an ad: serve, impression, click or complete
+    pacing text NOT NULL,                                      -- asap; even: spend may grow linearly with time; or front: ahead of that
+    front_percent smallint,                                    -- Percent by which spend may be ahead of even pacing; NULL unless front
     without_user text NOT NULL,                                -- skip or serve a request without a user to count, if the campaign has caps
-    late_impressions text NOT NULL,                            -- ignore or charge an impression whose hold was released
-    hold_ttl_s integer NOT NULL,                               -- Seconds for which a hold waits for its impression
+    late_impressions text NOT NULL,                            -- ignore or charge an event that was sold and whose hold was released
+    hold_ttl_s integer NOT NULL,                               -- Seconds for which a hold waits for the event that was sold
     direct boolean NOT NULL DEFAULT false,                     -- Whether requests may name the campaign by campaign_id; if not, only placements sell it
     targeting jsonb NOT NULL DEFAULT '{}'::jsonb,              -- Countries, device types and genres that it may serve
     priority smallint NOT NULL DEFAULT 5,                      -- 1, which is served first, to 10
@@ -195,11 +191,18 @@ END, -- Price of one ad, click or completed view; 0 if the flight has a price
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
     CONSTRAINT campaign_fits_its_order FOREIGN KEY (order_id, advertiser_id, currency) REFERENCES orders(id, advertiser_id, currency) DEFERRABLE INITIALLY DEFERRED,
     CONSTRAINT campaign_has_an_advertiser FOREIGN KEY (advertiser_id, advertiser) REFERENCES advertisers(id, name) ON UPDATE CASCADE,
+    CONSTRAINT billing_fits_the_price CHECK (
+CASE price_model
+    WHEN 'cpc'::text THEN billing = 'click'::text
+    WHEN 'cpcv'::text THEN billing = 'complete'::text
+    WHEN 'flat'::text THEN billing = 'serve'::text
+    ELSE billing = ANY (ARRAY['serve'::text, 'impression'::text])
+END),
     CONSTRAINT campaign_ads_per_pod_is_positive CHECK (ads_per_pod > 0),
-    CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text])),
+    CONSTRAINT campaign_billing_is_known CHECK (billing = ANY (ARRAY['serve'::text, 'impression'::text, 'click'::text, 'complete'::text])),
     CONSTRAINT campaign_currency_is_a_code CHECK (currency::text ~ '^[A-Z]{3}$'::text),
     CONSTRAINT campaign_late_impressions_is_known CHECK (late_impressions = ANY (ARRAY['ignore'::text, 'charge'::text])),
-    CONSTRAINT campaign_pacing_is_known CHECK (pacing = ANY (ARRAY['asap'::text, 'even'::text])),
+    CONSTRAINT campaign_pacing_is_known CHECK (pacing = ANY (ARRAY['asap'::text, 'even'::text, 'front'::text])),
     CONSTRAINT campaign_price_model_is_known CHECK (price_model = ANY (ARRAY['cpm'::text, 'cpc'::text, 'cpcv'::text, 'flat'::text])),
     CONSTRAINT campaign_priority_is_from_1_to_10 CHECK (priority >= 1 AND priority <= 10),
     CONSTRAINT campaign_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'ended'::text])),
@@ -207,6 +210,11 @@ END, -- Price of one ad, click or completed view; 0 if the flight has a price
     CONSTRAINT campaign_without_user_is_known CHECK (without_user = ANY (ARRAY['skip'::text, 'serve'::text])),
     CONSTRAINT cpm_has_three_decimals CHECK (price_model <> 'cpm'::text OR scale(trim_scale(price)) <= 3),
     CONSTRAINT flight_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT front_pacing_has_a_percentage CHECK (
+CASE pacing
+    WHEN 'front'::text THEN (front_percent >= 1 AND front_percent <= 100) IS TRUE
+    ELSE front_percent IS NULL
+END),
     CONSTRAINT hold_ttl_is_positive CHECK (hold_ttl_s > 0),
     CONSTRAINT price_is_not_negative CHECK (price >= 0::numeric)
 );
@@ -222,7 +230,7 @@ GRANT INSERT, SELECT, UPDATE ON campaigns TO adserver_app;
 
 -- The configured budgets of campaigns and orders; budget_tracking has what was spent of them.
 CREATE TABLE configured_budgets (
-    budget_id varchar COLLATE "C" NOT NULL DEFAULT COALESCE(campaign_id, ((' order '::text || (order_id)::text))::character varying), -- The campaign's id, or ' order ' and the order's id: no id begins with a space
+    budget_id varchar COLLATE "C" NOT NULL GENERATED ALWAYS AS (COALESCE(campaign_id, ((' order '::text || (order_id)::text))::character varying)) STORED, -- The campaign's id, or ' order ' and the order's id: no id begins with a space
     period text NOT NULL,                                      -- hour, day or lifetime; always lifetime for an order
     campaign_id varchar COLLATE "C",                           -- Campaign; NULL for the budget of an order
     order_id varchar COLLATE "C",                              -- Order; NULL for the budget of a campaign
@@ -466,7 +474,7 @@ CREATE TABLE budget_tracking (
     order_id varchar COLLATE "C",                              -- Order; NULL for the budget of a campaign
     "limit" numeric(18,6),                                     -- Amount that may be spent in this period, in the currency of its owner; NULL for no limit
     spent numeric(18,6) NOT NULL DEFAULT 0,                    -- Amount charged so far
-    held numeric(18,6) NOT NULL DEFAULT 0,                     -- Amount held for ads that were served and not yet seen
+    held numeric(18,6) NOT NULL DEFAULT 0,                     -- Amount held for ads that were served and not yet billed
     impressions bigint NOT NULL DEFAULT 0,                     -- Number of ads charged or held
     generation integer NOT NULL DEFAULT 0,                     -- Increases with about every thirtieth update
     impressions_limit bigint,                                  -- Number of ads that may be served in this period; NULL for no limit
@@ -519,9 +527,9 @@ CREATE TABLE ad_serves (
     device_type text,                                          -- Device type of the viewer; NULL if unknown
     price numeric(18,6) NOT NULL,                              -- Price of the ad
     currency varchar(3) NOT NULL,                              -- Currency of the price
-    billing text NOT NULL,                                     -- serve: charged when served; impression: held when served
+    billing text NOT NULL,                                     -- Event that charges for the ad: serve, impression, click or complete
     fingerprint bigint NOT NULL,                               -- Hash of the request's parameters; the same request id with another is a conflict
-    entry_id bigint,                                           -- Ledger entry of the charge; NULL if the ad is billed by impression
+    entry_id bigint,                                           -- Ledger entry of the charge; NULL if the ad is billed by a later event
     CONSTRAINT ad_serves_pkey PRIMARY KEY (request_key, slot, served_on)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_serves_default PARTITION OF ad_serves DEFAULT;
@@ -566,6 +574,7 @@ CREATE TABLE holds (
     price numeric(18,6) NOT NULL,                              -- Amount held
     publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of the price
     currency varchar(3) NOT NULL,                              -- Currency of the price
+    billing text NOT NULL,                                     -- Event that settles the hold: impression, click or complete
     hour_start timestamptz NOT NULL,                           -- Start of the budget hour in which it is held
     day_start timestamptz NOT NULL,                            -- Start of the budget day in which it is held
     expires_at timestamptz NOT NULL,                           -- When maintenance releases the hold
@@ -576,7 +585,7 @@ CREATE INDEX holds_expires_at_idx
     ON holds USING btree (expires_at);
 GRANT DELETE, INSERT, SELECT, UPDATE ON holds TO adserver_app;
 
--- Holds that were released; an impression that comes later may still be charged.
+-- Holds that were released; the event that was sold may come later and still be charged.
 CREATE TABLE hold_releases (
     request_key uuid NOT NULL,                                 -- Request of the serve
     slot smallint NOT NULL,                                    -- Slot of the serve
@@ -594,9 +603,10 @@ CREATE TABLE hold_releases (
     price numeric(18,6) NOT NULL,                              -- Amount that was held
     publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of the price
     currency varchar(3) NOT NULL,                              -- Currency of the price
+    billing text NOT NULL,                                     -- Event that would have settled the hold: impression, click or complete
     released_at timestamptz NOT NULL,                          -- When the hold was released
-    cause text NOT NULL,                                       -- error: the player reported that the ad failed; expiry: no impression came in time
-    entry_id bigint,                                           -- Ledger entry of a late impression that was charged; NULL for none
+    cause text NOT NULL,                                       -- error: the player reported that the ad failed; expiry: the event that was sold did not come in time
+    entry_id bigint,                                           -- Ledger entry of a late event that was charged; NULL for none
     CONSTRAINT hold_releases_pkey PRIMARY KEY (request_key, slot, served_on),
     CONSTRAINT release_cause_is_known CHECK (cause = ANY (ARRAY['error'::text, 'expiry'::text]))
 ) PARTITION BY RANGE (served_on);
@@ -614,7 +624,7 @@ CREATE TABLE ad_events (
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
     received_at timestamptz NOT NULL DEFAULT now(),            -- When the first beacon of this event arrived
     error_code smallint,                                       -- VAST error code of an error beacon
-    entry_id bigint,                                           -- Ledger entry that the impression settled; NULL for none
+    entry_id bigint,                                           -- Ledger entry of the hold that the event settled; NULL for none
     CONSTRAINT ad_events_pkey PRIMARY KEY (request_key, slot, served_on, event)
 ) PARTITION BY RANGE (served_on);
 CREATE TABLE ad_events_default PARTITION OF ad_events DEFAULT;
@@ -1329,11 +1339,11 @@ CREATE FUNCTION public.budget_limit("limit" numeric, used numeric)
 RETURN CASE WHEN ("limit" >= used) THEN "limit" WHEN ("limit" < used) THEN used ELSE NULL::numeric END;
 
 -- How much of a limit may be used by now.
-CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start timestamp with time zone, pacing text, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text)
+CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start timestamp with time zone, pacing text, front_percent smallint, starts_at timestamp with time zone, ends_at timestamp with time zone, timezone text)
  RETURNS numeric
  LANGUAGE sql
  STABLE PARALLEL SAFE
-RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, (EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start)))))) END;
+RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, ((EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at))) * ((1)::numeric + ((COALESCE((front_percent)::integer, 0))::numeric / 100.0)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, ((EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start))) * ((1)::numeric + ((COALESCE((front_percent)::integer, 0))::numeric / 100.0)))))) END;
 
 -- The figures of a month as the books have them now; closing the month keeps them in month_ends.
 CREATE FUNCTION public.compute_month_end(month date)
@@ -1601,7 +1611,7 @@ BEGIN ATOMIC
              s.country,
              s.device_type,
              e.event,
-             ((e.event = 'impression'::text) AND (s.billing = 'impression'::text) AND (e.entry_id IS NULL)),
+             ((e.event = s.billing) AND (e.entry_id IS NULL)),
              0,
              0
             FROM (ad_events e
@@ -2398,7 +2408,9 @@ BEGIN
                 'budgets', (
                     SELECT jsonb_object_agg(b.period, CASE WHEN b.impressions_limit IS NULL THEN to_jsonb(
                         amount_text(b."limit")) ELSE jsonb_build_object(
-                        'amount', amount_text(b."limit"), 'impressions', b.impressions_limit) END)
+                        'amount', amount_text(b."limit"),
+                        CASE c.price_model WHEN 'cpc' THEN 'clicks' WHEN 'cpcv' THEN 'completions'
+                                           ELSE 'impressions' END, b.impressions_limit) END)
                     FROM configured_budgets b WHERE b.budget_id = c.id),
                 'frequency_caps', (
                     SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counts_from}'::text[]
@@ -2569,12 +2581,12 @@ GRANT SELECT ON finance.book_repairs TO adserver_finance;
 --   currency character varying(3): Currency of every amount
 --   limit numeric(18,6): Amount that may be spent in this period; NULL for no limit
 --   spent numeric(18,6): Charged so far
---   held numeric: Held for ads that were served and not yet seen
+--   held numeric: Held for ads that were served and not yet billed
 --   remaining numeric: limit - spent - held
 --   percentage_spent numeric: spent in percent of limit; held is not included
 --   even_pace numeric: Amount that would be spent by now if spend grew evenly
 --   running boolean: Whether the period is the current one
---   impressions bigint: Number of ads charged or held
+--   impressions bigint: Number of ads charged or held; of a campaign that is sold by click or completed view, the number of those
 --   impressions_limit bigint: Number of ads that may be served in this period; NULL for no limit
 --   impressions_remaining bigint: impressions_limit - impressions
 CREATE VIEW finance.budgets AS
@@ -2589,7 +2601,7 @@ CREATE VIEW finance.budgets AS
     t.held,
     l."limit" - t.spent - t.held AS remaining,
     percentage_spent(t.spent, l."limit") AS percentage_spent,
-    budget_pace(l."limit", t.period, t.period_start, 'even'::text, o.starts_at, o.ends_at, o.timezone) AS even_pace,
+    budget_pace(l."limit", t.period, t.period_start, 'even'::text, NULL::smallint, o.starts_at, o.ends_at, o.timezone) AS even_pace,
     r.running,
     t.impressions,
     l.impressions_limit,
@@ -2658,7 +2670,7 @@ GRANT SELECT ON finance.budgets TO adserver_finance;
 --   impressions bigint: Number of ads charged
 --   reversed bigint: Number of ads whose charge was taken back
 --   billable bigint: impressions - reversed
---   held numeric: Held for ads that were served and not yet seen
+--   held numeric: Held for ads that were served and not yet billed
 --   open_holds bigint: Number of those ads
 CREATE VIEW finance.campaign_spend AS
  SELECT c.id AS campaign_id,
@@ -2794,8 +2806,9 @@ GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
 --   cpm numeric(15,3): Price of a thousand ads; NULL if the price is for something else
 --   price_model text: What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight
 --   price numeric(18,6): Price, as its model says
---   billing text: serve: charged when served; impression: held when served, charged when seen
---   pacing text: asap; or even: spend may grow linearly with time
+--   billing text: Event that charges for an ad: serve, impression, click or complete
+--   pacing text: asap; even: spend may grow linearly with time; or front: ahead of that
+--   front_percent smallint: Percent by which spend may be ahead of even pacing; NULL unless front
 --   hour_budget numeric: Amount that may be spent in an hour; NULL for no limit
 --   day_budget numeric: Amount that may be spent in a day; NULL for no limit
 --   lifetime_budget numeric(18,6): Amount that may be spent at all; NULL for no limit
@@ -2805,12 +2818,12 @@ GRANT SELECT ON finance.campaign_spend_daily TO adserver_finance;
 --   delivered numeric: Charged for ads
 --   corrected numeric: Adjustments and reversals
 --   booked numeric: delivered + corrected: the amount to be paid
---   held numeric: Held for ads that were served and not yet seen
+--   held numeric: Held for ads that were served and not yet billed
 --   remaining numeric: What may still be spent of the lifetime budget; NULL for no limit
 --   impressions bigint: Number of ads charged
 --   reversed bigint: Number of ads whose charge was taken back
 --   billable bigint: impressions - reversed
---   open_holds bigint: Number of ads that were served and not yet seen
+--   open_holds bigint: Number of ads that were served and not yet billed
 --   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
 CREATE VIEW finance.campaigns AS
  SELECT c.id AS campaign_id,
@@ -2830,6 +2843,7 @@ CREATE VIEW finance.campaigns AS
     c.price,
     c.billing,
     c.pacing,
+    c.front_percent,
     b.hour_budget,
     b.day_budget,
     l."limit" AS lifetime_budget,
@@ -3232,7 +3246,7 @@ CREATE VIEW finance.discrepancies AS
             count(*) FILTER (WHERE r_1.cause = 'expiry'::text AND e.event IS NOT NULL AND r_1.entry_id IS NULL) AS late,
             count(*) FILTER (WHERE r_1.cause = 'expiry'::text AND e.event IS NULL) AS expired
            FROM hold_releases r_1
-             LEFT JOIN ad_events e ON e.request_key = r_1.request_key AND e.slot = r_1.slot AND e.served_on = r_1.served_on AND e.event = 'impression'::text
+             LEFT JOIN ad_events e ON e.request_key = r_1.request_key AND e.slot = r_1.slot AND e.served_on = r_1.served_on AND e.event = r_1.billing
           WHERE r_1.served_on >= (( SELECT min(span.first) - 1
                    FROM span)) AND r_1.served_on <= (( SELECT max(span.last) + 1
                    FROM span))
@@ -3302,7 +3316,7 @@ GRANT SELECT ON finance.fill_rate_daily TO adserver_finance;
 --   device_type text: Device type of the viewer; NULL if unknown
 --   price numeric(18,6): Price of the ad
 --   currency character varying(3): Currency of the price
---   billing text: serve: charged when served; impression: charged when seen
+--   billing text: Event that charges for the ad: serve, impression, click or complete
 --   entry_id bigint: Ledger entry of the charge, as in invoice_lines; NULL if the ad was not charged
 --   charged numeric(18,6): Amount of that entry; 0 if the ad was not charged
 --   reversed boolean: Whether the charge was taken back
@@ -3331,8 +3345,9 @@ CREATE VIEW finance.impressions AS
     k.reverses IS NOT NULL AS reversed
    FROM ad_serves s
      LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
+     LEFT JOIN ad_events b ON b.request_key = s.request_key AND b.slot = s.slot AND b.served_on = s.served_on AND b.event = NULLIF(s.billing, 'impression'::text)
      LEFT JOIN hold_releases r ON r.request_key = s.request_key AND r.slot = s.slot AND r.served_on = s.served_on
-     CROSS JOIN LATERAL ( SELECT COALESCE(s.entry_id, e.entry_id, r.entry_id) AS entry_id) n
+     CROSS JOIN LATERAL ( SELECT COALESCE(s.entry_id, e.entry_id, b.entry_id, r.entry_id) AS entry_id) n
      LEFT JOIN ledger_corrections k ON k.reverses = n.entry_id;
 GRANT SELECT ON finance.impressions TO adserver_app;
 GRANT SELECT ON finance.impressions TO adserver_finance;
@@ -3506,12 +3521,12 @@ GRANT SELECT ON finance.order_credits TO adserver_finance;
 --   delivered numeric: Charged for ads
 --   corrected numeric: Adjustments and reversals
 --   booked numeric: delivered + corrected: the amount to be paid
---   held numeric: Held for ads that were served and not yet seen
+--   held numeric: Held for ads that were served and not yet billed
 --   remaining numeric: Amount that may still be spent: of the budget, and of the credits if prepaid; NULL for no limit
 --   impressions bigint: Number of ads charged
 --   reversed bigint: Number of ads whose charge was taken back
 --   billable bigint: impressions - reversed
---   open_holds bigint: Number of ads that were served and not yet seen
+--   open_holds bigint: Number of ads that were served and not yet billed
 --   impressions_remaining bigint: Number of ads that may still be served; NULL for no limit
 CREATE VIEW finance.orders AS
  SELECT o.id AS order_id,
@@ -4003,7 +4018,7 @@ UNION ALL
             ad_serves.campaign_id,
             ad_serves.currency,
             ad_serves.price,
-            ad_serves.billing,
+            ad_serves.billing = 'serve'::text AS at_once,
             1 AS served,
             0 AS paid,
             ad_serves.served_on AS day
@@ -4015,10 +4030,7 @@ UNION ALL
             charged.campaign_id,
             charged.currency,
             charged.amount,
-                CASE charged.kind
-                    WHEN 'charge'::text THEN 'serve'::text
-                    ELSE 'impression'::text
-                END AS "case",
+            charged.kind = 'charge'::text,
             0,
             1,
             (charged.booked_at AT TIME ZONE 'UTC'::text)::date - 8
@@ -4047,7 +4059,7 @@ UNION ALL
             holds.campaign_id,
             holds.currency,
             holds.price,
-            'impression'::text,
+            false,
             0,
             1,
             holds.served_on
@@ -4059,13 +4071,13 @@ UNION ALL
             hold_releases.campaign_id,
             hold_releases.currency,
             hold_releases.price,
-            'impression'::text,
+            false,
             0,
             1,
             hold_releases.served_on
            FROM hold_releases
           WHERE hold_releases.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND hold_releases.entry_id IS NULL) both_sides
-  GROUP BY both_sides.request_key, both_sides.slot, both_sides.campaign_id, both_sides.currency, both_sides.price, both_sides.billing
+  GROUP BY both_sides.request_key, both_sides.slot, both_sides.campaign_id, both_sides.currency, both_sides.price, both_sides.at_once
  HAVING sum(both_sides.served) <> sum(both_sides.paid) AND
         CASE
             WHEN sum(both_sides.served) > 0 THEN sum(both_sides.paid) > sum(both_sides.served) OR max(both_sides.day) FILTER (WHERE both_sides.served = 1) >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date
@@ -4080,10 +4092,10 @@ UNION ALL
     (l.request_key || '/'::text) || l.slot AS subject,
     1 AS expected,
     0 AS actual,
-    'an impression was charged, and its event is missing'::text AS explanation
+    ('an ad was charged, and the '::text || s.billing) || ' event is missing'::text AS explanation
    FROM spend_ledger l
      JOIN ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
-     LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = 'impression'::text
+     LEFT JOIN ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on AND e.event = s.billing
   WHERE l.kind = 'settle'::text AND e.event IS NULL AND s.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND l.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND s.served_on >= COALESCE(( SELECT retention.dropped_before
            FROM retention
           WHERE retention.parent = 'ad_events'::text), '-infinity'::date)
@@ -4516,7 +4528,7 @@ CREATE VIEW finance.third_party_counts AS
 GRANT SELECT ON finance.third_party_counts TO adserver_app;
 GRANT SELECT ON finance.third_party_counts TO adserver_finance;
 
--- finance.unbilled_holds: Open holds: ads that were served and not yet seen.
+-- finance.unbilled_holds: Open holds: ads that were served and not yet billed.
 --   campaign_id character varying: Campaign
 --   order_id character varying: Order; NULL for none
 --   advertiser text: Advertiser, who pays
@@ -4526,8 +4538,8 @@ GRANT SELECT ON finance.third_party_counts TO adserver_finance;
 --   held numeric: Sum of the holds
 --   publisher_held numeric: The publisher's part of it
 --   holds bigint: Number of holds
---   first_expires_at timestamp with time zone: When the first hold is released unless its ad is seen
---   last_expires_at timestamp with time zone: When the last hold is released unless its ad is seen
+--   first_expires_at timestamp with time zone: When the first hold is released unless its ad is billed
+--   last_expires_at timestamp with time zone: When the last hold is released unless its ad is billed
 CREATE VIEW finance.unbilled_holds AS
  SELECT campaign_id,
     order_id,

@@ -41,7 +41,10 @@ SELECT concat_ws(' ', quote_ident(a.attname),
                  regexp_replace(regexp_replace(format_type(a.atttypid, a.atttypmod), 'character varying', 'varchar'),
                                 'timestamp with time zone', 'timestamptz'),
                  CASE WHEN a.attcollation = '"C"'::regcollation THEN 'COLLATE "C"' END,
-                 CASE WHEN a.attnotnull THEN 'NOT NULL' END, 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid),
+                 CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+                 CASE a.attgenerated WHEN 's' THEN 'GENERATED ALWAYS AS (' ELSE 'DEFAULT ' END
+                     || regexp_replace(btrim(pg_get_expr(d.adbin, d.adrelid), E'\\n '), '\\s+', ' ', 'g')
+                     || CASE a.attgenerated WHEN 's' THEN ') STORED' ELSE '' END,
                  CASE a.attidentity WHEN 'a' THEN 'GENERATED ALWAYS AS IDENTITY' END),
        col_description(a.attrelid, a.attnum)
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -23,8 +23,9 @@ def upstream(upstream_id: str, url: str, **limits: object) -> str:
 def campaign(campaign_id: str, **values: object) -> str:
     """An active campaign that costs nothing and may be asked for by its id, unless `values` say otherwise."""
     flight = {"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"}
-    free = {"id": campaign_id, "advertiser": "Acme", "currency": "USD", "cpm": "0", "direct": True}
-    return _table("campaigns", **{**free, **flight, **values})
+    terms = {"id": campaign_id, "advertiser": "Acme", "currency": "USD", "direct": True}
+    free = {} if "price" in values else {"cpm": "0"}
+    return _table("campaigns", **{**terms, **free, **flight, **values})
 
 
 def own_campaign(campaign_id: str, **values: object) -> str:

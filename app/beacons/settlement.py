@@ -1,4 +1,4 @@
-"""Settlement: an impression turns its hold into spend; an error or the hold's expiry releases it."""
+"""Settlement: the event that was sold turns its hold into spend; an error or the hold's expiry releases it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Settlement:
     counted: int
     """Beacons that were the first with their serve and event."""
     settled: int
-    """Impressions that were charged, including late ones."""
+    """Impressions, clicks and completed views that were charged, including late ones."""
     released: int
     """Errors that released a hold."""
 
@@ -31,15 +31,13 @@ class Settlement:
 async def settle(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> Settlement:
     """Count a group of beacons, and charge or release their holds. Idempotent and safe to run concurrently.
 
-    The connection must not be in a transaction: late impressions are charged in a second transaction, so that locks are
+    The connection must not be in a transaction: late events are charged in a second transaction, so that locks are
     always taken in the same order. If the server dies between the two, a repeated beacon completes the charge.
     """
     counted = await holds.record_beacons(connection, beacons)
     settled = counted.settled
     if counted.possibly_late:
-        settled += await holds.charge_late_impressions(
-            connection, [beacons[position] for position in counted.possibly_late]
-        )
+        settled += await holds.charge_late_events(connection, [beacons[position] for position in counted.possibly_late])
     if counted.repeated:
         # After the commit, so that no budget stays locked for a statistic.
         await third_party.add_repeated_impressions(connection, counted.repeated)

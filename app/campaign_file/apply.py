@@ -19,7 +19,7 @@ from app.vast.unknown_macros import unknown_macros
 
 UNLIMITED_NOTE = (
     "its budgets do not limit it, because its ads cost nothing; "
-    "limit impressions instead, for example with { impressions = 1000 }"
+    "limit {unit} instead, for example with {{ {unit} = 1000 }}"
 )
 
 
@@ -145,7 +145,7 @@ def _unlimited_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
             and item.budgets
             and _limit_only_money(item.budgets.values())
         ):
-            yield f"campaign {item.id}: {UNLIMITED_NOTE}"
+            yield f"campaign {item.id}: {UNLIMITED_NOTE.format(unit=item.price.model.counted_unit)}"
 
 
 def _limit_only_money(limits: Iterable[Budget]) -> bool:
@@ -153,7 +153,7 @@ def _limit_only_money(limits: Iterable[Budget]) -> bool:
     return all(budget.amount and budget.impressions is None for budget in limits)
 
 
-def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
+def _overspent_notes(overspent: OverspentLimit, unit: str) -> Iterator[str]:
     owner = f"campaign {overspent.campaign_id}" if overspent.order_id is None else f"order {overspent.order_id}"
     name = f"{owner}: the new {overspent.period} budget of"
     wanted, used = overspent.wanted, overspent.used
@@ -164,7 +164,8 @@ def _overspent_notes(overspent: OverspentLimit) -> Iterator[str]:
         )
     if wanted.impressions is not None and used.impressions is not None and wanted.impressions < used.impressions:
         yield (
-            f"{name} {wanted.impressions} impressions is below the {used.impressions} already served; "
+            f"{name} {wanted.impressions} {unit} is below the {used.impressions} already "
+            f"{'served' if unit == 'impressions' else 'charged and held'}; "
             "nothing more is served until this budget has room"
         )
 
@@ -195,7 +196,7 @@ class _CatalogChange:
         }
         pairs = [(before[campaign.id], campaign) for campaign in campaigns if campaign.id in before]
         await self._forbid_unknown_timezones(campaigns)
-        await self._forbid_currency_or_timezone_change(pairs)
+        await self._forbid_changes_of_served_campaigns(pairs)
         orders = [item for item in items if isinstance(item, Order)]
         await self._forbid_changes_of_used_orders(orders)
         await catalog_writer.upsert(self._connection, items)
@@ -218,7 +219,12 @@ class _CatalogChange:
             # Wait for ads that are being paid for, so that none is served after the commit.
             await budget_changes.lock_out_spending(self._connection)
         overspent = sorted(overspent, key=lambda limit: (limit.campaign_id or "", limit.order_id or "", limit.period))
-        return [note for limit in overspent for note in _overspent_notes(limit)]
+        units = {campaign.id: campaign.price.model.counted_unit for campaign in campaigns}
+        return [
+            note
+            for limit in overspent
+            for note in _overspent_notes(limit, units.get(limit.campaign_id or "", "impressions"))
+        ]
 
     def _takes_down(self, items: list[CatalogItem]) -> bool:
         """Return whether a campaign or a creative that was active is not active any more."""
@@ -284,16 +290,21 @@ class _CatalogChange:
             if campaign.timezone in unknown
         )
 
-    async def _forbid_currency_or_timezone_change(self, pairs: list[tuple[Campaign, Campaign]]) -> None:
-        """Raise InvalidFile if a campaign that has served ads gets another currency or timezone.
+    async def _forbid_changes_of_served_campaigns(self, pairs: list[tuple[Campaign, Campaign]]) -> None:
+        """Raise InvalidFile if a campaign that has served ads gets another currency, timezone or kind of price.
 
-        Its ledger entries are in the currency, and its budgets and caps count days of the timezone.
+        Its ledger entries are in the currency, its budgets and caps count days of the timezone, and its budgets count
+        what the price is for.
         """
         changes = [
-            (after, key, getattr(before, key))
+            (after, key, former)
             for before, after in pairs
-            for key in ("currency", "timezone")
-            if getattr(before, key) != getattr(after, key)
+            for key, former, new in (
+                ("currency", before.currency, after.currency),
+                ("timezone", before.timezone, after.timezone),
+                ("price", before.price.model, after.price.model),
+            )
+            if former != new
         ]
         if not changes:
             return
@@ -303,7 +314,7 @@ class _CatalogChange:
             await budget_changes.lock_out_spending(self._connection)
             served = await budget_changes.find_served_campaigns(self._connection, ids)
         self._raise_faults(
-            (after, key, f"must stay {former!r}, because the campaign has served ads")
+            (after, key, f"must stay '{former}', because the campaign has served ads")
             for after, key, former in changes
             if after.id in served
         )

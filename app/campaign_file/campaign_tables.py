@@ -1,13 +1,14 @@
 """The campaigns of a campaign file."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from app import domain
 from app.campaign_file import fields
 from app.campaign_file.fields import Identifier, NoDuplicates, Word, first_duplicate
+from app.campaign_file.price_tables import BudgetsTable, PriceTable
 from app.campaign_file.table import LIST_LENGTH_MAX, Table, lax
 from app.campaign_file.targeting_table import TargetingTable
 
@@ -20,46 +21,6 @@ class CapTable(Table):
 
     impressions: Annotated[int, Field(ge=1, le=1_000_000)]
     per: Annotated[domain.CapWindow, lax]
-
-
-class BudgetTable(Table):
-    """A budget of a campaign for one period."""
-
-    amount: fields.Amount | None = None
-    impressions: Annotated[int, Field(ge=0, le=domain.BUDGET_IMPRESSIONS_MAX)] | None = None
-
-    @model_validator(mode="after")
-    def limits_something(self) -> Self:
-        """Reject a budget without any limit."""
-        if self.amount is None and self.impressions is None:
-            raise ValueError("must have amount, impressions or both")
-        return self
-
-    def to_domain(self) -> domain.Budget:
-        """Return the budget."""
-        return domain.Budget(self.amount, self.impressions)
-
-
-def _as_table(value: object) -> object:
-    """Return an amount as a table with that amount."""
-    return value if isinstance(value, dict) else {"amount": fields.validate_amount(value)}
-
-
-PeriodBudget = Annotated[BudgetTable, BeforeValidator(_as_table, json_schema_input_type=fields.Amount | BudgetTable)]
-"""A budget, as a table or as the amount alone."""
-
-
-class BudgetsTable(Table):
-    """The budgets of a campaign."""
-
-    hour: PeriodBudget | None = None
-    day: PeriodBudget | None = None
-    lifetime: PeriodBudget | None = None
-
-    def to_domain(self) -> dict[domain.BudgetPeriod, domain.Budget]:
-        """Return the budgets by period."""
-        periods = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
-        return {period: budget.to_domain() for period, budget in periods.items() if budget is not None}
 
 
 class CampaignTable(Table):
@@ -75,9 +36,11 @@ class CampaignTable(Table):
     timezone: fields.Timezone = "UTC"
     starts_at: fields.Moment
     ends_at: fields.Moment
-    cpm: fields.Cpm
-    billing: Annotated[domain.Billing, lax] = domain.Billing.SERVE
+    cpm: fields.Cpm | None = None
+    price: Annotated[PriceTable | None, Field(validate_default=True)] = None
+    billing: Annotated[domain.Billing | None, lax] = None
     pacing: Annotated[domain.Pacing, lax] = domain.Pacing.ASAP
+    front_percent: Annotated[int | None, Field(ge=1, le=100, validate_default=True)] = None
     budgets: BudgetsTable = BudgetsTable()
     frequency_caps: Annotated[list[CapTable], Field(max_length=len(domain.CapWindow))] = []
     upstreams: Annotated[list[Identifier], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
@@ -99,6 +62,40 @@ class CampaignTable(Table):
             raise ValueError("must be after starts_at")
         return ends_at
 
+    @field_validator("price")
+    @classmethod
+    def has_one_price(cls, price: PriceTable | None, info: ValidationInfo) -> PriceTable | None:
+        """Reject two prices, and none."""
+        if "cpm" in info.data and (info.data["cpm"] is None) == (price is None):
+            raise ValueError("is required, or cpm" if price is None else "must not be set beside cpm")
+        return price
+
+    @field_validator("billing")
+    @classmethod
+    def billing_fits_the_price(cls, billing: domain.Billing | None, info: ValidationInfo) -> domain.Billing | None:
+        """Reject an event that the price is not for."""
+        model = _price_model(info)
+        if model is not None and billing is not None and billing not in model.billings:
+            allowed = " or ".join(f"'{event}'" for event in model.billings)
+            raise ValueError(f"must be {allowed} for a price by {model}, got '{billing}'")
+        return billing
+
+    @field_validator("front_percent")
+    @classmethod
+    def percentage_is_of_front_pacing(cls, front_percent: int | None, info: ValidationInfo) -> int | None:
+        """Reject front pacing without a percentage, and a percentage of other pacing."""
+        if "pacing" in info.data and (info.data["pacing"] is domain.Pacing.FRONT) == (front_percent is None):
+            raise ValueError("is required for pacing 'front'" if front_percent is None else "requires pacing 'front'")
+        return front_percent
+
+    @field_validator("budgets")
+    @classmethod
+    def budgets_count_what_is_sold(cls, budgets: BudgetsTable, info: ValidationInfo) -> BudgetsTable:
+        """Reject a limit on something else than what the price is for."""
+        if (model := _price_model(info)) is not None:
+            budgets.require_units_of(model)
+        return budgets
+
     @field_validator("frequency_caps")
     @classmethod
     def window_has_one_cap(cls, caps: list[CapTable]) -> list[CapTable]:
@@ -117,13 +114,24 @@ class CampaignTable(Table):
 
     def to_domain(self) -> domain.Campaign:
         """Return the campaign."""
+        price = (self.price or PriceTable(cpm=self.cpm)).to_domain()
         caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
+        tables = {"cpm", "price", "billing", "budgets", "frequency_caps", "upstreams", "targeting", "categories"}
         return domain.Campaign(
-            **self.model_dump(exclude={"cpm", "budgets", "frequency_caps", "upstreams", "targeting", "categories"}),
-            price=domain.Price(domain.PriceModel.CPM, self.cpm),
-            budgets=self.budgets.to_domain(),
+            **self.model_dump(exclude=tables),
+            price=price,
+            billing=self.billing or price.model.billings[0],
+            budgets={period: budget.to_domain() for period, budget in self.budgets.by_period().items()},
             frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
             upstreams=tuple(self.upstreams),
             targeting=self.targeting.to_domain(),
             categories=tuple(self.categories),
         )
+
+
+def _price_model(info: ValidationInfo) -> domain.PriceModel | None:
+    """Return the model of the price; None if the price has a fault."""
+    if not info.data.keys() >= {"cpm", "price"}:
+        return None
+    price = info.data["price"]
+    return domain.PriceModel.CPM if price is None else price.to_domain().model

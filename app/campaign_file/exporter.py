@@ -54,6 +54,8 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
         if not entry["targeting"]:
             del entry["targeting"]
         for period, budget in entry.get("budgets", {}).items():
+            if "impressions" in budget:
+                budget[item.price.model.counted_unit] = budget.pop("impressions")
             if budget.keys() == {"amount"}:
                 entry["budgets"][period] = budget["amount"]
     if isinstance(item, Creative):

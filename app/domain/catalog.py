@@ -34,10 +34,11 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits on spend and on served ads in one period; None means no limit."""
+    """Limits on spend and on what is sold in one period; None means no limit."""
 
     amount: Decimal | None = None
     impressions: int | None = None
+    """The number of ads, or of the clicks or completed views that the campaign is sold by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ class Campaign:
     price: Price
     billing: Billing = Billing.SERVE
     pacing: Pacing = Pacing.ASAP
+    front_percent: int | None = None
+    """Percent by which spend may be ahead of even pacing, if pacing is front."""
     budgets: Mapping[BudgetPeriod, Budget] = field(default_factory=dict)
     frequency_caps: tuple[FrequencyCap, ...] = ()
     upstreams: tuple[str, ...] = ()

@@ -27,6 +27,22 @@ class PriceModel(StrEnum):
     CPCV = "cpcv"
     FLAT = "flat"
 
+    @property
+    def counted_unit(self) -> str:
+        """The units that budgets count: a campaign that is sold by click is limited in clicks, for example."""
+        return {PriceModel.CPC: "clicks", PriceModel.CPCV: "completions"}.get(self, "impressions")
+
+    @property
+    def billings(self) -> "tuple[Billing, ...]":
+        """The events that may charge for an ad at this price, the default first."""
+        billings = {
+            PriceModel.CPM: (Billing.SERVE, Billing.IMPRESSION),
+            PriceModel.CPC: (Billing.CLICK,),
+            PriceModel.CPCV: (Billing.COMPLETE,),
+            PriceModel.FLAT: (Billing.SERVE,),
+        }
+        return billings[self]
+
 
 class PodPosition(StrEnum):
     """Position that a creative has in every pod."""
@@ -52,17 +68,20 @@ class BreakType(StrEnum):
 
 
 class Billing(StrEnum):
-    """Event that charges for an ad: the serve, or its impression beacon."""
+    """Event that charges for an ad: the serve, or a beacon of the same name."""
 
     SERVE = "serve"
     IMPRESSION = "impression"
+    CLICK = "click"
+    COMPLETE = "complete"
 
 
 class Pacing(StrEnum):
-    """Pace of spend: as soon as possible, or evenly over the flight and the day."""
+    """Pace of spend: as soon as possible, evenly over the flight and the day, or ahead of that by a percentage."""
 
     ASAP = "asap"
     EVEN = "even"
+    FRONT = "front"
 
 
 class WithoutUser(StrEnum):
@@ -73,7 +92,7 @@ class WithoutUser(StrEnum):
 
 
 class LateImpressions(StrEnum):
-    """Treatment of an impression beacon whose hold was already released."""
+    """Treatment of a beacon that would have settled a hold and comes after its release."""
 
     IGNORE = "ignore"
     CHARGE = "charge"

@@ -9,7 +9,7 @@ from math import inf
 from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
-from app.domain import TARGETED, AdRequest, Campaign, Catalog, Client, NoFillReason, WithoutUser
+from app.domain import TARGETED, AdRequest, Campaign, Catalog, Client, NoFillReason, PriceModel, WithoutUser
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
 from app.serving.chooser import Chooser, fitting_creatives, running_creatives
@@ -27,6 +27,7 @@ from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
 
 TRUSTED = Client(is_trusted=True)
+SOLD = {PriceModel.CPC: "a click", PriceModel.CPCV: "a completed view"}
 """The person who asks for an explanation may say anything about the viewer."""
 
 
@@ -232,16 +233,20 @@ def _cap(count: CapStatus, campaign: Campaign) -> str:
 
 def _budget(room: BudgetRoom) -> Iterator[str]:
     name = f"{room.period} budget" if room.order_id is None else f"budget of order {room.order_id}"
+    model = PriceModel(room.price_model)
     if room.limit is not None and room.allowed_by_now is not None:
         pace = "" if room.allowed_by_now >= room.limit else f", of which {room.allowed_by_now:.2f} may be spent by now"
         yield (
             f"{name}: {format_amount(room.spent)} spent and {format_amount(room.held)} held"
-            f" of {format_amount(room.limit)} {room.currency}{pace}; an ad costs {format_amount(room.price)}"
+            f" of {format_amount(room.limit)} {room.currency}{pace}"
+            f"; {SOLD.get(model, 'an ad')} costs {format_amount(room.price)}"
         )
     if room.impressions_limit is not None and room.impressions_allowed_by_now is not None:
         by_now = room.impressions_allowed_by_now
         pace = "" if by_now >= room.impressions_limit else f", of which {by_now} may be served by now"
-        yield f"{name}: {room.impressions} of {room.impressions_limit} impressions served{pace}"
+        used = f"{room.impressions} of {room.impressions_limit}"
+        unit = "impressions" if room.order_id else model.counted_unit
+        yield f"{name}: {used} {unit} {'served' if unit == 'impressions' else 'charged and held'}{pace}"
 
 
 def _clock(moment: datetime) -> str:

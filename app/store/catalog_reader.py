@@ -258,6 +258,7 @@ def _to_campaign(
         price=Price(PriceModel(row["price_model"]), amount),
         billing=Billing(row["billing"]),
         pacing=Pacing(row["pacing"]),
+        front_percent=row["front_percent"],
         budgets={BudgetPeriod(period): Budget(*limits) for period, *limits in budgets},
         frequency_caps=tuple(FrequencyCap(impressions, CapWindow(window)) for window, impressions in caps),
         upstreams=tuple(upstream_id for (upstream_id,) in chain),

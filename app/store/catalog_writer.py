@@ -95,18 +95,18 @@ ON CONFLICT (id) DO UPDATE SET
 
 UPSERT_CAMPAIGN = """
 INSERT INTO campaigns (id, advertiser_id, advertiser, status, currency, timezone, starts_at, ends_at, price_model,
-                       price, billing, pacing, without_user, late_impressions, hold_ttl_s, direct, targeting, order_id,
-                       priority, weight, categories, ads_per_pod)
+                       price, billing, pacing, front_percent, without_user, late_impressions, hold_ttl_s, direct,
+                       targeting, order_id, priority, weight, categories, ads_per_pod)
 VALUES ($1, $2::varchar, (SELECT name FROM advertisers WHERE id = $2), $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-        $14, $15, $16, $17, $18, $19, $20, $21)
+        $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT (id) DO UPDATE SET
     advertiser_id = excluded.advertiser_id, advertiser = excluded.advertiser, status = excluded.status,
     currency = excluded.currency, timezone = excluded.timezone, starts_at = excluded.starts_at,
     ends_at = excluded.ends_at, price_model = excluded.price_model, price = excluded.price, billing = excluded.billing,
-    pacing = excluded.pacing, without_user = excluded.without_user, late_impressions = excluded.late_impressions,
-    hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct, targeting = excluded.targeting,
-    order_id = excluded.order_id, priority = excluded.priority, weight = excluded.weight,
-    categories = excluded.categories, ads_per_pod = excluded.ads_per_pod
+    pacing = excluded.pacing, front_percent = excluded.front_percent, without_user = excluded.without_user,
+    late_impressions = excluded.late_impressions, hold_ttl_s = excluded.hold_ttl_s, direct = excluded.direct,
+    targeting = excluded.targeting, order_id = excluded.order_id, priority = excluded.priority,
+    weight = excluded.weight, categories = excluded.categories, ads_per_pod = excluded.ads_per_pod
 """
 """Create or replace a campaign, without its budgets, caps and upstreams."""
 
@@ -334,6 +334,7 @@ def _campaign_values(campaign: Campaign) -> tuple[object, ...]:
         campaign.price.amount,
         campaign.billing,
         campaign.pacing,
+        campaign.front_percent,
         campaign.without_user,
         campaign.late_impressions,
         campaign.hold_ttl_s,

@@ -1,5 +1,7 @@
 """holds, hold_releases and ad_events: record beacons, and settle or release the money that serving has held.
 
+The `billing` of a hold is the event that settles it: the impression, the click or the completed view that was sold.
+
 The transaction that deletes a row of `holds` settles or releases it, so each hold ends once, even if several beacons
 and sweepers compete for it. Locks are taken in the order of holds, events, budgets: the most contended rows come last
 and are locked for the shortest time. Serving locks budgets before it inserts holds, and that cannot deadlock, because
@@ -41,9 +43,9 @@ ended_holds AS (
     ) AS settled
     ORDER BY request_key, slot
 ), released AS (
-    INSERT INTO hold_releases ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, released_at,
-                               cause)
-    SELECT {SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, adserver_clock(), cause
+    INSERT INTO hold_releases ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, billing,
+                               released_at, cause)
+    SELECT {SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, billing, adserver_clock(), cause
     FROM ended_holds WHERE NOT settles
     ORDER BY request_key, slot
 ), {TABLE_WRITE_LOCK}, moved AS (
@@ -77,7 +79,7 @@ WITH budget_period AS MATERIALIZED (
 )
 {LOCK_BUDGET_PERIODS}
 """
-"""Lock the budgets of ended holds or late impressions, ordered by budget, period and start; return their ctids."""
+"""Lock the budgets of ended holds or late events, ordered by budget, period and start; return their ctids."""
 
 MOVE_HELD_TO_SPENT = f"""
 WITH ended AS MATERIALIZED (
@@ -99,47 +101,58 @@ WHERE t.ctid = budget.row_ctid
 """
 """Move the amounts of ended holds out of `held` of the locked budgets, and the settled ones into `spent`."""
 
+DECISIVE_EVENTS = "('impression', 'click', 'complete', 'error')"
+"""The events that may end a hold."""
+
 RECORD_BEACONS = f"""
 WITH beacon AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::varchar[], $5::text[], $6::smallint[])
         WITH ORDINALITY AS b (request_key, slot, served_on, campaign_id, event, error_code, ordinal)
 ), decisive AS MATERIALIZED (
-    SELECT DISTINCT ON (request_key, slot, served_on) request_key, slot, served_on, event
-    FROM beacon WHERE event IN ('impression', 'error')
-    ORDER BY request_key, slot, served_on, ordinal
+    SELECT request_key, slot, served_on, array_agg(event ORDER BY ordinal) AS events
+    FROM beacon WHERE event IN {DECISIVE_EVENTS} GROUP BY request_key, slot, served_on
 ), ending AS MATERIALIZED (
-    SELECT h.ctid AS row_ctid, d.event = 'impression' AS settles, 'error' AS cause
+    SELECT h.ctid AS row_ctid, coalesce(p.settled < p.failed, p.failed IS NULL) AS settles, 'error' AS cause
     FROM holds h JOIN decisive d USING (request_key, slot, served_on)
+    CROSS JOIN LATERAL (
+        SELECT array_position(d.events, h.billing) AS settled, array_position(d.events, 'error') AS failed
+    ) AS p
+    WHERE num_nonnulls(p.settled, p.failed) > 0
     ORDER BY h.request_key, h.slot, h.served_on
     FOR UPDATE OF h
 ), {HOLD_ENDING_STEPS}, new_event AS (
     INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, received_at, error_code, entry_id)
     SELECT DISTINCT ON (request_key, slot, served_on, event)
            request_key, slot, served_on, event, b.campaign_id, adserver_clock(), error_code,
-           CASE event WHEN 'impression' THEN e.entry_id END
+           CASE event WHEN e.billing THEN e.entry_id END
     FROM beacon b LEFT JOIN ended_holds e USING (request_key, slot, served_on)
     WHERE (SELECT count(*) FROM ended_holds) >= 0
     ORDER BY request_key, slot, served_on, event, ordinal
     ON CONFLICT DO NOTHING
     RETURNING event
 ), without_hold AS MATERIALIZED (
-    SELECT DISTINCT ON (request_key, slot, served_on) b.campaign_id, b.ordinal
+    SELECT DISTINCT ON (request_key, slot, served_on, event) b.campaign_id, b.event, b.ordinal
     FROM beacon b LEFT JOIN ended_holds e USING (request_key, slot, served_on)
-    WHERE b.event = 'impression' AND e.settles IS NOT TRUE
-    ORDER BY request_key, slot, served_on, b.ordinal
+    WHERE b.event IN {DECISIVE_EVENTS} AND e.settles IS NOT TRUE
+    ORDER BY request_key, slot, served_on, event, b.ordinal
 )
 SELECT (SELECT count(*) FROM new_event) AS new_events,
        (SELECT count(*) FROM ended_holds WHERE settles) AS settled,
        (SELECT count(*) FROM ended_holds WHERE NOT settles) AS released,
        (SELECT array_agg(w.ordinal ORDER BY w.ordinal) FROM without_hold w JOIN campaigns c ON c.id = w.campaign_id
-        WHERE c.late_impressions = 'charge') AS possibly_late,
+        WHERE c.late_impressions = 'charge' AND w.event = CASE c.billing WHEN 'serve' THEN 'impression'
+                                                                             ELSE c.billing END) AS possibly_late,
        {MOVED_AMOUNTS}
 """
-"""Record a group of beacons, each event of a serve once; an impression settles its hold, and an error releases it.
+"""Record a group of beacons, each event of a serve once; the event that was sold settles its hold, and an error
+releases it.
 
 If a group has both for one serve, the first one counts. Return the numbers of new events and of settled and released
-holds, the ordinals of the impressions without a hold that may be charged late, and the moved amounts. The insert reads
-the count of `ended_holds`, so that holds are locked before events are inserted."""
+holds, the ordinals of the events without a hold that may be charged late, and the moved amounts. The insert reads
+the count of `ended_holds`, so that holds are locked before events are inserted.
+
+An event may be charged late if its campaign is sold by it. One that was billed by impression may be billed by serve
+by now, and its late impressions are charged all the same."""
 
 COUNT_REPEATED_IMPRESSIONS = """
 SELECT b.campaign_id, sum(b.beacons - (e.xmin = pg_current_xact_id()::xid)::integer)::bigint AS impressions
@@ -172,10 +185,10 @@ FIND_CAMPAIGNS_WITH_EXPIRED_HOLDS = (
 )
 """Find the campaigns that have expired holds."""
 
-LOCK_LATE_IMPRESSIONS = f"""
+LOCK_LATE_EVENTS = f"""
 WITH beacon AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[])
-        WITH ORDINALITY AS b (request_key, slot, served_on, ordinal)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::date[], $4::text[])
+        WITH ORDINALITY AS b (request_key, slot, served_on, event, ordinal)
 ), late AS MATERIALIZED (
     SELECT r.request_key, r.slot, r.served_on, r.campaign_id, r.order_id, r.price, b.ordinal,
            (adserver_clock() AT TIME ZONE c.timezone)::date AS today,
@@ -183,18 +196,18 @@ WITH beacon AS MATERIALIZED (
            window_start('day', adserver_clock(), c.timezone) AS day_start
     FROM hold_releases r JOIN beacon b USING (request_key, slot, served_on)
     JOIN campaigns c ON c.id = r.campaign_id
-    WHERE r.cause = 'expiry' AND r.entry_id IS NULL AND c.late_impressions = 'charge'
+    WHERE r.billing = b.event AND r.cause = 'expiry' AND r.entry_id IS NULL AND c.late_impressions = 'charge'
     ORDER BY r.request_key, r.slot
     FOR UPDATE OF r
 ), {TABLE_WRITE_LOCK}
 SELECT json_agg(late)::text FROM late
 """
-"""Lock the releases of impressions that may be charged late, and return the price of each and the current periods.
+"""Lock the releases of events that may be charged late, and return the price of each and the current periods.
 
-The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_IMPRESSIONS`; NULL if there is no release. A
-late impression counts in the campaign's current periods, and in the order of its serve, whose advertiser pays."""
+The result is the input of `LOCK_BUDGETS_FOR_SETTLEMENT` and `CHARGE_LATE_EVENTS`; NULL if there is no release. A
+late event counts in the campaign's current periods, and in the order of its serve, whose advertiser pays."""
 
-CHARGE_LATE_IMPRESSIONS = f"""
+CHARGE_LATE_EVENTS = f"""
 WITH late AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1::text::json) AS l (
         request_key uuid, slot smallint, served_on date, campaign_id varchar, order_id varchar, price numeric,
@@ -247,9 +260,9 @@ WITH late AS MATERIALIZED (
 )
 SELECT count(*) FROM taken
 """
-"""Charge locked late impressions up to the room in the locked budgets, first come first served; return their number.
+"""Charge locked late events up to the room in the locked budgets, first come first served; return their number.
 
-The entry's number in the release ensures that each impression is charged once."""
+The entry's number in the release ensures that each serve is charged once."""
 
 
 class Beacon(NamedTuple):
@@ -272,7 +285,7 @@ class RecordedBeacons:
     settled: int
     released: int
     possibly_late: tuple[int, ...]
-    """Positions from 0 of impressions without a hold, of campaigns that charge late impressions."""
+    """Positions from 0 of events without a hold, of campaigns that charge late ones."""
     repeated: Mapping[str, int]
     """Number of impressions that were recorded before, by campaign."""
 
@@ -301,22 +314,23 @@ async def record_beacons(connection: "Connection[Record]", beacons: Sequence[Bea
     )
 
 
-async def charge_late_impressions(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
-    """Charge these late impressions as far as the budgets allow, in one transaction; return the number charged.
+async def charge_late_events(connection: "Connection[Record]", beacons: Sequence[Beacon]) -> int:
+    """Charge these late events as far as the budgets allow, in one transaction; return the number charged.
 
     The same transaction opens the periods, because they may have ended before another one begins.
     """
     async with connection.transaction():
         await open_periods(connection, sorted({beacon.campaign_id for beacon in beacons}))
         late = await connection.fetchval(
-            LOCK_LATE_IMPRESSIONS,
+            LOCK_LATE_EVENTS,
             [beacon.request_key for beacon in beacons],
             [beacon.slot for beacon in beacons],
             [beacon.served_on for beacon in beacons],
+            [beacon.event for beacon in beacons],
         )
         if late is None:
             return 0
-        charged: int = await connection.fetchval(CHARGE_LATE_IMPRESSIONS, late, await _lock_budgets(connection, late))
+        charged: int = await connection.fetchval(CHARGE_LATE_EVENTS, late, await _lock_budgets(connection, late))
     return charged
 
 

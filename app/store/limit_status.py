@@ -26,8 +26,8 @@ ORDER BY w.campaign_id, w."window"
 """Read the count of each cap of these campaigns for one user and session in its current window."""
 
 READ_BUDGET_ROOM = f"""
-SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.unit_price AS price, t.spent, t.held, allowed."limit",
-       {paced_limit('allowed."limit"', BUDGET_PACING)} AS allowed_by_now, t.impressions,
+SELECT c.id AS campaign_id, b.order_id, b.period, c.currency, c.unit_price AS price, c.price_model, t.spent, t.held,
+       allowed."limit", {paced_limit('allowed."limit"', BUDGET_PACING)} AS allowed_by_now, t.impressions,
        allowed.impressions AS impressions_limit,
        floor({paced_limit("allowed.impressions", BUDGET_PACING)})::bigint AS impressions_allowed_by_now
 FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
@@ -54,7 +54,7 @@ class CapStatus:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRoom:
-    """One current budget period; `price` is the price of one ad, and a limit that is not set is None."""
+    """One current budget period; `price` is what an ad may cost, and a limit that is not set is None."""
 
     campaign_id: str
     order_id: str | None
@@ -62,6 +62,7 @@ class BudgetRoom:
     period: str
     currency: str
     price: Decimal
+    price_model: str
     spent: Decimal
     held: Decimal
     limit: Decimal | None

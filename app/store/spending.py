@@ -166,13 +166,13 @@ requested AS (
            currency, billing, fingerprint, entry_id
     FROM decided WHERE paid
 ), held AS (
-    INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, hour_start, day_start,
-                       expires_at)
+    INSERT INTO holds ({SERVE_COLUMNS}, served_on, booked_on, price, publisher_amount, currency, billing, hour_start,
+                       day_start, expires_at)
     SELECT {SERVE_COLUMNS}, (adserver_clock() AT TIME ZONE 'UTC')::date, coalesce(late_from, booked_on), price,
-           publisher_amount, currency, hour_start, day_start,
+           publisher_amount, currency, billing, hour_start, day_start,
            adserver_clock() + make_interval(secs => CASE WHEN long_hold
                THEN greatest(hold_ttl_s, 21600) ELSE hold_ttl_s END)
-    FROM decided WHERE paid AND billing = 'impression'
+    FROM decided WHERE paid AND billing <> 'serve'
 ), booked AS (
     {book_entries("charge")}
     FROM decided WHERE entry_id IS NOT NULL

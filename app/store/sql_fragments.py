@@ -57,7 +57,9 @@ STATUS_REFUSALS = """WHEN c.status <> 'active' THEN 'paused'
 
 def paced_limit(limit: str, pacing: str = "c.pacing") -> str:
     """Return SQL for the part of a limit of campaign `c` that pacing allows by now in the period of `t`."""
-    return f"budget_pace({limit}, t.period, t.period_start, {pacing}, c.starts_at, c.ends_at, c.timezone)"
+    return (
+        f"budget_pace({limit}, t.period, t.period_start, {pacing}, c.front_percent, c.starts_at, c.ends_at, c.timezone)"
+    )
 
 
 BUDGET_PACING = "CASE WHEN b.order_id IS NULL THEN c.pacing ELSE 'asap' END"

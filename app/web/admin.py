@@ -147,7 +147,8 @@ def _change_response(changed: ChangeResult) -> Response:
 def _budget_body(spending: CampaignSpending) -> dict[str, object]:
     """Return the amounts of the longest period, and those of all periods in `periods`."""
     campaign = spending.campaign
-    periods = [_period(budget) for budget in spending.periods]
+    unit = campaign.price.model.counted_unit
+    periods = [_period(budget, unit) for budget in spending.periods]
     if spending.total is not None:
         totals: Mapping[str, object] = {
             "campaign_id": campaign.id,
@@ -163,12 +164,13 @@ def _budget_body(spending: CampaignSpending) -> dict[str, object]:
     return {**totals, "periods": periods}
 
 
-def _period(budget: BudgetStatus) -> dict[str, object]:
+def _period(budget: BudgetStatus, unit: str) -> dict[str, object]:
     shown = {name: str(value) if isinstance(value, Decimal) else value for name, value in asdict(budget).items()}
     percentage = budget.percentage_spent
     return shown | {
         "period_start": budget.period_start.isoformat(),
         "percentage_spent": None if percentage is None else float(percentage),
+        "unit": unit,
     }
 
 

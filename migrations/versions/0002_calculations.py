@@ -47,20 +47,22 @@ END
 """
 
 # With even pacing the allowed spend grows linearly: that of a lifetime budget over the flight, that of a day budget over
-# the campaign's own day.
+# the campaign's own day. Front pacing is ahead of that by a percentage, which is NULL for the others.
 BUDGET_PACE = """
 CREATE FUNCTION budget_pace(
     "limit" numeric, period text, period_start timestamptz,
-    pacing text, starts_at timestamptz, ends_at timestamptz, timezone text
+    pacing text, front_percent smallint, starts_at timestamptz, ends_at timestamptz, timezone text
 ) RETURNS numeric
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE
     WHEN pacing = 'asap' OR period = 'hour' THEN "limit"
     WHEN period = 'lifetime' THEN "limit" * greatest(0, least(1,
-        extract(epoch FROM adserver_clock() - starts_at) / extract(epoch FROM ends_at - starts_at)))
+        extract(epoch FROM adserver_clock() - starts_at) / extract(epoch FROM ends_at - starts_at)
+        * (1 + coalesce(front_percent, 0) / 100.0)))
     ELSE "limit" * greatest(0, least(1,
         extract(epoch FROM adserver_clock() - period_start)
-        / extract(epoch FROM window_end('day', period_start, timezone) - period_start)))
+        / extract(epoch FROM window_end('day', period_start, timezone) - period_start)
+        * (1 + coalesce(front_percent, 0) / 100.0)))
 END
 """
 
@@ -91,7 +93,7 @@ COMMENTS = {
     "adserver_clock()": "The current time for every rule: caps, budgets, flights and pacing use no other clock",
     "window_start(text, timestamptz, text)": "Start of the window that contains a moment, in the campaign''s time zone",
     "window_end(text, timestamptz, text)": "End of the window that begins at a moment; NULL if it never ends",
-    "budget_pace(numeric, text, timestamptz, text, timestamptz, timestamptz, text)": (
+    "budget_pace(numeric, text, timestamptz, text, smallint, timestamptz, timestamptz, text)": (
         "How much of a limit may be used by now"
     ),
     "budget_limit(numeric, numeric)": (

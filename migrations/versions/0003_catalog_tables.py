@@ -11,7 +11,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Computed,
     Constraint,
     ForeignKeyConstraint,
     Integer,
@@ -36,6 +35,7 @@ from migrations.columns import (
     reference,
     required,
 )
+from migrations.prices import price_columns, price_constraints
 
 revision = "0003"
 down_revision = "0002"
@@ -204,24 +204,15 @@ def create_campaigns() -> None:
         required("timezone", Text, "IANA time zone in which its days, weeks and months begin"),
         required("starts_at", Timestamp, "Start of the flight"),
         required("ends_at", Timestamp, "End of the flight, exclusive"),
-        required(
-            "price_model",
-            Text,
-            "What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight",
+        *price_columns(),
+        required("billing", Text, "Event that charges for an ad: serve, impression, click or complete"),
+        required("pacing", Text, "asap; even: spend may grow linearly with time; or front: ahead of that"),
+        optional(
+            "front_percent", SmallInteger, "Percent by which spend may be ahead of even pacing; NULL unless front"
         ),
-        required("price", Money, "Price, as its model says"),
-        Column(
-            "unit_price",
-            Money,
-            Computed("CASE price_model WHEN 'cpm' THEN price / 1000 WHEN 'flat' THEN 0 ELSE price END", persisted=True),
-            nullable=False,
-            comment="Price of one ad, click or completed view; 0 if the flight has a price",
-        ),
-        required("billing", Text, "serve: charged when served; impression: held when served, charged when seen"),
-        required("pacing", Text, "asap; or even: spend may grow linearly with time"),
         required("without_user", Text, "skip or serve a request without a user to count, if the campaign has caps"),
-        required("late_impressions", Text, "ignore or charge an impression whose hold was released"),
-        required("hold_ttl_s", Integer, "Seconds for which a hold waits for its impression"),
+        required("late_impressions", Text, "ignore or charge an event that was sold and whose hold was released"),
+        required("hold_ttl_s", Integer, "Seconds for which a hold waits for the event that was sold"),
         required(
             "direct",
             Boolean,
@@ -259,16 +250,13 @@ def campaign_constraints() -> tuple[Constraint, ...]:
             initially="DEFERRED",
         ),
         allowed_values("campaign_status_is_known", "status", "active paused ended"),
-        allowed_values("campaign_price_model_is_known", "price_model", "cpm cpc cpcv flat"),
-        allowed_values("campaign_billing_is_known", "billing", "serve impression"),
-        allowed_values("campaign_pacing_is_known", "pacing", "asap even"),
+        allowed_values("campaign_billing_is_known", "billing", "serve impression click complete"),
+        allowed_values("campaign_pacing_is_known", "pacing", "asap even front"),
         allowed_values("campaign_without_user_is_known", "without_user", "skip serve"),
         allowed_values("campaign_late_impressions_is_known", "late_impressions", "ignore charge"),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="campaign_currency_is_a_code"),
         CheckConstraint("ends_at > starts_at", name="flight_ends_after_it_starts"),
-        CheckConstraint("price >= 0", name="price_is_not_negative"),
-        # So that the price of one ad is exact.
-        CheckConstraint("price_model <> 'cpm' OR scale(trim_scale(price)) <= 3", name="cpm_has_three_decimals"),
+        *price_constraints(),
         CheckConstraint("hold_ttl_s > 0", name="hold_ttl_is_positive"),
         CheckConstraint("priority BETWEEN 1 AND 10", name="campaign_priority_is_from_1_to_10"),
         CheckConstraint("weight > 0", name="campaign_weight_is_positive"),

@@ -86,7 +86,7 @@ GROUP BY d.publisher_id, 3, d.currency
 BUDGETS = """
 SELECT t.campaign_id, t.order_id, a.name AS advertiser, t.period, t.period_start, o.currency, l."limit", t.spent, t.held,
        l."limit" - t.spent - t.held AS remaining, public.percentage_spent(t.spent, l."limit") AS percentage_spent,
-       public.budget_pace(l."limit", t.period, t.period_start, 'even', o.starts_at, o.ends_at, o.timezone) AS even_pace,
+       public.budget_pace(l."limit", t.period, t.period_start, 'even', NULL, o.starts_at, o.ends_at, o.timezone) AS even_pace,
        r.running, t.impressions, l.impressions_limit, l.impressions_limit - t.impressions AS impressions_remaining
 FROM (
     SELECT budget_id, campaign_id, order_id, period, period_start, "limit", impressions_limit, spent, held, impressions
@@ -192,7 +192,7 @@ VIEWS = {
         CAMPAIGN_COLUMNS
         | {"currency": "Currency of every amount", "status": "active, paused or ended"}
         | SUMS_COLUMNS
-        | {"held": "Held for ads that were served and not yet seen", "open_holds": "Number of those ads"},
+        | {"held": "Held for ads that were served and not yet billed", "open_holds": "Number of those ads"},
     ),
     "campaign_spend_daily": (
         CAMPAIGN_SPEND_DAILY,
@@ -235,19 +235,19 @@ VIEWS = {
             "currency": "Currency of every amount",
             "limit": "Amount that may be spent in this period; NULL for no limit",
             "spent": "Charged so far",
-            "held": "Held for ads that were served and not yet seen",
+            "held": "Held for ads that were served and not yet billed",
             "remaining": "limit - spent - held",
             "percentage_spent": "spent in percent of limit; held is not included",
             "even_pace": "Amount that would be spent by now if spend grew evenly",
             "running": "Whether the period is the current one",
-            "impressions": "Number of ads charged or held",
+            "impressions": "Number of ads charged or held; of a campaign that is sold by click or completed view, the number of those",
             "impressions_limit": "Number of ads that may be served in this period; NULL for no limit",
             "impressions_remaining": "impressions_limit - impressions",
         },
     ),
     "unbilled_holds": (
         UNBILLED_HOLDS,
-        "Open holds: ads that were served and not yet seen",
+        "Open holds: ads that were served and not yet billed",
         CAMPAIGN_COLUMNS
         | {
             "order_id": "Order; NULL for none",
@@ -257,8 +257,8 @@ VIEWS = {
             "held": "Sum of the holds",
             "publisher_held": "The publisher''s part of it",
             "holds": "Number of holds",
-            "first_expires_at": "When the first hold is released unless its ad is seen",
-            "last_expires_at": "When the last hold is released unless its ad is seen",
+            "first_expires_at": "When the first hold is released unless its ad is billed",
+            "last_expires_at": "When the last hold is released unless its ad is billed",
         },
     ),
     "corrections": (

@@ -76,7 +76,9 @@ BEGIN
                 'budgets', (
                     SELECT jsonb_object_agg(b.period, CASE WHEN b.impressions_limit IS NULL THEN to_jsonb(
                         amount_text(b."limit")) ELSE jsonb_build_object(
-                        'amount', amount_text(b."limit"), 'impressions', b.impressions_limit) END)
+                        'amount', amount_text(b."limit"),
+                        CASE c.price_model WHEN 'cpc' THEN 'clicks' WHEN 'cpcv' THEN 'completions'
+                                           ELSE 'impressions' END, b.impressions_limit) END)
                     FROM configured_budgets b WHERE b.budget_id = c.id),
                 'frequency_caps', (
                     SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counts_from}'::text[]

@@ -81,7 +81,7 @@ LEFT JOIN ({held_by("order_id")}) AS h ON h.order_id = o.id
 CAMPAIGNS = f"""
 SELECT c.id AS campaign_id, c.order_id, c.advertiser_id, a.name AS advertiser, c.status, c.currency, c.timezone,
        c.starts_at, c.ends_at, (CASE c.price_model WHEN 'cpm' THEN c.price END)::numeric(15,3) AS cpm, c.price_model,
-       c.price, c.billing, c.pacing,
+       c.price, c.billing, c.pacing, c.front_percent,
        b.hour_budget, b.day_budget, l."limit" AS lifetime_budget,
        b.hour_impressions, b.day_impressions, l.impressions_limit AS lifetime_impressions,{DELIVERY}
 FROM public.campaigns c JOIN public.advertisers a ON a.id = c.advertiser_id
@@ -172,13 +172,13 @@ DELIVERY_COLUMNS = {
     "delivered": "Charged for ads",
     "corrected": "Adjustments and reversals",
     "booked": "delivered + corrected: the amount to be paid",
-    "held": "Held for ads that were served and not yet seen",
+    "held": "Held for ads that were served and not yet billed",
 }
 IMPRESSION_COLUMNS = {
     "impressions": "Number of ads charged",
     "reversed": "Number of ads whose charge was taken back",
     "billable": "impressions - reversed",
-    "open_holds": "Number of ads that were served and not yet seen",
+    "open_holds": "Number of ads that were served and not yet billed",
     "impressions_remaining": "Number of ads that may still be served; NULL for no limit",
 }
 
@@ -221,8 +221,9 @@ VIEWS = {
             "cpm": "Price of a thousand ads; NULL if the price is for something else",
             "price_model": "What the price is for: cpm, a thousand ads; cpc, a click; cpcv, a completed view; flat, the flight",
             "price": "Price, as its model says",
-            "billing": "serve: charged when served; impression: held when served, charged when seen",
-            "pacing": "asap; or even: spend may grow linearly with time",
+            "billing": "Event that charges for an ad: serve, impression, click or complete",
+            "pacing": "asap; even: spend may grow linearly with time; or front: ahead of that",
+            "front_percent": "Percent by which spend may be ahead of even pacing; NULL unless front",
             "hour_budget": "Amount that may be spent in an hour; NULL for no limit",
             "day_budget": "Amount that may be spent in a day; NULL for no limit",
             "lifetime_budget": "Amount that may be spent at all; NULL for no limit",

@@ -51,7 +51,7 @@ BEGIN ATOMIC
             AND s.served_on BETWEEN (since AT TIME ZONE 'UTC')::date AND (until AT TIME ZONE 'UTC')::date
         UNION ALL
         SELECT e.received_at, s.campaign_id, s.creative_id, s.placement_id, s.publisher_id, s.country, s.device_type,
-               e.event, e.event = 'impression' AND s.billing = 'impression' AND e.entry_id IS NULL, 0, 0
+               e.event, e.event = s.billing AND e.entry_id IS NULL, 0, 0
         FROM ad_events e
         JOIN ad_serves s ON s.request_key = e.request_key AND s.slot = e.slot AND s.served_on = e.served_on
         WHERE e.received_at >= since AND e.received_at < until
@@ -127,8 +127,10 @@ SELECT s.request_key AS serve_id, s.slot, s.served_on, s.served_at, e.received_a
 FROM public.ad_serves s
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
     AND e.event = 'impression'
+LEFT JOIN public.ad_events b ON b.request_key = s.request_key AND b.slot = s.slot AND b.served_on = s.served_on
+    AND b.event = nullif(s.billing, 'impression')
 LEFT JOIN public.hold_releases r ON r.request_key = s.request_key AND r.slot = s.slot AND r.served_on = s.served_on
-CROSS JOIN LATERAL (SELECT coalesce(s.entry_id, e.entry_id, r.entry_id) AS entry_id) AS n
+CROSS JOIN LATERAL (SELECT coalesce(s.entry_id, e.entry_id, b.entry_id, r.entry_id) AS entry_id) AS n
 LEFT JOIN public.ledger_corrections k ON k.reverses = n.entry_id
 """
 
@@ -186,7 +188,7 @@ VIEWS = {
             "device_type": COLUMNS_OF_PLACE["device_type"],
             "price": "Price of the ad",
             "currency": "Currency of the price",
-            "billing": "serve: charged when served; impression: charged when seen",
+            "billing": "Event that charges for the ad: serve, impression, click or complete",
             "entry_id": "Ledger entry of the charge, as in invoice_lines; NULL if the ad was not charged",
             "charged": "Amount of that entry; 0 if the ad was not charged",
             "reversed": "Whether the charge was taken back",

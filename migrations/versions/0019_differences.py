@@ -48,7 +48,7 @@ WITH newest AS (
            count(*) FILTER (WHERE r.cause = 'expiry' AND e.event IS NULL) AS expired
     FROM public.hold_releases r
     LEFT JOIN public.ad_events e ON e.request_key = r.request_key AND e.slot = r.slot AND e.served_on = r.served_on
-        AND e.event = 'impression'
+        AND e.event = r.billing
     WHERE r.served_on >= (SELECT min(first) - 1 FROM span) AND r.served_on <= (SELECT max(last) + 1 FROM span)
     GROUP BY r.campaign_id, r.booked_on
 )

@@ -113,11 +113,12 @@ SELECT 'I3', campaign_id, NULL, request_key || '/' || slot, sum(served), sum(pai
     WHEN sum(served) = 0 THEN price || ' ' || currency || ' was charged, held or released, and not served'
     ELSE 'a serve of ' || price || ' ' || currency || ' was charged, held or released more than once' END
 FROM (
-    SELECT request_key, slot, campaign_id, currency, price, billing, 1 AS served, 0 AS paid, served_on AS day
+    SELECT request_key, slot, campaign_id, currency, price, billing = 'serve' AS at_once, 1 AS served, 0 AS paid,
+           served_on AS day
     FROM public.ad_serves WHERE served_on >= {SINCE} - 8
     UNION ALL
-    SELECT request_key, slot, campaign_id, currency, amount, CASE kind WHEN 'charge' THEN 'serve' ELSE 'impression' END,
-           0, 1, (booked_at AT TIME ZONE 'UTC')::date - 8
+    SELECT request_key, slot, campaign_id, currency, amount, kind = 'charge', 0, 1,
+           (booked_at AT TIME ZONE 'UTC')::date - 8
     FROM (
         SELECT request_key, slot, campaign_id, currency, amount, kind, booked_at
         FROM public.spend_ledger
@@ -127,26 +128,26 @@ FROM (
         WHERE booked_at >= {SINCE_MOMENT}
     ) AS charged
     UNION ALL
-    SELECT request_key, slot, campaign_id, currency, price, 'impression', 0, 1, served_on FROM public.holds
+    SELECT request_key, slot, campaign_id, currency, price, false, 0, 1, served_on FROM public.holds
     WHERE served_on >= {SINCE}
     UNION ALL
-    SELECT request_key, slot, campaign_id, currency, price, 'impression', 0, 1, served_on FROM public.hold_releases
+    SELECT request_key, slot, campaign_id, currency, price, false, 0, 1, served_on FROM public.hold_releases
     WHERE served_on >= {SINCE} AND entry_id IS NULL
 ) AS both_sides
-GROUP BY request_key, slot, campaign_id, currency, price, billing
+GROUP BY request_key, slot, campaign_id, currency, price, at_once
 HAVING sum(served) <> sum(paid) AND CASE
     WHEN sum(served) > 0 THEN sum(paid) > sum(served) OR max(day) FILTER (WHERE served = 1) >= {SINCE}
     ELSE max(day) >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_serves'), '-infinity') END
 """
 
-# The transaction that charges an impression also records its event.
-CHARGED_IMPRESSIONS = f"""
+# The transaction that settles a hold also records the event.
+SETTLING_EVENTS = f"""
 SELECT 'I3', l.campaign_id, l.order_id, l.request_key || '/' || l.slot, 1, 0,
-       'an impression was charged, and its event is missing'
+       'an ad was charged, and the ' || s.billing || ' event is missing'
 FROM public.spend_ledger l
 JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
-    AND e.event = 'impression'
+    AND e.event = s.billing
 WHERE l.kind = 'settle' AND e.event IS NULL AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1
     AND s.served_on >= coalesce(
     (SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')
@@ -354,7 +355,7 @@ RECONCILIATION = " UNION ALL ".join(
         WITHIN_LIMITS,
         COUNTERS,
         SERVES,
-        CHARGED_IMPRESSIONS,
+        SETTLING_EVENTS,
         SLOT_GAPS,
         DAILY_SUMS,
         ARCHIVED_SUMS,

@@ -197,6 +197,31 @@ async def test_an_even_lifetime_budget_grows_linearly_over_the_flight(asking: As
         assert await player.at(begins + timedelta(days=10)) == "flight"
 
 
+@pytest.mark.parametrize("goal", ["amount", "impressions"])
+async def test_front_pacing_is_ahead_by_its_percentage_and_never_beyond_the_limit(asking: Asking, goal: str) -> None:
+    """Ten ads in ten days, a quarter ahead: the fifth after four days, and the last two days early."""
+    begins = moment("2026-06-01 10:00")
+    flight = {"starts_at": begins.isoformat(), "ends_at": (begins + timedelta(days=10)).isoformat()}
+    budgets = {"lifetime": {"amount": "10"} if goal == "amount" else {"impressions": 10}}
+    async with asking(**flight, pacing="front", front_percent=25, cpm="1000", budgets=budgets) as player:
+        assert await player.at(begins) == "pacing"
+        assert await player.at(begins + timedelta(hours=19)) == "pacing"
+        assert await player.ads_at(begins + timedelta(hours=20)) == 1
+        assert await player.ads_at(begins + timedelta(days=4) - INSTANT) == 3
+        assert await player.ads_at(begins + timedelta(days=4)) == 1
+        assert await player.ads_at(begins + timedelta(days=8)) == 5
+        assert await player.at(begins + timedelta(days=9)) == "budget"
+
+
+async def test_front_pacing_of_a_day_is_ahead_in_the_campaigns_own_day(asking: Asking) -> None:
+    begins = moment("2026-06-15 00:00")
+    async with asking(pacing="front", front_percent=100, budgets={"day": {"impressions": 24}}) as player:
+        assert await player.ads_at(begins + timedelta(hours=1)) == 2
+        assert await player.ads_at(begins + timedelta(hours=12)) == 22
+        assert await player.at(begins + timedelta(hours=23)) == "budget"
+        assert await player.at(begins + timedelta(hours=24)) == "pacing"
+
+
 @pytest.mark.parametrize(
     ("timezone", "begins", "hours"),
     [

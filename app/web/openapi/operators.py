@@ -44,6 +44,7 @@ _IMPRESSIONS: Json = {
     "impressions": INTEGER,
     "impressions_limit": nullable(INTEGER),
     "impressions_remaining": nullable(INTEGER),
+    "unit": {"enum": ["impressions", "clicks", "completions"], "description": "What the numbers count"},
 }
 
 SCHEMAS: Json = {

@@ -36,8 +36,9 @@ INSERT INTO ad_events (request_key, slot, served_on, event, campaign_id, receive
 SELECT request_key, slot, served_on, event, campaign_id, served_at
 FROM ad_serves, unnest(ARRAY['impression', 'start', 'complete']) AS e (event);
 INSERT INTO hold_releases (request_key, slot, served_on, booked_on, advertiser_id, advertiser_name, campaign_id, price,
-                           publisher_amount, currency, released_at, cause)
-SELECT request_key, slot, served_on, served_on, 'a', 'A', campaign_id, price, 0, currency, served_at, 'expiry'
+                           publisher_amount, currency, billing, released_at, cause)
+SELECT request_key, slot, served_on, served_on, 'a', 'A', campaign_id, price, 0, currency, 'impression', served_at,
+       'expiry'
 FROM ad_serves;
 ANALYZE
 """

@@ -366,7 +366,7 @@ async def test_a_receipt_shows_a_guard_that_was_changed(books_url: str, breakage
 async def test_impressions_that_were_deleted_are_missed(books_url: str) -> None:
     async with rolled_back(books_url) as connection:
         await connection.execute("DELETE FROM ad_events")
-        assert "an impression was charged, and its event is missing" in await disagreements(connection)
+        assert "an ad was charged, and the impression event is missing" in await disagreements(connection)
 
 
 async def test_every_guard_that_fires_for_everybody_is_required(books_url: str) -> None:

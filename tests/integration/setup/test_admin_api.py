@@ -287,6 +287,7 @@ async def test_anybody_can_see_what_a_campaign_spent_in_each_period(api: httpx.A
         "impressions": 0,
         "impressions_limit": None,
         "impressions_remaining": None,
+        "unit": "impressions",
     }
     async with store.serving_connection() as connection:
         await serve(connection, [payment("spring", uuid4()) for _ in range(5)])

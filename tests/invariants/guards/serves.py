@@ -2,6 +2,8 @@
 
 from tests.invariants.guards.guard import EVERY_AD_TEST, HOLDS, HOLDS_TEST, ONCE_TEST, SERVING_TABLES, Guard
 
+SOLD_TEST = "tests/integration/accounting/test_clicks_and_views.py"
+
 SERVES_GUARDS = [
     Guard(
         "I3",
@@ -56,10 +58,26 @@ SERVES_GUARDS = [
     ),
     Guard(
         "I3",
-        "a charged impression has its event",
+        "a settled hold has its event",
         "migrations/versions/0020_reconciliation.py",
         "WHERE l.kind = 'settle' AND e.event IS NULL AND",
         "WHERE false AND",
         "tests/integration/accounting/test_tampering.py::test_impressions_that_were_deleted_are_missed",
+    ),
+    Guard(
+        "I3",
+        "only the event that was sold settles a hold",
+        HOLDS,
+        "array_position(d.events, h.billing) AS settled",
+        "array_position(d.events, 'impression') AS settled",
+        f"{SOLD_TEST}::test_only_the_event_that_was_sold_charges",
+    ),
+    Guard(
+        "I3",
+        "only the event that was sold is charged late",
+        HOLDS,
+        "WHERE r.billing = b.event AND r.cause",
+        "WHERE r.cause",
+        f"{SOLD_TEST}::test_a_released_hold_is_charged_late_by_nothing_but_what_was_sold",
     ),
 ]

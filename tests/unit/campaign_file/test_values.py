@@ -80,7 +80,7 @@ FAULTS = [
         "per 'day' must not be repeated",
     ),
     ("campaigns[0].frequency_caps", "3", "must be a list"),
-    ("campaigns[0].billing", "click", "must be 'serve' or 'impression', got 'click'"),
+    ("campaigns[0].billing", "seen", "must be 'serve', 'impression', 'click' or 'complete', got 'seen'"),
     ("campaigns[0].hold_ttl_s", 0, "must be at least 1"),
     ("campaigns[0].color", "red", "unknown key"),
     ("campaigns[0].targeting", {"countries": ["Germany"]}, ...),
@@ -201,7 +201,7 @@ def test_a_fault_is_told_with_its_key_and_reason(key: str, value: object, reason
         ("impressions", 10**12 + 1, "must be at most 1000000000000"),
         ("impressions", "10", "must be an integer, got '10'"),
         ("impressions", True, "must be an integer"),
-        ("clicks", 10, "unknown key"),
+        ("installs", 10, "unknown key"),
     ],
 )
 def test_a_fault_within_a_budget_is_told_with_its_key(key: str, value: object, reason: str) -> None:

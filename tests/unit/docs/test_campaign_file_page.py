@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from app.campaign_file import campaign_tables, creative_tables, placement_tables, vast_element_tables
+from app.campaign_file import campaign_tables, creative_tables, placement_tables, price_tables, vast_element_tables
 from app.campaign_file.models import TABLES
 from app.campaign_file.parser import read_draft
 from app.campaign_file.targeting_table import TargetingTable
@@ -20,8 +20,9 @@ from app.campaign_file.targeting_table import TargetingTable
 PAGE = (Path(__file__).parents[3] / "docs" / "campaign-file.md").read_text()
 EXAMPLE = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 INNER = {
-    "budgets": campaign_tables.BudgetsTable,
-    "budgets.*": campaign_tables.BudgetTable,
+    "price": price_tables.PriceTable,
+    "budgets": price_tables.BudgetsTable,
+    "budgets.*": price_tables.BudgetTable,
     "frequency_caps": campaign_tables.CapTable,
     "targeting": TargetingTable,
     "media_files": creative_tables.MediaFileTable,

@@ -132,6 +132,7 @@ def campaigns(books: Books) -> list[Row]:
             "advertiser": books.name("advertisers", item["advertiser"]),
             "status": item.get("status", "active"),
             "pacing": "asap",
+            "front_percent": None,
             "cpm": Decimal(item["cpm"]),
             "price_model": "cpm",
             "price": Decimal(item["cpm"]),

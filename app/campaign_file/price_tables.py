@@ -1,0 +1,95 @@
+"""The price of a campaign and the budgets that limit it, in a campaign file."""
+
+from collections.abc import Iterator
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from app import domain
+from app.campaign_file import fields
+from app.campaign_file.table import Table
+
+Units = Annotated[int, Field(ge=0, le=domain.BUDGET_IMPRESSIONS_MAX)]
+
+
+class PriceTable(Table):
+    """A price, under the name of its model."""
+
+    cpm: fields.Cpm | None = None
+    cpc: fields.Amount | None = None
+    cpcv: fields.Amount | None = None
+
+    @model_validator(mode="after")
+    def is_one_price(self) -> Self:
+        """Reject no price, and several."""
+        if len(list(self._prices())) != 1:
+            raise ValueError("must have one of cpm, cpc and cpcv")
+        return self
+
+    def to_domain(self) -> domain.Price:
+        """Return the price."""
+        return next(self._prices())
+
+    def _prices(self) -> Iterator[domain.Price]:
+        for model in domain.PriceModel:
+            amount = getattr(self, model, None)
+            if amount is not None:
+                yield domain.Price(model, amount)
+
+
+class BudgetTable(Table):
+    """A budget of a campaign for one period."""
+
+    amount: fields.Amount | None = None
+    impressions: Units | None = None
+    clicks: Units | None = None
+    completions: Units | None = None
+
+    @model_validator(mode="after")
+    def limits_something(self) -> Self:
+        """Reject a budget without any limit, and one with two numbers."""
+        if self.amount is None and not self.units:
+            raise ValueError("must have amount, impressions or both")
+        if len(self.units) > 1:
+            raise ValueError(f"must not have both {' and '.join(self.units)}")
+        return self
+
+    @property
+    def units(self) -> dict[str, int]:
+        """The limits that are numbers, by their keys."""
+        return self.model_dump(include={"impressions", "clicks", "completions"}, exclude_none=True)
+
+    def to_domain(self) -> domain.Budget:
+        """Return the budget."""
+        return domain.Budget(self.amount, next(iter(self.units.values()), None))
+
+
+def _as_table(value: object) -> object:
+    """Return an amount as a table with that amount."""
+    return value if isinstance(value, dict) else {"amount": fields.validate_amount(value)}
+
+
+PeriodBudget = Annotated[BudgetTable, BeforeValidator(_as_table, json_schema_input_type=fields.Amount | BudgetTable)]
+"""A budget, as a table or as the amount alone."""
+
+
+class BudgetsTable(Table):
+    """The budgets of a campaign."""
+
+    hour: PeriodBudget | None = None
+    day: PeriodBudget | None = None
+    lifetime: PeriodBudget | None = None
+
+    def by_period(self) -> dict[domain.BudgetPeriod, BudgetTable]:
+        """Return the budgets by period."""
+        periods = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
+        return {period: budget for period, budget in periods.items() if budget is not None}
+
+    def require_units_of(self, model: domain.PriceModel) -> None:
+        """Raise ValueError if a budget counts something else than what is sold at a price of this model."""
+        for period, budget in self.by_period().items():
+            for unit in budget.units:
+                if unit != model.counted_unit:
+                    raise ValueError(
+                        f"{period}.{unit} must be {period}.{model.counted_unit}, which a price by {model} is for"
+                    )
