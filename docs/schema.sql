@@ -396,6 +396,9 @@ CREATE TABLE creatives (
     title text NOT NULL,                                       -- AdTitle
     duration_s numeric NOT NULL,                               -- Duration in seconds, exact to milliseconds
     media_files jsonb NOT NULL,                                -- MediaFiles: url, type, width, height, bitrate_kbps, ...
+    vast_tag_url text,                                         -- VASTAdTagURI, for an ad that another server has; NULL for media files
+    follow_additional_wrappers boolean,                        -- followAdditionalWrappers; NULL for its default
+    fallback_on_no_ad boolean,                                 -- fallbackOnNoAd; NULL for its default
     click_through text,                                        -- URL that a click leads to
     skip_offset_s integer,                                     -- Seconds after which the ad can be skipped; NULL for never
     universal_ad_id text,                                      -- UniversalAdId; NULL for the creative's own id
@@ -413,6 +416,7 @@ CREATE TABLE creatives (
     CONSTRAINT creatives_pkey PRIMARY KEY (id),
     CONSTRAINT creatives_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
     CONSTRAINT creative_ends_after_it_starts CHECK (ends_at > starts_at),
+    CONSTRAINT creative_has_files_or_a_tag CHECK ((vast_tag_url IS NULL) = (media_files <> '[]'::jsonb)),
     CONSTRAINT creative_position_is_known CHECK ("position" = ANY (ARRAY['first'::text, 'last'::text, 'any'::text])),
     CONSTRAINT creative_status_is_known CHECK (status = ANY (ARRAY['active'::text, 'paused'::text, 'archived'::text])),
     CONSTRAINT duration_is_in_milliseconds CHECK (scale(trim_scale(duration_s)) <= 3),

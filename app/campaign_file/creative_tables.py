@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -11,6 +11,7 @@ from app.campaign_file import fields
 from app.campaign_file.fields import Identifier, Prose, Url, Word
 from app.campaign_file.table import Table
 from app.campaign_file.vast_element_tables import VastElementsTable
+from app.campaign_file.vast_tag_table import VastTagTable
 
 
 class MediaFileTable(Table):
@@ -38,7 +39,14 @@ class MediaFileTable(Table):
         return domain.MediaFile(**self.model_dump())
 
 
-class CreativeTable(VastElementsTable):
+OF_INLINE = (
+    *("click_through", "skip_offset_s", "universal_ad_id", "mezzanine_url", "description", "closed_captions"),
+    *("interactive", "universal_ad_ids", "categories", "ad_parameters"),
+)
+"""Keys of elements that an InLine has, and a Wrapper does not."""
+
+
+class CreativeTable(VastElementsTable, VastTagTable):
     """A creative of a campaign."""
 
     item_type: ClassVar = domain.Creative
@@ -47,7 +55,7 @@ class CreativeTable(VastElementsTable):
     campaign_id: Identifier
     title: Prose
     duration_s: fields.ExactDuration
-    media_files: Annotated[list[MediaFileTable], Field(min_length=1, max_length=100)]
+    media_files: Annotated[list[MediaFileTable], Field(max_length=100, validate_default=True)] = []
     click_through: Url | None = None
     skip_offset_s: Annotated[int, Field(ge=0)] | None = None
     universal_ad_id: Word | None = None
@@ -61,6 +69,24 @@ class CreativeTable(VastElementsTable):
     sequence: Annotated[int, Field(ge=1, le=1000)] | None = None
     position: Annotated[domain.PodPosition, Field(strict=False)] = domain.PodPosition.ANY
     bumper: bool = False
+
+    @field_validator("media_files")
+    @classmethod
+    def has_files_or_a_tag(cls, media_files: list[MediaFileTable], info: ValidationInfo) -> list[MediaFileTable]:
+        """Reject a creative with nothing to play, or with both files and a tag."""
+        if "vast_tag_url" in info.data and bool(media_files) == (info.data["vast_tag_url"] is not None):
+            raise ValueError(
+                "must be left out with vast_tag_url" if media_files else "is required without vast_tag_url"
+            )
+        return media_files
+
+    @field_validator(*OF_INLINE)
+    @classmethod
+    def wrapper_has_no_inline_elements(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject what players would not receive."""
+        if value not in (None, []) and info.data.get("vast_tag_url") is not None:
+            raise ValueError("must be left out with vast_tag_url: a Wrapper has no such element")
+        return value
 
     @field_validator("ends_at")
     @classmethod

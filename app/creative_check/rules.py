@@ -40,6 +40,8 @@ class Purpose(StrEnum):
     """Players load it."""
     ORIGINAL = "original"
     """Stitchers load it."""
+    TAG = "tag"
+    """Players load it, as VAST."""
     PAGE = "page"
     """Viewers open it."""
 
@@ -66,6 +68,8 @@ def checked_urls(creative: Creative) -> Iterator[CheckedUrl]:
     """Yield the URLs of a creative whose servers may be asked without counting anything."""
     for index, media_file in enumerate(creative.media_files):
         yield CheckedUrl(f"media_files[{index}]", media_file.url, Purpose.MEDIA, media_file)
+    if creative.vast_tag_url is not None:
+        yield CheckedUrl("vast_tag_url", creative.vast_tag_url, Purpose.TAG)
     if creative.mezzanine_url is not None:
         yield CheckedUrl("mezzanine_url", creative.mezzanine_url, Purpose.ORIGINAL)
     if creative.click_through is not None:
@@ -87,8 +91,11 @@ def creative_findings(creative: Creative) -> Iterator[Finding]:
 def url_findings(checked: CheckedUrl, answer: Answer, duration_s: float) -> Iterator[Finding]:
     """Yield what is wrong with a URL whose server has answered."""
     yield from _status_findings(checked, answer)
-    if checked.media_file is not None:
+    if checked.purpose in (Purpose.MEDIA, Purpose.TAG):
         yield from _transport_findings(answer)
+    if checked.purpose is Purpose.TAG and answer.is_found:
+        yield from _tag_findings(answer)
+    if checked.media_file is not None:
         yield from _declaration_findings(checked.media_file)
         if answer.is_found:
             yield from _file_findings(checked.media_file, answer, duration_s)
@@ -113,6 +120,13 @@ def _transport_findings(answer: Answer) -> Iterator[Finding]:
         yield _warning(f"is redirected before the ad can play ({len(schemes) - 1} times)")
 
 
+def _tag_findings(answer: Answer) -> Iterator[Finding]:
+    if "xml" not in (answer.media_type or ""):
+        yield _warning(f"is sent {_as_type(answer.media_type)}, and not as XML")
+    if not answer.allows_all_origins:
+        yield _warning("has no Access-Control-Allow-Origin for every page, which players in browsers need")
+
+
 def _declaration_findings(media_file: MediaFile) -> Iterator[Finding]:
     if media_file.bitrate_kbps is None and media_file.delivery == "progressive":
         yield _warning("has no bitrate_kbps, by which players choose a rendition")
@@ -135,9 +149,13 @@ def _file_findings(media_file: MediaFile, answer: Answer, duration_s: float) -> 
 
 def _type_findings(declared: str, sent: str | None) -> Iterator[Finding]:
     if sent is None or sent in UNTYPED:
-        yield _warning(f"is sent {'without a type' if sent is None else f'as {sent}'}, but declared as {declared}")
+        yield _warning(f"is sent {_as_type(sent)}, but declared as {declared}")
     elif sent != declared and not any({sent, declared} <= names for names in SAME_TYPES):
         yield _error(f"is sent as {sent}, but declared as {declared}")
+
+
+def _as_type(media_type: str | None) -> str:
+    return "without a type" if media_type is None else f"as {media_type}"
 
 
 def _is_h264(media_file: MediaFile) -> bool:

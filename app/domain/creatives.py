@@ -41,7 +41,13 @@ class Creative:
     title: str
     duration_s: Decimal
     """Exact to milliseconds."""
-    media_files: tuple[MediaFile, ...]
+    media_files: tuple[MediaFile, ...] = ()
+    """Empty for a creative with a `vast_tag_url`."""
+    vast_tag_url: str | None = None
+    """The tag of another server that has the ad, which the player follows."""
+    follow_additional_wrappers: bool | None = None
+    fallback_on_no_ad: bool | None = None
+    """Attributes of its Wrapper (VAST 4.2 section 3.19); None for their defaults."""
     click_through: str | None = None
     skip_offset_s: int | None = None
     universal_ad_id: str | None = None

@@ -16,8 +16,9 @@ READ_CREATIVES = "SELECT * FROM creatives WHERE $1::varchar[] IS NULL OR id = AN
 UPSERT_CREATIVE = """
 INSERT INTO creatives (id, campaign_id, title, duration_s, media_files, click_through, skip_offset_s, universal_ad_id,
                        universal_ad_id_registry, mezzanine_url, description, status, starts_at, ends_at, weight,
-                       sequence, position, bumper, vast_elements)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                       sequence, position, bumper, vast_elements, vast_tag_url, follow_additional_wrappers,
+                       fallback_on_no_ad)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT (id) DO UPDATE SET
     campaign_id = excluded.campaign_id, title = excluded.title, duration_s = excluded.duration_s,
     media_files = excluded.media_files, click_through = excluded.click_through,
@@ -26,7 +27,8 @@ ON CONFLICT (id) DO UPDATE SET
     description = excluded.description, status = excluded.status, starts_at = excluded.starts_at,
     ends_at = excluded.ends_at, weight = excluded.weight, sequence = excluded.sequence,
     position = excluded.position, bumper = excluded.bumper,
-    vast_elements = excluded.vast_elements
+    vast_elements = excluded.vast_elements, vast_tag_url = excluded.vast_tag_url,
+    follow_additional_wrappers = excluded.follow_additional_wrappers, fallback_on_no_ad = excluded.fallback_on_no_ad
 """
 """Create or replace a creative."""
 
@@ -68,4 +70,7 @@ def _values(creative: Creative) -> tuple[object, ...]:
         creative.position,
         creative.bumper,
         orjson.dumps(creative.elements.to_table()).decode(),
+        creative.vast_tag_url,
+        creative.follow_additional_wrappers,
+        creative.fallback_on_no_ad,
     )

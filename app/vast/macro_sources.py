@@ -6,7 +6,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from app.vast.own_ads import AD_SYSTEM
+from app.vast.ad_system import AD_SYSTEM
 from app.version import VERSION
 
 

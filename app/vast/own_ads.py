@@ -1,19 +1,22 @@
-"""Own creatives as InLine ads: for each VAST version, the elements that its schema requires and allows."""
+"""Documents of own creatives: for each VAST version, the elements that its schema requires and allows.
+
+A creative with media files is an InLine, one with the tag of another server a Wrapper.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 from app.domain import Creative, UniversalAdId, VastVersion, is_audio
+from app.vast.ad_system import AD_SYSTEM_ELEMENT
 from app.vast.durations import format_duration
 from app.vast.own_displays import companion_ads, icons
 from app.vast.own_measurement import measurement_elements, tracking_events, video_clicks
 from app.vast.own_media_files import media_files
+from app.vast.own_wrappers import own_wrapper
 from app.vast.response_template import ResponseTemplate, placeholder
 from app.vast.schema import SCHEMAS, Schema
 from app.vast.xml_writer import cdata, escaped_text, in_order, xml_element
-from app.version import VERSION
 
-AD_SYSTEM = "adserver"
 XML_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -51,8 +54,19 @@ def _root(version: VastVersion) -> tuple[bytes, bytes]:
 
 
 def _ad(creative: Creative, advertiser: str, schema: Schema, base_url: str, sequence: str | None) -> str:
+    if creative.vast_tag_url is None:
+        content = _inline(creative, advertiser, schema, base_url)
+    else:
+        content = own_wrapper(creative, creative.vast_tag_url, schema, base_url)
+    # The id is unique per serve, because some players skip an Ad whose id they have shown before.
+    return xml_element(
+        "Ad", content, id=placeholder("ad_serving_id"), sequence=sequence, adType=_ad_type(creative, schema)
+    )
+
+
+def _inline(creative: Creative, advertiser: str, schema: Schema, base_url: str) -> str:
     children = measurement_elements(creative, schema, base_url) | {
-        "AdSystem": xml_element("AdSystem", escaped_text(AD_SYSTEM), version=VERSION),
+        "AdSystem": AD_SYSTEM_ELEMENT,
         "AdServingId": xml_element("AdServingId", placeholder("ad_serving_id")),
         "AdTitle": xml_element("AdTitle", escaped_text(creative.title)),
         "Advertiser": xml_element("Advertiser", escaped_text(advertiser)),
@@ -64,11 +78,7 @@ def _ad(creative: Creative, advertiser: str, schema: Schema, base_url: str, sequ
     }
     if creative.description is not None:
         children["Description"] = xml_element("Description", escaped_text(creative.description))
-    inline = xml_element("InLine", in_order(schema.child_orders["InLine"], children))
-    # The id is unique per serve, because some players skip an Ad whose id they have shown before.
-    return xml_element(
-        "Ad", inline, id=placeholder("ad_serving_id"), sequence=sequence, adType=_ad_type(creative, schema)
-    )
+    return xml_element("InLine", in_order(schema.child_orders["InLine"], children))
 
 
 def _ad_type(creative: Creative, schema: Schema) -> str | None:

@@ -112,4 +112,12 @@ DEADLINES_GUARDS = [
         "creative.elements.icons",
         "tests/unit/docs/test_creative_elements.py::test_every_key_is_carried_as_the_page_says",
     ),
+    Guard(
+        "I8",
+        "CHECK creative_has_files_or_a_tag",
+        "migrations/versions/0003_catalog_tables.py",
+        "(vast_tag_url IS NULL) = (media_files <> '[]'::jsonb)",
+        "true",
+        "tests/integration/setup/test_creative_tags.py::test_a_creative_has_either_files_or_a_tag",
+    ),
 ]

@@ -41,6 +41,14 @@ SERVES_GUARDS = [
     ),
     Guard(
         "I3",
+        "an own Wrapper leads to one Ad",
+        "app/vast/own_wrappers.py",
+        '"allowMultipleAds": False,',
+        '"allowMultipleAds": None,',
+        "tests/unit/vast/test_own_wrappers.py::test_attributes_are_in_the_versions_that_have_them",
+    ),
+    Guard(
+        "I3",
         "an Ad without media is not sold",
         "app/vast/compiled_document.py",
         " for position, ad in enumerate(parsed.ads) if ad.is_playable)",

@@ -110,7 +110,7 @@ FAULTS = [
     ("creatives[0].duration_s", 29.97, "must be a number of seconds such as 29.97"),
     ("creatives[0].duration_s", "00:00:30", "must be a number of seconds such as 29.97, got '00:00:30'"),
     ("creatives[0].skip_offset_s", 16, "must not exceed duration_s"),
-    ("creatives[0].media_files", [], "must not be empty"),
+    ("creatives[0].media_files", [], "is required without vast_tag_url"),
     ("creatives[0].media_files[0].type", "mp4", "must be a media type such as video/mp4, got 'mp4'"),
     ("creatives[0].media_files[0].width", 0, "must be at least 1"),
     ("creatives[0].media_files[0].height", ..., "is required, except for audio"),

@@ -127,6 +127,23 @@ def test_a_landing_page_may_refuse_programs(status: int, severity: str | None) -
     assert [found.severity for found in findings] == ([severity] if severity else [])
 
 
+def test_a_tag_is_xml_for_pages_of_every_origin() -> None:
+    url = "https://ads.agency.example/vast"
+    checked = CheckedUrl("vast_tag_url", url, Purpose.TAG)
+    good = Answer(200, (url,), "application/xml", 2000, allows_all_origins=True)
+    assert list(url_findings(checked, good, DURATION_S)) == []
+    bad = replace(good, media_type="text/html", allows_all_origins=False)
+    assert [found.text for found in url_findings(checked, bad, DURATION_S)] == [
+        "is sent as text/html, and not as XML",
+        "has no Access-Control-Allow-Origin for every page, which players in browsers need",
+    ]
+    (found,) = url_findings(checked, replace(good, status=404), DURATION_S)
+    assert (found.severity, found.text) == ("error", "is answered with status 404")
+    tag = replace(PLAIN, media_files=(), vast_tag_url=url)
+    assert [checked.key for checked in checked_urls(tag)] == ["vast_tag_url"]
+    assert list(creative_findings(tag)) == []
+
+
 def test_the_urls_of_a_creative_are_named_by_their_keys() -> None:
     assert [(checked.key, checked.url, checked.purpose) for checked in checked_urls(FULL)] == [
         ("media_files[0]", "https://cdn.example/small.mp4", Purpose.MEDIA),
