@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from app.creative_check.client import Answer, FileClient, NoAnswerError
 from app.creative_check.rules import (
-    CheckedUrl,
     Finding,
     Severity,
-    checked_urls,
     creative_findings,
     url_findings,
 )
+from app.creative_check.urls import CheckedUrl, checked_urls
 from app.domain import Creative
 
 CREATIVES_TOGETHER = 16

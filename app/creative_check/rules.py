@@ -1,11 +1,12 @@
 """The rules of players, for a creative and for the answers of its URLs' servers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from app.creative_check.client import Answer
+from app.creative_check.urls import CheckedUrl, Purpose, tracker_urls
 from app.domain import Creative, MediaFile
 
 SMALL_LINES = 480
@@ -26,24 +27,19 @@ SAME_TYPES = (
 H264_CODECS = ("avc1", "avc3", "h264", "h.264")
 
 
+NEEDED_BY_SCRIPTS: Mapping[Purpose, str] = {
+    Purpose.MEDIA: "players need that load it by script",
+    Purpose.CAPTIONS: "players in browsers need",
+    Purpose.TAG: "players in browsers need",
+}
+"""The purposes for which pages must be allowed to read the answer, and by whom they are needed."""
+
+
 class Severity(StrEnum):
     """Error: players cannot show the creative, or a part of it. Warning: some of them cannot."""
 
     ERROR = "error"
     WARNING = "warning"
-
-
-class Purpose(StrEnum):
-    """The use of a URL of a creative."""
-
-    MEDIA = "media"
-    """Players load it."""
-    ORIGINAL = "original"
-    """Stitchers load it."""
-    TAG = "tag"
-    """Players load it, as VAST."""
-    PAGE = "page"
-    """Viewers open it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +50,8 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedUrl:
-    """A URL of a creative; `key` is its place in the campaign file."""
-
-    key: str
-    url: str
-    purpose: Purpose
-    media_file: MediaFile | None = None
-
-
-def checked_urls(creative: Creative) -> Iterator[CheckedUrl]:
-    """Yield the URLs of a creative whose servers may be asked without counting anything."""
-    for index, media_file in enumerate(creative.media_files):
-        yield CheckedUrl(f"media_files[{index}]", media_file.url, Purpose.MEDIA, media_file)
-    if creative.vast_tag_url is not None:
-        yield CheckedUrl("vast_tag_url", creative.vast_tag_url, Purpose.TAG)
-    if creative.mezzanine_url is not None:
-        yield CheckedUrl("mezzanine_url", creative.mezzanine_url, Purpose.ORIGINAL)
-    if creative.click_through is not None:
-        yield CheckedUrl("click_through", creative.click_through, Purpose.PAGE)
-
-
 def creative_findings(creative: Creative) -> Iterator[Finding]:
-    """Yield what is wrong with the renditions together."""
+    """Yield what is wrong with the renditions together, and with the trackers."""
     heights = [media_file.height for media_file in creative.media_files if media_file.height is not None]
     if heights and not any(map(_is_h264, creative.media_files)):
         yield _warning("has no MP4 rendition with H.264, which all players can show")
@@ -86,19 +60,20 @@ def creative_findings(creative: Creative) -> Iterator[Finding]:
             f"has no rendition of at most {SMALL_LINES} lines for phones and slow connections: "
             f"the smallest has {min(heights):,}"
         )
+    for key, url in tracker_urls(creative.elements):
+        if urlsplit(url).scheme == "http":
+            yield _warning(f"{key} is not https: players on https pages may not request it")
 
 
 def url_findings(checked: CheckedUrl, answer: Answer, duration_s: float) -> Iterator[Finding]:
     """Yield what is wrong with a URL whose server has answered."""
     yield from _status_findings(checked, answer)
-    if checked.purpose in (Purpose.MEDIA, Purpose.TAG):
+    if checked.purpose not in (Purpose.ORIGINAL, Purpose.PAGE):
         yield from _transport_findings(answer)
-    if checked.purpose is Purpose.TAG and answer.is_found:
-        yield from _tag_findings(answer)
+    if answer.is_found:
+        yield from _answer_findings(checked, answer)
     if checked.media_file is not None:
-        yield from _declaration_findings(checked.media_file)
-        if answer.is_found:
-            yield from _file_findings(checked.media_file, answer, duration_s)
+        yield from _bitrate_findings(checked.media_file, answer, duration_s)
 
 
 def _status_findings(checked: CheckedUrl, answer: Answer) -> Iterator[Finding]:
@@ -120,25 +95,23 @@ def _transport_findings(answer: Answer) -> Iterator[Finding]:
         yield _warning(f"is redirected before the ad can play ({len(schemes) - 1} times)")
 
 
-def _tag_findings(answer: Answer) -> Iterator[Finding]:
-    if "xml" not in (answer.media_type or ""):
+def _answer_findings(checked: CheckedUrl, answer: Answer) -> Iterator[Finding]:
+    if checked.media_type is not None:
+        yield from _type_findings(checked.media_type.lower(), answer.media_type)
+    if checked.purpose is Purpose.TAG and "xml" not in (answer.media_type or ""):
         yield _warning(f"is sent {_as_type(answer.media_type)}, and not as XML")
-    if not answer.allows_all_origins:
-        yield _warning("has no Access-Control-Allow-Origin for every page, which players in browsers need")
-
-
-def _declaration_findings(media_file: MediaFile) -> Iterator[Finding]:
-    if media_file.bitrate_kbps is None and media_file.delivery == "progressive":
-        yield _warning("has no bitrate_kbps, by which players choose a rendition")
-
-
-def _file_findings(media_file: MediaFile, answer: Answer, duration_s: float) -> Iterator[Finding]:
-    yield from _type_findings(media_file.type.lower(), answer.media_type)
-    if not answer.allows_all_origins:
-        yield _warning("has no Access-Control-Allow-Origin for every page, which players need that load it by script")
-    if answer.size_bytes == 0:
+    if checked.purpose in NEEDED_BY_SCRIPTS and not answer.allows_all_origins:
+        yield _warning(f"has no Access-Control-Allow-Origin for every page, which {NEEDED_BY_SCRIPTS[checked.purpose]}")
+    if checked.purpose is Purpose.MEDIA and answer.size_bytes == 0:
         yield _error("is empty")
-    elif answer.size_bytes is not None and media_file.bitrate_kbps is not None and media_file.delivery == "progressive":
+
+
+def _bitrate_findings(media_file: MediaFile, answer: Answer, duration_s: float) -> Iterator[Finding]:
+    if media_file.delivery != "progressive":
+        return
+    if media_file.bitrate_kbps is None:
+        yield _warning("has no bitrate_kbps, by which players choose a rendition")
+    elif answer.is_found and answer.size_bytes:
         actual_kbps = answer.size_bytes * 8 / 1000 / duration_s
         if abs(actual_kbps / media_file.bitrate_kbps - 1) > BITRATE_TOLERANCE:
             yield _warning(

@@ -32,8 +32,7 @@ def read(entry: dict[str, Any]) -> Creative:
 def test_a_creative_with_a_tag_is_read_and_exported(keys: dict[str, Any]) -> None:
     creative = read(TAG | keys)
     assert (creative.vast_tag_url, creative.media_files, creative.duration_s) == (TAG_URL, (), Decimal(15))
-    defaults = {"universal_ad_id_registry": "unknown", "status": "active", "weight": 1}
-    assert to_entry(creative) == TAG | keys | defaults
+    assert to_entry(creative).items() >= (TAG | keys).items()
     assert read(to_entry(creative)) == creative
 
 

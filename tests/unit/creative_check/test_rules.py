@@ -5,8 +5,20 @@ from dataclasses import replace
 import pytest
 
 from app.creative_check.client import Answer
-from app.creative_check.rules import CheckedUrl, Purpose, checked_urls, creative_findings, url_findings
-from app.domain import MediaFile
+from app.creative_check.rules import creative_findings, url_findings
+from app.creative_check.urls import CheckedUrl, Purpose, checked_urls
+from app.domain import (
+    AdVerification,
+    ClosedCaption,
+    Companion,
+    InteractiveCreative,
+    JavaScriptResource,
+    MediaFile,
+    Tracker,
+    TrackingEvent,
+    VastElements,
+    ViewableImpression,
+)
 from tests.unit.vast.creatives import FULL, PLAIN
 
 URL = "https://cdn.example/acme.mp4"
@@ -17,7 +29,7 @@ DURATION_S = 15
 
 
 def of_file(file: MediaFile = FILE, answer: Answer = GOOD) -> list[str]:
-    checked = CheckedUrl("media_files[0]", file.url, Purpose.MEDIA, file)
+    checked = CheckedUrl("media_files[0]", file.url, Purpose.MEDIA, file.type, file)
     return [f"{found.severity}: {found.text}" for found in url_findings(checked, answer, DURATION_S)]
 
 
@@ -152,3 +164,46 @@ def test_the_urls_of_a_creative_are_named_by_their_keys() -> None:
         ("click_through", "https://acme.example/?a=1&b=2", Purpose.PAGE),
     ]
     assert [checked.key for checked in checked_urls(PLAIN)] == ["media_files[0]"]
+
+
+THEIRS = "https://third.example"
+MEASURED = VastElements(
+    impression_urls=(f"{THEIRS}/impression", "http://third.example/impression"),
+    error_urls=("http://third.example/error",),
+    tracking=(Tracker(TrackingEvent.START, "http://third.example/start"),),
+    viewable_impression=ViewableImpression(viewable=("http://third.example/viewable",)),
+    ad_verifications=(
+        AdVerification("third", (JavaScriptResource(f"{THEIRS}/omid.js"),), not_executed_urls=(THEIRS,)),
+    ),
+    companions=(Companion(width=300, height=250, static_url=f"{THEIRS}/a.png", static_type="image/png"),),
+    closed_captions=(ClosedCaption(f"{THEIRS}/en.vtt", "text/vtt", "en"),),
+    interactive=InteractiveCreative(f"{THEIRS}/simid.html"),
+)
+
+
+def test_no_tracker_is_requested() -> None:
+    assert [(checked.key, checked.url) for checked in checked_urls(replace(PLAIN, elements=MEASURED))][1:] == [
+        ("closed_captions[0]", f"{THEIRS}/en.vtt"),
+        ("interactive", f"{THEIRS}/simid.html"),
+        ("companions[0]", f"{THEIRS}/a.png"),
+        ("ad_verifications[0].javascript_resources[0]", f"{THEIRS}/omid.js"),
+    ]
+
+
+def test_trackers_that_https_pages_may_not_request_are_named() -> None:
+    creative = replace(PLAIN, media_files=(FILE,), elements=MEASURED)
+    keys = ("impression_urls[1]", "error_urls[0]", "tracking[0]", "viewable_impression")
+    assert [found.text for found in creative_findings(creative)] == [
+        f"{key} is not https: players on https pages may not request it" for key in keys
+    ]
+
+
+def test_resources_have_their_declared_type_and_captions_are_for_every_page() -> None:
+    answer = Answer(200, (f"{THEIRS}/en.vtt",), "text/plain", 100)
+    captions = CheckedUrl("closed_captions[0]", f"{THEIRS}/en.vtt", Purpose.CAPTIONS, "text/vtt")
+    assert [found.text for found in url_findings(captions, answer, DURATION_S)] == [
+        "is sent as text/plain, but declared as text/vtt",
+        "has no Access-Control-Allow-Origin for every page, which players in browsers need",
+    ]
+    script = CheckedUrl("ad_verifications[0].javascript_resources[0]", f"{THEIRS}/omid.js", Purpose.RESOURCE)
+    assert list(url_findings(script, answer, DURATION_S)) == []
