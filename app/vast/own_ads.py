@@ -90,14 +90,18 @@ def _ad_type(creative: Creative, schema: Schema) -> str | None:
 
 
 def _creatives(creative: Creative, schema: Schema, base_url: str) -> str:
-    """Return the Creative; before 4.0, companions are in a Creative of their own."""
-    linear, companions = _linear(creative, schema, base_url), companion_ads(creative, schema)
+    """Return the Creative of the film, and one of the companions.
+
+    VAST 2.0 and 3.0 require that they are apart. Later too, some players take the first TrackingEvents for the film's.
+    """
     ids = _universal_ad_ids(creative)
-    if not schema.has_universal_ad_id:
-        film = xml_element("Creative", linear, id=creative.id, AdID=ids[0].id)
-        return film + xml_element("Creative", companions, AdID=ids[0].id) if companions else film
-    universal = (_universal_ad_id(ad_id, schema) for ad_id in ids[: schema.universal_ad_ids_max])
-    return xml_element("Creative", companions, linear, *universal, id=creative.id, adId=ids[0].id)
+    universal = ""
+    if schema.has_universal_ad_id:
+        universal = "".join(_universal_ad_id(each, schema) for each in ids[: schema.universal_ad_ids_max])
+    names = {"adId" if schema.has_universal_ad_id else "AdID": ids[0].id}
+    film = xml_element("Creative", _linear(creative, schema, base_url), universal, id=creative.id, **names)
+    companions = companion_ads(creative, schema)
+    return film + xml_element("Creative", companions, universal, **names) if companions else film
 
 
 def _universal_ad_ids(creative: Creative) -> Sequence[UniversalAdId]:

@@ -39,6 +39,31 @@ id = "network-{name}"{COMMON}upstreams = ["{name}"]
 """
 
 
+MEASURED = (
+    f'[[campaigns]]\nid = "measured"{COMMON}'
+    + """
+[[creatives]]
+id = "measured-1"
+campaign_id = "measured"
+title = "Measured"
+duration_s = 2.04
+click_through = "{site}/landing"
+media_files = [ { url = "{site}/media/ad.mp4", type = "video/mp4", width = 640, height = 360 } ]
+impression_urls = ["{site}/seen/third-impression?cb=[CACHEBUSTING]"]
+tracking = [
+    { event = "start", url = "{site}/seen/third-start" },
+    { event = "complete", url = "{site}/seen/third-complete" },
+]
+
+[[creatives.ad_verifications]]
+vendor = "third.example-omid"
+javascript_resources = [ { url = "{site}/static/omid.js" } ]
+not_executed_urls = ["{site}/seen/third-missed?reason=[REASON]"]
+parameters = "campaign=4711"
+"""
+)
+"""A sold order that a third party measures."""
+
 CAMPAIGNS = "\n".join(
     (
         _own("own"),
@@ -47,6 +72,7 @@ CAMPAIGNS = "\n".join(
         _own("broken", media="missing.mp4", more='billing = "impression"\n'),
         _own("first"),
         _own("second").replace('"Acme"', '"Globex"'),
+        MEASURED,
         _network("inline"),
         _network("wrapper"),
         _network("empty"),

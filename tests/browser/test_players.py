@@ -8,10 +8,15 @@ import asyncpg
 import pytest
 from playwright.async_api import Browser
 
+from app.domain import VastVersion
 from tests.browser.conftest import World
 from tests.browser.watching import AD_PLAYS, CONTENT_PLAYS, WHOLE_AD, watching
 
 WHOLE = sorted((0, event) for event in WHOLE_AD)
+
+VERIFICATIONS = """async tag => (await new VASTClient().get(tag)).ads[0].adVerifications.map(
+    ({ vendor, resource, apiFramework, parameters, trackingEvents }) =>
+        ({ vendor, resource, apiFramework, parameters, missed: trackingEvents.verificationNotExecuted }))"""
 
 both_players = pytest.mark.parametrize("player", ["fluid", "client"])
 
@@ -64,6 +69,32 @@ async def test_an_upstreams_wrapper_plays_and_every_level_counts_it_once(
     world.site.seen.clear()
     await play_whole(browser, world, player, "wrapper", campaign_id="network-wrapper")
     assert world.site.seen == {"wrapper": 1, "impression": 1, "complete": 1}
+
+
+@pytest.mark.parametrize(("player", "version"), [("fluid", "3.0"), ("client", "4.2")])
+async def test_a_third_partys_trackers_are_requested_once_beside_our_own(
+    browser: Browser, world: World, player: str, version: str
+) -> None:
+    """Fluid Player takes the first TrackingEvents for the film's, which are the verification's since 4.0."""
+    world.site.seen.clear()
+    await play_whole(browser, world, player, "measured", campaign_id="measured", vast_version=version)
+    assert world.site.seen == {"third-impression": 1, "third-start": 1, "third-complete": 1}
+
+
+async def test_a_player_finds_the_verification_in_every_version(browser: Browser, world: World) -> None:
+    async with watching(browser, world, "client", campaign_id="measured") as watched:
+        await watched.wait_for(AD_PLAYS)
+        for version in VastVersion:
+            tag = f"{world.url}/vast?campaign_id=measured&vast_version={version}"
+            assert await watched.page.evaluate(VERIFICATIONS, tag) == [
+                {
+                    "vendor": "third.example-omid",
+                    "resource": f"{world.site_url}/static/omid.js",
+                    "apiFramework": "omid",
+                    "parameters": "campaign=4711",
+                    "missed": [f"{world.site_url}/seen/third-missed?reason=[REASON]"],
+                }
+            ]
 
 
 @both_players

@@ -137,7 +137,7 @@ def test_verification_is_where_players_of_the_version_look_for_it(version):
 
 
 def test_universal_ad_ids_follow_the_first_one():
-    assert texts(rendered(), "UniversalAdId") == ["CNPA0484000H", "CLC-1st", "CLC-2nd"]
+    assert texts(rendered(), "UniversalAdId") == ["CNPA0484000H", "CLC-1st", "CLC-2nd"] * 2, "film and companions"
     assert texts(rendered(with_only("universal_ad_ids")), "UniversalAdId") == ["CLC-1st", "CLC-2nd"]
     for version, attribute in (("2.0", "AdID"), ("3.0", "AdID"), ("4.0", "adId"), ("4.2", "adId")):
         root = etree.fromstring(rendered(with_only("universal_ad_ids"), VastVersion(version)))
@@ -145,8 +145,7 @@ def test_universal_ad_ids_follow_the_first_one():
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_companions_are_in_the_creative_that_the_version_has_for_them(version):
-    root = etree.fromstring(rendered(with_only("companions"), version))
-    creatives = list(root.iter("{*}Creative"))
-    assert len(creatives) == (1 if version >= VastVersion.V4_0 else 2)
-    assert [companion.get("width") for companion in creatives[-1].iter("{*}Companion")] == ["300", "728", "728"]
+def test_companions_are_in_a_creative_after_that_of_the_film(version):
+    film, companions = etree.fromstring(rendered(with_only("companions"), version)).iter("{*}Creative")
+    assert list(film.iter("{*}Linear"))
+    assert [companion.get("width") for companion in companions.iter("{*}Companion")] == ["300", "728", "728"]
