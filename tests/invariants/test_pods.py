@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from random import Random
 
 import pytest
 
@@ -93,6 +94,41 @@ async def test_a_cap_is_counted_for_each_ad_of_a_campaign(database: str) -> None
         assert len(served_creatives(await server.ask(**pod))) == 1, "the cap has room for one more"
         assert await server.reason(**pod) is NoFillReason.FREQUENCY_CAP
     assert await booked(database) == (4, 4, 0, 4)
+    assert await disagreements(database) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_pods_that_compete_are_whole_or_cost_nothing(database: str, seed: int) -> None:
+    drawn = Random(seed)
+    await set_up(
+        database,
+        sold("a", "a1", "a2", "a3", ads_per_pod=3, budgets={"lifetime": "23"}),
+        sold("b", "b1", "b2", ads_per_pod=2, budgets={"day": "17"}, frequency_caps=[{"impressions": 3, "per": "day"}]),
+        sold("c", budgets={"lifetime": {"impressions": 9}}, billing="impression"),
+        sold("d", duration_s=20, cpm="500", budgets={"lifetime": "7"}, frequency_caps=DAY_CAP),
+        placement("p", "d", "a", "b", "c"),
+    )
+    async with running(database) as one, running(database) as two:
+        requests = [
+            {
+                "pod_size": str(drawn.randint(1, 6)),
+                "min_ads": str(drawn.randint(1, 4)),
+                "user_id": f"u{drawn.randint(1, 9)}",
+                **drawn.choice([{}, {"pod_duration_s": "50"}, {"competitors": "together"}]),
+            }
+            for _ in range(60)
+        ]
+        servers = (drawn.choice((one, two)) for _ in requests)
+        asked = [server.ask(placement_id="p", **values) for server, values in zip(servers, requests, strict=True)]
+        outcomes = await asyncio.gather(*asked)
+    paid = 0
+    for values, outcome in zip(requests, outcomes, strict=True):
+        assert not isinstance(outcome, NoFill) or outcome.reason is not NoFillReason.BUSY
+        if isinstance(outcome, Served):
+            size = int(values["pod_size"])
+            assert min(int(values["min_ads"]), size) <= len(outcome.ads) <= size
+            paid += len(outcome.ads)
+    assert paid == (await booked(database))[0] > 0
     assert await disagreements(database) == []
 
 

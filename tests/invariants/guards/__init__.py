@@ -14,6 +14,7 @@ from tests.invariants.guards.guard import Guard
 from tests.invariants.guards.invoices import INVOICES_GUARDS
 from tests.invariants.guards.ledger import LEDGER_GUARDS
 from tests.invariants.guards.orders import ORDERS_GUARDS
+from tests.invariants.guards.pods import PODS_GUARDS
 from tests.invariants.guards.prices import PRICES_GUARDS
 from tests.invariants.guards.repeats import REPEATS_GUARDS
 from tests.invariants.guards.serves import SERVES_GUARDS
@@ -39,4 +40,5 @@ GUARDS = [
     *SETUP_HISTORY_GUARDS,
     *TARGETING_GUARDS,
     *PRICES_GUARDS,
+    *PODS_GUARDS,
 ]

@@ -9,7 +9,16 @@ from uuid import UUID
 
 import pytest
 
-from app.domain import CapWindow, Catalog, Creative, CreativeStatus, FrequencyCap, NoFillReason, WithoutUser
+from app.domain import (
+    CapWindow,
+    Catalog,
+    Competitors,
+    Creative,
+    CreativeStatus,
+    FrequencyCap,
+    NoFillReason,
+    WithoutUser,
+)
 from app.serving.choice import Choice
 from app.serving.chooser import Chooser, pick_by_weight
 from tests.unit.serving.pending_requests import USER, campaign, catalog, creative, pending_request
@@ -52,6 +61,15 @@ def test_a_request_without_candidates_gets_no_choices_and_is_not_deferred() -> N
     assert Chooser(catalog(), NOW).choose(pending_request(), ()) == []
 
 
+def test_a_pod_with_too_few_ads_is_not_served() -> None:
+    known = catalog(campaign("a"), campaign("b"))
+    assert chosen(known, "a", "b", pod_size=3, min_ads=2) == ["a", "b"]
+    pending = pending_request("a", "b", pod_size=3, min_ads=3)
+    pending.plan_attempt(("a", "b"), repeats_allowed=True)
+    assert Chooser(known, NOW).choose(pending, ()) == []
+    assert pending.progress.refusals == dict.fromkeys("ab", NoFillReason.NO_CANDIDATE)
+
+
 class TestPods:
     def test_each_slot_gets_another_campaign_in_priority_order(self) -> None:
         known = catalog(*(campaign(name) for name in "abc"))
@@ -59,6 +77,16 @@ class TestPods:
 
     def test_a_pod_is_shorter_if_there_are_too_few_candidates(self) -> None:
         assert chosen(catalog(campaign("a")), "a", pod_size=3) == ["a"]
+
+    def test_a_campaign_is_one_choice_with_several_creatives(self) -> None:
+        known = catalog(campaign("a", ads_per_pod=2), creatives=tuple(creative(name, "a") for name in "xyz"))
+        (choice,) = Chooser(known, NOW).choose(pending_request("a", pod_size=3), ()) or []
+        assert (len(set(choice.creatives)), choice.ads_max) == (2, 2)
+
+    def test_competitors_may_be_together(self) -> None:
+        known = catalog(campaign("a", advertiser="Acme"), campaign("b", advertiser="Acme"))
+        assert chosen(known, "a", "b", pod_size=2) == ["a"]
+        assert chosen(known, "a", "b", pod_size=2, competitors=Competitors.TOGETHER) == ["a", "b"]
 
     def test_an_advertiser_gets_one_slot(self) -> None:
         known = catalog(campaign("a", advertiser="Acme"), campaign("b", advertiser="Acme"), campaign("c"))

@@ -86,14 +86,29 @@ class TestTime:
         assert process_time() - began < 1, "each takes less than 10 ms even on a slow machine"
 
 
-class TestPriorities:
-    def test_a_lower_priority_displaces_nothing(self) -> None:
-        house = [own("b", 15, cpm=9000, priority=9), own("c", 15, cpm=9000, priority=9)]
-        assert filled(own("a", 20, priority=1), *house, seconds=30) == ["a20"]
+def test_a_lower_priority_displaces_nothing() -> None:
+    house = [own("b", 15, cpm=9000, priority=9), own("c", 15, cpm=9000, priority=9)]
+    assert filled(own("a", 20, priority=1), *house, seconds=30) == ["a20"]
 
-    def test_a_lower_priority_gets_what_is_left(self) -> None:
-        sold = [own("a", 20), own("b", 15), own("c", 15)]
-        assert filled(*sold, own("h", 10, cpm=0, priority=9), seconds=45) == ["a20", "b15", "h10"]
+
+def test_a_lower_priority_gets_what_is_left() -> None:
+    sold = [own("a", 20), own("b", 15), own("c", 15)]
+    assert filled(*sold, own("h", 10, cpm=0, priority=9), seconds=45) == ["a20", "b15", "h10"]
+
+
+def test_competitors_do_not_share_a_pod() -> None:
+    cars = {"categories": ("cars",)}
+    assert filled(own("a", 15, **cars), own("b", 15, **cars), own("c", 15)) == ["a15", "c15"]
+
+
+def test_competitors_do_not_share_a_pod_that_is_filled_for_its_value() -> None:
+    cars = {"categories": ("cars",), "cpm": 9000}
+    assert filled(own("a", 20), own("b", 15, **cars), own("c", 15, **cars), seconds=30) == ["b15"]
+
+
+def test_a_pod_has_one_first_ad() -> None:
+    rivals = [own(name, 15, changes={"position": PodPosition.FIRST}) for name in "ab"]
+    assert filled(*rivals, own("c", 15)) == ["a15", "c15"]
 
 
 class TestCompetitors:
