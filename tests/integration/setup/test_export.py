@@ -14,7 +14,15 @@ from app.campaign_file.apply import apply
 from app.campaign_file.exporter import format_amount, to_toml
 from app.campaign_file.fields import CURRENCIES, TIMEZONES
 from app.campaign_file.parser import Draft, read_draft
-from app.domain import BUDGET_IMPRESSIONS_MAX, BudgetPeriod, CapWindow, Catalog, CreativeStatus
+from app.domain import (
+    BUDGET_IMPRESSIONS_MAX,
+    BudgetPeriod,
+    CapWindow,
+    Catalog,
+    Competitors,
+    CreativeStatus,
+    PodPosition,
+)
 from app.store import catalog_reader
 from app.store.connections import Store
 from tests.integration.serves import open_store
@@ -55,6 +63,7 @@ lives = st.fixed_dictionaries(
         "starts_at": moments,
         "weight": st.integers(1, 1000),
         "sequence": st.integers(1, 1000),
+        "position": st.sampled_from(PodPosition),
     },
 )
 """Keys of a creative that may be left out."""
@@ -83,6 +92,7 @@ def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document
         "upstreams": upstream_ids,
         "without_user": draw(some(st.sampled_from(["skip", "serve"]))),
         "hold_ttl_s": draw(some(st.integers(1, 604_800))),
+        "ads_per_pod": 1 if upstream_ids else draw(st.integers(1, 20)),
         "targeting": {"countries": draw(st.lists(st.sampled_from(["de", "US", "fra"]), unique=True))},
     }
 
@@ -119,7 +129,14 @@ def documents(draw: Draw) -> Document:
                 "campaigns": draw(st.just("targeted") | st.permutations(campaign_ids)),
                 "blocked_categories": draw(categories),
                 "ad_breaks": [
-                    {"id": draw(ids), "time_offset": "25%", "pod_duration_s": draw(some(st.integers(1, 60)))}
+                    {
+                        "id": draw(ids),
+                        "time_offset": "25%",
+                        "pod_duration_s": draw(some(st.integers(1, 60))),
+                        "min_ads": 1,
+                        "competitors": draw(st.sampled_from(Competitors)),
+                        "repeat_every": "00:10:00",
+                    }
                 ],
             }
             for item_id in (placement_ids if campaign_ids else [])
