@@ -37,14 +37,9 @@ def fitting_creatives(
     ]
 
 
-def running_creatives(creatives: Sequence[Creative], now: datetime) -> Sequence[Creative]:
-    """Return the creatives that may be served at this moment."""
-    return [creative for creative in creatives if creative.is_running(now)]
-
-
-def without_bumpers(creatives: Sequence[Creative]) -> Sequence[Creative]:
-    """Return the creatives that may be served without another ad."""
-    return [creative for creative in creatives if not creative.bumper]
+def running_creatives(creatives: Sequence[Creative], now: datetime, *, in_pod: bool) -> Sequence[Creative]:
+    """Return the creatives that may be served at this moment: bumpers only in a pod."""
+    return [creative for creative in creatives if creative.is_running(now) and (in_pod or not creative.bumper)]
 
 
 def first_in_sequence(creatives: Sequence[Creative]) -> Sequence[Creative]:
@@ -155,7 +150,9 @@ class Chooser:
             return None
         if campaign.upstreams:
             return Candidate(campaign, ())
-        suitable = self._suitable_creatives(request, campaign)
+        creatives = self._catalog.creatives.get(campaign_id, ())
+        running = running_creatives(creatives, self._now, in_pod=request.pod_size > 1)
+        suitable = fitting_creatives(request, running, request.pod_duration_s)
         if not suitable:
             pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
@@ -163,11 +160,6 @@ class Chooser:
         if not unplayed:
             return None
         return Candidate(campaign, first_in_sequence(unplayed) if request.session_id is not None else unplayed)
-
-    def _suitable_creatives(self, request: AdRequest, campaign: Campaign) -> Sequence[Creative]:
-        running = running_creatives(self._catalog.creatives.get(campaign.id, ()), self._now)
-        suitable = fitting_creatives(request, running, request.pod_duration_s)
-        return suitable if request.pod_size > 1 else without_bumpers(suitable)
 
     def _choice(self, pending: PendingRequest, campaign: Campaign, creatives: tuple[Creative, ...]) -> Choice:
         fetched = None if creatives else pending.progress.ready_ads.get(campaign.id)

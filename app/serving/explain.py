@@ -215,7 +215,7 @@ class _Facts:
         if campaign.upstreams:
             return f"ads: fetched from {', '.join(campaign.upstreams)}"
         creatives = self._setup.creatives.get(campaign.id, ())
-        running = running_creatives(creatives, self._now)
+        running = running_creatives(creatives, self._now, in_pod=self._request.pod_size > 1)
         fitting = fitting_creatives(self._request, running, self._request.pod_duration_s)
         return (
             f"ads: {len(running)} of {len(creatives)} creatives run now; "

@@ -89,8 +89,8 @@ PODS_GUARDS = [
         "P2",
         "a bumper is not served alone",
         CHOOSER,
-        "        return suitable if request.pod_size > 1 else without_bumpers(suitable)\n",
-        "        return suitable\n",
+        "creative.is_running(now) and (in_pod or not creative.bumper)",
+        "creative.is_running(now)",
         f"{PODS_TEST}::test_ads_have_their_positions_in_the_answer",
     ),
     Guard(

@@ -23,8 +23,8 @@ TARGETING_GUARDS = [
         "T2",
         "only a creative that runs is chosen",
         "app/serving/chooser.py",
-        "    return [creative for creative in creatives if creative.is_running(now)]\n",
-        "    return creatives\n",
+        "if creative.is_running(now) and (",
+        "if (",
         "tests/unit/serving/test_chooser.py::test_only_a_creative_that_runs_is_served",
     ),
     Guard(
