@@ -1,6 +1,6 @@
 """The campaign file of the bench: what the server serves while it is measured."""
 
-from bench.scale import ADS_PER_POD, CAMPAIGNS, PLACEMENTS
+from bench.scale import ADS_PER_POD, CAMPAIGNS, PLACEMENTS, TARGETED_PLACEMENTS
 
 # Room for every ad of the bench, because only ads that were paid for count.
 TERMS = """
@@ -31,6 +31,22 @@ def campaign_file(upstream_url: str) -> str:
             *(_placement(number) for number in range(1, PLACEMENTS + 1)),
         ]
     )
+
+
+def targeted_file(campaigns: int) -> str:
+    """Campaigns t1, t2, ..., each for one placement; targeted1 is open to every 100th of them, and listed1 has c1."""
+    return "\n".join(
+        [
+            *(_targeted(f"t{number}", number % TARGETED_PLACEMENTS) for number in range(1, campaigns + 1)),
+            '[[placements]]\nid = "targeted1"\npublisher_id = "bench"\ncampaigns = "targeted"\n',
+            '[[placements]]\nid = "listed1"\npublisher_id = "bench"\ncampaigns = ["c1"]\n',
+        ]
+    )
+
+
+def _targeted(campaign_id: str, placement: int) -> str:
+    targeting = f'targeting = {{ placements = ["targeted{placement}"] }}\n'
+    return _campaign(campaign_id, targeting + CAPS) + creative(campaign_id)
 
 
 def _campaign(campaign_id: str, more: str) -> str:

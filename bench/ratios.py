@@ -20,6 +20,7 @@ RATIOS: Mapping[str, tuple[str, str | None]] = {
     "redis": ("spread", "redis"),
     "beacons": ("beacons", "spread"),
     "pods": ("pods", "spread"),
+    "targeted": ("targeted", "listed"),
     "spread_64": ("spread_64", "pgbench"),
     "hot_64": ("hot_64", "pgbench_hot"),
     "bare_64": ("spread_64", "bare_64"),
@@ -31,6 +32,8 @@ ORDER = (
     *("pgbench", "spread", "bare", "redis", "hot", "pgbench_hot", "hot_64", "redis_64", "bare_64", "spread_64"),
     *(
         "pods",
+        "targeted",
+        "listed",
         "beacons",
         "overload",
         "finance",

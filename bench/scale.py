@@ -21,6 +21,7 @@ class Scale:
     serves_for_memory: int
     memory_s_max: int
     """How long the server is loaded at the most to reach that number."""
+    targeted_campaigns: int
     plot_loads: tuple[float, ...]
     """Parts of the server's peak at which its latency is plotted."""
 
@@ -36,6 +37,7 @@ FULL = Scale(
     pgbench_clients=(1, 2, 4, 8, 16, 32),
     serves_for_memory=1_000_000,
     memory_s_max=60,
+    targeted_campaigns=10_000,
     plot_loads=(0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 )
 
@@ -50,6 +52,7 @@ SMALL = Scale(
     pgbench_clients=(2, 4),
     serves_for_memory=1_000,
     memory_s_max=1,
+    targeted_campaigns=200,
     plot_loads=(0.2, 0.6),
 )
 
@@ -57,6 +60,8 @@ CAMPAIGNS = 100
 ADS_PER_POD = 4
 PLACEMENTS = CAMPAIGNS // ADS_PER_POD
 """Placements that have the campaigns between them, as many each as a pod has ads."""
+TARGETED_PLACEMENTS = 100
+"""Placements among which the targeted campaigns are divided."""
 WORKERS = 2
 VIEWERS = 100_000
 """Viewers among whom each request chooses one at random."""

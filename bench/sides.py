@@ -49,6 +49,8 @@ class Sides:
             "spread": lambda: self._served("main", PLAYERS, Crowd()),
             "hot": lambda: self._served("main", PLAYERS, HOT),
             "pods": lambda: self._served("main", PLAYERS, PODS),
+            "targeted": lambda: self._of_placement("targeted"),
+            "listed": lambda: self._of_placement("listed"),
             "spread_64": lambda: self._served("main", FEWER_PLAYERS, Crowd()),
             "hot_64": lambda: self._served("main", FEWER_PLAYERS, HOT),
             "overload": lambda: self._served("main", OVERLOAD * PLAYERS, Crowd()),
@@ -131,6 +133,11 @@ class Sides:
         instance = f"caps_{cap_rows}"
         await self._stage.fill_caps(instance, cap_rows)
         return await self._served(instance, PLAYERS, Crowd(viewers=viewers_of(cap_rows)))
+
+    async def _of_placement(self, prefix: str) -> float:
+        """Ads of one placement of a server with the targeted campaigns."""
+        await self._stage.add_targeted("targeted")
+        return await self._served("targeted", PLAYERS, Crowd(campaigns=1, prefix=f"placement_id={prefix}"))
 
     async def _upstream_client(self) -> float:
         """Documents a second, by as many processes as the server has workers."""

@@ -17,7 +17,7 @@ from app.store.roles import APP, grant_login
 from bench import redis_server
 from bench.books import connected, snapshot_held
 from bench.cap_rows import fill
-from bench.catalog import campaign_file
+from bench.catalog import campaign_file, targeted_file
 from bench.processes import HOST, Workers, free_port, output_of, python_process, workers
 from bench.scale import WORKERS, Scale
 
@@ -120,6 +120,16 @@ class Stage:
         """Lets the database of that name have so many rows in frequency_caps; does nothing the second time."""
         if name not in self._databases:
             await fill(await self.database(name), self.secret, rows)
+
+    async def add_targeted(self, name: str) -> None:
+        """Add the targeted campaigns to the database of that name; does nothing the second time."""
+        if name not in self._databases:
+            url = await self.database(name)
+            file = self.folder / "targeted.toml"
+            file.write_text(targeted_file(self.scale.targeted_campaigns))
+            await self.adserver(url, "apply", str(file))
+            async with connected(url) as connection:
+                await connection.execute("ANALYZE")
 
     async def hold_snapshot(self, name: str) -> None:
         """Starts a query on the database of that name that keeps its snapshot until the end of the bench."""

@@ -51,11 +51,12 @@ class AdServer:
         serve_lane = self._lane("serve", HELD_UP_S, LINGER_MAX_S)
         fetch_lane = self._lane("fetch", fetch_held_up_s, FETCH_LINGER_MAX_S)
         self._lanes = (serve_lane, fetch_lane)
-        self._dispatcher = Dispatcher(serve_lane, fetch_lane, catalogs, ads)
+        recent_refusals = RecentRefusals(self._loop.time)
+        self._dispatcher = Dispatcher(serve_lane, fetch_lane, catalogs, resolver, ads, recent_refusals)
         services = GroupServices(
             ads,
             answers,
-            RecentRefusals(self._loop.time),
+            recent_refusals,
             FetchWaitLimiter(limits.group_fetch_wait_s, limits.fetch_connections),
             tracer,
             resolver.clock,

@@ -8,6 +8,7 @@ from app.errors import InvalidRequest
 from app.serving import keys
 from app.serving.context import SessionContext
 from app.serving.database_clock import DatabaseClock
+from app.serving.limits import CANDIDATES_MAX, FIRST_CANDIDATES_MAX
 from app.serving.outcomes import Completion
 from app.serving.pace import Pace
 from app.serving.pending import PendingRequest, Progress
@@ -126,11 +127,24 @@ class CandidateResolver:
         if request.campaign_id is not None:
             pending.rebase_on(catalog.revision, (request.campaign_id,) if self.knows(request) else ())
         elif placement is not None and placement.campaigns == TARGETED:
-            pending.rebase_on(catalog.revision, self._choose_targeted(pending, placement))
+            # A pod needs several, and a session may have seen the first ones.
+            is_single = request.pod_size == 1 and request.session_id is None
+            limit = FIRST_CANDIDATES_MAX if is_single else CANDIDATES_MAX
+            pending.rebase_on(catalog.revision, self._choose_targeted(pending, placement, limit))
             return
         else:
             pending.rebase_on(catalog.revision, () if placement is None else placement.listed_campaigns)
         self._refuse_by_targeting(pending)
+
+    def extend(self, pending: PendingRequest) -> bool:
+        """Add the candidates that were not looked for at first; return whether there are any."""
+        placement = self._catalogs.current.placements.get(pending.request.placement_id or "")
+        first = pending.progress.candidates
+        is_targeted = placement is not None and placement.campaigns == TARGETED
+        if placement is None or not is_targeted or len(first) != FIRST_CANDIDATES_MAX:
+            return False
+        pending.add_candidates(self._choose_targeted(pending, placement, CANDIDATES_MAX))
+        return len(pending.progress.candidates) > len(first)
 
     def _user_key(self, request: AdRequest) -> UUID | None:
         if not request.identifiable:
@@ -146,14 +160,14 @@ class CandidateResolver:
         for campaign_id in self._current_matcher().refused(pending.request, pending.viewer, ids, self.clock.now):
             pending.refuse(campaign_id, NoFillReason.TARGETING)
 
-    def _choose_targeted(self, pending: PendingRequest, placement: Placement) -> tuple[str, ...]:
+    def _choose_targeted(self, pending: PendingRequest, placement: Placement, limit: int) -> tuple[str, ...]:
         """Return the campaigns that match the request, in the order in which they are tried."""
         matcher = self._current_matcher()
         if self._targeted is None:
             self._targeted = TargetedCandidates(matcher)
         facts = matcher.facts(pending.request, pending.viewer)
-        seed = pending.request_key.int
-        return self._targeted.choose(placement, facts, pending.viewer, self.clock.now(), seed, self._pace)
+        now, seed = self.clock.now(), pending.request_key.int
+        return self._targeted.choose(placement, facts, pending.viewer, now, seed, self._pace, limit)
 
     def _current_matcher(self) -> TargetingMatcher:
         """Return the matcher of the current catalog."""

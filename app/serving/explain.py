@@ -119,7 +119,9 @@ def _pending(
             raise InvalidRequest("campaign_id", "names a campaign without direct = true, which only placements sell")
         raise unknown_id(request)
     with open_context(request.request_id or str(new_request_key()), {}, TRUSTED) as context:
-        return resolver.make_pending(request, context, inf, lambda _: None)
+        pending = resolver.make_pending(request, context, inf, lambda _: None)
+    resolver.extend(pending)
+    return pending
 
 
 async def _join_session(connection: "Connection[Record]", pending: PendingRequest) -> Collection[str]:

@@ -117,6 +117,10 @@ class PendingRequest:
         progress.refusals = {}
         progress.revision_confirmed = False
 
+    def add_candidates(self, candidates: tuple[str, ...]) -> None:
+        """Add those that are not there yet behind the others."""
+        self.progress.candidates = tuple(dict.fromkeys((*self.progress.candidates, *candidates)))
+
     def confirm_revision(self) -> None:
         """Record that a statement ran on the request's catalog revision."""
         self.progress.revision_confirmed = True

@@ -14,7 +14,6 @@ from math import log
 from random import Random
 
 from app.domain import Campaign, CampaignStatus, NoFillReason, Placement
-from app.serving.limits import CANDIDATES_MAX
 from app.serving.pace import Pace
 from app.targeting.campaign_index import CampaignIndex, Tier
 from app.targeting.criteria import Facts
@@ -33,14 +32,14 @@ class TargetedCandidates:
         self._index = CampaignIndex(active, rules)
 
     def choose(
-        self, placement: Placement, facts: Facts, viewer: Viewer, moment: datetime, seed: int, pace: Pace
+        self, placement: Placement, facts: Facts, viewer: Viewer, moment: datetime, seed: int, pace: Pace, limit: int
     ) -> tuple[str, ...]:
-        """Return the first CANDIDATES_MAX campaigns in order that may serve the request at this moment."""
+        """Return the first `limit` campaigns in order that may serve the request at this moment."""
         chosen: list[str] = []
         for campaign_id in self.in_order(facts, seed, pace):
             if self.refusal(campaign_id, placement, facts, viewer, moment) is None:
                 chosen.append(campaign_id)
-                if len(chosen) == CANDIDATES_MAX:
+                if len(chosen) == limit:
                     break
         return tuple(chosen)
 

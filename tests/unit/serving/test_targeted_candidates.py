@@ -37,7 +37,7 @@ def chosen(
     seed: int = 0,
 ) -> tuple[str, ...]:
     candidates = TargetedCandidates(TargetingMatcher(catalog(*campaigns)))
-    return candidates.choose(placement, request or {}, UNKNOWN_VIEWER, NOW, seed, Pace(behind or {}))
+    return candidates.choose(placement, request or {}, UNKNOWN_VIEWER, NOW, seed, Pace(behind or {}), CANDIDATES_MAX)
 
 
 def targeting(**criteria: Any) -> Targeting:
@@ -55,7 +55,8 @@ def test_within_a_priority_the_first_is_drawn_by_weight() -> None:
     known = catalog(*(campaign(name, weight=weight) for name, weight in WEIGHTS.items()))
     candidates = TargetedCandidates(TargetingMatcher(known))
     firsts = Counter(
-        candidates.choose(PREROLL, {}, UNKNOWN_VIEWER, NOW, new_request_key().int, Pace({}))[0] for _ in range(REQUESTS)
+        candidates.choose(PREROLL, {}, UNKNOWN_VIEWER, NOW, new_request_key().int, Pace({}), 1)[0]
+        for _ in range(REQUESTS)
     )
     for name, weight in WEIGHTS.items():
         assert firsts[name] / REQUESTS == pytest.approx(weight / sum(WEIGHTS.values()), abs=0.01)
