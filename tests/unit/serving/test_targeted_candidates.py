@@ -54,10 +54,8 @@ def test_a_lower_priority_number_comes_first(seed: int) -> None:
 def test_within_a_priority_the_first_is_drawn_by_weight() -> None:
     known = catalog(*(campaign(name, weight=weight) for name, weight in WEIGHTS.items()))
     candidates = TargetedCandidates(TargetingMatcher(known))
-    firsts = Counter(
-        candidates.choose(PREROLL, {}, UNKNOWN_VIEWER, NOW, new_request_key().int, Pace({}), 1)[0]
-        for _ in range(REQUESTS)
-    )
+    seeds = (new_request_key().int for _ in range(REQUESTS))
+    firsts = Counter(candidates.choose(PREROLL, {}, UNKNOWN_VIEWER, NOW, seed, Pace({}), 1)[0] for seed in seeds)
     for name, weight in WEIGHTS.items():
         assert firsts[name] / REQUESTS == pytest.approx(weight / sum(WEIGHTS.values()), abs=0.01)
 
