@@ -267,14 +267,20 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON configured_budgets TO adserver_app;
 -- The configured frequency caps of campaigns; frequency_caps has the counts.
 CREATE TABLE campaign_caps (
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime or session
+    level text NOT NULL,                                       -- What it counts: ads of each creative, the campaign, its order or its advertiser
+    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime, session, or a length such as 90 minutes
+    counter varchar COLLATE "C" NOT NULL,                      -- The campaign's id, or ' order ' or ' advertiser ' and an id: whose ads it counts
     impressions integer NOT NULL,                              -- Number of ads that one user may be served in each window
     counts_from timestamptz NOT NULL DEFAULT adserver_clock(), -- When this cap began to count; earlier serves are not counted
-    CONSTRAINT campaign_caps_pkey PRIMARY KEY (campaign_id, "window"),
+    CONSTRAINT campaign_caps_pkey PRIMARY KEY (campaign_id, level, "window"),
     CONSTRAINT campaign_caps_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT cap_counter_is_of_level CHECK ((level = ANY (ARRAY['campaign'::text, 'creative'::text])) = (counter::text = campaign_id::text)),
     CONSTRAINT cap_is_positive CHECK (impressions > 0),
-    CONSTRAINT cap_window_is_known CHECK ("window" = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'lifetime'::text, 'session'::text]))
+    CONSTRAINT cap_level_is_known CHECK (level = ANY (ARRAY['creative'::text, 'campaign'::text, 'order'::text, 'advertiser'::text])),
+    CONSTRAINT cap_window_is_known CHECK (("window" = ANY (ARRAY['minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'lifetime'::text, 'session'::text])) OR "window" ~ '^(1 (minute|hour|day)|([2-9]|[1-9][0-9]{1,4}) (minutes|hours|days))$'::text)
 );
+CREATE INDEX campaign_caps_by_counter
+    ON campaign_caps USING btree (counter);
 -- Notes the change of every campaign.
 CREATE TRIGGER campaign_truncation_is_noted AFTER TRUNCATE ON campaign_caps
     FOR EACH STATEMENT EXECUTE FUNCTION note_setup_change('campaign');
@@ -458,8 +464,8 @@ GRANT DELETE, INSERT, SELECT, UPDATE ON sessions TO adserver_app;
 -- The number of ads that each user was served of each campaign: one row for each window.
 CREATE TABLE frequency_caps (
     user_key uuid NOT NULL,                                    -- Keyed hash of the viewer's id; in a session window, the session's id
-    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime or session
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign, or another key: ' creative ', ' order ' or ' advertiser ' and an id
+    "window" text NOT NULL,                                    -- minute, hour, day, week, month, lifetime, session, or a length such as 90 minutes
     window_start timestamptz NOT NULL,                         -- Start of the window; 1970 for lifetime and session
     count integer NOT NULL,                                    -- Number of ads counted in this window
     cap integer NOT NULL,                                      -- The cap that applied when the row was last counted
@@ -1348,6 +1354,20 @@ CREATE FUNCTION public.budget_pace("limit" numeric, period text, period_start ti
  LANGUAGE sql
  STABLE PARALLEL SAFE
 RETURN CASE WHEN ((pacing = 'asap'::text) OR (period = 'hour'::text)) THEN "limit" WHEN (period = 'lifetime'::text) THEN ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, ((EXTRACT(epoch FROM (adserver_clock() - starts_at)) / EXTRACT(epoch FROM (ends_at - starts_at))) * ((1)::numeric + ((COALESCE((front_percent)::integer, 0))::numeric / 100.0)))))) ELSE ("limit" * GREATEST((0)::numeric, LEAST((1)::numeric, ((EXTRACT(epoch FROM (adserver_clock() - period_start)) / EXTRACT(epoch FROM (window_end('day'::text, period_start, timezone) - period_start))) * ((1)::numeric + ((COALESCE((front_percent)::integer, 0))::numeric / 100.0)))))) END;
+
+-- Like window_end; the window may also be a length such as 90 minutes.
+CREATE FUNCTION public.cap_window_end("window" text, start timestamp with time zone, timezone text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE WHEN ("window" ~ '^[0-9]+ days?$'::text) THEN date_trunc('day'::text, date_add(start, ("window")::interval, timezone), timezone) WHEN ("window" ~ '^[0-9]'::text) THEN (start + ("window")::interval) ELSE window_end("window", start, timezone) END;
+
+-- Like window_start; the window may also be a length such as 90 minutes.
+CREATE FUNCTION public.cap_window_start("window" text, at timestamp with time zone, timezone text)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN CASE WHEN ("window" ~ '^[0-9]+ days?$'::text) THEN (((((at AT TIME ZONE timezone))::date - mod((((at AT TIME ZONE timezone))::date - '1970-01-01'::date), (split_part("window", ' '::text, 1))::integer)))::timestamp without time zone AT TIME ZONE timezone) WHEN ("window" ~ '^[0-9]'::text) THEN date_bin(("window")::interval, at, to_timestamp((0)::double precision)) ELSE window_start("window", at, timezone) END;
 
 -- The figures of a month as the books have them now; closing the month keeps them in month_ends.
 CREATE FUNCTION public.compute_month_end(month date)
@@ -2417,8 +2437,10 @@ BEGIN
                                            ELSE 'impressions' END, b.impressions_limit) END)
                     FROM configured_budgets b WHERE b.budget_id = c.id),
                 'frequency_caps', (
-                    SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counts_from}'::text[]
-                        || jsonb_build_object('per', k."window") ORDER BY k."window")
+                    SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counter,counts_from}'::text[] || jsonb_build_object(
+                            'level', nullif(k.level, 'campaign'),
+                            CASE WHEN k."window" ~ '^[0-9]' THEN 'every' ELSE 'per' END, k."window")
+                        ORDER BY k.level, k."window")
                     FROM campaign_caps k WHERE k.campaign_id = c.id),
                 'upstreams', (
                     SELECT jsonb_agg(u.upstream_id ORDER BY u.position)

@@ -1,9 +1,9 @@
 """The campaigns of a campaign file."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from app import domain
 from app.campaign_file import fields
@@ -17,10 +17,29 @@ CATEGORIES_MAX = 20
 
 
 class CapTable(Table):
-    """A frequency cap of a campaign."""
+    """A frequency cap of a campaign, over a window of the calendar or of any length."""
 
     impressions: Annotated[int, Field(ge=1, le=1_000_000)]
-    per: Annotated[domain.CapWindow, lax]
+    per: Annotated[domain.CapWindow, lax] | None = None
+    every: fields.WindowLength | None = None
+    level: Annotated[domain.CapLevel, lax] = domain.CapLevel.CAMPAIGN
+
+    @model_validator(mode="after")
+    def has_one_window(self) -> Self:
+        """Reject a cap without a window, or with two."""
+        if (self.per is None) == (self.every is None):
+            raise ValueError("must have either per or every")
+        return self
+
+    def to_domain(self) -> domain.FrequencyCap:
+        """Return the cap."""
+        return domain.FrequencyCap(self.impressions, self.per, self.every, self.level)
+
+
+def _name(cap: CapTable) -> str:
+    """Return what distinguishes a cap from the others of its campaign."""
+    window = f"per '{cap.per}'" if cap.per is not None else f"every '{cap.every}'"
+    return window if cap.level is domain.CapLevel.CAMPAIGN else f"{window} of level '{cap.level}'"
 
 
 class CampaignTable(Table):
@@ -42,7 +61,7 @@ class CampaignTable(Table):
     pacing: Annotated[domain.Pacing, lax] = domain.Pacing.ASAP
     front_percent: Annotated[int | None, Field(ge=1, le=100, validate_default=True)] = None
     budgets: BudgetsTable = BudgetsTable()
-    frequency_caps: Annotated[list[CapTable], Field(max_length=len(domain.CapWindow))] = []
+    frequency_caps: Annotated[list[CapTable], Field(max_length=domain.CAPS_MAX)] = []
     upstreams: Annotated[list[Identifier], Field(max_length=LIST_LENGTH_MAX), NoDuplicates] = []
     without_user: Annotated[domain.WithoutUser, lax] = domain.WithoutUser.SKIP
     late_impressions: Annotated[domain.LateImpressions, lax] = domain.LateImpressions.IGNORE
@@ -98,10 +117,12 @@ class CampaignTable(Table):
 
     @field_validator("frequency_caps")
     @classmethod
-    def window_has_one_cap(cls, caps: list[CapTable]) -> list[CapTable]:
-        """Reject a second cap for a window: the larger one would have no effect."""
-        if duplicate := first_duplicate([cap.per for cap in caps]):
-            raise ValueError(f"per '{duplicate}' must not be repeated")
+    def caps_are_distinct(cls, caps: list[CapTable], info: ValidationInfo) -> list[CapTable]:
+        """Reject a second cap for a level and window, which would have no effect, and a level without an order."""
+        if duplicate := first_duplicate([_name(cap) for cap in caps]):
+            raise ValueError(f"{duplicate} must not be repeated")
+        if info.data.get("order") is None and any(cap.level is domain.CapLevel.ORDER for cap in caps):
+            raise ValueError("level 'order' requires the campaign to have an order")
         return caps
 
     @field_validator("ads_per_pod")
@@ -112,17 +133,26 @@ class CampaignTable(Table):
             raise ValueError("must be 1 for a campaign with upstreams")
         return ads_per_pod
 
+    @field_validator("upstreams")
+    @classmethod
+    def creatives_can_be_counted(cls, upstreams: list[str], info: ValidationInfo) -> list[str]:
+        """Reject a cap on each creative of a campaign that has none of its own."""
+        caps = info.data.get("frequency_caps", [])
+        if upstreams and any(cap.level is domain.CapLevel.CREATIVE for cap in caps):
+            raise ValueError("must be empty, because a frequency cap has level 'creative'")
+        return upstreams
+
     def to_domain(self) -> domain.Campaign:
         """Return the campaign."""
         price = (self.price or PriceTable(cpm=self.cpm)).to_domain()
-        caps = sorted(self.frequency_caps, key=lambda cap: cap.per)
+        caps = sorted((cap.to_domain() for cap in self.frequency_caps), key=lambda cap: (cap.level, cap.window))
         tables = {"cpm", "price", "billing", "budgets", "frequency_caps", "upstreams", "targeting", "categories"}
         return domain.Campaign(
             **self.model_dump(exclude=tables),
             price=price,
             billing=self.billing or price.model.billings[0],
             budgets={period: budget.to_domain() for period, budget in self.budgets.by_period().items()},
-            frequency_caps=tuple(domain.FrequencyCap(cap.impressions, cap.per) for cap in caps),
+            frequency_caps=tuple(caps),
             upstreams=tuple(self.upstreams),
             targeting=self.targeting.to_domain(),
             categories=tuple(self.categories),

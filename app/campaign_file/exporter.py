@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from app.domain import Advertiser, Campaign, Catalog, CatalogItem, Creative, PriceModel, Publisher
+from app.domain import Advertiser, Campaign, CapLevel, Catalog, CatalogItem, Creative, PriceModel, Publisher
 
 DECIMALS_MIN = 2
 """Decimals of an exported amount, at least."""
@@ -47,17 +47,7 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
     """
     entry: dict[str, Any] = _to_plain(asdict(item))
     if isinstance(item, Campaign):
-        entry["price"] = {item.price.model.value: format_amount(item.price.amount)}
-        if item.price.model is PriceModel.CPM:
-            entry |= entry.pop("price")
-        entry["targeting"] = _to_plain(item.targeting.to_table())
-        if not entry["targeting"]:
-            del entry["targeting"]
-        for period, budget in entry.get("budgets", {}).items():
-            if "impressions" in budget:
-                budget[item.price.model.counted_unit] = budget.pop("impressions")
-            if budget.keys() == {"amount"}:
-                entry["budgets"][period] = budget["amount"]
+        _shorten_campaign(entry, item)
     if isinstance(item, Creative):
         entry["duration_s"] = _to_number(item.duration_s)
         entry.pop("elements", None)
@@ -65,6 +55,24 @@ def to_entry(item: CatalogItem) -> dict[str, Any]:
     if isinstance(item, (Advertiser, Publisher)) and item.name == item.id:
         del entry["name"]
     return entry
+
+
+def _shorten_campaign(entry: dict[str, Any], campaign: Campaign) -> None:
+    """Write the price, the targeting, the budgets and the caps of a campaign in their short forms."""
+    entry["price"] = {campaign.price.model.value: format_amount(campaign.price.amount)}
+    if campaign.price.model is PriceModel.CPM:
+        entry |= entry.pop("price")
+    entry["targeting"] = _to_plain(campaign.targeting.to_table())
+    if not entry["targeting"]:
+        del entry["targeting"]
+    for period, budget in entry.get("budgets", {}).items():
+        if "impressions" in budget:
+            budget[campaign.price.model.counted_unit] = budget.pop("impressions")
+        if budget.keys() == {"amount"}:
+            entry["budgets"][period] = budget["amount"]
+    for cap in entry.get("frequency_caps", []):
+        if cap["level"] == CapLevel.CAMPAIGN:
+            del cap["level"]
 
 
 def _to_plain(value: Any) -> Any:

@@ -33,6 +33,8 @@ _AMOUNT = re.compile(r"-?\d{1,12}(\.\d{1,12})?", re.ASCII)
 _COUNTRY = re.compile(r"[A-Za-z]{2,3}", re.ASCII)
 _CATEGORY = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 _MIME_TYPE = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+", re.ASCII)
+_WINDOW_LENGTH = re.compile(r"([1-9]\d{0,4}) (minute|hour|day)s?", re.ASCII)
+_WINDOW_LENGTHS_MAX = {"minute": 99_999, "hour": 8_784, "day": 366}
 _DECIMALS = {3: "three", 4: "four", 6: "six"}
 
 CURRENCIES = frozenset(currency.code for currency in Iso4217) - {"XTS", "XXX"}
@@ -225,6 +227,14 @@ def first_duplicate(values: Sequence[str]) -> str | None:
     return None
 
 
+def _window_length(value: str) -> str:
+    found = _WINDOW_LENGTH.fullmatch(value)
+    if not found or int(found[1]) > _WINDOW_LENGTHS_MAX[found[2]]:
+        raise ValueError("must be a number of minutes, hours or days such as '90 minutes', at most 366 days")
+    number, unit = found.groups()
+    return f"{number} {unit}" if number == "1" else f"{number} {unit}s"
+
+
 def _no_duplicates(values: list[str]) -> list[str]:
     if duplicate := first_duplicate(values):
         raise ValueError(f"{quote(duplicate)} must not be repeated")
@@ -259,6 +269,8 @@ Country = Annotated[
 Category = Annotated[
     str, AfterValidator(matching(_CATEGORY, "must be an id of an IAB content taxonomy, such as IAB2-3 or 483"))
 ]
+WindowLength = Annotated[str, AfterValidator(_window_length)]
+"""A number of minutes, hours or days, at most as many as a year has."""
 Currency = Annotated[str, AfterValidator(_currency)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from app.campaign_file.parser import Draft
 from app.domain import (
+    CAPS_MAX,
     Advertiser,
     BreakType,
     Campaign,
     CampaignStatus,
+    CapRules,
     Catalog,
     CatalogItem,
     Creative,
@@ -21,6 +23,7 @@ from app.domain import (
     Publisher,
     Upstream,
     Webhook,
+    cap_rules,
 )
 from app.errors import FileFault
 from app.upstreams.addresses import Network, is_forbidden_host
@@ -89,6 +92,21 @@ class CatalogIndex:
         campaigns = self.items.get(Campaign, {}).values()
         return frozenset(item.advertiser for item in campaigns if isinstance(item, Campaign))
 
+    @cached_property
+    def cap_rules(self) -> Mapping[str, CapRules]:
+        """The frequency caps that apply to each campaign that has any."""
+        return cap_rules(item for item in self.items.get(Campaign, {}).values() if isinstance(item, Campaign))
+
+    @cached_property
+    def overcapped(self) -> Mapping[str, str]:
+        """The campaigns to which too many caps apply, by each of their counters."""
+        return {
+            counter: campaign_id
+            for campaign_id, rules in self.cap_rules.items()
+            if rules.caps_count > CAPS_MAX
+            for counter in rules.counters
+        }
+
 
 def find_faults(draft: Draft, index: CatalogIndex, webhook_networks: Sequence[Network] = ()) -> list[FileFault]:
     """Return every fault of the draft: first its own, then, in file order, those against the current catalog.
@@ -123,6 +141,7 @@ class _DraftValidator:
                 yield from self._faults_in_order(item)
                 yield from self._unknown_references("upstreams", Upstream, item.upstreams)
                 yield from self._status_faults(item)
+                yield from self._cap_faults(item)
                 yield from self._ad_source_faults(item)
             case Creative():
                 yield from self._creative_faults(item)
@@ -205,6 +224,15 @@ class _DraftValidator:
         before = self._before.campaign(campaign.id)
         if before and before.status is CampaignStatus.ENDED and campaign.status is not CampaignStatus.ENDED:
             yield "status", "must stay 'ended': an ended campaign cannot be resumed"
+
+    def _cap_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
+        """Yield a fault if too many caps apply to the campaign, or to another one that shares its caps."""
+        rules = self._after.cap_rules.get(campaign.id)
+        for counter in rules.counters if rules else ():
+            if overcapped := self._after.overcapped.get(counter):
+                count = self._after.cap_rules[overcapped].caps_count
+                yield "frequency_caps", f"at most {CAPS_MAX} caps may apply to campaign {overcapped!r}, got {count}"
+                return
 
     def _ad_source_faults(self, campaign: Campaign) -> Iterator[tuple[str, str]]:
         has_creatives = campaign.id in self._after.campaigns_with_creatives

@@ -1,6 +1,7 @@
 """The domain model: frozen dataclasses and enums, without I/O and without imports from the rest of the app."""
 
 from app.domain.ad_request import AdRequest, Client
+from app.domain.caps import CAPS_MAX, SHARED_LEVELS, CapRules, FrequencyCap, cap_rules, counter, creative_counter
 from app.domain.catalog import (
     TARGETED,
     AdBreak,
@@ -10,7 +11,6 @@ from app.domain.catalog import (
     Catalog,
     CatalogItem,
     CatalogSource,
-    FrequencyCap,
     Order,
     Placement,
     Price,
@@ -33,6 +33,7 @@ from app.domain.terms import (
     BreakType,
     BudgetPeriod,
     CampaignStatus,
+    CapLevel,
     CapWindow,
     Competitors,
     CreativeStatus,
@@ -70,6 +71,7 @@ __all__ = [
     "ANY_ORDER",
     "BUDGET_IMPRESSIONS_MAX",
     "BUMPER_ORDER",
+    "CAPS_MAX",
     "CRITERIA",
     "DURATION_MAX_S",
     "ID_LENGTH_MAX",
@@ -77,6 +79,7 @@ __all__ = [
     "KV_PREFIX",
     "NO_ELEMENTS",
     "POD_SIZE_MAX",
+    "SHARED_LEVELS",
     "TARGETED",
     "URL_BYTES_MAX",
     "AdBreak",
@@ -90,6 +93,8 @@ __all__ = [
     "BudgetPeriod",
     "Campaign",
     "CampaignStatus",
+    "CapLevel",
+    "CapRules",
     "CapWindow",
     "Catalog",
     "CatalogItem",
@@ -133,5 +138,8 @@ __all__ = [
     "WebhookStatus",
     "Weekday",
     "WithoutUser",
+    "cap_rules",
+    "counter",
+    "creative_counter",
     "is_audio",
 ]

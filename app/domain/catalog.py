@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, Protocol
 
+from app.domain.caps import CapRules, FrequencyCap, cap_rules
 from app.domain.creatives import Creative
 from app.domain.targeting import Targeting
 from app.domain.terms import (
@@ -13,7 +14,6 @@ from app.domain.terms import (
     BreakType,
     BudgetPeriod,
     CampaignStatus,
-    CapWindow,
     Competitors,
     LateImpressions,
     OutboxEvent,
@@ -39,14 +39,6 @@ class Budget:
     amount: Decimal | None = None
     impressions: int | None = None
     """The number of ads, or of the clicks or completed views that the campaign is sold by."""
-
-
-@dataclass(frozen=True, slots=True)
-class FrequencyCap:
-    """Limit of `impressions` ads of a campaign per user and window."""
-
-    impressions: int
-    per: CapWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +217,13 @@ class Catalog:
     advertisers: Mapping[str, Advertiser] = field(default_factory=dict)
     orders: Mapping[str, Order] = field(default_factory=dict)
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
+
+    cap_rules: Mapping[str, CapRules] = field(init=False, repr=False)
+    """The rules of the campaigns with frequency caps, by campaign id."""
+
+    def __post_init__(self) -> None:
+        """Find the caps that apply to each campaign."""
+        object.__setattr__(self, "cap_rules", cap_rules(self.campaigns.values()))
 
     def advertiser_name(self, campaign: Campaign) -> str:
         """Return the name of the campaign's advertiser."""

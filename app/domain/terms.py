@@ -118,6 +118,15 @@ class CapWindow(StrEnum):
     SESSION = "session"
 
 
+class CapLevel(StrEnum):
+    """Level at which a frequency cap counts ads: each creative, the campaign, its order, or its advertiser."""
+
+    CREATIVE = "creative"
+    CAMPAIGN = "campaign"
+    ORDER = "order"
+    ADVERTISER = "advertiser"
+
+
 class NoFillReason(StrEnum):
     """Reason why a request got no ad; the value of the header `X-No-Fill-Reason`."""
 

@@ -1,8 +1,9 @@
 """A choice is a candidate chosen for a request; a selection is one Ad of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.domain import ANY_ORDER, Campaign, Creative, NoFillReason
+from app.domain import ANY_ORDER, Campaign, Creative, NoFillReason, creative_counter
 from app.serving.outcomes import ServedAd
 from app.serving.pending import PendingRequest
 from app.upstreams.fetched_ad import FetchedAd
@@ -23,9 +24,10 @@ class Choice:
     """Whether frequency caps count its ads."""
     ads_max: int = 1
     """The number of Ads that the caps count before the upstream's answer is known."""
-    short_windows: dict[str, int] = field(default_factory=dict)
-    """Cap windows with too little room, and the number of ads that each of them counted."""
+    short_windows: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Cap windows with too little room, by counter and window, and the number of ads that each of them counted."""
     ads_paid: int = 0
+    paid_creative_ids: list[str] = field(default_factory=list)
 
     def refuse(self, reason: NoFillReason) -> None:
         """Take the campaign out of the candidates that remain for the request."""
@@ -39,12 +41,32 @@ class Choice:
     @property
     def has_ad(self) -> bool:
         """Whether there is an ad to serve."""
-        return bool(self.creatives) or self.fetched is not None
+        return bool(self.playable_creatives) or self.fetched is not None
+
+    @property
+    def playable_creatives(self) -> Sequence[Creative]:
+        """The own creatives without those that the user has seen as often as a cap on each creative allows."""
+        if not self.short_windows:
+            return self.creatives
+        refusals = self.pending.progress.refusals
+        return [creative for creative in self.creatives if creative_counter(creative.id) not in refusals]
 
     @property
     def ads_allowed(self) -> int:
         """The number of its Ads that the caps have room for."""
-        return min(self.short_windows.values()) if self.short_windows else self.ads_max
+        if not self.short_windows:
+            return self.ads_max
+        by_creative = {creative_counter(creative.id) for creative in self.creatives}
+        shared = min(
+            (ads for (key, _), ads in self.short_windows.items() if key not in by_creative), default=self.ads_max
+        )
+        return min(shared, len(self.playable_creatives)) if self.creatives else shared
+
+    def pay(self, creative: Creative | None) -> None:
+        """Record that one of its Ads was paid for."""
+        self.ads_paid += 1
+        if creative is not None:
+            self.paid_creative_ids.append(creative.id)
 
 
 @dataclass(slots=True, eq=False)

@@ -5,19 +5,18 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, CapWindow, Catalog, Creative, NoFillReason, WithoutUser
+from app.domain import AdRequest, Campaign, CapRules, Catalog, Creative, NoFillReason, WithoutUser, creative_counter
 from app.serving.choice import Choice
 from app.serving.pending import PendingRequest
 from app.serving.pod_filling import Candidate, PodRoom, fill_pod
 from app.upstreams.fetched_ad import FetchedAd
 
 
-def is_countable(campaign: Campaign, user_key: UUID | None, session_id: UUID | None) -> bool:
-    """Return whether the request has a user, or a session, for each cap of the campaign."""
-    for cap in campaign.frequency_caps:
-        if (session_id if cap.per is CapWindow.SESSION else user_key) is None:
-            return False
-    return True
+def is_countable(rules: CapRules | None, user_key: UUID | None, session_id: UUID | None) -> bool:
+    """Return whether the request has a user, or a session, for each cap."""
+    if rules is None:
+        return True
+    return not (rules.needs_user and user_key is None) and not (rules.needs_session and session_id is None)
 
 
 def fitting_creatives(
@@ -75,15 +74,15 @@ class Chooser:
         self._catalog = catalog
         self._now = now
         self._counted: set[tuple[UUID, str]] = set()
-        """Keys of users and sessions, each with a campaign whose caps count an ad for it in this group."""
+        """Keys of users and sessions, each with the counter of a cap that counts an ad for it in this group."""
         self._sessions: set[UUID] = set()
 
     def choose(self, pending: PendingRequest, played: Collection[str]) -> list[Choice] | None:
         """Return the choices for the request's slots; none if every candidate is refused.
 
         `played` has the ids of creatives that the viewing session has seen. Return None if the request must wait for
-        the next group: the group already counts one of these campaigns for the same user, and one statement cannot
-        update a row twice; or it already plays something in the same session.
+        the next group: the group already counts an ad for the same user and cap, and one statement cannot update a
+        row twice; or it already plays something in the same session.
         """
         choices = self._fill_slots(pending, played)
         if not choices and pending.progress.repeats_allowed:
@@ -92,9 +91,10 @@ class Chooser:
                 _refuse_all(pending)
         session_id = pending.request.session_id
         keys = {
-            (key, choice.campaign.id)
+            (key, counter)
             for choice in choices
             if choice.counted
+            for counter in self._catalog.cap_rules[choice.campaign.id].counters
             for key in (pending.progress.user_key, session_id)
             if key is not None
         }
@@ -132,7 +132,19 @@ class Chooser:
             self._choice(pending, self._catalog.campaigns[campaign_id], tuple(own))
             for campaign_id, own in creatives.items()
         ]
+        choices = self._counted_apart(choices)
         return choices if sum(choice.ads_max for choice in choices) >= request.min_ads else []
+
+    def _counted_apart(self, choices: list[Choice]) -> list[Choice]:
+        """Return the choices without those that share a cap with an earlier one: a row cannot be updated twice."""
+        counted: set[str] = set()
+        apart: list[Choice] = []
+        for choice in choices:
+            counters = self._catalog.cap_rules[choice.campaign.id].counters if choice.counted else ()
+            if counted.isdisjoint(counters):
+                counted.update(counters)
+                apart.append(choice)
+        return apart
 
     def candidate(self, pending: PendingRequest, campaign_id: str, played: Collection[str]) -> Candidate | None:
         """Return the campaign with its suitable creatives that the session has not played; None if it cannot serve.
@@ -144,7 +156,7 @@ class Chooser:
             return None
         campaign = self._catalog.campaigns[campaign_id]
         if campaign.without_user is WithoutUser.SKIP and not is_countable(
-            campaign, progress.user_key, request.session_id
+            self._catalog.cap_rules.get(campaign_id), progress.user_key, request.session_id
         ):
             pending.refuse(campaign.id, NoFillReason.NO_USER if request.identifiable else NoFillReason.CONSENT)
             return None
@@ -156,7 +168,11 @@ class Chooser:
         if not suitable:
             pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
-        unplayed = [creative for creative in suitable if creative.id not in played] if played else suitable
+        available = [item for item in suitable if creative_counter(item.id) not in progress.refusals]
+        if not available:
+            pending.refuse(campaign.id, NoFillReason.FREQUENCY_CAP)
+            return None
+        unplayed = [creative for creative in available if creative.id not in played] if played else available
         if not unplayed:
             return None
         return Candidate(campaign, first_in_sequence(unplayed) if request.session_id is not None else unplayed)
@@ -169,7 +185,7 @@ class Chooser:
             self._catalog.advertiser_name(campaign),
             creatives,
             fetched,
-            bool(campaign.frequency_caps),
+            campaign.id in self._catalog.cap_rules,
             len(creatives) or _ads_max(pending.request.pod_size, fetched),
         )
 

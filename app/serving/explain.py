@@ -9,7 +9,18 @@ from math import inf
 from asyncpg import Connection, Record
 
 from app.campaign_file.exporter import format_amount
-from app.domain import TARGETED, AdRequest, Campaign, Catalog, Client, NoFillReason, PriceModel, WithoutUser
+from app.domain import (
+    TARGETED,
+    AdRequest,
+    Campaign,
+    CapLevel,
+    Catalog,
+    Client,
+    NoFillReason,
+    PriceModel,
+    WithoutUser,
+    creative_counter,
+)
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
 from app.serving.chooser import Chooser, fitting_creatives, running_creatives
@@ -94,6 +105,7 @@ async def explain(
         rooms = await limit_status.read_budget_room(connection, ids)
     finally:
         await transaction.rollback()
+    _refuse_capped_creatives(pending, counts)
     refusals = {ids[index]: NoFillReason(reason) for index, reason in checked.refusals.items()}
     reasons = _reasons(setup, pending, played, refusals, pace.database_time)
     if None not in reasons.values():
@@ -138,6 +150,13 @@ async def _join_session(connection: "Connection[Record]", pending: PendingReques
     return session.played
 
 
+def _refuse_capped_creatives(pending: PendingRequest, counts: list[CapStatus]) -> None:
+    """Refuse the creatives that the user has seen as often as the caps on each creative allow."""
+    for count in counts:
+        if count.creative_id is not None and count.countable and count.count >= count.cap:
+            pending.refuse(creative_counter(count.creative_id), NoFillReason.FREQUENCY_CAP)
+
+
 def _reasons(
     setup: Catalog,
     pending: PendingRequest,
@@ -166,7 +185,8 @@ def _refused_by_choice(
     setup: Catalog, pending: PendingRequest, campaign_id: str, played: Collection[str], now: datetime
 ) -> NoFillReason | None:
     """Return the reason for which the server's chooser refuses the campaign as the only candidate."""
-    progress = replace(pending.progress, lane_candidates=(campaign_id,), refusals={}, repeats_allowed=False)
+    refusals = pending.progress.refusals.copy()
+    progress = replace(pending.progress, lane_candidates=(campaign_id,), refusals=refusals, repeats_allowed=False)
     if Chooser(setup, now).candidate(replace(pending, progress=progress), campaign_id, played):
         return None
     return progress.refusals.get(campaign_id, NoFillReason.NO_CANDIDATE)
@@ -228,9 +248,16 @@ class _Facts:
 def _cap(count: CapStatus, campaign: Campaign) -> str:
     if not count.countable:
         consequence = "no ad is served" if campaign.without_user is WithoutUser.SKIP else "ads are not counted"
-        return f"cap per {count.window}: {count.cap}; the request has no user or session to count, so {consequence}"
+        return f"{_cap_name(count)}: {count.cap}; the request has no user or session to count, so {consequence}"
     until = f", until {_clock(count.ends_at)}" if count.ends_at else ""
-    return f"cap per {count.window}: {count.count} of {count.cap} counted{until}"
+    return f"{_cap_name(count)}: {count.count} of {count.cap} counted{until}"
+
+
+def _cap_name(count: CapStatus) -> str:
+    window = f"every {count.window}" if count.window[0].isdigit() else f"per {count.window}"
+    if count.creative_id is not None:
+        return f"cap of creative {count.creative_id} {window}"
+    return f"cap {window}" if count.level == CapLevel.CAMPAIGN else f"cap of the {count.level} {window}"
 
 
 def _budget(room: BudgetRoom) -> Iterator[str]:

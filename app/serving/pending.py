@@ -27,7 +27,7 @@ class Progress:
     """Whether to look for an earlier serve: the client named the request, or the result of a COMMIT was lost."""
     state: State = State.NEW
     refusals: dict[str, NoFillReason] = field(default_factory=dict)
-    """Reasons of the candidates that cannot serve, by campaign id."""
+    """Reasons of the candidates that cannot serve, by campaign id, and of single creatives, by their counters."""
     refusals_before_attempt: dict[str, NoFillReason] = field(default_factory=dict)
     revision_confirmed: bool = False
     """Whether a statement has run on this catalog revision. Until then a refusal may be stale and is not final."""
@@ -141,7 +141,7 @@ class PendingRequest:
         """
         progress = self.progress
         tried = progress.lane_candidates
-        if tried != self.remaining and progress.refusals.keys().isdisjoint(tried):
+        if tried != self.remaining and progress.refusals == progress.refusals_before_attempt:
             others = (campaign_id for campaign_id in progress.candidates if campaign_id not in tried)
             progress.candidates = (*others, *tried)
 

@@ -70,7 +70,7 @@ class _Pod:
 
     def add_creatives(self, choice: Choice) -> None:
         """Select own creatives, unless the Ads before them have taken their room."""
-        for creative in choice.creatives[: choice.ads_allowed]:
+        for creative in choice.playable_creatives[: choice.ads_allowed]:
             if not self.is_full and (self._room_s is None or creative.duration_s <= self._room_s):
                 self._select(Selection(choice, 0, creative), creative.duration_s)
 

@@ -15,7 +15,7 @@ No request is answered before COMMIT has returned. Every error rolls everything 
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,7 +23,7 @@ from operator import attrgetter
 
 from asyncpg import Connection, Record
 
-from app.domain import Catalog, NoFillReason
+from app.domain import Catalog, NoFillReason, creative_counter
 from app.serving.answers import Answers
 from app.serving.choice import Choice, Selection
 from app.serving.chooser import Chooser
@@ -40,6 +40,9 @@ from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
 from app.serving.upstream_ads import UpstreamAds
 from app.store import candidate_checks, caps, spending
+
+CREATIVE_COUNTERS = creative_counter("")
+"""The beginning of the keys of the counts of single creatives."""
 
 MISSING_PERIOD = "missing_period"
 """The database's refusal of a campaign that has no row for its current budget period."""
@@ -135,15 +138,22 @@ class GroupTransaction:
         if not requests:
             return
         pairs = [(pending, campaign_id) for pending in requests for campaign_id in pending.progress.lane_candidates]
+        campaign_ids = [campaign_id for _, campaign_id in pairs]
         checked = await candidate_checks.check_candidates(
             self._connection,
-            [campaign_id for _, campaign_id in pairs],
+            campaign_ids,
             [pending.progress.user_key for pending, _ in pairs],
             [pending.request.session_id for pending, _ in pairs],
+            is_plain=self._have_plain_caps(campaign_ids),
         )
         self._check_revision(checked.revision, checked.database_time)
         for index, reason in checked.refusals.items():
             self._refuse(*pairs[index], reason)
+
+    def _have_plain_caps(self, campaign_ids: Iterable[str]) -> bool:
+        """Return whether these campaigns have only caps of their own, over windows of the calendar."""
+        rules = self._catalog.cap_rules
+        return all(rules[campaign_id].is_plain for campaign_id in campaign_ids if campaign_id in rules)
 
     def _check_revision(self, revision: int, database_time: datetime) -> None:
         """Raise StaleCatalogError if a statement ran on another catalog revision."""
@@ -181,12 +191,18 @@ class GroupTransaction:
         counted = [choice for choice in choices if choice.counted]
         if not counted:
             return
-        taken = await caps.take(self._connection, [_cap_count(choice) for choice in counted])
+        taken = await caps.take(
+            self._connection,
+            [_cap_count(choice) for choice in counted],
+            is_plain=self._have_plain_caps(choice.campaign.id for choice in counted),
+        )
         self._check_revision(taken.revision, taken.database_time)
-        for position, window, ads in taken.shortfalls:
+        for position, counter, window, ads in taken.shortfalls:
             choice = counted[position]
-            choice.short_windows[window] = ads
-            if not ads:
+            choice.short_windows[counter, window] = ads
+            if not ads and counter.startswith(CREATIVE_COUNTERS):
+                choice.pending.refuse(counter, NoFillReason.FREQUENCY_CAP)
+            elif not ads:
                 self._refuse(choice.pending, choice.campaign.id, NoFillReason.FREQUENCY_CAP)
 
     async def _fetch_missing(self, choices: list[Choice]) -> list[PendingFetch]:
@@ -211,7 +227,7 @@ class GroupTransaction:
             if reason := spent.refusals.get(index):
                 self._refuse(choice.pending, choice.campaign.id, reason)
             else:
-                choice.ads_paid += 1
+                choice.pay(selection.creative)
                 paid.append(selection)
         _require_whole_pods(payable, paid)
         if paid:
@@ -228,10 +244,11 @@ class GroupTransaction:
             self._connection,
             [_cap_count(choice) for choice in unpaid],
             [choice.ads_paid for choice in unpaid],
+            [choice.paid_creative_ids for choice in unpaid],
             [
-                caps.CapShortfall(position, window, ads)
+                caps.CapShortfall(position, counter, window, ads)
                 for position, choice in enumerate(unpaid)
-                for window, ads in choice.short_windows.items()
+                for (counter, window), ads in choice.short_windows.items()
             ],
         )
         if revision != self._catalog.revision:
@@ -337,7 +354,13 @@ def _number_slots(paid: list[Selection]) -> None:
 
 def _cap_count(choice: Choice) -> caps.CapIncrement:
     pending = choice.pending
-    return caps.CapIncrement(choice.campaign.id, pending.progress.user_key, pending.request.session_id, choice.ads_max)
+    return caps.CapIncrement(
+        choice.campaign.id,
+        pending.progress.user_key,
+        pending.request.session_id,
+        choice.ads_max,
+        [creative.id for creative in choice.creatives],
+    )
 
 
 def _payment(selection: Selection) -> spending.Payment:

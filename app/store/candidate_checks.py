@@ -9,6 +9,7 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
+    APPLIED_CAPS,
     BUDGET_PACING,
     CHARGED_BUDGETS,
     NEWEST_BUDGET_ROW,
@@ -17,8 +18,25 @@ from app.store.sql_fragments import (
     room_by_pacing,
 )
 
-CHECK_CANDIDATES = f"""
-WITH candidate AS (
+FIND_PLAIN_CAP_REACHED = """SELECT FROM campaign_caps w
+        JOIN frequency_caps f ON f.campaign_id = w.campaign_id AND f."window" = w."window"
+            AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
+            AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
+        WHERE w.campaign_id = a.campaign_id AND f.count >= w.impressions"""
+"""Find the caps of candidate `a` of campaign `c` that its user has reached, if it has only caps of its own."""
+
+FIND_CAP_REACHED = """SELECT FROM applied w
+        JOIN frequency_caps f ON f.campaign_id = w.counter AND f."window" = w."window"
+            AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
+            AND f.window_start = w.window_start
+        WHERE w.campaign_id = a.campaign_id AND f.count >= w.cap"""
+"""Find the caps of candidate `a` that its user has reached, except those on single creatives."""
+
+
+def check_candidates_by(cap_reached: str, more: str = "") -> str:
+    """Return the statement with this query for reached caps, and the CTEs that it reads."""
+    return f"""
+WITH {more}candidate AS (
     SELECT * FROM unnest($1::varchar[], $2::uuid[], $3::uuid[])
         WITH ORDINALITY AS a (campaign_id, user_key, session_id, ordinal)
 ), campaign AS MATERIALIZED (
@@ -48,20 +66,28 @@ WITH candidate AS (
     FROM candidate a
     JOIN campaign c ON c.id = a.campaign_id
     WHERE c.refusal IS NOT NULL OR EXISTS (
-        SELECT FROM campaign_caps w
-        JOIN frequency_caps f ON f.campaign_id = w.campaign_id AND f."window" = w."window"
-            AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
-            AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
-        WHERE w.campaign_id = a.campaign_id AND f.count >= w.impressions
+        {cap_reached}
     )
 )
 SELECT catalog.revision, adserver_clock() AS database_time, refused.ordinal, refused.reason
 FROM catalog LEFT JOIN refused ON true
 """
+
+
+CHECK_PLAIN_CANDIDATES = check_candidates_by(FIND_PLAIN_CAP_REACHED)
 """Find the candidates that are paused, out of flight, capped, spent or ahead of their pacing; takes no locks.
 
 Only refusals are returned, and every row has the catalog's revision and the database's clock. The reason
 `missing_period` means that a budget period has begun and has no row yet."""
+
+CHECK_CANDIDATES = check_candidates_by(
+    FIND_CAP_REACHED,
+    f"""applied AS MATERIALIZED (
+    SELECT a.*, cap_window_start(a."window", adserver_clock(), a.timezone) AS window_start
+    FROM {APPLIED_CAPS} AS a WHERE a.campaign_id = ANY ($1) AND a.level <> 'creative'
+), """,
+)
+"""Do the same for candidates of which any has caps of another level, or windows of any length."""
 
 
 READ_CLOCK = "SELECT adserver_clock()"
@@ -82,9 +108,15 @@ async def check_candidates(
     campaign_ids: Sequence[str],
     user_keys: Sequence[UUID | None],
     session_ids: Sequence[UUID | None],
+    *,
+    is_plain: bool = False,
 ) -> CandidateCheck:
-    """Check candidates, which are given as parallel sequences of campaign, user and session."""
-    rows = await connection.fetch(CHECK_CANDIDATES, campaign_ids, user_keys, session_ids)
+    """Check candidates, which are given as parallel sequences of campaign, user and session.
+
+    `is_plain` is that of `caps.take`.
+    """
+    statement = CHECK_PLAIN_CANDIDATES if is_plain else CHECK_CANDIDATES
+    rows = await connection.fetch(statement, campaign_ids, user_keys, session_ids)
     return CandidateCheck(
         revision=rows[0]["revision"],
         database_time=rows[0]["database_time"],

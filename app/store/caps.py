@@ -10,8 +10,28 @@ from asyncpg import Connection, Record
 
 from app.store.catalog_reader import READ_CATALOG_REVISION
 from app.store.connections import rows_affected
+from app.store.sql_fragments import APPLIED_CAPS
 
-TAKE_CAPS = """
+COUNTED_ADS = """counted AS (
+    INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
+    SELECT user_key, campaign_id, "window", window_start, least(ads, cap), cap, expires_at
+    FROM increment WHERE user_key IS NOT NULL
+    ORDER BY user_key, campaign_id, "window"
+    ON CONFLICT (user_key, campaign_id, "window", window_start) DO UPDATE
+        SET count = least(f.count + excluded.count, excluded.cap), cap = excluded.cap
+        WHERE f.count < excluded.cap
+    RETURNING user_key, campaign_id, "window", new.count - coalesce(old.count, 0) AS ads
+), shortfall AS (
+    SELECT ordinal, campaign_id, "window", coalesce(counted.ads, 0) AS ads
+    FROM increment LEFT JOIN counted USING (user_key, campaign_id, "window")
+    WHERE increment.user_key IS NOT NULL AND counted.ads IS DISTINCT FROM increment.ads
+)
+SELECT catalog.revision, adserver_clock() AS database_time, ordinal, campaign_id, "window", ads
+FROM catalog LEFT JOIN shortfall ON true
+"""
+"""The rest of a statement that counts the ads of each `increment`: the UPSERT, and the windows with too little room."""
+
+TAKE_PLAIN_CAPS = f"""
 WITH current_window AS (
     SELECT c.id AS campaign_id, c.timezone, w."window", w.impressions AS cap,
            window_start(w."window", adserver_clock(), c.timezone) AS window_start
@@ -30,23 +50,7 @@ WITH current_window AS (
     FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[])
         WITH ORDINALITY AS a (campaign_id, user_key, session_id, ads, ordinal)
     JOIN capped c USING (campaign_id)
-), counted AS (
-    INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
-    SELECT user_key, campaign_id, "window", window_start, least(ads, cap), cap, expires_at
-    FROM increment WHERE user_key IS NOT NULL
-    ORDER BY user_key, campaign_id, "window"
-    ON CONFLICT (user_key, campaign_id, "window", window_start) DO UPDATE
-        SET count = least(f.count + excluded.count, excluded.cap), cap = excluded.cap
-        WHERE f.count < excluded.cap
-    RETURNING user_key, campaign_id, "window", new.count - coalesce(old.count, 0) AS ads
-), shortfall AS (
-    SELECT ordinal, "window", coalesce(counted.ads, 0) AS ads
-    FROM increment LEFT JOIN counted USING (user_key, campaign_id, "window")
-    WHERE increment.user_key IS NOT NULL AND counted.ads IS DISTINCT FROM increment.ads
-)
-SELECT catalog.revision, adserver_clock() AS database_time, ordinal, "window", ads
-FROM catalog LEFT JOIN shortfall ON true
-"""
+), {COUNTED_ADS}"""
 """Count ads in every window of their campaigns' caps, up to each cap; return the windows with too little room, and the
 number of ads that each of them counted.
 
@@ -57,18 +61,47 @@ Every row has the catalog's revision and the database's clock.
 The windows are computed for each campaign, not for each ad. Without OFFSET 0, the planner would replace the column
 `window_start` by its expression, and `window_end` is not inlined with such a long argument: ten times slower."""
 
-GIVE_BACK_CAPS = """
-UPDATE frequency_caps f SET count = f.count - (coalesce(shortfall.ads, a.taken) - a.paid)
-FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[], $5::integer[])
-    WITH ORDINALITY AS a (campaign_id, user_key, session_id, taken, paid, ordinal)
-JOIN campaigns c ON c.id = a.campaign_id
-JOIN campaign_caps w ON w.campaign_id = a.campaign_id
-LEFT JOIN unnest($6::bigint[], $7::text[], $8::integer[]) AS shortfall (ordinal, "window", ads)
-    ON shortfall.ordinal = a.ordinal AND shortfall."window" = w."window"
-WHERE f.campaign_id = a.campaign_id AND f."window" = w."window"
-    AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
-    AND f.window_start = window_start(w."window", adserver_clock(), c.timezone)
-    AND coalesce(shortfall.ads, a.taken) > a.paid
+APPLIED_WINDOWS = f"""applied AS MATERIALIZED (
+    SELECT a.*, cap_window_start(a."window", adserver_clock(), a.timezone) AS window_start
+    FROM {APPLIED_CAPS} AS a WHERE a.campaign_id = ANY ($1)
+), increment AS MATERIALIZED (
+    SELECT r.ordinal, CASE a."window" WHEN 'session' THEN r.session_id ELSE r.user_key END AS user_key,
+           CASE a.level WHEN 'creative' THEN ' creative ' || k.creative_id ELSE a.counter END AS campaign_id,
+           CASE a.level WHEN 'creative' THEN 1 ELSE r.ads END AS ads, a."window", a.cap, a.window_start, CASE a."window"
+               WHEN 'session' THEN adserver_clock() + interval '1 day'
+               ELSE cap_window_end(a."window", a.window_start, a.timezone)
+           END AS expires_at
+    FROM unnest($1::varchar[], $2::uuid[], $3::uuid[], $4::integer[])
+        WITH ORDINALITY AS r (campaign_id, user_key, session_id, ads, ordinal)
+    JOIN applied a USING (campaign_id)
+    LEFT JOIN unnest($5::bigint[], $6::varchar[]) AS k (ordinal, creative_id)
+        ON a.level = 'creative' AND k.ordinal = r.ordinal
+    WHERE a.level <> 'creative' OR k.creative_id IS NOT NULL
+)"""
+"""CTEs that find every count that ads change, at all levels and in windows of any length."""
+
+TAKE_CAPS = f"""
+WITH {APPLIED_WINDOWS}, {COUNTED_ADS}"""
+"""Do the same for campaigns of which any has caps of another level, or windows of any length.
+
+This is a second statement because the steps for levels would cost every group a part of its time."""
+
+GIVE_BACK_CAPS = f"""
+WITH {APPLIED_WINDOWS}
+UPDATE frequency_caps f SET count = f.count - (coalesce(shortfall.ads, a.ads) - a.kept)
+FROM (
+    SELECT i.*, CASE
+        WHEN i.campaign_id LIKE ' creative %' THEN (p.creative_id IS NOT NULL)::integer ELSE n.paid
+    END AS kept
+    FROM increment i JOIN unnest($7::integer[]) WITH ORDINALITY AS n (paid, ordinal) USING (ordinal)
+    LEFT JOIN unnest($8::bigint[], $9::varchar[]) AS p (ordinal, creative_id)
+        ON p.ordinal = i.ordinal AND i.campaign_id = ' creative ' || p.creative_id
+) AS a
+LEFT JOIN unnest($10::bigint[], $11::varchar[], $12::text[], $13::integer[])
+    AS shortfall (ordinal, campaign_id, "window", ads)
+    ON shortfall.ordinal = a.ordinal AND shortfall.campaign_id = a.campaign_id AND shortfall."window" = a."window"
+WHERE f.user_key = a.user_key AND f.campaign_id = a.campaign_id AND f."window" = a."window"
+    AND f.window_start = a.window_start AND coalesce(shortfall.ads, a.ads) > a.kept
 """
 """Give back the counts of ads that were not paid for, in each window as many as it counted.
 
@@ -91,18 +124,21 @@ COUNT_CAPS_PAGES = "SELECT pg_relation_size('frequency_caps') / current_setting(
 
 
 class CapIncrement(NamedTuple):
-    """A number of ads to count for one user and campaign, in the order of the statement's parameters."""
+    """Ads to count for one user and campaign; its own creatives are given, unless the ads are an upstream's."""
 
     campaign_id: str
     user_key: UUID | None
     session_id: UUID | None
     ads: int = 1
+    creative_ids: Sequence[str] = ()
 
 
 class CapShortfall(NamedTuple):
     """A window with too little room: the position of its increment from 0, and the number of ads it counted."""
 
     position: int
+    counter: str
+    """The key of the count: the campaign's id, or that of a creative, an order or an advertiser."""
     window: str
     ads: int
 
@@ -116,11 +152,23 @@ class TakeResult:
     shortfalls: list[CapShortfall]
 
 
-async def take(connection: "Connection[Record]", increments: Sequence[CapIncrement]) -> TakeResult:
-    """Count ads in all cap windows of their campaigns; a user must not occur twice with the same campaign."""
-    rows = await connection.fetch(TAKE_CAPS, *zip(*increments, strict=True))
+async def take(
+    connection: "Connection[Record]", increments: Sequence[CapIncrement], *, is_plain: bool = False
+) -> TakeResult:
+    """Count ads in all cap windows of their campaigns; a user must not occur twice with a count that both change.
+
+    `is_plain` may be True if, at the catalog revision that is returned, the campaigns have only caps of their own, over
+    windows of the calendar.
+    """
+    *columns, creative_ids = zip(*increments, strict=True)
+    if is_plain:
+        rows = await connection.fetch(TAKE_PLAIN_CAPS, *columns)
+    else:
+        rows = await connection.fetch(TAKE_CAPS, *columns, *_with_ordinals(creative_ids))
     shortfalls = [
-        CapShortfall(row["ordinal"] - 1, row["window"], row["ads"]) for row in rows if row["ordinal"] is not None
+        CapShortfall(row["ordinal"] - 1, row["campaign_id"], row["window"], row["ads"])
+        for row in rows
+        if row["ordinal"] is not None
     ]
     return TakeResult(rows[0]["revision"], rows[0]["database_time"], shortfalls)
 
@@ -129,22 +177,34 @@ async def give_back(
     connection: "Connection[Record]",
     increments: Sequence[CapIncrement],
     paid: Sequence[int],
+    paid_creative_ids: Sequence[Sequence[str]],
     shortfalls: Sequence[CapShortfall],
 ) -> int:
     """Give back the counts of the ads beyond the number `paid` of each increment; return the catalog's revision.
 
-    `shortfalls` has the windows that counted fewer ads than requested, with positions in `increments`.
+    `paid_creative_ids` are the creatives of the ads that were paid for. `shortfalls` has the windows that counted fewer
+    ads than requested, with positions in `increments`.
     """
-    campaign_ids, user_keys, session_ids, taken = zip(*increments, strict=True)
+    *columns, creative_ids = zip(*increments, strict=True)
     await connection.execute(
         GIVE_BACK_CAPS,
-        *(campaign_ids, user_keys, session_ids, taken, paid),
-        [position + 1 for position, _, _ in shortfalls],
-        [window for _, window, _ in shortfalls],
-        [ads for _, _, ads in shortfalls],
+        *columns,
+        *_with_ordinals(creative_ids),
+        paid,
+        *_with_ordinals(paid_creative_ids),
+        [shortfall.position + 1 for shortfall in shortfalls],
+        [shortfall.counter for shortfall in shortfalls],
+        [shortfall.window for shortfall in shortfalls],
+        [shortfall.ads for shortfall in shortfalls],
     )
     revision: int = await connection.fetchval(READ_CATALOG_REVISION)
     return revision
+
+
+def _with_ordinals(creative_ids: Sequence[Sequence[str]]) -> tuple[list[int], list[str]]:
+    """Return two columns: the number from 1 of the increment of each creative, and the creative's id."""
+    pairs = [(number, creative_id) for number, ids in enumerate(creative_ids, 1) for creative_id in ids]
+    return [number for number, _ in pairs], [creative_id for _, creative_id in pairs]
 
 
 async def count_pages(connection: "Connection[Record]") -> int:

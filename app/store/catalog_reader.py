@@ -21,6 +21,7 @@ from app.domain import (
     BudgetPeriod,
     Campaign,
     CampaignStatus,
+    CapLevel,
     CapWindow,
     Catalog,
     Competitors,
@@ -67,8 +68,8 @@ WHERE campaign_id IS NOT NULL AND ($1::varchar[] IS NULL OR campaign_id = ANY ($
 """Read the budgets of these campaigns."""
 
 READ_CAMPAIGN_CAPS = """
-SELECT campaign_id, "window", impressions FROM campaign_caps
-WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, "window"
+SELECT campaign_id, level, "window", impressions FROM campaign_caps
+WHERE $1::varchar[] IS NULL OR campaign_id = ANY ($1) ORDER BY campaign_id, level, "window"
 """
 """Read the frequency caps of these campaigns."""
 
@@ -260,7 +261,7 @@ def _to_campaign(
         pacing=Pacing(row["pacing"]),
         front_percent=row["front_percent"],
         budgets={BudgetPeriod(period): Budget(*limits) for period, *limits in budgets},
-        frequency_caps=tuple(FrequencyCap(impressions, CapWindow(window)) for window, impressions in caps),
+        frequency_caps=tuple(_to_cap(*cap) for cap in caps),
         upstreams=tuple(upstream_id for (upstream_id,) in chain),
         without_user=WithoutUser(row["without_user"]),
         late_impressions=LateImpressions(row["late_impressions"]),
@@ -273,6 +274,12 @@ def _to_campaign(
         categories=tuple(row["categories"]),
         ads_per_pod=row["ads_per_pod"],
     )
+
+
+def _to_cap(level: str, window: str, impressions: int) -> FrequencyCap:
+    if window[0].isdigit():
+        return FrequencyCap(impressions, every=window, level=CapLevel(level))
+    return FrequencyCap(impressions, CapWindow(window), level=CapLevel(level))
 
 
 def _to_targeting(table: Mapping[str, Any]) -> Targeting:

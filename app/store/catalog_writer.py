@@ -16,6 +16,7 @@ from app.domain import (
     Publisher,
     Upstream,
     Webhook,
+    counter,
 )
 from app.store.creatives import upsert_creatives
 from app.store.sql_fragments import ORDER_LIMIT
@@ -127,18 +128,30 @@ WHERE (b."limit", b.impressions_limit) IS DISTINCT FROM (excluded."limit", exclu
 
 DELETE_REMOVED_CAPS = """
 DELETE FROM campaign_caps c WHERE c.campaign_id = ANY ($1) AND NOT EXISTS (
-    SELECT FROM unnest($2::varchar[], $3::text[]) AS kept (campaign_id, "window")
-    WHERE kept.campaign_id = c.campaign_id AND kept."window" = c."window")
+    SELECT FROM unnest($2::varchar[], $3::text[], $4::text[]) AS kept (campaign_id, level, "window")
+    WHERE kept.campaign_id = c.campaign_id AND kept.level = c.level AND kept."window" = c."window")
 """
 """Delete the caps of these campaigns except the ones given. The counts stay, and apply again if a cap comes back."""
 
 UPSERT_CAPS = """
-INSERT INTO campaign_caps AS c (campaign_id, "window", impressions)
-SELECT * FROM unnest($1::varchar[], $2::text[], $3::integer[])
-ON CONFLICT (campaign_id, "window") DO UPDATE SET impressions = excluded.impressions
-WHERE c.impressions <> excluded.impressions
+INSERT INTO campaign_caps AS c (campaign_id, level, "window", counter, impressions)
+SELECT * FROM unnest($1::varchar[], $2::text[], $3::text[], $4::varchar[], $5::integer[])
+ON CONFLICT (campaign_id, level, "window") DO UPDATE SET impressions = excluded.impressions, counter = excluded.counter
+WHERE c.impressions <> excluded.impressions OR c.counter <> excluded.counter
 """
 """Create or change caps of campaigns. A count above a lowered cap stays unchanged until its window ends."""
+
+RESET_SHARED_CAPS = """
+UPDATE campaign_caps k SET counts_from = adserver_clock()
+FROM unnest($1::varchar[], $2::varchar[], $3::varchar[]) AS n (id, advertiser_id, order_id)
+JOIN campaigns c ON c.id = n.id
+WHERE (c.order_id IS DISTINCT FROM n.order_id AND k.counter IN (' order ' || c.order_id, ' order ' || n.order_id))
+    OR (c.advertiser_id <> n.advertiser_id
+        AND k.counter IN (' advertiser ' || c.advertiser_id, ' advertiser ' || n.advertiser_id))
+"""
+"""Let the caps of an order or an advertiser count from now on if a campaign joins or leaves it.
+
+What the campaign served before was counted elsewhere, so `FIND_WRONG_CAP_COUNTS` must not expect it."""
 
 DELETE_REMOVED_UPSTREAMS = """
 DELETE FROM campaign_upstreams u WHERE u.campaign_id = ANY ($1) AND NOT EXISTS (
@@ -289,20 +302,26 @@ def _upstream_values(upstream: Upstream) -> tuple[object, ...]:
 
 async def _upsert_campaigns(connection: "Connection[Record]", campaigns: Sequence[Campaign]) -> None:
     ids = [campaign.id for campaign in campaigns]
+    owners = [campaign.advertiser for campaign in campaigns], [campaign.order for campaign in campaigns]
+    await connection.execute(RESET_SHARED_CAPS, ids, *owners)
     await connection.executemany(UPSERT_CAMPAIGN, [_campaign_values(campaign) for campaign in campaigns])
     budgets = [
         (campaign.id, period, budget.amount, budget.impressions)
         for campaign in campaigns
         for period, budget in campaign.budgets.items()
     ]
-    caps = [(campaign.id, cap.per, cap.impressions) for campaign in campaigns for cap in campaign.frequency_caps]
+    caps = [
+        (campaign.id, cap.level, cap.window, counter(campaign, cap.level), cap.impressions)
+        for campaign in campaigns
+        for cap in campaign.frequency_caps
+    ]
     chains = [
         (campaign.id, position, upstream_id)
         for campaign in campaigns
         for position, upstream_id in enumerate(campaign.upstreams)
     ]
     await _replace(connection, DELETE_REMOVED_BUDGETS, UPSERT_CAMPAIGN_BUDGETS, ids, budgets, columns=4)
-    await _replace(connection, DELETE_REMOVED_CAPS, UPSERT_CAPS, ids, caps, columns=3)
+    await _replace(connection, DELETE_REMOVED_CAPS, UPSERT_CAPS, ids, caps, columns=5, keys=3)
     await _replace(connection, DELETE_REMOVED_UPSTREAMS, UPSERT_CAMPAIGN_UPSTREAMS, ids, chains, columns=3)
 
 
@@ -314,10 +333,11 @@ async def _replace(
     rows: Sequence[tuple[object, ...]],
     *,
     columns: int,
+    keys: int = 2,
 ) -> None:
-    """Write the rows that these items own, and only those that differ; the first two columns are their key."""
+    """Write the rows that these items own, and only those that differ; the first columns are their key."""
     values = list(zip(*rows, strict=True)) or [()] * columns
-    await connection.execute(delete, owner_ids, *values[:2])
+    await connection.execute(delete, owner_ids, *values[:keys])
     await connection.execute(upsert, *values)
 
 

@@ -5,6 +5,8 @@ from datetime import date
 
 from asyncpg import Connection, Record
 
+from app.store.sql_fragments import APPLIED_CAPS
+
 READ_RECONCILIATION = """
 SELECT coalesce(campaign_id, 'order ' || order_id, '-') AS campaign_id, subject, expected, actual, explanation
 FROM finance.reconciliation
@@ -12,21 +14,27 @@ WHERE rule = $1 ORDER BY 1, subject LIMIT $2
 """
 """Read the disagreements with one rule from the finance view."""
 
-FIND_WRONG_CAP_COUNTS = """
+FIND_WRONG_CAP_COUNTS = f"""
 WITH served AS (
-    SELECT a.campaign_id, c.timezone, w."window",
-           CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
-           window_start(w."window", a.served_at, c.timezone) AS window_start, a.served_at,
+    SELECT CASE w.level WHEN 'creative' THEN ' creative ' || a.creative_id ELSE w.counter END AS campaign_id,
+           w.timezone, w."window", CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END AS user_key,
+           cap_window_start(w."window", a.served_at, w.timezone) AS window_start, a.served_at,
            a.served_at > w.counts_from + interval '1 minute' AS is_certain
-    FROM ad_serves a JOIN campaigns c ON c.id = a.campaign_id JOIN campaign_caps w ON w.campaign_id = a.campaign_id
-    WHERE a.served_on >= $2
+    FROM ad_serves a JOIN {APPLIED_CAPS} AS w ON w.campaign_id = a.campaign_id
+    WHERE a.served_on >= $2 AND (w.level <> 'creative' OR a.creative_id IS NOT NULL)
 ), seen AS (
     SELECT campaign_id, timezone, "window", user_key, window_start, count(*) AS ads,
            count(*) FILTER (WHERE is_certain) AS certain_ads, min(served_at) AS first_at
     FROM served WHERE user_key IS NOT NULL AND window_start >= $2::timestamp AT TIME ZONE 'UTC'
     GROUP BY campaign_id, timezone, "window", user_key, window_start
 ), counted AS (
-    SELECT f.* FROM frequency_caps f JOIN campaign_caps w USING (campaign_id, "window")
+    SELECT f.*, w.counts_from FROM frequency_caps f LEFT JOIN creatives r ON f.campaign_id = ' creative ' || r.id
+    JOIN (
+        SELECT counter, level = 'creative' AS is_by_creative, "window", max(counts_from) AS counts_from
+        FROM campaign_caps GROUP BY 1, 2, 3
+    ) AS w
+        ON w.counter = coalesce(r.campaign_id, f.campaign_id) AND w.is_by_creative = (r.id IS NOT NULL)
+            AND w."window" = f."window"
     WHERE f.window_start >= $2::timestamp AT TIME ZONE 'UTC'
 ), dropped AS (
     SELECT coalesce(max(dropped_before), '-infinity')::timestamp AT TIME ZONE 'UTC' AS dropped_before
@@ -45,16 +53,17 @@ FROM seen s FULL JOIN counted f USING (campaign_id, "window", user_key, window_s
 CROSS JOIN dropped
 WHERE f.count > f.cap
     OR (f.user_key IS NOT NULL AND coalesce(s.certain_ads, 0) > f.count)
-    OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.dropped_before)
+    OR (f.user_key IS NOT NULL AND f.count > coalesce(s.ads, 0) AND f.window_start >= dropped.dropped_before
+        AND (f.campaign_id NOT LIKE ' %' OR f.window_start >= f.counts_from))
     OR (f.user_key IS NULL AND s.certain_ads > 0 AND adserver_clock() < coalesce(
-        window_end(s."window", s.window_start, s.timezone),
+        cap_window_end(s."window", s.window_start, s.timezone),
         CASE s."window" WHEN 'session' THEN s.first_at + interval '1 day' ELSE 'infinity' END))
 ORDER BY 1, 2 LIMIT $1
 """
 """Find the counts that do not match the serves of their user, campaign and window (rule I5), of windows since $2.
 
-A cap that was created within a window has counted only the later serves, and retention may have dropped some counted
-serves of a long window. Both are allowed for."""
+A cap that was created within a window has counted only the later serves, retention may have dropped some counted serves
+of a long window, and campaigns may have left an order. All of this is allowed for."""
 
 CHECK_SINCE = "SELECT set_config('adserver.reconcile_since', $1::date::text, true)"
 """Let finance.reconciliation check only what has happened since a day, until the transaction ends."""

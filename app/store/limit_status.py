@@ -8,20 +8,22 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.store.sql_fragments import ALLOWED_LIMITS, BUDGET_PACING, CHARGED_BUDGETS, paced_limit
+from app.store.sql_fragments import ALLOWED_LIMITS, APPLIED_CAPS, BUDGET_PACING, CHARGED_BUDGETS, paced_limit
 
-READ_CAP_STATUS = """
-SELECT w.campaign_id, w."window", w.impressions AS cap, k.user_key IS NOT NULL AS countable,
-       coalesce(f.count, 0) AS count, window_end(w."window", k.window_start, c.timezone) AS ends_at
-FROM campaigns c JOIN campaign_caps w ON w.campaign_id = c.id
+READ_CAP_STATUS = f"""
+SELECT w.campaign_id, w.level, r.id AS creative_id, w."window", w.cap, k.user_key IS NOT NULL AS countable,
+       coalesce(f.count, 0) AS count, cap_window_end(w."window", k.window_start, w.timezone) AS ends_at
+FROM {APPLIED_CAPS} AS w
+LEFT JOIN creatives r ON w.level = 'creative' AND r.campaign_id = w.campaign_id
 CROSS JOIN LATERAL (
     SELECT CASE w."window" WHEN 'session' THEN $3::uuid ELSE $2::uuid END AS user_key,
-           window_start(w."window", adserver_clock(), c.timezone) AS window_start
+           coalesce(' creative ' || r.id, w.counter) AS counter,
+           cap_window_start(w."window", adserver_clock(), w.timezone) AS window_start
 ) AS k
-LEFT JOIN frequency_caps f ON f.user_key = k.user_key AND f.campaign_id = w.campaign_id AND f."window" = w."window"
+LEFT JOIN frequency_caps f ON f.user_key = k.user_key AND f.campaign_id = k.counter AND f."window" = w."window"
     AND f.window_start = k.window_start
-WHERE c.id = ANY ($1)
-ORDER BY w.campaign_id, w."window"
+WHERE w.campaign_id = ANY ($1) AND (w.level <> 'creative' OR r.id IS NOT NULL)
+ORDER BY w.campaign_id, w.level, r.id, w."window"
 """
 """Read the count of each cap of these campaigns for one user and session in its current window."""
 
@@ -45,6 +47,9 @@ class CapStatus:
     """One cap for one user: `countable` if the request identifies a user, `ends_at` None if its window never ends."""
 
     campaign_id: str
+    level: str
+    creative_id: str | None
+    """The creative that it counts, if its level is `creative`."""
     window: str
     cap: int
     countable: bool

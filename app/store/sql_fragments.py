@@ -3,6 +3,18 @@
 CHARGED_BUDGETS = "b.budget_id = ANY (ARRAY[c.id, ' order ' || c.order_id])"
 """Condition: the configured budget `b` is one that an ad of campaign `c` charges, its own or its order's."""
 
+APPLIED_CAPS = """(
+        SELECT c.id AS campaign_id, w.level, w.counter, w."window", min(w.impressions) AS cap,
+               max(w.counts_from) AS counts_from,
+               CASE WHEN w.level IN ('campaign', 'creative') THEN c.timezone ELSE 'UTC' END AS timezone
+        FROM campaigns c JOIN campaign_caps w
+            ON w.counter = ANY (ARRAY[c.id, ' order ' || c.order_id, ' advertiser ' || c.advertiser_id])
+        GROUP BY c.id, w.level, w.counter, w."window"
+    )"""
+"""The caps that apply to each campaign: its own, and the lowest ones that any campaign of its order or advertiser sets.
+
+The campaigns of an order may have several timezones, so the days of its caps are those of UTC."""
+
 ORDER_LIMIT = """CASE WHEN o.prepaid THEN least(o.budget, (
     SELECT coalesce(sum(amount), 0) FROM order_credits WHERE order_id = o.id)) ELSE o.budget END"""
 """The amount that the campaigns of order `o` may spend: its budget, and if it is prepaid, at most what was credited."""

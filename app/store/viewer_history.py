@@ -10,7 +10,8 @@ from asyncpg import Connection, Record
 
 READ_VIEWER_COUNTS = """
 SELECT f.campaign_id, f."window", f.count, w.impressions AS cap, f.expires_at
-FROM frequency_caps f JOIN campaign_caps w ON w.campaign_id = f.campaign_id AND w."window" = f."window"
+FROM frequency_caps f JOIN campaign_caps w
+    ON w.campaign_id = f.campaign_id AND w."window" = f."window" AND w.level = 'campaign'
 WHERE f.user_key = $1 AND f.campaign_id = ANY($2) AND (f.expires_at IS NULL OR f.expires_at > adserver_clock())
 ORDER BY f.campaign_id, f.expires_at LIMIT 100
 """

@@ -46,6 +46,29 @@ RETURN CASE "window"
 END
 """
 
+# Windows of minutes and hours are counted from 1970 in UTC, those of days by the calendar of the time zone.
+CAP_WINDOW_START = """
+CREATE FUNCTION cap_window_start("window" text, at timestamptz, timezone text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+    WHEN "window" ~ '^[0-9]+ days?$' THEN ((at AT TIME ZONE timezone)::date - mod(
+        (at AT TIME ZONE timezone)::date - date '1970-01-01', split_part("window", ' ', 1)::integer
+    ))::timestamp AT TIME ZONE timezone
+    WHEN "window" ~ '^[0-9]' THEN date_bin("window"::interval, at, to_timestamp(0))
+    ELSE window_start("window", at, timezone)
+END
+"""
+
+CAP_WINDOW_END = """
+CREATE FUNCTION cap_window_end("window" text, start timestamptz, timezone text) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+    WHEN "window" ~ '^[0-9]+ days?$' THEN date_trunc('day', date_add(start, "window"::interval, timezone), timezone)
+    WHEN "window" ~ '^[0-9]' THEN start + "window"::interval
+    ELSE window_end("window", start, timezone)
+END
+"""
+
 # With even pacing the allowed spend grows linearly: that of a lifetime budget over the flight, that of a day budget over
 # the campaign's own day. Front pacing is ahead of that by a percentage, which is NULL for the others.
 BUDGET_PACE = """
@@ -93,6 +116,8 @@ COMMENTS = {
     "adserver_clock()": "The current time for every rule: caps, budgets, flights and pacing use no other clock",
     "window_start(text, timestamptz, text)": "Start of the window that contains a moment, in the campaign''s time zone",
     "window_end(text, timestamptz, text)": "End of the window that begins at a moment; NULL if it never ends",
+    "cap_window_start(text, timestamptz, text)": "Like window_start; the window may also be a length such as 90 minutes",
+    "cap_window_end(text, timestamptz, text)": "Like window_end; the window may also be a length such as 90 minutes",
     "budget_pace(numeric, text, timestamptz, text, smallint, timestamptz, timestamptz, text)": (
         "How much of a limit may be used by now"
     ),
@@ -106,7 +131,16 @@ COMMENTS = {
 
 def upgrade() -> None:
     op.execute(ADSERVER_CLOCK)
-    for statement in (WINDOW_START, WINDOW_END, BUDGET_PACE, BUDGET_LIMIT, PUBLISHER_PART, PERCENTAGE_SPENT):
+    for statement in (
+        WINDOW_START,
+        WINDOW_END,
+        CAP_WINDOW_START,
+        CAP_WINDOW_END,
+        BUDGET_PACE,
+        BUDGET_LIMIT,
+        PUBLISHER_PART,
+        PERCENTAGE_SPENT,
+    ):
         op.execute(statement)
     for function, comment in COMMENTS.items():
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")

@@ -43,6 +43,12 @@ branch_labels = None
 depends_on = None
 
 # Privileges of the server's role. Campaigns are ended, never deleted: what was booked refers to them.
+CAP_WINDOW = (
+    "\"window\" IN ('minute', 'hour', 'day', 'week', 'month', 'lifetime', 'session')"
+    " OR \"window\" ~ '^(1 (minute|hour|day)|([2-9]|[1-9][0-9]{1,4}) (minutes|hours|days))$'"
+)
+CAP_COUNTER = "(level IN ('campaign', 'creative')) = (counter = campaign_id)"
+
 GRANTS = {
     "catalog": "SELECT, UPDATE",
     "catalog_changes": "SELECT, INSERT, DELETE",
@@ -291,7 +297,11 @@ def create_campaign_caps() -> None:
     op.create_table(
         "campaign_caps",
         reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
-        key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+        key_column("level", Text, "What it counts: ads of each creative, the campaign, its order or its advertiser"),
+        key_column("window", Text, "minute, hour, day, week, month, lifetime, session, or a length such as 90 minutes"),
+        required(
+            "counter", Identifier, "The campaign's id, or ' order ' or ' advertiser ' and an id: whose ads it counts"
+        ),
         required("impressions", Integer, "Number of ads that one user may be served in each window"),
         required(
             "counts_from",
@@ -299,10 +309,13 @@ def create_campaign_caps() -> None:
             "When this cap began to count; earlier serves are not counted",
             server_default=text("adserver_clock()"),
         ),
-        allowed_values("cap_window_is_known", '"window"', "minute hour day week month lifetime session"),
+        allowed_values("cap_level_is_known", "level", "creative campaign order advertiser"),
+        CheckConstraint(CAP_WINDOW, name="cap_window_is_known"),
+        CheckConstraint(CAP_COUNTER, name="cap_counter_is_of_level"),
         CheckConstraint("impressions > 0", name="cap_is_positive"),
         comment="The configured frequency caps of campaigns; frequency_caps has the counts",
     )
+    op.create_index("campaign_caps_by_counter", "campaign_caps", ["counter"])
 
 
 def create_campaign_upstreams() -> None:

@@ -117,8 +117,12 @@ def create_frequency_caps() -> None:
     op.create_table(
         "frequency_caps",
         key_column("user_key", Uuid, "Keyed hash of the viewer's id; in a session window, the session's id"),
-        key_column("campaign_id", Identifier, "Campaign"),
-        key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+        key_column(
+            "campaign_id",
+            Identifier,
+            "Campaign, or another key: ' creative ', ' order ' or ' advertiser ' and an id",
+        ),
+        key_column("window", Text, "minute, hour, day, week, month, lifetime, session, or a length such as 90 minutes"),
         key_column("window_start", Timestamp, "Start of the window; 1970 for lifetime and session"),
         required("count", Integer, "Number of ads counted in this window"),
         required("cap", Integer, "The cap that applied when the row was last counted"),

@@ -81,8 +81,10 @@ BEGIN
                                            ELSE 'impressions' END, b.impressions_limit) END)
                     FROM configured_budgets b WHERE b.budget_id = c.id),
                 'frequency_caps', (
-                    SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counts_from}'::text[]
-                        || jsonb_build_object('per', k."window") ORDER BY k."window")
+                    SELECT jsonb_agg(to_jsonb(k) - '{campaign_id,window,counter,counts_from}'::text[] || jsonb_build_object(
+                            'level', nullif(k.level, 'campaign'),
+                            CASE WHEN k."window" ~ '^[0-9]' THEN 'every' ELSE 'per' END, k."window")
+                        ORDER BY k.level, k."window")
                     FROM campaign_caps k WHERE k.campaign_id = c.id),
                 'upstreams', (
                     SELECT jsonb_agg(u.upstream_id ORDER BY u.position)

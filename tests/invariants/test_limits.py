@@ -73,32 +73,36 @@ async def test_a_user_sees_as_many_ads_as_every_cap_allows(database: str) -> Non
     assert await disagreements(database) == []
 
 
-async def test_a_full_cap_neither_counts_nor_gives_back(database: str) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_a_full_cap_neither_counts_nor_gives_back(database: str, is_plain: bool) -> None:
     """The first campaign is full in one window and not in the other: neither count may change."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
     count = caps.CapIncrement("capped", uuid4(), None)
     async with connected(database) as connection:
-        await caps.take(connection, [count])
+        await caps.take(connection, [count], is_plain=is_plain)
         await connection.execute("UPDATE frequency_caps SET count = cap WHERE \"window\" = 'day'")
-        taken = await caps.take(connection, [count])
-        assert taken.shortfalls == [(0, "day", 0)]
-        await caps.give_back(connection, [count], [0], taken.shortfalls)
+        taken = await caps.take(connection, [count], is_plain=is_plain)
+        assert taken.shortfalls == [(0, "capped", "day", 0)]
+        await caps.give_back(connection, [count], [0], [()], taken.shortfalls)
         assert await counts(connection) == {"day": 3, "week": 1}
 
 
-async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted(database: str) -> None:
+@pytest.mark.parametrize("is_plain", [True, False])
+async def test_several_ads_are_counted_as_far_as_each_cap_has_room_and_given_back_as_counted(
+    database: str, is_plain: bool
+) -> None:
     """Four ads are wanted; one window counts three and the other four; two are paid for."""
     await set_up(database, own_campaign("capped", frequency_caps=CAPS))
     count = caps.CapIncrement("capped", uuid4(), None, ads=4)
     async with connected(database) as connection:
-        taken = await caps.take(connection, [count])
-        assert taken.shortfalls == [(0, "day", 3)]
+        taken = await caps.take(connection, [count], is_plain=is_plain)
+        assert taken.shortfalls == [(0, "capped", "day", 3)]
         assert await counts(connection) == {"day": 3, "week": 4}
-        await caps.give_back(connection, [count], [2], taken.shortfalls)
+        await caps.give_back(connection, [count], [2], [()], taken.shortfalls)
         assert await counts(connection) == {"day": 2, "week": 2}
-        taken = await caps.take(connection, [count])
-        assert sorted(taken.shortfalls) == [(0, "day", 1), (0, "week", 3)]
-        await caps.give_back(connection, [count], [1], taken.shortfalls)
+        taken = await caps.take(connection, [count], is_plain=is_plain)
+        assert sorted(taken.shortfalls) == [(0, "capped", "day", 1), (0, "capped", "week", 3)]
+        await caps.give_back(connection, [count], [1], [()], taken.shortfalls)
         assert await counts(connection) == {"day": 3, "week": 3}
 
 

@@ -34,6 +34,12 @@ from app.store.tables.columns import (
     required,
 )
 
+CAP_WINDOW = (
+    "\"window\" IN ('minute', 'hour', 'day', 'week', 'month', 'lifetime', 'session')"
+    " OR \"window\" ~ '^(1 (minute|hour|day)|([2-9]|[1-9][0-9]{1,4}) (minutes|hours|days))$'"
+)
+CAP_COUNTER = "(level IN ('campaign', 'creative')) = (counter = campaign_id)"
+
 catalog = Table(
     "catalog",
     metadata,
@@ -240,7 +246,9 @@ campaign_caps = Table(
     "campaign_caps",
     metadata,
     reference("campaign_id", "campaigns.id", "Campaign", primary_key=True),
-    key_column("window", Text, "minute, hour, day, week, month, lifetime or session"),
+    key_column("level", Text, "What it counts: ads of each creative, the campaign, its order or its advertiser"),
+    key_column("window", Text, "minute, hour, day, week, month, lifetime, session, or a length such as 90 minutes"),
+    required("counter", Identifier, "The campaign's id, or ' order ' or ' advertiser ' and an id: whose ads it counts"),
     required("impressions", Integer, "Number of ads that one user may be served in each window"),
     required(
         "counts_from",
@@ -248,8 +256,11 @@ campaign_caps = Table(
         "When this cap began to count; earlier serves are not counted",
         server_default=text("adserver_clock()"),
     ),
-    allowed_values("cap_window_is_known", '"window"', "minute hour day week month lifetime session"),
+    allowed_values("cap_level_is_known", "level", "creative campaign order advertiser"),
+    CheckConstraint(CAP_WINDOW, name="cap_window_is_known"),
+    CheckConstraint(CAP_COUNTER, name="cap_counter_is_of_level"),
     CheckConstraint("impressions > 0", name="cap_is_positive"),
+    Index("campaign_caps_by_counter", "counter"),
     comment="The configured frequency caps of campaigns; frequency_caps has the counts",
 )
 

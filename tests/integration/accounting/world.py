@@ -116,7 +116,9 @@ async def serve(connection: "Connection[Record]", payments: Sequence[Payment]) -
         unpaid = [item for item in payments if item not in paid]
         if unpaid:
             short = [item._replace(position=unpaid.index(payments[item.position])) for item in taken.shortfalls]
-            await caps.give_back(connection, [_count(item) for item in unpaid], [0] * len(unpaid), short)
+            await caps.give_back(
+                connection, [_count(item) for item in unpaid], [0] * len(unpaid), [()] * len(unpaid), short
+            )
     return paid
 
 

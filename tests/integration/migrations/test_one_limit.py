@@ -12,6 +12,7 @@ from app.domain import (
     Billing,
     BudgetPeriod,
     CampaignStatus,
+    CapLevel,
     CapWindow,
     LateImpressions,
     Pacing,
@@ -28,6 +29,7 @@ WORDS = {
     "campaign_without_user_is_known": WithoutUser,
     "campaign_late_impressions_is_known": LateImpressions,
     "budget_period_is_known": BudgetPeriod,
+    "cap_level_is_known": CapLevel,
     "cap_window_is_known": CapWindow,
 }
 CONSTRAINTS = """

@@ -189,7 +189,8 @@ async def test_periods_of_many_campaigns_are_opened_without_reading_all_of_them_
 
 async def test_caps_are_removed_without_comparing_each_with_all_that_stay(store: Store) -> None:
     async with store.connection() as connection:
-        plan = await connection.fetch(f"EXPLAIN {catalog_writer.DELETE_REMOVED_CAPS}", ["spring"], ["spring"], ["day"])
+        arguments = ["spring"], ["spring"], ["campaign"], ["day"]
+        plan = await connection.fetch(f"EXPLAIN {catalog_writer.DELETE_REMOVED_CAPS}", *arguments)
     text = "\n".join(line for (line,) in plan)
     assert "Anti Join" in text
     assert "SubPlan" not in text

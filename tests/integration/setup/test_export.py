@@ -72,7 +72,9 @@ lives = st.fixed_dictionaries(
 @st.composite
 def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document:
     starts_at = draw(moments)
-    windows = draw(st.lists(st.sampled_from(CapWindow), unique=True))
+    windows = draw(st.lists(st.sampled_from(CapWindow), unique=True, max_size=4))
+    levels = ["campaign", "advertiser"] if upstream_ids else ["campaign", "creative", "advertiser"]
+    lengths = draw(st.lists(st.sampled_from(["1 minute", "90 minutes", "3 days"]), unique=True, max_size=1))
     return {
         "id": campaign_id,
         "advertiser": draw(words),
@@ -88,7 +90,10 @@ def campaigns(draw: Draw, campaign_id: str, upstream_ids: list[str]) -> Document
         "priority": draw(some(st.integers(1, 10))),
         "weight": draw(some(st.integers(1, 1000))),
         "categories": draw(categories),
-        "frequency_caps": [{"impressions": draw(st.integers(1, 1000)), "per": str(window)} for window in windows],
+        "frequency_caps": [
+            *({"impressions": draw(st.integers(1, 1000)), "per": str(window)} for window in windows),
+            *({"impressions": 9, "every": length, "level": draw(st.sampled_from(levels))} for length in lengths),
+        ],
         "upstreams": upstream_ids,
         "without_user": draw(some(st.sampled_from(["skip", "serve"]))),
         "hold_ttl_s": draw(some(st.integers(1, 604_800))),

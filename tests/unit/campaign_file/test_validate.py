@@ -169,3 +169,36 @@ def test_a_blocked_advertiser_must_exist_because_it_may_be_misspelled() -> None:
     key = "placements[0].blocked_advertisers"
     assert found(spoiled(key, ["The Network"]), CatalogIndex({})) == []
     assert found(spoiled(key, ["The Netwrok"]), CatalogIndex({})) == [(f"{key}[0]", "unknown advertiser 'The Netwrok'")]
+
+
+def capped(*caps: Document) -> Document:
+    """The example with these caps on its first campaign, and a second one of the same advertiser with five."""
+    changed = ordered()
+    other = {**changed["campaigns"][0], "id": "other", "status": "paused", "upstreams": []}
+    windows = ("minute", "hour", "day", "week", "month")
+    other["frequency_caps"] = [{"impressions": 9, "per": window} for window in windows]
+    changed["campaigns"].append(other)
+    changed["campaigns"][0]["frequency_caps"] = [*caps]
+    return changed
+
+
+def test_at_most_eight_caps_apply_to_a_campaign_with_those_that_it_shares() -> None:
+    shared = [{"impressions": 9, "every": f"{days} days", "level": "advertiser"} for days in (2, 3, 4, 5)]
+    assert found(capped(*shared[:3]), CatalogIndex({})) == []
+    reason = "at most 8 caps may apply to campaign 'other', got 9"
+    assert ("campaigns[0].frequency_caps", reason) in found(capped(*shared), CatalogIndex({}))
+
+
+def test_a_cap_of_an_order_requires_an_order() -> None:
+    changed = document()
+    changed["campaigns"][0]["frequency_caps"] = [{"impressions": 3, "per": "day", "level": "order"}]
+    reason = "level 'order' requires the campaign to have an order"
+    assert found(changed, CatalogIndex({})) == [("campaigns[0].frequency_caps", reason)]
+
+
+def test_a_cap_of_creatives_requires_creatives() -> None:
+    changed = document()
+    changed["campaigns"][0]["frequency_caps"] = [{"impressions": 3, "per": "day", "level": "creative"}]
+    changed["campaigns"][0]["upstreams"] = ["primary"]
+    reason = "must be empty, because a frequency cap has level 'creative'"
+    assert ("campaigns[0].upstreams", reason) in found(changed, CatalogIndex({}))

@@ -9,6 +9,7 @@ from app.campaign_file.parser import read_draft
 from app.domain import URL_BYTES_MAX, Advertiser, Publisher
 from tests.unit.campaign_file.examples import faults_of, spoiled
 
+EVERY = "must be a number of minutes, hours or days such as '90 minutes', at most 366 days"
 AMOUNT = 'must be an amount such as "12.50"'
 SHARE = 'must be a share such as "0.70"'
 BETWEEN_0_AND_1 = "must be between 0 and 1"
@@ -78,6 +79,30 @@ FAULTS = [
         "campaigns[0].frequency_caps",
         [{"impressions": 3, "per": "day"}, {"impressions": 5, "per": "day"}],
         "per 'day' must not be repeated",
+    ),
+    (
+        "campaigns[0].frequency_caps",
+        [
+            {"impressions": 3, "every": "1 day", "level": "advertiser"},
+            {"impressions": 5, "every": "1 days", "level": "advertiser"},
+        ],
+        "every '1 day' of level 'advertiser' must not be repeated",
+    ),
+    ("campaigns[0].frequency_caps[0]", {"impressions": 3}, "must have either per or every"),
+    (
+        "campaigns[0].frequency_caps[0]",
+        {"impressions": 3, "per": "day", "every": "1 day"},
+        "must have either per or every",
+    ),
+    ("campaigns[0].frequency_caps[0].every", "0 days", EVERY),
+    ("campaigns[0].frequency_caps[0].every", "367 days", EVERY),
+    ("campaigns[0].frequency_caps[0].every", "1 week", EVERY),
+    ("campaigns[0].frequency_caps[0].every", "90", EVERY),
+    ("campaigns[0].frequency_caps[0].every", "1.5 hours", EVERY),
+    (
+        "campaigns[0].frequency_caps[0].level",
+        "site",
+        "must be 'creative', 'campaign', 'order' or 'advertiser', got 'site'",
     ),
     ("campaigns[0].frequency_caps", "3", "must be a list"),
     ("campaigns[0].billing", "seen", "must be 'serve', 'impression', 'click' or 'complete', got 'seen'"),

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from app.domain import (
+    CapLevel,
     CapWindow,
     Catalog,
     Competitors,
@@ -18,6 +19,7 @@ from app.domain import (
     FrequencyCap,
     NoFillReason,
     WithoutUser,
+    creative_counter,
 )
 from app.serving.choice import Choice
 from app.serving.chooser import Chooser, pick_by_weight
@@ -271,3 +273,25 @@ def test_a_viewing_session_plays_creatives_in_their_sequence() -> None:
     for _ in creatives:
         played += chosen(known, "a", played=tuple(played), session_id=SESSION)
     assert played == ["c", "a", "b"]
+
+
+ADVERTISER_CAP = (FrequencyCap(3, CapWindow.DAY, level=CapLevel.ADVERTISER),)
+
+
+def test_one_group_counts_an_ad_for_a_user_and_a_shared_cap_once() -> None:
+    capped = campaign("a", advertiser="Acme", frequency_caps=ADVERTISER_CAP)
+    other = campaign("b", advertiser="Acme")
+    chooser = Chooser(catalog(capped, other), NOW)
+    assert chooser.choose(pending_request("a", user_key=USER), ())
+    assert chooser.choose(pending_request("b", user_key=USER), ()) is None
+
+
+def test_a_creative_that_reached_its_cap_is_not_chosen_again() -> None:
+    known = catalog(campaign("a"), creatives=[creative("x", "a"), creative("y", "a")])
+    pending = pending_request("a")
+    pending.refuse(creative_counter("x"), NoFillReason.FREQUENCY_CAP)
+    (choice,) = Chooser(known, NOW).choose(pending, ()) or []
+    assert [creative.id for creative in choice.creatives] == ["y"]
+    pending.refuse(creative_counter("y"), NoFillReason.FREQUENCY_CAP)
+    assert Chooser(known, NOW).choose(pending, ()) == []
+    assert pending.progress.refusals["a"] is NoFillReason.FREQUENCY_CAP

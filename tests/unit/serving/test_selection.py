@@ -39,7 +39,7 @@ def fetched(
     answer = SimpleNamespace(document=SimpleNamespace(ads=ads, fits_pods=fits_pods))
     choice = Choice(pending, campaign(name), f"{name} Inc.", (), answer, counted=True, ads_max=pending.request.pod_size)
     if allowed is not None:
-        choice.short_windows["day"] = allowed
+        choice.short_windows["c", "day"] = allowed
     return choice
 
 
