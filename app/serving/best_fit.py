@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-STEPS_MAX = 300
-"""Steps of one search, which take about half a millisecond."""
+STEPS_MAX = 200
+"""Steps of one search, which take about a third of a millisecond."""
 
 
 class Item(NamedTuple):

@@ -152,7 +152,7 @@ def _in_order(candidate: Candidate, room: PodRoom, pick: Pick) -> tuple[list[Pod
     if not creatives:
         return [PodAd(campaign, None)], False
     for _ in range(min(campaign.ads_per_pod, room.slots)):
-        left = room.less(ads)
+        left = room.less(ads) if ads else room
         usable = left.with_free_position(creatives)
         fitting = [creative for creative in usable if duration_ms(creative) <= left.time_ms]
         if not fitting:
