@@ -39,28 +39,41 @@ INNER = {
     "categories": vast_element_tables.CategoryTable,
     "ad_breaks": placement_tables.AdBreakTable,
 }
-SECTIONS: dict[str, type[BaseModel]] = {f"## `[[{name}]]`": model for name, model in TABLES.items()}
-SECTIONS |= {f"### `{name}`": model for name, model in INNER.items()}
+SECTIONS: dict[str, type[BaseModel]] = {f"[[{name}]]": model for name, model in TABLES.items()} | INNER
+HEADING = re.compile(r"^(##+) (.+)$", re.MULTILINE)
+KEYS = re.compile(r"^\| Key \| Default \| Rule \|\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) ?\| (.*) \|$", re.MULTILINE)
 
-section = pytest.mark.parametrize("heading", SECTIONS)
+section = pytest.mark.parametrize("name", SECTIONS)
 
 
 @section
-def test_every_key_is_named_with_its_default(heading: str) -> None:
-    named = {key: default for key, default, _ in rows(heading)}
-    assert named == {field.alias or key: default_of(field) for key, field in SECTIONS[heading].model_fields.items()}
+def test_every_key_is_named_with_its_default(name: str) -> None:
+    named = [(key, default) for key, default, _ in rows(name)]
+    keys = {(field.alias or key, default_of(field)) for key, field in SECTIONS[name].model_fields.items()}
+    assert (set(named), len(named)) == (keys, len(keys))
 
 
 @section
-def test_a_key_with_bounds_names_them(heading: str) -> None:
-    rules = {key: rule for key, _, rule in rows(heading)}
-    bounds = {key: list(bounds_of(field)) for key, field in SECTIONS[heading].model_fields.items()}
+def test_a_key_with_bounds_names_them(name: str) -> None:
+    rules = {key: rule for key, _, rule in rows(name)}
+    bounds = {key: list(bounds_of(field)) for key, field in SECTIONS[name].model_fields.items()}
     assert [(key, bound) for key, of_key in bounds.items() for bound in of_key if f"{bound:,}" not in rules[key]] == []
 
 
 def test_every_table_that_is_headed_is_one() -> None:
-    assert set(re.findall(r"^###? `.*`$", PAGE, re.MULTILINE)) == set(SECTIONS)
+    assert set(texts()) == set(SECTIONS)
+
+
+def test_every_chapter_is_in_the_table_of_contents() -> None:
+    contents = PAGE.partition("\n## ")[0]
+    headed = [anchor(heading) for level, heading in HEADING.findall(without_code(PAGE)) if level == "##"]
+    assert [name for name in headed if f"](#{name})" not in contents] == []
+
+
+def test_links_within_the_page_lead_to_headings() -> None:
+    anchors = {anchor(heading) for _, heading in HEADING.findall(without_code(PAGE))}
+    assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) - anchors == set()
 
 
 def test_the_example_has_no_fault_and_names_every_kind() -> None:
@@ -70,9 +83,34 @@ def test_the_example_has_no_fault_and_names_every_kind() -> None:
     assert document.keys() == TABLES.keys()
 
 
-def rows(heading: str) -> list[tuple[str, str, str]]:
-    text = re.split(r"^##", PAGE.partition(f"\n{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
-    return [(key, default.strip(), rule) for key, default, rule in ROW.findall(text)]
+def rows(name: str) -> list[tuple[str, str, str]]:
+    keys = "".join(KEYS.findall(texts()[name]))
+    return [(key, default.strip(), rule) for key, default, rule in ROW.findall(keys)]
+
+
+def texts() -> dict[str, str]:
+    """The text on each table: under the heading with its name, and under the headings in words below that."""
+    found: dict[str, str] = {}
+    names: dict[int, str] = {}
+    _, *parts = HEADING.split(without_code(PAGE))
+    for marks, heading, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        level = len(marks)
+        names = {other: name for other, name in names.items() if other < level}
+        if heading.startswith("`"):
+            names[level] = heading.strip("`")
+        if names:
+            name = names[max(names)]
+            found[name] = found.get(name, "") + text
+    return found
+
+
+def without_code(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """The name that the heading has in links, as sites make it of its words."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def default_of(field: FieldInfo) -> str:
