@@ -721,7 +721,7 @@ CREATE TABLE spend_ledger (
     booked_at timestamptz NOT NULL,                            -- When it was booked
     booked_on date NOT NULL,                                   -- Day in the campaign's time zone; the table is partitioned by its month
     late_from date,                                            -- Day to which it belongs, if it was booked to a later one
-    kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
+    kind text NOT NULL,                                        -- charge, settle, flat, adjustment or reversal
     order_id varchar COLLATE "C",                              -- Order; NULL for none
     advertiser_id varchar COLLATE "C" NOT NULL,                -- Advertiser, who pays
     advertiser_name text NOT NULL,                             -- Name of the advertiser when it was booked
@@ -742,8 +742,8 @@ CREATE TABLE spend_ledger (
     reason text,                                               -- Reason of a manual entry
     CONSTRAINT spend_ledger_pkey PRIMARY KEY (entry_id, booked_on),
     CONSTRAINT amount_is_split CHECK (amount = (publisher_amount + house_amount)),
-    CONSTRAINT ledger_kind_is_known CHECK (kind = ANY (ARRAY['charge'::text, 'settle'::text, 'adjustment'::text, 'reversal'::text])),
-    CONSTRAINT only_corrections_are_manual CHECK ((kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) OR amount >= 0::numeric AND request_key IS NOT NULL)
+    CONSTRAINT ledger_kind_is_known CHECK (kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text, 'adjustment'::text, 'reversal'::text])),
+    CONSTRAINT only_corrections_are_manual CHECK ((kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])) OR amount >= 0::numeric AND (request_key IS NULL) = (kind = 'flat'::text))
 ) PARTITION BY RANGE (booked_on);
 CREATE TABLE spend_ledger_default PARTITION OF spend_ledger DEFAULT;
 CREATE INDEX spend_ledger_by_time
@@ -902,7 +902,7 @@ CREATE TABLE month_ends (
     publisher_id varchar COLLATE "C",                          -- Publisher of the placement
     publisher_name text,                                       -- Name of the publisher at its last entry or hold of the month
     currency varchar(3) NOT NULL,                              -- Currency of the amounts
-    charged numeric(18,6) NOT NULL,                            -- Charged for ads: entries of the month of the kinds charge and settle
+    charged numeric(18,6) NOT NULL,                            -- Charged for ads: entries of the month of the kinds charge, settle and flat
     corrected numeric(18,6) NOT NULL,                          -- Entries of the month of the kinds adjustment and reversal
     publisher_amount numeric(18,6) NOT NULL,                   -- The publisher's part of charged and corrected
     released numeric(18,6) NOT NULL,                           -- Held for ads of the month and given back by the time of closing; what was charged late is not in it
@@ -957,7 +957,7 @@ CREATE TABLE spend_daily (
     publisher_id varchar COLLATE "C",                          -- Publisher of the placement
     publisher_name text,                                       -- Name of the publisher when it was booked
     currency varchar(3) NOT NULL,                              -- Currency of the amounts
-    kind text NOT NULL,                                        -- charge, settle, adjustment or reversal
+    kind text NOT NULL,                                        -- charge, settle, flat, adjustment or reversal
     amount numeric(18,6) NOT NULL,                             -- Sum of the entries
     publisher_amount numeric(18,6) NOT NULL,                   -- Sum of the publisher's parts
     entries bigint NOT NULL,                                   -- Number of entries
@@ -990,6 +990,20 @@ CREATE TABLE maintenance (
     CONSTRAINT maintenance_pkey PRIMARY KEY (task)
 );
 GRANT INSERT, SELECT, UPDATE ON maintenance TO adserver_app;
+
+-- The days of flat prices that were booked; append-only, so that each is booked once.
+CREATE TABLE flat_days (
+    campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign with a flat price
+    day date NOT NULL,                                         -- Day in the campaign's time zone
+    part numeric(18,6) NOT NULL,                               -- The day's part of the flat price
+    amount numeric(18,6) NOT NULL,                             -- Amount booked: the part, or 0 if the campaign was active at no time of the day
+    booked_on date NOT NULL,                                   -- Day to which it was booked
+    booked_at timestamptz NOT NULL,                            -- When it was booked
+    CONSTRAINT flat_days_pkey PRIMARY KEY (campaign_id, day),
+    CONSTRAINT flat_days_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES campaigns(id),
+    CONSTRAINT flat_day_is_booked_whole CHECK (part >= 0::numeric AND (amount = 0::numeric OR amount = part))
+);
+GRANT INSERT, SELECT ON flat_days TO adserver_app;
 
 
 -- ====================================================================================================
@@ -1195,23 +1209,24 @@ GRANT INSERT, SELECT ON invoices TO adserver_app;
 CREATE TABLE invoice_details (
     number bigint NOT NULL,                                    -- Invoice
     "position" integer NOT NULL,                               -- Position of the line, from 1
-    kind text NOT NULL,                                        -- ads, or adjustment
+    kind text NOT NULL,                                        -- ads, clicks, completions, days of a flat price, or adjustment
     campaign_id varchar COLLATE "C" NOT NULL,                  -- Campaign
-    cpm numeric(18,3),                                         -- Price of a thousand ads; NULL for an adjustment
-    impressions bigint,                                        -- Number of ads charged; NULL for an adjustment
-    reversed bigint,                                           -- Number of ads whose charge was taken back; NULL for an adjustment
+    cpm numeric(18,3),                                         -- Price of a thousand of them; NULL for days and for an adjustment
+    impressions bigint,                                        -- Number of them charged; NULL for an adjustment
+    reversed bigint,                                           -- Number of them whose charge was taken back; NULL for an adjustment
     amount numeric(18,6) NOT NULL,                             -- Exact amount of the line
-    entry_id bigint,                                           -- Ledger entry of an adjustment or of its reversal; NULL for ads
-    reason text,                                               -- Reason of the adjustment; NULL for ads
+    entry_id bigint,                                           -- Ledger entry of an adjustment or of its reversal; NULL for the others
+    reason text,                                               -- Reason of the adjustment; NULL for the others
     CONSTRAINT invoice_details_pkey PRIMARY KEY (number, "position"),
     CONSTRAINT invoice_details_number_fkey FOREIGN KEY (number) REFERENCES invoices(number),
     CONSTRAINT ads_have_their_price CHECK (amount = ((impressions - reversed)::numeric * cpm / 1000::numeric)),
     CONSTRAINT detail_is_complete CHECK (
 CASE kind
-    WHEN 'ads'::text THEN num_nulls(cpm, impressions, reversed) = 0 AND num_nonnulls(entry_id, reason) = 0
-    ELSE num_nonnulls(cpm, impressions, reversed) = 0 AND num_nulls(entry_id, reason) = 0
+    WHEN 'adjustment'::text THEN num_nonnulls(cpm, impressions, reversed) = 0 AND num_nulls(entry_id, reason) = 0
+    WHEN 'days'::text THEN num_nulls(impressions, reversed) = 0 AND num_nonnulls(cpm, entry_id, reason) = 0
+    ELSE num_nulls(cpm, impressions, reversed) = 0 AND num_nonnulls(entry_id, reason) = 0
 END),
-    CONSTRAINT detail_kind_is_known CHECK (kind = ANY (ARRAY['ads'::text, 'adjustment'::text]))
+    CONSTRAINT detail_kind_is_known CHECK (kind = ANY (ARRAY['ads'::text, 'clicks'::text, 'completions'::text, 'days'::text, 'adjustment'::text]))
 );
 -- Accepts lines only in the transaction that makes their invoice.
 CREATE TRIGGER details_are_complete BEFORE INSERT ON invoice_details
@@ -1390,11 +1405,11 @@ BEGIN ATOMIC
              d.currency,
              d.recorded_on AS named_on,
                  CASE
-                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN d.amount
+                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])) THEN d.amount
                      ELSE (0)::numeric
                  END AS charged,
                  CASE
-                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN (0)::numeric
+                     WHEN (d.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])) THEN (0)::numeric
                      ELSE d.amount
                  END AS corrected,
              d.publisher_amount,
@@ -1412,11 +1427,11 @@ BEGIN ATOMIC
              l.currency,
              ((l.booked_at AT TIME ZONE 'UTC'::text))::date AS timezone,
                  CASE
-                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN l.amount
+                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])) THEN l.amount
                      ELSE (0)::numeric
                  END AS "case",
                  CASE
-                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text])) THEN (0)::numeric
+                     WHEN (l.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])) THEN (0)::numeric
                      ELSE l.amount
                  END AS amount,
              l.publisher_amount,
@@ -1683,7 +1698,7 @@ BEGIN ATOMIC
                     FROM ad_serves s
                    WHERE ((s.request_key = l.request_key) AND (s.slot = l.slot) AND ((s.served_on >= (((l.hour_start AT TIME ZONE 'UTC'::text))::date - 8)) AND (s.served_on <= (((l.hour_start AT TIME ZONE 'UTC'::text) + '01:00:00'::interval))::date)))
                   LIMIT 1) v ON (true))
-           WHERE ((l.booked_at >= compute_delivery.since) AND (l.booked_at < compute_delivery.until))
+           WHERE ((l.booked_at >= compute_delivery.since) AND (l.booked_at < compute_delivery.until) AND (l.kind <> 'flat'::text))
          )
   SELECT date_trunc('hour'::text, p.happened_at, 'UTC'::text) AS date_trunc,
      p.campaign_id,
@@ -2530,7 +2545,7 @@ CREATE VIEW finance.advertiser_spend_monthly AS
     date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
     currency,
     count(DISTINCT campaign_id) AS campaigns,
-    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
     COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(amount), 0::numeric) AS spent,
     COALESCE(sum(ads) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
@@ -2703,7 +2718,7 @@ CREATE VIEW finance.campaign_spend AS
     c.advertiser,
     c.currency,
     c.status,
-    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
     COALESCE(sum(d.amount) FILTER (WHERE d.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(d.amount), 0::numeric) AS spent,
     COALESCE(sum(d.ads) FILTER (WHERE d.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
@@ -2773,7 +2788,7 @@ CREATE VIEW finance.campaign_spend_daily AS
     (array_agg(advertiser_name ORDER BY booked_on DESC, recorded_on DESC, advertiser_name))[1] AS advertiser,
     booked_on AS day,
     currency,
-    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
     COALESCE(sum(amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(amount), 0::numeric) AS spent,
     COALESCE(sum(ads) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
@@ -2896,7 +2911,7 @@ CREATE VIEW finance.campaigns AS
           WHERE configured_budgets.budget_id::text = c.id::text) b
      LEFT JOIN configured_budgets l ON l.budget_id::text = c.id::text AND l.period = 'lifetime'::text
      LEFT JOIN ( SELECT daily.campaign_id,
-            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
             COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
             sum(daily.amount) AS booked,
             COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
@@ -3382,23 +3397,28 @@ GRANT SELECT ON finance.impressions TO adserver_finance;
 --   number bigint: Invoice
 --   position integer: Position of the line, from 1
 --   month date: First day of the month of the invoice
---   kind text: ads, or adjustment
+--   kind text: ads, clicks, completions, days of a flat price, or adjustment
 --   campaign_id character varying: Campaign
---   cpm numeric(18,3): Price of a thousand ads; NULL for an adjustment
---   impressions bigint: Number of ads charged; NULL for an adjustment
---   reversed bigint: Number of ads whose charge was taken back; NULL for an adjustment
+--   cpm numeric(18,3): Price of a thousand ads; NULL for the other kinds
+--   unit_price numeric(18,6): Price of one ad, click or completed view; NULL for days and for an adjustment
+--   impressions bigint: Number of them charged; NULL for an adjustment
+--   reversed bigint: Number of them whose charge was taken back; NULL for an adjustment
 --   billable bigint: impressions - reversed
 --   amount numeric(18,6): Exact amount of the line
 --   currency character varying(3): Currency of the amount
---   entry_id bigint: Ledger entry of an adjustment or of its reversal; NULL for ads
---   reason text: Reason of the adjustment; NULL for ads
+--   entry_id bigint: Ledger entry of an adjustment or of its reversal; NULL for the others
+--   reason text: Reason of the adjustment; NULL for the others
 CREATE VIEW finance.invoice_details AS
  SELECT d.number,
     d."position",
     i.month,
     d.kind,
     d.campaign_id,
-    d.cpm,
+        CASE d.kind
+            WHEN 'ads'::text THEN d.cpm
+            ELSE NULL::numeric
+        END::numeric(18,3) AS cpm,
+    (d.cpm / 1000::numeric)::numeric(18,6) AS unit_price,
     d.impressions,
     d.reversed,
     d.impressions - d.reversed AS billable,
@@ -3425,7 +3445,7 @@ GRANT SELECT ON finance.invoice_details TO adserver_finance;
 --   placement_id character varying: Placement; NULL if the request named the campaign, and for an adjustment
 --   day date: Day in the campaign's time zone on which the entries are booked
 --   late_from date: Day to which it belongs, if it was booked to a later one
---   kind text: charge, settle, adjustment or reversal
+--   kind text: charge, settle, flat, adjustment or reversal
 --   serve_id uuid: Request of the serve; NULL for an adjustment
 --   slot smallint: Position of the ad in its pod
 --   amount numeric(18,6): Amount added to what must be paid
@@ -3588,7 +3608,7 @@ CREATE VIEW finance.orders AS
                 END AS "limit",
             o.impressions AS impressions_limit) l
      LEFT JOIN ( SELECT daily.order_id,
-            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+            COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
             COALESCE(sum(daily.amount) FILTER (WHERE daily.kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
             sum(daily.amount) AS booked,
             COALESCE(sum(daily.ads) FILTER (WHERE daily.kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric)::bigint AS impressions,
@@ -3669,7 +3689,7 @@ CREATE VIEW finance.publisher_earnings_daily AS
     (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC, publisher_name))[1] AS publisher,
     booked_on AS day,
     currency,
-    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
     COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(publisher_amount), 0::numeric) AS earned,
     COALESCE(sum(amount), 0::numeric) AS spent,
@@ -3725,7 +3745,7 @@ CREATE VIEW finance.publisher_earnings_monthly AS
     (array_agg(publisher_name ORDER BY booked_on DESC, recorded_on DESC, publisher_name))[1] AS publisher,
     date_trunc('month'::text, booked_on::timestamp with time zone)::date AS month,
     currency,
-    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text])), 0::numeric) AS delivered,
+    COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text])), 0::numeric) AS delivered,
     COALESCE(sum(publisher_amount) FILTER (WHERE kind = ANY (ARRAY['adjustment'::text, 'reversal'::text])), 0::numeric) AS corrected,
     COALESCE(sum(publisher_amount), 0::numeric) AS earned,
     COALESCE(sum(amount), 0::numeric) AS spent,
@@ -3785,11 +3805,11 @@ CREATE VIEW finance.publisher_statement AS
             daily.booked_on,
             daily.recorded_on,
                 CASE
-                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN daily.publisher_amount
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text]) THEN daily.publisher_amount
                     ELSE 0::numeric
                 END AS delivered,
                 CASE
-                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text]) THEN 0::numeric
+                    WHEN daily.kind = ANY (ARRAY['charge'::text, 'settle'::text, 'flat'::text]) THEN 0::numeric
                     ELSE daily.publisher_amount
                 END AS corrected,
             0 AS paid
@@ -3860,7 +3880,7 @@ GRANT SELECT ON finance.publisher_statement TO adserver_app;
 GRANT SELECT ON finance.publisher_statement TO adserver_finance;
 
 -- finance.reconciliation: Every disagreement in the books; no rows if the books agree. WHERE rule = ... runs that check alone; SET adserver.reconcile_since = '2026-11-01' checks what has happened since that day.
---   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, or delivery
+--   rule text: I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, delivery, or flat
 --   campaign_id character varying: Campaign; NULL for the budget of an order, and for an invoice
 --   order_id character varying: Order; NULL for none
 --   subject text: The budget period, serve, rollup or entry
@@ -4465,7 +4485,7 @@ UNION ALL
                     archived_charges.kind,
                     archived_charges.amount
                    FROM archived_charges) booked
-          WHERE booked.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND booked.booked_at < (( SELECT delivery_state.rolled_up_to
+          WHERE booked.kind <> 'flat'::text AND booked.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND booked.booked_at < (( SELECT delivery_state.rolled_up_to
                    FROM delivery_state))
         UNION ALL
          SELECT d.hour,
@@ -4482,7 +4502,29 @@ UNION ALL
            FROM archived_months
              JOIN closed_months c USING (month)), '-infinity'::timestamp with time zone))
   GROUP BY both_sides.hour, both_sides.campaign_id, both_sides.amount
- HAVING sum(both_sides.expected) <> sum(both_sides.actual);
+ HAVING sum(both_sides.expected) <> sum(both_sides.actual)
+UNION ALL
+ SELECT 'flat'::text AS rule,
+    COALESCE(f.campaign_id, l.campaign_id) AS campaign_id,
+    NULL::character varying AS order_id,
+    'day '::text || COALESCE(f.day, l.day) AS subject,
+    COALESCE(f.amount, 0::numeric) AS expected,
+    COALESCE(l.amount, 0::numeric) AS actual,
+    'the entries of the day are not its part of the flat price'::text AS explanation
+   FROM ( SELECT flat_days.campaign_id,
+            flat_days.day,
+            flat_days.amount
+           FROM flat_days
+          WHERE flat_days.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text) AND NOT (EXISTS ( SELECT
+                   FROM archived_months m
+                  WHERE m.month = date_trunc('month'::text, flat_days.booked_on::timestamp without time zone)::date))) f
+     FULL JOIN ( SELECT spend_ledger.campaign_id,
+            COALESCE(spend_ledger.late_from, spend_ledger.booked_on) AS day,
+            sum(spend_ledger.amount) AS amount
+           FROM spend_ledger
+          WHERE spend_ledger.kind = 'flat'::text AND spend_ledger.booked_at >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date::timestamp without time zone AT TIME ZONE 'UTC'::text)
+          GROUP BY spend_ledger.campaign_id, (COALESCE(spend_ledger.late_from, spend_ledger.booked_on))) l USING (campaign_id, day)
+  WHERE COALESCE(f.amount, 0::numeric) <> COALESCE(l.amount, 0::numeric);
 GRANT SELECT ON finance.reconciliation TO adserver_app;
 GRANT SELECT ON finance.reconciliation TO adserver_finance;
 

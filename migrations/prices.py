@@ -1,4 +1,4 @@
-"""The price of a campaign: columns and constraints of revision 0003. Like columns.py, it never changes after 1.0."""
+"""Prices of campaigns: columns, constraints, and the check of flat prices. Like columns.py, it is final after 1.0."""
 
 from typing import Any
 
@@ -43,3 +43,20 @@ def price_constraints() -> tuple[Constraint, ...]:
             name="front_pacing_has_a_percentage",
         ),
     )
+
+
+def flat_days(since_moment: str, is_not_archived: str) -> str:
+    """Return the part of finance.reconciliation that compares the days of flat prices with their entries."""
+    return f"""
+SELECT 'flat', coalesce(f.campaign_id, l.campaign_id), NULL, 'day ' || coalesce(f.day, l.day), coalesce(f.amount, 0),
+       coalesce(l.amount, 0), 'the entries of the day are not its part of the flat price'
+FROM (
+    SELECT campaign_id, day, amount FROM public.flat_days
+    WHERE booked_at >= {since_moment} AND {is_not_archived}
+) AS f
+FULL JOIN (
+    SELECT campaign_id, coalesce(late_from, booked_on) AS day, sum(amount) AS amount FROM public.spend_ledger
+    WHERE kind = 'flat' AND booked_at >= {since_moment} GROUP BY 1, 2
+) AS l USING (campaign_id, day)
+WHERE coalesce(f.amount, 0) <> coalesce(l.amount, 0)
+"""

@@ -25,6 +25,9 @@ NOTES = (
 )
 """Notes on every invoice."""
 
+SOLD = {"ads": "Ads", "clicks": "Clicks", "completions": "Completed views", "days": "Days of the flat price"}
+"""Descriptions of the kinds of lines, other than adjustments."""
+
 TITLES = {"invoice": "Invoice", "credit_note": "Credit note"}
 
 AMOUNTS = frozenset(("total_exact", "rounding", "total", "line_amount", "line_cpm"))
@@ -104,7 +107,7 @@ def line_cells(document: Document) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             detail.campaign_id,
-            "Ads" if detail.kind == "ads" else f"Adjustment: {detail.reason}",
+            SOLD.get(detail.kind, f"Adjustment: {detail.reason}"),
             *(
                 "" if value is None else str(_value(value))
                 for value in (detail.cpm, detail.impressions, detail.reversed, detail.billable, detail.amount)

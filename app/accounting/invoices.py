@@ -133,15 +133,15 @@ async def _make_for_party(
 
 
 def _details(sums: Iterable[MonthSum]) -> list[InvoiceDetail]:
-    """Return the lines: one for each campaign and price, then one for each adjustment."""
-    ads: dict[tuple[str, Decimal], InvoiceDetail] = {}
+    """Return the lines: one for each campaign, kind and price, then one for each adjustment."""
+    ads: dict[tuple[str, str, Decimal], InvoiceDetail] = {}
     adjustments = []
     for item in sums:
-        if item.cpm is None or item.impressions is None or item.reversed is None:
+        if item.impressions is None or item.reversed is None:
             adjustments.append(_adjustment(item))
             continue
-        key = (item.campaign_id, item.cpm)
-        line = ads.get(key) or InvoiceDetail(0, "ads", *key, 0, 0, 0, Decimal(0), None, None)
+        key = (item.campaign_id, item.kind, item.cpm or Decimal(0))
+        line = ads.get(key) or InvoiceDetail(0, item.kind, item.campaign_id, item.cpm, 0, 0, 0, Decimal(0), None, None)
         ads[key] = replace(
             line,
             impressions=(line.impressions or 0) + item.impressions,

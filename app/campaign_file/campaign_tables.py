@@ -1,6 +1,7 @@
 """The campaigns of a campaign file."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -93,10 +94,10 @@ class CampaignTable(Table):
     @classmethod
     def billing_fits_the_price(cls, billing: domain.Billing | None, info: ValidationInfo) -> domain.Billing | None:
         """Reject an event that the price is not for."""
-        model = _price_model(info)
-        if model is not None and billing is not None and billing not in model.billings:
-            allowed = " or ".join(f"'{event}'" for event in model.billings)
-            raise ValueError(f"must be {allowed} for a price by {model}, got '{billing}'")
+        price = _price(info)
+        if price is not None and billing is not None and billing not in price.model.billings:
+            allowed = " or ".join(f"'{event}'" for event in price.model.billings)
+            raise ValueError(f"must be {allowed} for a price by {price.model}, got '{billing}'")
         return billing
 
     @field_validator("front_percent")
@@ -111,8 +112,8 @@ class CampaignTable(Table):
     @classmethod
     def budgets_count_what_is_sold(cls, budgets: BudgetsTable, info: ValidationInfo) -> BudgetsTable:
         """Reject a limit on something else than what the price is for."""
-        if (model := _price_model(info)) is not None:
-            budgets.require_units_of(model)
+        if (price := _price(info)) is not None and "pacing" in info.data:
+            budgets.require_fit(price, info.data["pacing"])
         return budgets
 
     @field_validator("frequency_caps")
@@ -144,7 +145,7 @@ class CampaignTable(Table):
 
     def to_domain(self) -> domain.Campaign:
         """Return the campaign."""
-        price = (self.price or PriceTable(cpm=self.cpm)).to_domain()
+        price = _one_price(self.cpm, self.price)
         caps = sorted((cap.to_domain() for cap in self.frequency_caps), key=lambda cap: (cap.level, cap.window))
         tables = {"cpm", "price", "billing", "budgets", "frequency_caps", "upstreams", "targeting", "categories"}
         return domain.Campaign(
@@ -159,9 +160,12 @@ class CampaignTable(Table):
         )
 
 
-def _price_model(info: ValidationInfo) -> domain.PriceModel | None:
-    """Return the model of the price; None if the price has a fault."""
+def _price(info: ValidationInfo) -> domain.Price | None:
+    """Return the price; None if it has a fault."""
     if not info.data.keys() >= {"cpm", "price"}:
         return None
-    price = info.data["price"]
-    return domain.PriceModel.CPM if price is None else price.to_domain().model
+    return _one_price(info.data["cpm"], info.data["price"])
+
+
+def _one_price(cpm: Decimal | None, price: PriceTable | None) -> domain.Price:
+    return (price or PriceTable(cpm=cpm)).to_domain()

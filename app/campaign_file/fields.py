@@ -107,6 +107,12 @@ def _amount_validator(decimals: int) -> Callable[[object], Decimal]:
     return validate
 
 
+def _positive(amount: Decimal) -> Decimal:
+    if not amount:
+        raise ValueError("must be more than 0")
+    return amount
+
+
 def _share(value: object) -> Decimal:
     share = _exact(value, 'a share such as "0.70"')
     if not 0 <= share <= 1:
@@ -278,6 +284,7 @@ Cpm = Annotated[Decimal, BeforeValidator(_amount_validator(3))]
 """The price of a thousand ads; with at most three decimals, the price of one ad is exact to six."""
 validate_amount = _amount_validator(6)
 Amount = Annotated[Decimal, BeforeValidator(validate_amount)]
+PositiveAmount = Annotated[Amount, AfterValidator(_positive)]
 Share = Annotated[Decimal, BeforeValidator(_share)]
 """A part from 0 to 1, with at most four decimals."""
 Duration = Annotated[int, Field(ge=1, le=DURATION_MAX_S)]

@@ -1,6 +1,7 @@
 """The price of a campaign and the budgets that limit it, in a campaign file."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -18,12 +19,13 @@ class PriceTable(Table):
     cpm: fields.Cpm | None = None
     cpc: fields.Amount | None = None
     cpcv: fields.Amount | None = None
+    flat: fields.PositiveAmount | None = None
 
     @model_validator(mode="after")
     def is_one_price(self) -> Self:
         """Reject no price, and several."""
         if len(list(self._prices())) != 1:
-            raise ValueError("must have one of cpm, cpc and cpcv")
+            raise ValueError("must have one of cpm, cpc, cpcv and flat")
         return self
 
     def to_domain(self) -> domain.Price:
@@ -32,7 +34,7 @@ class PriceTable(Table):
 
     def _prices(self) -> Iterator[domain.Price]:
         for model in domain.PriceModel:
-            amount = getattr(self, model, None)
+            amount = getattr(self, model)
             if amount is not None:
                 yield domain.Price(model, amount)
 
@@ -85,7 +87,25 @@ class BudgetsTable(Table):
         periods = {period: getattr(self, period) for period in sorted(domain.BudgetPeriod)}
         return {period: budget for period, budget in periods.items() if budget is not None}
 
-    def require_units_of(self, model: domain.PriceModel) -> None:
+    def require_fit(self, price: domain.Price, pacing: domain.Pacing) -> None:
+        """Raise ValueError if a budget counts something else than what is sold, or limits a flat price."""
+        self._require_units_of(price.model)
+        if price.model is domain.PriceModel.FLAT:
+            self._require_room_for(price.amount, pacing)
+
+    def _require_room_for(self, flat_price: Decimal, pacing: domain.Pacing) -> None:
+        """Raise ValueError if money is limited otherwise than to the flat price or more, over the whole flight."""
+        for period, budget in self.by_period().items():
+            if budget.amount is None:
+                continue
+            if period is not domain.BudgetPeriod.LIFETIME:
+                raise ValueError(f"{period} must not limit money, because a flat price is booked by day")
+            if budget.amount < flat_price:
+                raise ValueError(f"{period} must not be less than the flat price of {flat_price:f}")
+            if pacing is not domain.Pacing.ASAP:
+                raise ValueError(f"{period} must not limit money with pacing '{pacing}', which a flat price has not")
+
+    def _require_units_of(self, model: domain.PriceModel) -> None:
         """Raise ValueError if a budget counts something else than what is sold at a price of this model."""
         for period, budget in self.by_period().items():
             for unit in budget.units:

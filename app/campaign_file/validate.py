@@ -20,6 +20,7 @@ from app.domain import (
     Creative,
     Order,
     Placement,
+    PriceModel,
     Publisher,
     Upstream,
     Webhook,
@@ -170,6 +171,9 @@ class _DraftValidator:
         order = self._after.order(campaign.order)
         if order is not None:
             yield from _misfits(campaign, order)
+            is_flat = campaign.price.model is PriceModel.FLAT
+            if is_flat and order.budget is not None and campaign.price.amount > order.budget:
+                yield "price.flat", f"must not exceed {order.budget:f}, the budget of order {order.id!r}"
         elif not self._draft.has(Order, campaign.order):
             yield "order", f"unknown order {campaign.order!r}"
 

@@ -19,6 +19,7 @@ from app.store import (
     caps,
     connections,
     delivery,
+    flat_prices,
     maintenance,
     outbox,
     partitions,
@@ -84,6 +85,7 @@ class Maintenance:
             "claims removed": MaintenanceTask(self._sweep_midnight_requests, 3600),
             "days rolled up": MaintenanceTask(lambda: self._roll_up(rollup.roll_up), 60),
             "hours rolled up": MaintenanceTask(lambda: self._roll_up(delivery.roll_up_delivery), 60),
+            "flat prices booked": MaintenanceTask(self._book_flat_prices, 60),
             "hours removed": MaintenanceTask(self._sweep_hours, 3600),
             "flights ended": MaintenanceTask(self._record_ended_flights, 30),
             "events removed": MaintenanceTask(self._sweep_events, 3600),
@@ -166,6 +168,18 @@ class Maintenance:
 
     async def _sweep_midnight_requests(self) -> int:
         return await self._sweep_all(serves.delete_midnight_requests)
+
+    async def _book_flat_prices(self) -> int:
+        async with self._store.connection() as connection:
+            campaign_ids = await flat_prices.find_due_campaigns(connection)
+            booked = 0
+            for campaign_id in campaign_ids:
+                while day := await flat_prices.book_due_day(connection, campaign_id):
+                    if not day.is_booked:
+                        log.warning("flat_price_exceeds_budget", campaign_id=campaign_id)
+                        break
+                    booked += 1
+        return booked
 
     async def _record_ended_flights(self) -> int:
         async with self._store.connection() as connection:

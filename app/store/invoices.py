@@ -30,27 +30,36 @@ WITH entries AS NOT MATERIALIZED (
     FROM entries r JOIN ledger_corrections k ON k.entry_id = r.entry_id AND k.booked_on = r.booked_on
     WHERE r.kind = 'reversal'
 )
-SELECT advertiser_id, order_id, currency, NULL::date AS corrected_month, advertiser_name, max(booked_at) AS named_at,
-       campaign_id, amount * 1000 AS cpm, count(*) AS impressions, 0::bigint AS reversed, sum(amount) AS amount,
-       NULL::bigint AS entry_id, NULL AS reason
-FROM entries WHERE kind IN ('charge', 'settle')
-GROUP BY advertiser_id, order_id, currency, advertiser_name, campaign_id, amount
-UNION ALL
-SELECT advertiser_id, order_id, currency, corrected_month, advertiser_name, max(booked_at),
-       campaign_id, amount * -1000, 0, count(*), sum(amount), NULL, NULL
-FROM reversals WHERE request_key IS NOT NULL
-GROUP BY advertiser_id, order_id, currency, corrected_month, advertiser_name, campaign_id, amount
+SELECT s.*, CASE WHEN s.cpm IS NULL THEN 'days' WHEN c.price_model = 'cpc' THEN 'clicks'
+                 WHEN c.price_model = 'cpcv' THEN 'completions' ELSE 'ads' END AS kind
+FROM (
+    SELECT advertiser_id, order_id, currency, NULL::date AS corrected_month, advertiser_name,
+           max(booked_at) AS named_at, campaign_id, amount * 1000 AS cpm, count(*) AS impressions,
+           0::bigint AS reversed, sum(amount) AS amount, NULL::bigint AS entry_id, NULL AS reason
+    FROM entries WHERE kind IN ('charge', 'settle')
+    GROUP BY advertiser_id, order_id, currency, advertiser_name, campaign_id, amount
+    UNION ALL
+    SELECT advertiser_id, order_id, currency, corrected_month, advertiser_name, max(booked_at),
+           campaign_id, amount * -1000, 0, count(*), sum(amount), NULL, NULL
+    FROM reversals WHERE request_key IS NOT NULL
+    GROUP BY advertiser_id, order_id, currency, corrected_month, advertiser_name, campaign_id, amount
+    UNION ALL
+    SELECT advertiser_id, order_id, currency, NULL, advertiser_name, max(booked_at), campaign_id, NULL,
+           count(DISTINCT coalesce(late_from, booked_on)), 0, sum(amount), NULL, NULL
+    FROM entries WHERE kind = 'flat'
+    GROUP BY advertiser_id, order_id, currency, advertiser_name, campaign_id
+) AS s JOIN campaigns c ON c.id = s.campaign_id
 UNION ALL
 SELECT advertiser_id, order_id, currency, NULL, advertiser_name, booked_at,
-       campaign_id, NULL, NULL, NULL, amount, entry_id, reason
+       campaign_id, NULL, NULL, NULL, amount, entry_id, reason, 'adjustment'
 FROM entries WHERE kind = 'adjustment'
 UNION ALL
 SELECT advertiser_id, order_id, currency, corrected_month, advertiser_name, booked_at,
-       campaign_id, NULL, NULL, NULL, amount, entry_id, reason
+       campaign_id, NULL, NULL, NULL, amount, entry_id, reason, 'adjustment'
 FROM reversals WHERE request_key IS NULL
 LIMIT $3
 """
-"""Sum up the entries of a month by who pays, campaign and price; adjustments stay single.
+"""Sum up the entries of a month by who pays, campaign and price, and days of a flat price; adjustments stay single.
 
 `corrected_month` is the earlier month of the entries that were reversed."""
 
@@ -85,7 +94,8 @@ ORDER BY number LIMIT $3
 """Read invoices; the finance role may read them too."""
 
 READ_INVOICE_DETAILS = """
-SELECT position, kind, campaign_id, cpm, impressions, reversed, billable, amount, entry_id, reason
+SELECT position, kind, campaign_id, (unit_price * 1000)::numeric(18,3) AS cpm, impressions, reversed, billable, amount,
+       entry_id, reason
 FROM finance.invoice_details WHERE number = $1 ORDER BY position
 """
 """Read the lines of an invoice."""
@@ -124,6 +134,7 @@ class MonthSum:
     amount: Decimal
     entry_id: int | None
     reason: str | None
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ RULES = {
     "split": "every amount is the publisher's part and the house's, in reversals too",
     "order": "limits of orders are their budgets and credits, and prepaid orders spend no more than was credited",
     "invoice": "invoices are the sums of their month's entries, and their numbers have no holes",
+    "flat": "each day of a flat price is booked once, and its entries are the part of the price that it has",
     "delivery": "hourly sums of delivery are the serves and the ledger of their hour",
 }
 """The rules in the order in which they are checked; I1 to I5 are numbers of invariants."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from migrations.columns import Identifier, Money, Timestamp, allowed_values, key_column, optional, required
+from migrations.columns import Identifier, Money, Timestamp, allowed_values, key_column, optional, reference, required
 
 revision = "0005"
 down_revision = "0004"
@@ -43,6 +43,7 @@ GRANTS = {
     "archived_months": "SELECT",
     "opening_balances": "SELECT",
     "archived_charges": "SELECT",
+    "flat_days": "SELECT, INSERT",
 }
 
 # Entries are appended in the order of time, so the smallest kind of index finds those since a moment.
@@ -65,6 +66,7 @@ def upgrade() -> None:
     create_archived_months()
     create_opening_balances()
     create_archived_charges()
+    create_flat_days()
     for table, privileges in GRANTS.items():
         op.execute(f"GRANT {privileges} ON {table} TO adserver_app")
     # Serving takes the number of an entry before it inserts it, for the row of the serve.
@@ -84,7 +86,7 @@ def create_spend_ledger() -> None:
         required("booked_at", Timestamp, "When it was booked"),
         required("booked_on", Date, "Day in the campaign's time zone; the table is partitioned by its month"),
         optional("late_from", Date, "Day to which it belongs, if it was booked to a later one"),
-        required("kind", Text, "charge, settle, adjustment or reversal"),
+        required("kind", Text, "charge, settle, flat, adjustment or reversal"),
         optional("order_id", Identifier, "Order; NULL for none"),
         required("advertiser_id", Identifier, "Advertiser, who pays"),
         required("advertiser_name", Text, "Name of the advertiser when it was booked"),
@@ -107,9 +109,9 @@ def create_spend_ledger() -> None:
         optional("reason", Text, "Reason of a manual entry"),
         PrimaryKeyConstraint("entry_id", "booked_on"),
         CheckConstraint("amount = publisher_amount + house_amount", name="amount_is_split"),
-        allowed_values("ledger_kind_is_known", "kind", "charge settle adjustment reversal"),
+        allowed_values("ledger_kind_is_known", "kind", "charge settle flat adjustment reversal"),
         CheckConstraint(
-            "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND request_key IS NOT NULL)",
+            "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND (request_key IS NULL) = (kind = 'flat'))",
             name="only_corrections_are_manual",
         ),
         comment="Every amount ever charged; append-only, partitioned by month",
@@ -190,7 +192,7 @@ def create_spend_daily() -> None:
         optional("publisher_id", Identifier, "Publisher of the placement"),
         optional("publisher_name", Text, "Name of the publisher when it was booked"),
         required("currency", String(3), "Currency of the amounts"),
-        required("kind", Text, "charge, settle, adjustment or reversal"),
+        required("kind", Text, "charge, settle, flat, adjustment or reversal"),
         required("amount", Money, "Sum of the entries"),
         required("publisher_amount", Money, "Sum of the publisher's parts"),
         required("entries", BigInteger, "Number of entries"),
@@ -317,4 +319,18 @@ def create_archived_charges() -> None:
         required("kind", Text, "charge or settle"),
         required("booked_at", Timestamp, "When it was booked"),
         comment="Charges in archived months whose serves are still kept",
+    )
+
+
+def create_flat_days() -> None:
+    op.create_table(
+        "flat_days",
+        reference("campaign_id", "campaigns.id", "Campaign with a flat price", primary_key=True),
+        key_column("day", Date, "Day in the campaign's time zone"),
+        required("part", Money, "The day's part of the flat price"),
+        required("amount", Money, "Amount booked: the part, or 0 if the campaign was active at no time of the day"),
+        required("booked_on", Date, "Day to which it was booked"),
+        required("booked_at", Timestamp, "When it was booked"),
+        CheckConstraint("part >= 0 AND amount IN (0, part)", name="flat_day_is_booked_whole"),
+        comment="The days of flat prices that were booked; append-only, so that each is booked once",
     )

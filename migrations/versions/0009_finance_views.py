@@ -24,7 +24,7 @@ WHERE booked_at >= (SELECT rolled_up_to FROM public.books_state)
 """
 
 SUMS = """
-       coalesce(sum(d.amount) FILTER (WHERE d.kind IN ('charge', 'settle')), 0) AS delivered,
+       coalesce(sum(d.amount) FILTER (WHERE d.kind IN ('charge', 'settle', 'flat')), 0) AS delivered,
        coalesce(sum(d.amount) FILTER (WHERE d.kind IN ('adjustment', 'reversal')), 0) AS corrected,
        coalesce(sum(d.amount), 0) AS spent,
        coalesce(sum(d.ads) FILTER (WHERE d.kind IN ('charge', 'settle')), 0)::bigint AS impressions,
@@ -63,7 +63,7 @@ GROUP BY d.advertiser_id, 3, d.currency
 """
 
 EARNINGS = """
-       coalesce(sum(d.publisher_amount) FILTER (WHERE d.kind IN ('charge', 'settle')), 0) AS delivered,
+       coalesce(sum(d.publisher_amount) FILTER (WHERE d.kind IN ('charge', 'settle', 'flat')), 0) AS delivered,
        coalesce(sum(d.publisher_amount) FILTER (WHERE d.kind IN ('adjustment', 'reversal')), 0) AS corrected,
        coalesce(sum(d.publisher_amount), 0) AS earned,
        coalesce(sum(d.amount), 0) AS spent, coalesce(sum(d.amount - d.publisher_amount), 0) AS house_amount
@@ -311,7 +311,7 @@ VIEWS = {
             "placement_id": "Placement; NULL if the request named the campaign, and for an adjustment",
             "day": DAY,
             "late_from": "Day to which it belongs, if it was booked to a later one",
-            "kind": "charge, settle, adjustment or reversal",
+            "kind": "charge, settle, flat, adjustment or reversal",
             "serve_id": "Request of the serve; NULL for an adjustment",
             "slot": "Position of the ad in its pod",
             "amount": "Amount added to what must be paid",

@@ -31,7 +31,7 @@ def booked_by(owner: str) -> str:
     """Return a query of the sums of everything booked, one row for each owner."""
     return f"""
     SELECT {owner},
-           coalesce(sum(amount) FILTER (WHERE kind IN ('charge', 'settle')), 0) AS delivered,
+           coalesce(sum(amount) FILTER (WHERE kind IN ('charge', 'settle', 'flat')), 0) AS delivered,
            coalesce(sum(amount) FILTER (WHERE kind IN ('adjustment', 'reversal')), 0) AS corrected,
            sum(amount) AS booked,
            coalesce(sum(ads) FILTER (WHERE kind IN ('charge', 'settle')), 0)::bigint AS impressions,
@@ -113,8 +113,8 @@ FROM public.payouts
 PUBLISHER_STATEMENT = f"""
 WITH movement AS (
     SELECT publisher_id, publisher_name, currency, booked_on, recorded_on,
-           CASE WHEN kind IN ('charge', 'settle') THEN publisher_amount ELSE 0 END AS delivered,
-           CASE WHEN kind IN ('charge', 'settle') THEN 0 ELSE publisher_amount END AS corrected, 0 AS paid
+           CASE WHEN kind IN ('charge', 'settle', 'flat') THEN publisher_amount ELSE 0 END AS delivered,
+           CASE WHEN kind IN ('charge', 'settle', 'flat') THEN 0 ELSE publisher_amount END AS corrected, 0 AS paid
     FROM ({DAILY}) AS daily WHERE publisher_id IS NOT NULL
     UNION ALL
     SELECT p.publisher_id, p.publisher_name, p.currency, d.recorded_on, d.recorded_on, 0, 0, p.amount

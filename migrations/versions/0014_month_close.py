@@ -34,15 +34,15 @@ BEGIN ATOMIC
     ), part AS (
         SELECT d.advertiser_id, d.advertiser_name, d.order_id, d.publisher_id, d.publisher_name, d.currency,
                d.recorded_on AS named_on,
-               CASE WHEN d.kind IN ('charge', 'settle') THEN d.amount ELSE 0 END AS charged,
-               CASE WHEN d.kind IN ('charge', 'settle') THEN 0 ELSE d.amount END AS corrected,
+               CASE WHEN d.kind IN ('charge', 'settle', 'flat') THEN d.amount ELSE 0 END AS charged,
+               CASE WHEN d.kind IN ('charge', 'settle', 'flat') THEN 0 ELSE d.amount END AS corrected,
                d.publisher_amount, 0 AS released, 0 AS held, 0 AS publisher_held
         FROM span JOIN spend_daily d ON d.booked_on >= span.starts AND d.booked_on < span.ends
         UNION ALL
         SELECT l.advertiser_id, l.advertiser_name, l.order_id, l.publisher_id, l.publisher_name, l.currency,
                (l.booked_at AT TIME ZONE 'UTC')::date,
-               CASE WHEN l.kind IN ('charge', 'settle') THEN l.amount ELSE 0 END,
-               CASE WHEN l.kind IN ('charge', 'settle') THEN 0 ELSE l.amount END, l.publisher_amount, 0, 0, 0
+               CASE WHEN l.kind IN ('charge', 'settle', 'flat') THEN l.amount ELSE 0 END,
+               CASE WHEN l.kind IN ('charge', 'settle', 'flat') THEN 0 ELSE l.amount END, l.publisher_amount, 0, 0, 0
         FROM span JOIN spend_ledger l ON l.booked_on >= span.starts AND l.booked_on < span.ends
         WHERE l.booked_at >= (SELECT rolled_up_to FROM books_state)
         UNION ALL
@@ -207,7 +207,7 @@ def create_month_ends() -> None:
         optional("publisher_id", Identifier, "Publisher of the placement"),
         optional("publisher_name", Text, "Name of the publisher at its last entry or hold of the month"),
         required("currency", String(3), "Currency of the amounts"),
-        required("charged", Money, "Charged for ads: entries of the month of the kinds charge and settle"),
+        required("charged", Money, "Charged for ads: entries of the month of the kinds charge, settle and flat"),
         required("corrected", Money, "Entries of the month of the kinds adjustment and reversal"),
         required("publisher_amount", Money, "The publisher's part of charged and corrected"),
         required(

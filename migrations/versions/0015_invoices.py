@@ -141,7 +141,8 @@ FROM public.invoices
 """
 
 INVOICE_DETAILS = """
-SELECT d.number, d.position, i.month, d.kind, d.campaign_id, d.cpm, d.impressions, d.reversed,
+SELECT d.number, d.position, i.month, d.kind, d.campaign_id, (CASE d.kind WHEN 'ads' THEN d.cpm END)::numeric(18,3) AS cpm,
+       (d.cpm / 1000)::numeric(18,6) AS unit_price, d.impressions, d.reversed,
        d.impressions - d.reversed AS billable, d.amount, i.currency, d.entry_id, d.reason
 FROM public.invoice_details d JOIN public.invoices i USING (number)
 """
@@ -175,16 +176,17 @@ VIEWS = {
             "number": "Invoice",
             "position": "Position of the line, from 1",
             "month": "First day of the month of the invoice",
-            "kind": "ads, or adjustment",
+            "kind": "ads, clicks, completions, days of a flat price, or adjustment",
             "campaign_id": "Campaign",
-            "cpm": "Price of a thousand ads; NULL for an adjustment",
-            "impressions": "Number of ads charged; NULL for an adjustment",
-            "reversed": "Number of ads whose charge was taken back; NULL for an adjustment",
+            "cpm": "Price of a thousand ads; NULL for the other kinds",
+            "unit_price": "Price of one ad, click or completed view; NULL for days and for an adjustment",
+            "impressions": "Number of them charged; NULL for an adjustment",
+            "reversed": "Number of them whose charge was taken back; NULL for an adjustment",
             "billable": "impressions - reversed",
             "amount": "Exact amount of the line",
             "currency": "Currency of the amount",
-            "entry_id": "Ledger entry of an adjustment or of its reversal; NULL for ads",
-            "reason": "Reason of the adjustment; NULL for ads",
+            "entry_id": "Ledger entry of an adjustment or of its reversal; NULL for the others",
+            "reason": "Reason of the adjustment; NULL for the others",
         },
     ),
 }
@@ -281,21 +283,22 @@ def create_invoice_details() -> None:
         "invoice_details",
         key_column("number", BigInteger, "Invoice"),
         key_column("position", Integer, "Position of the line, from 1"),
-        required("kind", Text, "ads, or adjustment"),
+        required("kind", Text, "ads, clicks, completions, days of a flat price, or adjustment"),
         required("campaign_id", Identifier, "Campaign"),
-        optional("cpm", Numeric(18, 3), "Price of a thousand ads; NULL for an adjustment"),
-        optional("impressions", BigInteger, "Number of ads charged; NULL for an adjustment"),
-        optional("reversed", BigInteger, "Number of ads whose charge was taken back; NULL for an adjustment"),
+        optional("cpm", Numeric(18, 3), "Price of a thousand of them; NULL for days and for an adjustment"),
+        optional("impressions", BigInteger, "Number of them charged; NULL for an adjustment"),
+        optional("reversed", BigInteger, "Number of them whose charge was taken back; NULL for an adjustment"),
         required("amount", Money, "Exact amount of the line"),
-        optional("entry_id", BigInteger, "Ledger entry of an adjustment or of its reversal; NULL for ads"),
-        optional("reason", Text, "Reason of the adjustment; NULL for ads"),
+        optional("entry_id", BigInteger, "Ledger entry of an adjustment or of its reversal; NULL for the others"),
+        optional("reason", Text, "Reason of the adjustment; NULL for the others"),
         ForeignKeyConstraint(["number"], ["invoices.number"]),
         CheckConstraint(
-            "CASE kind WHEN 'ads' THEN num_nulls(cpm, impressions, reversed) = 0 AND num_nonnulls(entry_id, reason) = 0"
-            " ELSE num_nonnulls(cpm, impressions, reversed) = 0 AND num_nulls(entry_id, reason) = 0 END",
+            "CASE kind WHEN 'adjustment' THEN num_nonnulls(cpm, impressions, reversed) = 0 AND num_nulls(entry_id, reason) = 0"
+            " WHEN 'days' THEN num_nulls(impressions, reversed) = 0 AND num_nonnulls(cpm, entry_id, reason) = 0"
+            " ELSE num_nulls(cpm, impressions, reversed) = 0 AND num_nonnulls(entry_id, reason) = 0 END",
             name="detail_is_complete",
         ),
         CheckConstraint("amount = (impressions - reversed) * cpm / 1000", name="ads_have_their_price"),
-        allowed_values("detail_kind_is_known", "kind", "ads adjustment"),
+        allowed_values("detail_kind_is_known", "kind", "ads clicks completions days adjustment"),
         comment="Lines of invoices and credit notes; never changed",
     )

@@ -77,7 +77,7 @@ BEGIN ATOMIC
                     AND (l.hour_start AT TIME ZONE 'UTC' + interval '1 hour')::date
             LIMIT 1
         ) AS v ON true
-        WHERE l.booked_at >= since AND l.booked_at < until
+        WHERE l.booked_at >= since AND l.booked_at < until AND l.kind <> 'flat'
     )
     SELECT date_trunc('hour', p.happened_at, 'UTC'), p.campaign_id, p.creative_id, p.placement_id, p.publisher_id,
            p.country, p.device_type, count(*) FILTER (WHERE p.what = 'serve'),

@@ -6,6 +6,8 @@ Revises: 0019
 
 from alembic import op
 
+from migrations.prices import flat_days
+
 revision = "0020"
 down_revision = "0019"
 branch_labels = None
@@ -149,8 +151,7 @@ JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
 LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
     AND e.event = s.billing
 WHERE l.kind = 'settle' AND e.event IS NULL AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1
-    AND s.served_on >= coalesce(
-    (SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')
+    AND s.served_on >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')
 """
 
 # The ads of an answer are numbered without gaps.
@@ -160,8 +161,7 @@ SELECT 'I3', a.campaign_id, NULL, 'request ' || a.request_key, a.slot - 1, NULL,
 FROM public.ad_serves a
 WHERE a.slot > 0 AND a.served_on >= {SINCE} AND NOT EXISTS (
     SELECT FROM public.ad_serves b
-    WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on
-        AND b.served_on >= {SINCE}
+    WHERE b.request_key = a.request_key AND b.slot = a.slot - 1 AND b.served_on = a.served_on AND b.served_on >= {SINCE}
 )
 """
 
@@ -339,7 +339,7 @@ FROM (
            CASE WHEN kind IN ('charge', 'settle') THEN 'charged' ELSE 'corrected' END AS amount
     FROM (SELECT booked_at, campaign_id, kind, amount FROM public.spend_ledger
           UNION ALL SELECT booked_at, campaign_id, kind, amount FROM public.archived_charges) AS booked
-    WHERE booked_at >= {SINCE_MOMENT} AND booked_at {BEFORE_MARK}
+    WHERE kind <> 'flat' AND booked_at >= {SINCE_MOMENT} AND booked_at {BEFORE_MARK}
     UNION ALL
     SELECT d.hour, d.campaign_id, 0, n.actual, n.amount FROM public.delivery_hourly d
     CROSS JOIN LATERAL (VALUES ('charged', d.charged), ('corrected', d.corrected)) AS n (amount, actual)
@@ -367,11 +367,12 @@ RECONCILIATION = " UNION ALL ".join(
         ORDER_LIMITS,
         INVOICES,
         DELIVERY,
+        flat_days(SINCE_MOMENT, IS_NOT_ARCHIVED),
     )
 )
 
 COLUMNS = {
-    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, or delivery",
+    "rule": "I1 budgets, I2 counters, I3 serves, rollup, correction, split, order, invoice, delivery, or flat",
     "campaign_id": "Campaign; NULL for the budget of an order, and for an invoice",
     "order_id": "Order; NULL for none",
     "subject": "The budget period, serve, rollup or entry",

@@ -40,7 +40,7 @@ spend_ledger = Table(
     required("booked_at", Timestamp, "When it was booked"),
     required("booked_on", Date, "Day in the campaign's time zone; the table is partitioned by its month"),
     optional("late_from", Date, "Day to which it belongs, if it was booked to a later one"),
-    required("kind", Text, "charge, settle, adjustment or reversal"),
+    required("kind", Text, "charge, settle, flat, adjustment or reversal"),
     optional("order_id", Identifier, "Order; NULL for none"),
     required("advertiser_id", Identifier, "Advertiser, who pays"),
     required("advertiser_name", Text, "Name of the advertiser when it was booked"),
@@ -61,9 +61,9 @@ spend_ledger = Table(
     optional("reason", Text, "Reason of a manual entry"),
     PrimaryKeyConstraint("entry_id", "booked_on"),
     CheckConstraint("amount = publisher_amount + house_amount", name="amount_is_split"),
-    allowed_values("ledger_kind_is_known", "kind", "charge settle adjustment reversal"),
+    allowed_values("ledger_kind_is_known", "kind", "charge settle flat adjustment reversal"),
     CheckConstraint(
-        "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND request_key IS NOT NULL)",
+        "kind IN ('adjustment', 'reversal') OR (amount >= 0 AND (request_key IS NULL) = (kind = 'flat'))",
         name="only_corrections_are_manual",
     ),
     time_index("spend_ledger_by_time", "booked_at", "booked_on"),
@@ -156,7 +156,7 @@ month_ends = Table(
     optional("publisher_id", Identifier, "Publisher of the placement"),
     optional("publisher_name", Text, "Name of the publisher at its last entry or hold of the month"),
     required("currency", String(3), "Currency of the amounts"),
-    required("charged", Money, "Charged for ads: entries of the month of the kinds charge and settle"),
+    required("charged", Money, "Charged for ads: entries of the month of the kinds charge, settle and flat"),
     required("corrected", Money, "Entries of the month of the kinds adjustment and reversal"),
     required("publisher_amount", Money, "The publisher's part of charged and corrected"),
     required(
@@ -206,7 +206,7 @@ spend_daily = Table(
     optional("publisher_id", Identifier, "Publisher of the placement"),
     optional("publisher_name", Text, "Name of the publisher when it was booked"),
     required("currency", String(3), "Currency of the amounts"),
-    required("kind", Text, "charge, settle, adjustment or reversal"),
+    required("kind", Text, "charge, settle, flat, adjustment or reversal"),
     required("amount", Money, "Sum of the entries"),
     required("publisher_amount", Money, "Sum of the publisher's parts"),
     required("entries", BigInteger, "Number of entries"),
@@ -258,4 +258,17 @@ maintenance = Table(
     required("begun_at", Timestamp, "When a server last began it; the others wait until it is due again"),
     PrimaryKeyConstraint("task"),
     comment="When each maintenance task was last begun by any server",
+)
+
+flat_days = Table(
+    "flat_days",
+    metadata,
+    reference("campaign_id", "campaigns.id", "Campaign with a flat price", primary_key=True),
+    key_column("day", Date, "Day in the campaign's time zone"),
+    required("part", Money, "The day's part of the flat price"),
+    required("amount", Money, "Amount booked: the part, or 0 if the campaign was active at no time of the day"),
+    required("booked_on", Date, "Day to which it was booked"),
+    required("booked_at", Timestamp, "When it was booked"),
+    CheckConstraint("part >= 0 AND amount IN (0, part)", name="flat_day_is_booked_whole"),
+    comment="The days of flat prices that were booked; append-only, so that each is booked once",
 )

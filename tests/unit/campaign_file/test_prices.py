@@ -12,6 +12,7 @@ from tests.unit.campaign_file.examples import document, faults_of
 
 CLICKS = {"price": {"cpc": "0.50"}, "billing": ...}
 VIEWS = {"price": {"cpcv": "0.02"}, "billing": ...}
+FLAT = {"price": {"flat": "100"}, "billing": ...}
 
 
 def sold(**keys: object) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def campaign(**keys: object) -> Campaign:
         ({"cpm": "10", "billing": "impression"}, Price(PriceModel.CPM, Decimal(10)), Billing.IMPRESSION),
         ({"price": {"cpc": "0.000001"}}, Price(PriceModel.CPC, Decimal("0.000001")), Billing.CLICK),
         ({"price": {"cpc": "0.5"}, "billing": "click"}, Price(PriceModel.CPC, Decimal("0.5")), Billing.CLICK),
+        ({"price": {"flat": "1000"}}, Price(PriceModel.FLAT, Decimal(1000)), Billing.SERVE),
         ({"price": {"cpcv": "0.02"}}, Price(PriceModel.CPCV, Decimal("0.02")), Billing.COMPLETE),
     ],
 )
@@ -48,8 +50,8 @@ def test_the_price_decides_which_event_charges(keys: dict[str, object], price: P
     [
         ({}, "price", "is required, or cpm"),
         ({"cpm": "1", "price": {"cpc": "1"}}, "price", "must not be set beside cpm"),
-        ({"price": {}}, "price", "must have one of cpm, cpc and cpcv"),
-        ({"price": {"cpm": "1", "cpc": "1"}}, "price", "must have one of cpm, cpc and cpcv"),
+        ({"price": {}}, "price", "must have one of cpm, cpc, cpcv and flat"),
+        ({"price": {"cpm": "1", "cpc": "1"}}, "price", "must have one of cpm, cpc, cpcv and flat"),
         ({"price": "1"}, "price", "must be a table"),
         ({"price": {"cpa": "1"}}, "price.cpa", "unknown key"),
         ({"price": {"cpm": "1.0001"}}, "price.cpm", "must have at most three decimals"),
@@ -82,6 +84,28 @@ def test_the_price_decides_which_event_charges(keys: dict[str, object], price: P
             {**CLICKS, "budgets": {"day": {"clicks": 5, "completions": 5}}},
             "budgets.day",
             "must not have both clicks and completions",
+        ),
+        ({"price": {"flat": "0"}}, "price.flat", "must be more than 0"),
+        ({**FLAT, "billing": "impression"}, "billing", "must be 'serve' for a price by flat, got 'impression'"),
+        (
+            {**FLAT, "budgets": {"lifetime": "99.99"}},
+            "budgets",
+            "lifetime must not be less than the flat price of 100",
+        ),
+        (
+            {**FLAT, "budgets": {"day": "100"}},
+            "budgets",
+            "day must not limit money, because a flat price is booked by day",
+        ),
+        (
+            {**FLAT, "pacing": "even", "budgets": {"lifetime": "100"}},
+            "budgets",
+            "lifetime must not limit money with pacing 'even', which a flat price has not",
+        ),
+        (
+            {**FLAT, "budgets": {"lifetime": {"clicks": 5}}},
+            "budgets",
+            "lifetime.clicks must be lifetime.impressions, which a price by flat is for",
         ),
         ({"cpm": "1", "pacing": "front"}, "front_percent", "is required for pacing 'front'"),
         ({"cpm": "1", "pacing": "even", "front_percent": 20}, "front_percent", "requires pacing 'front'"),

@@ -86,6 +86,7 @@ def _details(entries: Iterable[Entry]) -> list[Row]:
 def _ads_line(campaign_id: str, cpm: Decimal, line: Row) -> Row:
     billable = line["impressions"] - line["reversed"]
     return {"kind": "ads", "campaign_id": campaign_id, "cpm": cpm, "billable": billable, **line} | {
+        "unit_price": cpm / 1000,
         "entry_id": None,
         "reason": None,
     }
@@ -95,7 +96,7 @@ def _other_line(entry: Entry) -> Row:
     return {
         "kind": "adjustment",
         "campaign_id": entry.parties.campaign_id,
-        **dict.fromkeys(("cpm", "impressions", "reversed", "billable")),
+        **dict.fromkeys(("cpm", "unit_price", "impressions", "reversed", "billable")),
         "amount": entry.amount,
         "entry_id": entry.entry_id,
         "reason": entry.reason,
