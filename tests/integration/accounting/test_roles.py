@@ -19,7 +19,7 @@ TABLES = (
     *("upstreams", "ledger_corrections", "closed_months", "spend_daily", "books_state", "retention"),
     *("maintenance", "requests_daily", "budget_periods", "catalog_changes", "advertisers", "orders"),
     *("order_credits", "month_ends", "book_repairs", "correction_sets", "correction_set_entries"),
-    *("third_party_counts", "repeated_impressions"),
+    *("third_party_counts", "repeated_impressions", "flat_days"),
     "alembic_version",
     *("payouts", "invoice_counter", "invoices", "invoice_details", "webhooks", "outbox", "webhook_deliveries"),
 )
@@ -30,6 +30,7 @@ SERVED_AND_BOOKED = (
     "served_documents",
     "spend_ledger",
     "ledger_corrections",
+    "flat_days",
     "correction_sets",
     "correction_set_entries",
     "third_party_counts",
