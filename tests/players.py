@@ -13,7 +13,7 @@ import asyncpg
 
 from app.accounting.reconcile import reconcile
 from app.store.ledger_checks import Disagreement
-from tests.launched import Launched
+from tests.launched import Launched, adserver
 from tests.served_ads import serves_of
 from tests.valid_vast import assert_valid
 
@@ -106,6 +106,13 @@ async def serving(database_url: str, **settings: str) -> AsyncIterator[Launched]
     ):
         await asyncio.to_thread(launched.wait_for, "Serving on")
         yield launched
+
+
+def explained(database_url: str, request: str, **settings: str) -> str:
+    """What `adserver explain` prints for the request."""
+    result = adserver("explain", request, DATABASE_URL=database_url, **SECRETS | settings)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
 @asynccontextmanager

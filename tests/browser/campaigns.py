@@ -40,7 +40,7 @@ id = "network-{name}"{COMMON}upstreams = ["{name}"]
 
 
 MEASURED = (
-    f'[[campaigns]]\nid = "measured"{COMMON}'
+    f'[[campaigns]]\nid = "measured"{COMMON}order = "acme-2026"\n'
     + """
 [[creatives]]
 id = "measured-1"
@@ -64,6 +64,14 @@ parameters = "campaign=4711"
 )
 """A sold order that a third party measures."""
 
+ORDER = """
+[[orders]]
+id = "acme-2026"
+advertiser = "Acme"
+currency = "USD"
+budget = "5000.00"
+"""
+
 CAMPAIGNS = "\n".join(
     (
         _own("own"),
@@ -72,6 +80,7 @@ CAMPAIGNS = "\n".join(
         _own("broken", media="missing.mp4", more='billing = "impression"\n'),
         _own("first"),
         _own("second").replace('"Acme"', '"Globex"'),
+        ORDER,
         MEASURED,
         _network("inline"),
         _network("wrapper"),

@@ -11,6 +11,7 @@ from playwright.async_api import Browser
 from app.domain import VastVersion
 from tests.browser.conftest import World
 from tests.browser.watching import AD_PLAYS, CONTENT_PLAYS, WHOLE_AD, watching
+from tests.players import explained
 
 WHOLE = sorted((0, event) for event in WHOLE_AD)
 
@@ -72,13 +73,16 @@ async def test_an_upstreams_wrapper_plays_and_every_level_counts_it_once(
 
 
 @pytest.mark.parametrize(("player", "version"), [("fluid", "3.0"), ("client", "4.2")])
-async def test_a_third_partys_trackers_are_requested_once_beside_our_own(
+async def test_of_a_sold_order_a_third_partys_trackers_are_requested_once_beside_our_own(
     browser: Browser, world: World, player: str, version: str
 ) -> None:
     """Fluid Player takes the first TrackingEvents for the film's, which are the verification's since 4.0."""
     world.site.seen.clear()
     await play_whole(browser, world, player, "measured", campaign_id="measured", vast_version=version)
     assert world.site.seen == {"third-impression": 1, "third-start": 1, "third-complete": 1}
+    told = explained(world.database, "campaign_id=measured")
+    assert "1. measured: may serve\n" in told
+    assert " spent and 0.00 held of 5000.00 USD; an ad costs 2.50\n" in told.partition("budget of order acme-2026: ")[2]
 
 
 async def test_a_player_finds_the_verification_in_every_version(browser: Browser, world: World) -> None:
