@@ -34,12 +34,18 @@ def campaign_file(upstream_url: str) -> str:
 
 
 def targeted_file(campaigns: int) -> str:
-    """Campaigns t1, t2, ..., each for one placement; targeted1 is open to every 100th of them, and listed1 has c1."""
+    """Campaigns t1, t2, ..., each for one of 100 placements, of which targeted1 exists.
+
+    Placements listed1, listed2, ... have a list of one of the campaigns that targeted1 is open to.
+    """
     return "\n".join(
         [
             *(_targeted(f"t{number}", number % TARGETED_PLACEMENTS) for number in range(1, campaigns + 1)),
             '[[placements]]\nid = "targeted1"\npublisher_id = "bench"\ncampaigns = "targeted"\n',
-            '[[placements]]\nid = "listed1"\npublisher_id = "bench"\ncampaigns = ["c1"]\n',
+            *(
+                f'[[placements]]\nid = "listed{index}"\npublisher_id = "bench"\ncampaigns = ["t{number}"]\n'
+                for index, number in enumerate(range(1, campaigns + 1, TARGETED_PLACEMENTS), 1)
+            ),
         ]
     )
 

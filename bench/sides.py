@@ -20,6 +20,7 @@ from bench.scale import (
     PLAYERS,
     REPORT_S,
     TAIL_LOAD,
+    TARGETED_PLACEMENTS,
     UPSTREAM_PLAYERS,
     WORKERS,
 )
@@ -49,8 +50,8 @@ class Sides:
             "spread": lambda: self._served("main", PLAYERS, Crowd()),
             "hot": lambda: self._served("main", PLAYERS, HOT),
             "pods": lambda: self._served("main", PLAYERS, PODS),
-            "targeted": lambda: self._of_placement("targeted"),
-            "listed": lambda: self._of_placement("listed"),
+            "targeted": lambda: self._of_placements("targeted", 1),
+            "listed": lambda: self._of_placements("listed", self._scale.targeted_campaigns // TARGETED_PLACEMENTS),
             "spread_64": lambda: self._served("main", FEWER_PLAYERS, Crowd()),
             "hot_64": lambda: self._served("main", FEWER_PLAYERS, HOT),
             "overload": lambda: self._served("main", OVERLOAD * PLAYERS, Crowd()),
@@ -134,10 +135,10 @@ class Sides:
         await self._stage.fill_caps(instance, cap_rows)
         return await self._served(instance, PLAYERS, Crowd(viewers=viewers_of(cap_rows)))
 
-    async def _of_placement(self, prefix: str) -> float:
-        """Ads of one placement of a server with the targeted campaigns."""
+    async def _of_placements(self, prefix: str, count: int) -> float:
+        """Ads of placements of a server with the targeted campaigns."""
         await self._stage.add_targeted("targeted")
-        return await self._served("targeted", PLAYERS, Crowd(campaigns=1, prefix=f"placement_id={prefix}"))
+        return await self._served("targeted", PLAYERS, Crowd(campaigns=count, prefix=f"placement_id={prefix}"))
 
     async def _upstream_client(self) -> float:
         """Documents a second, by as many processes as the server has workers."""

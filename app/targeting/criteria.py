@@ -1,6 +1,7 @@
 """The criteria of targeting: what a request has of each, and whether that matches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from app.domain import CRITERIA, KV_PREFIX, AdRequest, Criteria
@@ -52,7 +53,22 @@ def _compile(criterion: str, values: tuple[str, ...]) -> Rule:
 
 def read_facts(request: AdRequest, viewer: Viewer, publisher_id: str | None) -> dict[str, tuple[str, ...]]:
     """Return the facts of a request whose placement belongs to this publisher."""
-    values = request.values
+    facts = dict(_viewer_facts(viewer))
+    if request.placement_id is not None:
+        facts["placements"] = (request.placement_id,)
+    if publisher_id is not None:
+        facts["publishers"] = (publisher_id,)
+    for name, value in request.values.items():
+        if name in _PARAMETERS:
+            criterion, read = _PARAMETERS[name]
+            facts[criterion] = read(value)
+        elif name.startswith(KV_PREFIX):
+            facts[name] = split_values(value)
+    return facts
+
+
+@lru_cache(4096)
+def _viewer_facts(viewer: Viewer) -> Facts:
     facts = {
         "countries": _lower(viewer.country),
         "regions": _lower(viewer.region),
@@ -61,23 +77,12 @@ def read_facts(request: AdRequest, viewer: Viewer, publisher_id: str | None) -> 
         "os": _lower(viewer.os),
         "browsers": _lower(viewer.browser),
         "languages": tuple(_with_primary_languages(viewer.languages)),
-        "placements": _as_it_is(request.placement_id),
-        "publishers": _as_it_is(publisher_id),
-        "pages": _page(values.get("page_url")),
-        "apps": _lower(values.get("app_bundle")),
-        "content_genres": _lower(values.get("content_genre")),
-        "keywords": split_values(values.get("keywords", "")),
     }
-    facts |= {name: split_values(value) for name, value in values.items() if name.startswith(KV_PREFIX)}
     return {name: values for name, values in facts.items() if values}
 
 
 def _lower(value: str | None) -> tuple[str, ...]:
     return () if value is None else (value.lower(),)
-
-
-def _as_it_is(value: str | None) -> tuple[str, ...]:
-    return () if value is None else (value,)
 
 
 def split_values(text: str) -> tuple[str, ...]:
@@ -86,10 +91,8 @@ def split_values(text: str) -> tuple[str, ...]:
     return tuple(value for part in parts if (value := part.strip()))
 
 
-def _page(url: str | None) -> tuple[str, ...]:
+def _page(url: str) -> tuple[str, ...]:
     """Return a page with and without its scheme, because a campaign may name it either way."""
-    if url is None:
-        return ()
     url = url.lower()
     scheme, separator, rest = url.partition("://")
     return (url, rest) if separator and scheme in ("http", "https") else (url,)
@@ -102,3 +105,12 @@ def _with_primary_languages(tags: tuple[str, ...]) -> Iterator[str]:
         primary, separator, _ = tag.partition("-")
         if separator:
             yield primary
+
+
+_PARAMETERS: Mapping[str, tuple[str, Callable[[str], tuple[str, ...]]]] = {
+    "page_url": ("pages", _page),
+    "app_bundle": ("apps", _lower),
+    "content_genre": ("content_genres", _lower),
+    "keywords": ("keywords", split_values),
+}
+"""The criteria that parameters are for, and how to read them."""

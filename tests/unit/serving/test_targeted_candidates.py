@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from random import Random
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from app.domain import Budget, BudgetPeriod, Campaign, CampaignStatus, Pacing, P
 from app.serving.keys import new_request_key
 from app.serving.limits import CANDIDATES_MAX
 from app.serving.pace import Pace
-from app.serving.targeted_candidates import TargetedCandidates, draw_by_weight
+from app.serving.targeted_candidates import Draws, TargetedCandidates, draw_by_weight
 from app.targeting.campaign_index import CampaignIndex
 from app.targeting.criteria import Facts
 from app.targeting.matcher import TargetingMatcher
@@ -72,7 +71,7 @@ def test_all_orders_are_as_likely_as_drawing_one_after_the_other(copies: int) ->
     tiers = [found[5] for found in CampaignIndex(campaigns, rules).find({"keywords": ("a", "b")})]
     seconds: Counter[str] = Counter()
     for seed in range(REQUESTS // 5):
-        first, second, *_ = draw_by_weight(tiers, Random(seed))
+        first, second, *_ = draw_by_weight(tiers, Draws(seed))
         if first == "big0":
             seconds[second] += 1
     rest = sum(names.values()) - names["big0"]
