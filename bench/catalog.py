@@ -34,25 +34,27 @@ def campaign_file(upstream_url: str) -> str:
 
 
 def targeted_file(campaigns: int) -> str:
-    """Campaigns t1, t2, ..., each for one of 100 placements, of which targeted1 exists.
-
-    Placements listed1, listed2, ... have a list of one of the campaigns that targeted1 is open to.
-    """
+    """Campaigns t1, t2, ..., each for one of 100 placements (targeted1 exists) and for one of those with a list."""
     return "\n".join(
         [
-            *(_targeted(f"t{number}", number % TARGETED_PLACEMENTS) for number in range(1, campaigns + 1)),
+            *(_targeted(number) for number in range(1, campaigns + 1)),
             '[[placements]]\nid = "targeted1"\npublisher_id = "bench"\ncampaigns = "targeted"\n',
             *(
-                f'[[placements]]\nid = "listed{index}"\npublisher_id = "bench"\ncampaigns = ["t{number}"]\n'
-                for index, number in enumerate(range(1, campaigns + 1, TARGETED_PLACEMENTS), 1)
+                f'[[placements]]\nid = "{_listed(number)}"\npublisher_id = "bench"\ncampaigns = ["t{number}"]\n'
+                for number in range(1, campaigns + 1, TARGETED_PLACEMENTS)
             ),
         ]
     )
 
 
-def _targeted(campaign_id: str, placement: int) -> str:
-    targeting = f'targeting = {{ placements = ["targeted{placement}"] }}\n'
-    return _campaign(campaign_id, targeting + CAPS) + creative(campaign_id)
+def _listed(number: int) -> str:
+    """The placement with a list of the first of 100 campaigns."""
+    return f"listed{(number - 1) // TARGETED_PLACEMENTS + 1}"
+
+
+def _targeted(number: int) -> str:
+    placements = [f"targeted{number % TARGETED_PLACEMENTS}", _listed(number)]
+    return _campaign(f"t{number}", f"targeting = {{ placements = {placements} }}\n{CAPS}") + creative(f"t{number}")
 
 
 def _campaign(campaign_id: str, more: str) -> str:

@@ -26,7 +26,7 @@ MEANINGS: Mapping[str, str] = {
     "users": "paid ads/s with 10 million cap rows ÷ with 10 thousand",
     "redis": "paid ads/s ÷ the same in Redis, a Lua script a request, every write synced",
     "pods": "ads/s paid for in pods of four ÷ single ones",
-    "targeted": "ads/s paid for in a targeted placement, of 10,000 campaigns ÷ in placements with a list of one of them",
+    "targeted": "ads/s paid for in a targeted placement, of 10,000 campaigns ÷ in placements with a list of one",
     "beacons": "impression beacons settled/s ÷ paid ads/s",
     "memory": "MiB of a worker after the serves ÷ as it started",
     "spread_64": "`spread` with 64 players",
