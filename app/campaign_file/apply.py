@@ -76,7 +76,11 @@ async def apply_in_transaction(
     created, updated, unchanged = _diff(
         [*missing_publishers(draft, index), *missing_advertisers(draft, index), *items], index
     )
-    notes = [*_unknown_macro_notes(draft.items), *_unlimited_notes(draft.items)]
+    notes = [
+        *_unknown_macro_notes(draft.items),
+        *_unlimited_notes(draft.items),
+        *_missed_flight_notes(draft.items, index.with_draft(draft)),
+    ]
     revision = before.revision
     if created or updated:
         changed = [*created, *updated]
@@ -151,6 +155,17 @@ def _unlimited_notes(items: Iterable[CatalogItem]) -> Iterator[str]:
 def _limit_only_money(limits: Iterable[Budget]) -> bool:
     """Whether every budget has an amount above 0 and no limit on impressions."""
     return all(budget.amount and budget.impressions is None for budget in limits)
+
+
+def _missed_flight_notes(items: Iterable[CatalogItem], index: CatalogIndex) -> Iterator[str]:
+    """Yield a note for each active creative whose own time is before or after the flight of its campaign."""
+    for item in items:
+        if isinstance(item, Creative) and item.status == ACTIVE and (campaign := index.campaign(item.campaign_id)):
+            ends_before = item.ends_at is not None and item.ends_at <= campaign.starts_at
+            starts_after = item.starts_at is not None and item.starts_at >= campaign.ends_at
+            if ends_before or starts_after:
+                when = "ends before" if ends_before else "starts after"
+                yield f"creative {item.id}: is never served, because it {when} the flight of campaign {campaign.id}"
 
 
 def _overspent_notes(overspent: OverspentLimit, unit: str) -> Iterator[str]:

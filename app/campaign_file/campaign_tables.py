@@ -126,6 +126,15 @@ class CampaignTable(Table):
             raise ValueError("level 'order' requires the campaign to have an order")
         return caps
 
+    @field_validator("targeting")
+    @classmethod
+    def dayparts_are_in_the_flight(cls, targeting: TargetingTable, info: ValidationInfo) -> TargetingTable:
+        """Reject hours of the week that a short flight does not have."""
+        keys = ("starts_at", "ends_at", "timezone")
+        if info.data.keys() >= {*keys} and not targeting.may_match_between(*(info.data[key] for key in keys)):
+            raise ValueError("dayparts have no time between starts_at and ends_at")
+        return targeting
+
     @field_validator("ads_per_pod")
     @classmethod
     def upstreams_decide_about_their_pods(cls, ads_per_pod: int, info: ValidationInfo) -> int:

@@ -1,7 +1,9 @@
 """The targeting of a campaign, as a campaign file has it."""
 
 import re
+from datetime import datetime, timedelta
 from typing import Annotated, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +17,9 @@ from app.targeting.criteria import lists_of
 _REGION = re.compile(r"[A-Za-z]{2}-[A-Za-z0-9]{1,3}", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}", re.ASCII)
 _KV_NAME = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
+_WEEK = timedelta(weeks=1)
+_QUARTER = timedelta(minutes=15)
+"""A step that meets every hour of the day, including when the clock is set forward or back."""
 
 
 def _with_mark_at_the_end(value: str) -> str:
@@ -87,6 +92,10 @@ class DaypartTable(Table):
             raise ValueError("must be after from_hour; write a span over midnight as two dayparts")
         return until_hour
 
+    def contains(self, moment: datetime) -> bool:
+        """Whether the moment, in its own timezone, is in one of the hours."""
+        return list(domain.Weekday)[moment.weekday()] in self.days and self.from_hour <= moment.hour < self.until_hour
+
 
 class TargetingTable(CriteriaTable):
     """The targeting of a campaign: criteria, those that a request must not meet, and hours."""
@@ -103,6 +112,15 @@ class TargetingTable(CriteriaTable):
             if value := first_duplicate([*values, *excluded.get(name, ())]):
                 raise ValueError(f"{name} has {fields.quote(value)}, which not.{name} has too")
         return self
+
+    def may_match_between(self, starts_at: datetime, ends_at: datetime, timezone: str) -> bool:
+        """Whether one of the dayparts has a time in this flight, by the clock of the campaign's timezone."""
+        if not self.dayparts or self.daypart_clock is domain.DaypartClock.VIEWER or ends_at - starts_at >= _WEEK:
+            return True
+        last = ends_at - datetime.resolution
+        quarters = range((ends_at - starts_at) // _QUARTER + 2)
+        moments = (min(starts_at + quarter * _QUARTER, last).astimezone(ZoneInfo(timezone)) for quarter in quarters)
+        return any(daypart.contains(moment) for moment in moments for daypart in self.dayparts)
 
     def to_domain(self) -> domain.Targeting:
         """Return the targeting."""

@@ -3,10 +3,12 @@
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
+import tomli_w
 
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.launched import ADSERVER, Launched, adserver, environment
@@ -157,6 +159,35 @@ def test_apply_says_what_it_did_and_the_second_time_that_it_did_nothing(tmp_path
     file.write_text(adserver("export", DATABASE_URL=database).stdout)
     third = adserver("apply", str(file), DATABASE_URL=database)
     assert third.stdout == "0 created, 0 updated, 5 unchanged; the catalog is at revision 1\n"
+
+
+def test_what_makes_no_sense_in_a_campaign_is_a_line_each(tmp_path: Path, database: str) -> None:
+    file = tmp_path / "campaigns.toml"
+    sold = {
+        "id": "sold",
+        "advertiser": "Acme",
+        "currency": "USD",
+        "cpm": "1",
+        "budgets": {"lifetime": {"impressions": 9}},
+    }
+    saturday = {"starts_at": datetime(2026, 2, 7, tzinfo=UTC), "ends_at": datetime(2026, 2, 8, tzinfo=UTC)}
+    campaigns = [
+        sold | {"id": "endless", "starts_at": saturday["starts_at"]},
+        sold | saturday | {"id": "reverse", "ends_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        sold | saturday | {"id": "weekdays", "targeting": {"dayparts": [{"days": ["mon"]}]}},
+        sold | saturday | {"id": "never", "weight": 0},
+        sold | saturday | {"id": "misspelled", "wieght": 2},
+    ]
+    file.write_text(tomli_w.dumps({"campaigns": campaigns}))
+    result = adserver("apply", str(file), DATABASE_URL=database)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        f"adserver: {file}: campaigns[0].ends_at: is required",
+        f"adserver: {file}: campaigns[1].ends_at: must be after starts_at",
+        f"adserver: {file}: campaigns[2].targeting: dayparts have no time between starts_at and ends_at",
+        f"adserver: {file}: campaigns[3].weight: must be at least 1",
+        f"adserver: {file}: campaigns[4].wieght: unknown key",
+    ]
 
 
 def test_apply_tells_every_fault_on_a_line_and_exits_with_two(tmp_path: Path, database: str) -> None:

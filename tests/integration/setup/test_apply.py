@@ -1,6 +1,7 @@
 """Applying a campaign file is atomic and idempotent."""
 
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,7 @@ from app.domain import Budget, BudgetPeriod
 from app.errors import InvalidFile
 from app.store import budget_periods, catalog_writer
 from app.store.connections import Store
-from tests.integration.setup.files import Document, apply_document, campaign, creative, loaded, owned
+from tests.integration.setup.files import FLIGHT, Document, apply_document, campaign, creative, loaded, owned
 from tests.players import connected
 from tests.unit.campaign_file.examples import document
 
@@ -223,3 +224,22 @@ async def test_macros_that_nothing_fills_in_are_noted_and_not_refused(store: Sto
     )
     assert (await apply_document(store, tagged(unknown))).notes == first.notes
     assert (await apply_document(store, tagged("https://ads.example/?cb=[CACHEBUSTING]&u={user_id}"))).notes == ()
+
+
+async def test_a_creative_that_misses_the_flight_of_its_campaign_is_noted_and_not_refused(store: Store) -> None:
+    file = owned()
+    starts_at, ends_at = FLIGHT["starts_at"], FLIGHT["ends_at"]
+    day = timedelta(days=1)
+    file["creatives"] += [
+        creative("past", starts_at=starts_at - day, ends_at=starts_at),
+        creative("late", starts_at=ends_at),
+        creative("archived", starts_at=ends_at, status="archived"),
+        creative("first", ends_at=starts_at + day),
+        creative("last", starts_at=ends_at - day),
+    ]
+    missed = (
+        "creative past: is never served, because it ends before the flight of campaign spring",
+        "creative late: is never served, because it starts after the flight of campaign spring",
+    )
+    assert (await apply_document(store, file)).notes == missed
+    assert (await apply_document(store, {"creatives": file["creatives"]})).notes == missed

@@ -7,7 +7,7 @@ import pytest
 
 from app.campaign_file.parser import read_draft
 from app.domain import URL_BYTES_MAX, Advertiser, Publisher
-from tests.unit.campaign_file.examples import faults_of, spoiled
+from tests.unit.campaign_file.examples import document, faults_of, spoiled
 
 EVERY = "must be a number of minutes, hours or days such as '90 minutes', at most 366 days"
 AMOUNT = 'must be an amount such as "12.50"'
@@ -48,6 +48,7 @@ FAULTS = [
     ("campaigns[0].starts_at", "0001-01-01T00:00:00+14:00", "must be between the years 1970 and 2999"),
     ("campaigns[0].ends_at", datetime(2026, 1, 1, tzinfo=UTC), "must be after starts_at"),
     ("campaigns[0].ends_at", datetime(2025, 1, 1, tzinfo=UTC), "must be after starts_at"),
+    ("campaigns[0].ends_at", ..., "is required"),
     ("campaigns[0].cpm", "-0.01", "must not be negative"),
     ("campaigns[0].cpm", Decimal(-1), "must not be negative"),
     ("campaigns[0].cpm", "1.0001", "must have at most three decimals"),
@@ -135,6 +136,7 @@ FAULTS = [
     ("creatives[0].duration_s", 29.97, "must be a number of seconds such as 29.97"),
     ("creatives[0].duration_s", "00:00:30", "must be a number of seconds such as 29.97, got '00:00:30'"),
     ("creatives[0].skip_offset_s", 16, "must not exceed duration_s"),
+    ("creatives[0].weight", 0, "must be at least 1"),
     ("creatives[0].media_files", [], "is required without vast_tag_url"),
     ("creatives[0].media_files[0].type", "mp4", "must be a media type such as video/mp4, got 'mp4'"),
     ("creatives[0].media_files[0].width", 0, "must be at least 1"),
@@ -325,3 +327,26 @@ def test_targeting_that_contradicts_itself_is_refused(targeting, reason):
     (fault,) = faults_of(spoiled("campaigns[0].targeting", targeting))
     assert fault.key == "campaigns[0].targeting"
     assert reason in fault.reason
+
+
+SATURDAYS = {"dayparts": [{"days": ["sat"], "from_hour": 18, "until_hour": 19}]}
+FLIGHTS = [
+    # 2026-02-07 is a Saturday; its hour from 18 in New York begins at 23:00 UTC.
+    (datetime(2026, 2, 2, tzinfo=UTC), datetime(2026, 2, 7, 23, tzinfo=UTC), SATURDAYS, False),
+    (datetime(2026, 2, 2, tzinfo=UTC), datetime(2026, 2, 7, 23, 0, 1, tzinfo=UTC), SATURDAYS, True),
+    (datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 8, 0, 5, tzinfo=UTC), SATURDAYS, False),
+    (datetime(2026, 2, 7, 23, 59, tzinfo=UTC), datetime(2026, 2, 9, tzinfo=UTC), SATURDAYS, True),
+    (datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 15, tzinfo=UTC), SATURDAYS, True),
+    (datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 9, tzinfo=UTC), SATURDAYS | {"daypart_clock": "viewer"}, True),
+    (datetime(2026, 2, 8, tzinfo=UTC), datetime(2026, 2, 9, tzinfo=UTC), {}, True),
+]
+
+
+@pytest.mark.parametrize(("starts_at", "ends_at", "targeting", "is_fine"), FLIGHTS)
+def test_dayparts_have_a_time_in_the_flight(
+    starts_at: datetime, ends_at: datetime, targeting: dict[str, object], is_fine: bool
+) -> None:
+    changed = document()
+    changed["campaigns"][0] |= {"starts_at": starts_at, "ends_at": ends_at, "targeting": targeting}
+    refused = ("campaigns[0].targeting", "dayparts have no time between starts_at and ends_at")
+    assert [(fault.key, fault.reason) for fault in faults_of(changed)] == ([] if is_fine else [refused])

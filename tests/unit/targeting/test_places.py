@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.errors import MisconfiguredServer
 from app.targeting.places import UNKNOWN_PLACE, Place, PlaceReader
@@ -69,7 +70,11 @@ async def test_a_changed_file_is_read_again(file: Path) -> None:
 async def test_a_file_that_breaks_leaves_the_last_good_one_in_use(file: Path) -> None:
     places = PlaceReader(file)
     overwrite(file)
-    await PlaceReloader(places).check()
+    with capture_logs() as lines:
+        await PlaceReloader(places).check()
+    assert [line["event"] for line in lines] == ["place_file_unusable"]
+    assert lines[0]["error"].startswith(f"ADSERVER_GEOIP_FILE: cannot read {file}: ")
+    assert "\n" not in lines[0]["error"]
     assert places.find("198.51.100.7").country == "US"
     write_places(file, {"198.51.100.0/24": {"country": {"iso_code": "MX"}}})
     await PlaceReloader(places).check()
