@@ -103,19 +103,27 @@ def header_fields(document: Document) -> dict[str, str]:
 
 def line_cells(document: Document) -> tuple[list[str], list[list[str]]]:
     """Return the column names of the lines, and their cells."""
-    columns = ["Campaign", "Description", "Price per 1,000", "Impressions", "Reversed", "Billable", "Amount"]
+    columns = ["Campaign", "Description", "Price", "Quantity", "Reversed", "Billable", "Amount"]
     rows = [
         [
             detail.campaign_id,
             SOLD.get(detail.kind, f"Adjustment: {detail.reason}"),
+            _price(detail),
             *(
                 "" if value is None else str(_value(value))
-                for value in (detail.cpm, detail.impressions, detail.reversed, detail.billable, detail.amount)
+                for value in (detail.impressions, detail.reversed, detail.billable, detail.amount)
             ),
         ]
         for detail in document.details
     ]
     return columns, rows
+
+
+def _price(detail: InvoiceDetail) -> str:
+    """Return the price of a line and the number of what is sold that it is for."""
+    if detail.cpm is None:
+        return ""
+    return f"{detail.cpm:f} per 1,000" if detail.kind == "ads" else f"{detail.cpm / 1000:f} each"
 
 
 def total_fields(document: Document) -> dict[str, str]:
