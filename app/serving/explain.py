@@ -38,8 +38,10 @@ from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
 
 TRUSTED = Client(is_trusted=True)
-SOLD = {PriceModel.CPC: "a click", PriceModel.CPCV: "a completed view"}
 """The person who asks for an explanation may say anything about the viewer."""
+
+SOLD = {PriceModel.CPC: "a click", PriceModel.CPCV: "a completed view"}
+"""The event that a price is for, by the model of the price; an ad for all others."""
 
 
 @dataclass(frozen=True, slots=True)
