@@ -142,15 +142,15 @@ HAVING sum(served) <> sum(paid) AND CASE
     ELSE max(day) >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_serves'), '-infinity') END
 """
 
-# The transaction that settles a hold also records the event.
+# The transaction that settles a hold also records the event. A request that is repeated after a day has two serves.
 SETTLING_EVENTS = f"""
 SELECT 'I3', l.campaign_id, l.order_id, l.request_key || '/' || l.slot, 1, 0,
        'an ad was charged, and the ' || s.billing || ' event is missing'
 FROM public.spend_ledger l
-JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot
-LEFT JOIN public.ad_events e ON e.request_key = s.request_key AND e.slot = s.slot AND e.served_on = s.served_on
-    AND e.event = s.billing
-WHERE l.kind = 'settle' AND e.event IS NULL AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1
+JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot AND s.served_at <= l.booked_at
+WHERE l.kind = 'settle' AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1 AND NOT EXISTS (
+        SELECT FROM public.ad_events e WHERE e.request_key = s.request_key AND e.slot = s.slot AND e.event = s.billing
+            AND e.served_on >= {SINCE} - 8 AND coalesce(e.entry_id, l.entry_id) = l.entry_id)
     AND s.served_on >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')
 """
 

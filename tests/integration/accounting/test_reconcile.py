@@ -1,14 +1,18 @@
 """Reconciliation finds every kind of error, and reports none in correct books."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from app.beacons.settlement import settle, sweep
 from app.domain import Event
+from app.store import budget_periods
 from app.store.connections import Store
+from tests.clock import set_clock
 from tests.integration.accounting.world import (
     beacon,
+    beacon_of_day,
     campaign,
     connected,
     disagreements,
@@ -106,3 +110,20 @@ async def test_a_cap_that_was_added_in_the_middle_of_its_window_is_not_wrong(sto
         await set_up(store, CAPPED)
         await serve(connection, [payment("capped", user)])
     assert await disagreements(database) == []
+
+
+async def test_a_request_that_is_served_again_a_day_later_is_not_wrong(store: Store, database: str) -> None:
+    """Both serves have the key of the request, and the event of the first one comes after the second serve."""
+    await set_up(store, campaign("held", budgets={"lifetime": "1000"}, hold_ttl_s=172_800))
+    first, item = datetime(2026, 3, 7, 12, tzinfo=UTC), payment("held")
+    for moment in (first, first + timedelta(hours=25)):
+        await set_clock(database, moment.isoformat())
+        async with store.serving_connection() as connection:
+            await budget_periods.open_periods(connection, ["held"])
+            assert await serve(connection, [item]) == [item]
+    async with store.connection() as connection:
+        await settle(connection, [beacon_of_day(item, first.date())])
+    assert await disagreements(database) == []
+    async with connected(database) as connection:
+        await connection.execute("DELETE FROM ad_events")
+    assert {item.rule for item in await disagreements(database)} == {"I3"}
