@@ -13,6 +13,7 @@ from app.serving.answers import Answers
 from app.serving.candidates import CandidateResolver
 from app.serving.catalogs import CatalogHolder
 from app.serving.context import open_context
+from app.serving.database_clock import DatabaseClock
 from app.serving.keys import hash_key, new_request_key
 from app.serving.limits import ServingLimits
 from app.serving.outcomes import NoFill, Outcome, Served, wait_for_outcome
@@ -44,11 +45,14 @@ LIMITS = ServingLimits(
 class Server:
     """One worker's ad server, and the requests of a player."""
 
-    def __init__(self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: UpstreamService) -> None:
+    def __init__(
+        self, adserver: AdServer, ads: UpstreamAds, store: Store, upstreams: UpstreamService, clock: DatabaseClock
+    ) -> None:
         self.adserver = adserver
         self.ads = ads
         self.store = store
         self.upstreams = upstreams
+        self.clock = clock
 
     async def ask(self, **values: str) -> Outcome:
         """Return the outcome of a request with these parameters of the tag URL."""
@@ -104,10 +108,11 @@ async def running(
     upstreams = UpstreamService(Quotas(store), documents, Metrics(), allowed_networks=[ip_network("127.0.0.1/32")])
     ads = UpstreamAds(upstreams.chain, upstreams.wrapper_resolver, bounds)
     catalogs = await CatalogHolder.open(store)
+    resolver = CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(SECRET), ViewerReader())
     adserver = AdServer(
         store,
         catalogs,
-        CandidateResolver(catalogs, upstreams.rate_limiter, hash_key(SECRET), ViewerReader()),
+        resolver,
         ads,
         Metrics(),
         Answers(TokenSigner([SECRET], BEACON_TTL_S), "http://127.0.0.1"),
@@ -115,7 +120,7 @@ async def running(
     )
     adserver.start()
     try:
-        yield Server(adserver, ads, store, upstreams)
+        yield Server(adserver, ads, store, upstreams, resolver.clock)
     finally:
         await adserver.stop()
         await upstreams.aclose()
