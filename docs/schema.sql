@@ -4140,8 +4140,8 @@ UNION ALL
     0 AS actual,
     ('an ad was charged, and the '::text || s.billing) || ' event is missing'::text AS explanation
    FROM spend_ledger l
-     JOIN ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot AND s.served_at <= l.booked_at
-  WHERE l.kind = 'settle'::text AND s.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND l.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND NOT (EXISTS ( SELECT
+     JOIN ad_serves s USING (request_key, slot, campaign_id)
+  WHERE l.kind = 'settle'::text AND s.billing <> 'serve'::text AND s.served_at <= l.booked_at AND s.served_on >= COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date AND l.booked_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 1) AND NOT (EXISTS ( SELECT
            FROM ad_events e
           WHERE e.request_key = s.request_key AND e.slot = s.slot AND e.event = s.billing AND e.served_on >= (COALESCE(NULLIF(current_setting('adserver.reconcile_since'::text, true), ''::text), '-infinity'::text)::date - 8) AND COALESCE(e.entry_id, l.entry_id) = l.entry_id)) AND s.served_on >= COALESCE(( SELECT retention.dropped_before
            FROM retention

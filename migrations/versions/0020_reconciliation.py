@@ -146,9 +146,9 @@ HAVING sum(served) <> sum(paid) AND CASE
 SETTLING_EVENTS = f"""
 SELECT 'I3', l.campaign_id, l.order_id, l.request_key || '/' || l.slot, 1, 0,
        'an ad was charged, and the ' || s.billing || ' event is missing'
-FROM public.spend_ledger l
-JOIN public.ad_serves s ON s.request_key = l.request_key AND s.slot = l.slot AND s.served_at <= l.booked_at
-WHERE l.kind = 'settle' AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1 AND NOT EXISTS (
+FROM public.spend_ledger l JOIN public.ad_serves s USING (request_key, slot, campaign_id)
+WHERE l.kind = 'settle' AND s.billing <> 'serve' AND s.served_at <= l.booked_at
+    AND s.served_on >= {SINCE} AND l.booked_on >= {SINCE} - 1 AND NOT EXISTS (
         SELECT FROM public.ad_events e WHERE e.request_key = s.request_key AND e.slot = s.slot AND e.event = s.billing
             AND e.served_on >= {SINCE} - 8 AND coalesce(e.entry_id, l.entry_id) = l.entry_id)
     AND s.served_on >= coalesce((SELECT dropped_before FROM public.retention WHERE parent = 'ad_events'), '-infinity')

@@ -112,15 +112,19 @@ async def test_a_cap_that_was_added_in_the_middle_of_its_window_is_not_wrong(sto
     assert await disagreements(database) == []
 
 
-async def test_a_request_that_is_served_again_a_day_later_is_not_wrong(store: Store, database: str) -> None:
+@pytest.mark.parametrize("second", ["held", "capped"])
+async def test_a_request_that_is_served_again_a_day_later_is_not_wrong(
+    store: Store, database: str, second: str
+) -> None:
     """Both serves have the key of the request, and the event of the first one comes after the second serve."""
-    await set_up(store, campaign("held", budgets={"lifetime": "1000"}, hold_ttl_s=172_800))
+    await set_up(store, CAPPED, campaign("held", budgets={"lifetime": "1000"}, hold_ttl_s=172_800))
     first, item = datetime(2026, 3, 7, 12, tzinfo=UTC), payment("held")
-    for moment in (first, first + timedelta(hours=25)):
+    again = item._replace(campaign_id=second, creative_id=f"{second}-video")
+    for moment, served in ((first, item), (first + timedelta(hours=25), again)):
         await set_clock(database, moment.isoformat())
         async with store.serving_connection() as connection:
-            await budget_periods.open_periods(connection, ["held"])
-            assert await serve(connection, [item]) == [item]
+            await budget_periods.open_periods(connection, ["capped", "held"])
+            assert await serve(connection, [served]) == [served]
     async with store.connection() as connection:
         await settle(connection, [beacon_of_day(item, first.date())])
     assert await disagreements(database) == []

@@ -68,8 +68,8 @@ SERVES_GUARDS = [
         "I3",
         "a settled hold has its event",
         "migrations/versions/0020_reconciliation.py",
-        "WHERE l.kind = 'settle' AND s.served_on",
-        "WHERE false AND s.served_on",
+        "WHERE l.kind = 'settle' AND s.billing",
+        "WHERE false AND s.billing",
         "tests/integration/accounting/test_tampering.py::test_impressions_that_were_deleted_are_missed",
     ),
     Guard(
