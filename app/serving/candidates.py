@@ -99,7 +99,6 @@ class CandidateResolver:
             self._user_key(request),
             context.correlator,
             may_have_been_served=is_named,
-            isolate=request.min_ads > 1,
         )
         pending = PendingRequest(
             request,

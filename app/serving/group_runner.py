@@ -216,8 +216,7 @@ class GroupRunner:
     def _retry(self, group: list[PendingRequest], *, may_have_been_served: bool, isolate: bool) -> None:
         """Queue the requests of a failed group again, except those that failed too often."""
         for pending in reversed([pending for pending in group if pending.is_in_group]):
-            was_isolated = pending.progress.isolate and pending.progress.attempts > 0
-            is_hopeless = pending.progress.attempts >= ATTEMPTS_MAX or (isolate and was_isolated)
+            is_hopeless = pending.progress.attempts >= ATTEMPTS_MAX or (isolate and pending.progress.isolate)
             pending.record_failure(may_have_been_served=may_have_been_served, isolate=isolate)
             if is_hopeless:
                 pending.decline(NoFillReason.BUSY)

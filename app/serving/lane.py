@@ -76,8 +76,8 @@ class Lane:
         if not self._queue:
             return []
         size = 1
-        if not self._queue[0].progress.isolate:
-            size = len(list(takewhile(lambda pending: not pending.progress.isolate, self._first(self._group_max))))
+        if not self._queue[0].is_alone:
+            size = len(list(takewhile(lambda pending: not pending.is_alone, self._first(self._group_max))))
         group = [pending for pending in (self._queue.popleft() for _ in range(size)) if not pending.is_done]
         for pending in group:
             pending.begin_attempt()

@@ -83,6 +83,11 @@ class PendingRequest:
             return progress.candidates
         return tuple(campaign_id for campaign_id in progress.candidates if campaign_id not in progress.refusals)
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether its group must have no other request: its last group failed, or it may have to be rolled back."""
+        return self.progress.isolate or self.request.min_ads > 1
+
     def enter_queue(self, trigger: Trigger, now: float) -> None:
         """Record that the request joined a queue."""
         advance(self.progress, trigger)
@@ -107,7 +112,7 @@ class PendingRequest:
         progress = self.progress
         progress.attempts += 1
         progress.may_have_been_served = progress.may_have_been_served or may_have_been_served
-        progress.isolate = isolate or self.request.min_ads > 1
+        progress.isolate = isolate
 
     def rebase_on(self, revision: int, candidates: tuple[str, ...]) -> None:
         """Forget every decision that rests on another catalog revision."""

@@ -66,9 +66,10 @@ class ScriptedServer:
         """The transaction of the next attempt."""
         return await self.attempts.pop(0)(group)
 
-    def submit(self, campaign_id: str = "own") -> SessionContext:
+    def submit(self, campaign_id: str = "own", min_ads: int = 1) -> SessionContext:
         context = open_context("r", {})
-        self.adserver.submit(AdRequest(campaign_id=campaign_id), context, self.results)
+        request = AdRequest(campaign_id=campaign_id, pod_size=min_ads, min_ads=min_ads)
+        self.adserver.submit(request, context, self.results)
         return context
 
     @staticmethod

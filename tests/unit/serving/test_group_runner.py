@@ -101,6 +101,16 @@ async def test_a_request_that_met_a_unique_violation_twice_is_isolated(monkeypat
         assert server.results == [BUSY], "alone it fails no other request, and would fail again"
 
 
+async def test_a_request_that_is_always_alone_is_tried_as_often_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("RECONNECT_MIN_S", "RECONNECT_MAX_S"):
+        monkeypatch.setattr(group_runner, bound, 0)
+    lost, violated = raising(StoreUnavailable("gone")), raising(asyncpg.UniqueViolationError("duplicate key"))
+    async with running(monkeypatch, lost, violated, serve) as server:
+        server.submit(min_ads=2)
+        await until_done(server)
+        assert [type(result) for result in server.results] == [Served]
+
+
 async def test_requests_of_a_group_that_waited_too_long_for_a_lock_are_served_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -24,8 +24,8 @@ def lane(clock: FakeClock) -> Lane:
     return Lane("serve", clock, queue_max=QUEUE_MAX, group_max=GROUP_MAX, held_up_s=1, linger_max_s=0)
 
 
-def queued(lane: Lane, clock: FakeClock, within_s: float = 60) -> PendingRequest:
-    pending = pending_request("own", deadline=clock.time() + within_s, on_done=Results())
+def queued(lane: Lane, clock: FakeClock, within_s: float = 60, min_ads: int = 1) -> PendingRequest:
+    pending = pending_request("own", deadline=clock.time() + within_s, on_done=Results(), min_ads=min_ads)
     lane.put(pending)
     return pending
 
@@ -72,6 +72,11 @@ async def test_an_isolated_request_is_a_group_of_its_own(lane: Lane, clock: Fake
     others = [queued(lane, clock) for _ in range(2)]
     assert await lane.take_group() == [alone]
     assert await lane.take_group() == others
+
+
+async def test_a_request_that_may_be_rolled_back_is_a_group_of_its_own(lane: Lane, clock: FakeClock) -> None:
+    first, whole, last = queued(lane, clock), queued(lane, clock, min_ads=2), queued(lane, clock)
+    assert [await lane.take_group() for _ in range(3)] == [[first], [whole], [last]]
 
 
 async def test_a_request_that_is_done_is_not_taken(lane: Lane, clock: FakeClock) -> None:
