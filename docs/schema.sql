@@ -452,6 +452,7 @@ CREATE TABLE sessions (
     publisher_id varchar COLLATE "C",                          -- Publisher
     correlator text NOT NULL,                                  -- Value of the macro [CORRELATOR], the same for all ads of the session
     played varchar[] COLLATE "C" NOT NULL DEFAULT '{}'::character varying[], -- Ids of the creatives that were served in it
+    last_campaigns varchar[] COLLATE "C" NOT NULL DEFAULT '{}'::character varying[], -- Ids of the campaigns with categories that its last answer had ads of
     created_at timestamptz NOT NULL,                           -- When the session was created
     expires_at timestamptz NOT NULL,                           -- When the session expires
     ended_at timestamptz,                                      -- When the session was ended; NULL while it is open

@@ -5,7 +5,17 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from app.domain import AdRequest, Campaign, CapRules, Catalog, Creative, NoFillReason, WithoutUser, creative_counter
+from app.domain import (
+    AdRequest,
+    Campaign,
+    CapRules,
+    Catalog,
+    Competitors,
+    Creative,
+    NoFillReason,
+    WithoutUser,
+    creative_counter,
+)
 from app.serving.choice import Choice
 from app.serving.pending import PendingRequest
 from app.serving.pod_filling import Candidate, PodRoom, fill_pod
@@ -67,6 +77,19 @@ def pod_room(request: AdRequest) -> PodRoom:
     return room if request.pod_duration_s is None else room._replace(time_ms=request.pod_duration_s * 1000)
 
 
+def competitor_before(catalog: Catalog, pending: PendingRequest, campaign: Campaign) -> Campaign | None:
+    """Return another advertiser's campaign of a common category, which the viewing session's last answer had an ad of.
+
+    The campaign may not follow it, unless the request lets competitors be together.
+    """
+    if not pending.progress.last_campaigns or pending.request.competitors is Competitors.TOGETHER:
+        return None
+    categories = set(campaign.categories)
+    before = (catalog.campaigns[id_] for id_ in pending.progress.last_campaigns if id_ in catalog.campaigns)
+    rivals = (earlier for earlier in before if not categories.isdisjoint(earlier.categories))
+    return next((rival for rival in rivals if rival.advertiser != campaign.advertiser), None)
+
+
 class Chooser:
     """Chooses for the requests of one group, one after the other."""
 
@@ -84,12 +107,14 @@ class Chooser:
         the next group: the group already counts an ad for the same user and cap, and one statement cannot update a
         row twice; or it already plays something in the same session.
         """
+        session_id = pending.request.session_id
+        if session_id in self._sessions:
+            return None
         choices = self._fill_slots(pending, played)
         if not choices and pending.progress.repeats_allowed:
             choices = self._fill_slots(pending, ())
             if not choices and pending.request.pod_size > 1:
                 _refuse_all(pending)
-        session_id = pending.request.session_id
         keys = {
             (key, counter)
             for choice in choices
@@ -98,7 +123,7 @@ class Chooser:
             for key in (pending.progress.user_key, session_id)
             if key is not None
         }
-        if not keys.isdisjoint(self._counted) or (choices and session_id in self._sessions):
+        if not keys.isdisjoint(self._counted):
             return None
         self._counted |= keys
         if choices and session_id is not None:
@@ -149,7 +174,7 @@ class Chooser:
     def candidate(self, pending: PendingRequest, campaign_id: str, played: Collection[str]) -> Candidate | None:
         """Return the campaign with its suitable creatives that the session has not played; None if it cannot serve.
 
-        Refuse it if it could not serve in another session either.
+        Refuse it if a repeated creative could not serve either.
         """
         request, progress = pending.request, pending.progress
         if campaign_id in progress.refusals:
@@ -159,6 +184,9 @@ class Chooser:
             self._catalog.cap_rules.get(campaign_id), progress.user_key, request.session_id
         ):
             pending.refuse(campaign.id, NoFillReason.NO_USER if request.identifiable else NoFillReason.CONSENT)
+            return None
+        if competitor_before(self._catalog, pending, campaign):
+            pending.refuse(campaign.id, NoFillReason.NO_CANDIDATE)
             return None
         if campaign.upstreams:
             return Candidate(campaign, ())

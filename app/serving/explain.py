@@ -23,7 +23,7 @@ from app.domain import (
 )
 from app.errors import Gone, InvalidRequest, NotFound
 from app.serving.candidates import CandidateResolver, unknown_id
-from app.serving.chooser import Chooser, fitting_creatives, running_creatives
+from app.serving.chooser import Chooser, competitor_before, fitting_creatives, running_creatives
 from app.serving.context import open_context
 from app.serving.keys import new_request_key
 from app.serving.pace import Pace
@@ -148,7 +148,7 @@ async def _join_session(connection: "Connection[Record]", pending: PendingReques
         raise NotFound(f"session {session_id} does not exist")
     if session.over:
         raise Gone(f"session {session_id} has ended")
-    pending.join_session(session.user_key, session.correlator)
+    pending.join_session(session.user_key, session.correlator, session.last_campaigns)
     return session.played
 
 
@@ -209,6 +209,7 @@ class _Facts:
         self._setup = setup
         self._in_placement = in_placement
         self._pod = pod
+        self._pending = pending
         self._request = pending.request
         self._viewer = pending.viewer
         self._facts = matcher.facts(pending.request, pending.viewer)
@@ -223,6 +224,7 @@ class _Facts:
             *(_cap(count, campaign) for count in counts if count.campaign_id == campaign_id),
             *(fact for room in rooms if room.campaign_id == campaign_id for fact in _budget(room)),
             self._ads(campaign),
+            *self._session(campaign),
             *self._pod.of_campaign(campaign),
         )
 
@@ -245,6 +247,10 @@ class _Facts:
             f"ads: {len(running)} of {len(creatives)} creatives run now; "
             f"{len(fitting)} of these have a duration that fits the request"
         )
+
+    def _session(self, campaign: Campaign) -> Iterator[str]:
+        if rival := competitor_before(self._setup, self._pending, campaign):
+            yield f"session: its last answer had an ad of {rival.id}, a competitor, which this campaign may not follow"
 
 
 def _cap(count: CapStatus, campaign: Campaign) -> str:

@@ -92,7 +92,7 @@ class GroupAdmission:
             elif row.over:
                 self._result.failed.append((pending, Gone(f"session {session_id} has ended")))
             else:
-                pending.join_session(row.user_key, row.correlator)
+                pending.join_session(row.user_key, row.correlator, row.last_campaigns)
                 self.played[session_id] = row.played
                 admitted.append(pending)
         return admitted

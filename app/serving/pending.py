@@ -31,6 +31,8 @@ class Progress:
     refusals_before_attempt: dict[str, NoFillReason] = field(default_factory=dict)
     revision_confirmed: bool = False
     """Whether a statement has run on this catalog revision. Until then a refusal may be stale and is not final."""
+    last_campaigns: tuple[str, ...] = ()
+    """The campaigns with categories that the last answer of the viewing session had ads of."""
     ready_ads: dict[str, FetchedAd] = field(default_factory=dict)
     """Upstream ads that have arrived, by campaign id."""
     paid_ads: tuple[ServedAd, ...] = ()
@@ -150,11 +152,12 @@ class PendingRequest:
             others = (campaign_id for campaign_id in progress.candidates if campaign_id not in tried)
             progress.candidates = (*others, *tried)
 
-    def join_session(self, user_key: UUID | None, correlator: str) -> None:
-        """Adopt the correlator of the viewing session, and its user unless the request names one itself."""
+    def join_session(self, user_key: UUID | None, correlator: str, last_campaigns: tuple[str, ...]) -> None:
+        """Adopt what the viewing session says, and its user unless the request names one itself."""
         if self.request.identifiable:
             self.progress.user_key = self.progress.user_key or user_key
         self.progress.correlator = correlator
+        self.progress.last_campaigns = last_campaigns
 
     def keep_ready_ad(self, campaign_id: str, fetched: FetchedAd) -> None:
         """Keep a campaign's upstream ad for this attempt and the next."""

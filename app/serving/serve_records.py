@@ -1,4 +1,4 @@
-"""Records beside the serves: what repeated requests need, and the creatives that viewing sessions have played."""
+"""Records beside the serves: what repeated requests need, and what viewing sessions have played."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -7,6 +7,7 @@ from asyncpg import Connection, Record
 
 from app.serving.choice import Selection
 from app.store import serves, sessions
+from app.store.sessions import SessionAd
 
 MIDNIGHT_MARGIN = timedelta(minutes=1)
 """Longer than any serving transaction may last, which the statement and idle timeouts limit."""
@@ -22,7 +23,7 @@ async def write_serve_records(connection: "Connection[Record]", paid: Sequence[S
     if _is_near_midnight(now):
         request_keys = {selection.choice.pending.request_key for selection in paid}
         await serves.claim_midnight_requests(connection, list(request_keys))
-    await _mark_played(connection, paid)
+    await _record_answers(connection, paid)
 
 
 async def _keep_documents(connection: "Connection[Record]", paid: Sequence[Selection]) -> None:
@@ -36,15 +37,22 @@ async def _keep_documents(connection: "Connection[Record]", paid: Sequence[Selec
         await serves.store_documents(connection, documents)
 
 
-async def _mark_played(connection: "Connection[Record]", paid: Sequence[Selection]) -> None:
-    """Add the creatives to those that their viewing sessions have played."""
-    played = [
-        (selection.choice.pending.request.session_id, selection.creative.id)
-        for selection in paid
-        if selection.choice.pending.request.session_id is not None and selection.creative is not None
-    ]
-    if played:
-        await sessions.mark_played(connection, played)
+async def _record_answers(connection: "Connection[Record]", paid: Sequence[Selection]) -> None:
+    """Record in their viewing sessions what was played, and whose competitors must not follow."""
+    ads = [ad for ad in map(_session_ad, paid) if ad is not None]
+    if ads:
+        await sessions.record_answers(connection, ads)
+
+
+def _session_ad(selection: Selection) -> SessionAd | None:
+    """Return what the viewing session must know about an ad; None if that is nothing."""
+    pending, campaign = selection.choice.pending, selection.choice.campaign
+    creative_id = None if selection.creative is None else selection.creative.id
+    campaign_id = campaign.id if campaign.categories else None
+    session_id = pending.request.session_id
+    if session_id is None or not (creative_id or campaign_id or pending.progress.last_campaigns):
+        return None
+    return SessionAd(session_id, creative_id, campaign_id)
 
 
 def _is_near_midnight(now: datetime) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -35,16 +36,21 @@ FROM sessions WHERE id = ANY ($1) ORDER BY id FOR UPDATE
 """
 """Lock the sessions of a group in the order of their ids; these are the first locks of a serving transaction."""
 
-MARK_CREATIVES_PLAYED = """
-UPDATE sessions s SET played = s.played || ARRAY(
-    SELECT creative_id FROM unnest(p.creative_ids) AS creative_id WHERE creative_id <> ALL (s.played))
-FROM (SELECT session_id, array_agg(creative_id) AS creative_ids
-      FROM unnest($1::uuid[], $2::varchar[]) AS p (session_id, creative_id) GROUP BY session_id) AS p
-WHERE s.id = p.session_id AND NOT s.played @> p.creative_ids
+RECORD_ANSWERS = """
+UPDATE sessions s SET
+    played = s.played || ARRAY(
+        SELECT creative_id FROM unnest(a.creative_ids) AS creative_id WHERE creative_id <> ALL (s.played)),
+    last_campaigns = a.campaign_ids
+FROM (SELECT session_id,
+             array_remove(array_agg(creative_id), NULL) AS creative_ids,
+             array_remove(array_agg(DISTINCT campaign_id), NULL) AS campaign_ids
+      FROM unnest($1::uuid[], $2::varchar[], $3::varchar[]) AS ad (session_id, creative_id, campaign_id)
+      GROUP BY session_id) AS a
+WHERE s.id = a.session_id AND (NOT s.played @> a.creative_ids OR s.last_campaigns <> a.campaign_ids)
 """
-"""Add served creatives to the ones that their sessions have played, each once.
+"""Add served creatives to the ones that their sessions have played, each once, and replace the last campaigns.
 
-Without that, the list of a session that has played all creatives and repeats them would grow all day."""
+If repeated creatives were added again, the list would grow all day."""
 
 DELETE_EXPIRED_SESSIONS = """
 DELETE FROM sessions WHERE id IN (
@@ -63,9 +69,18 @@ class SessionRow:
     publisher_id: str | None
     correlator: str
     played: tuple[str, ...]
+    last_campaigns: tuple[str, ...]
     created_at: datetime
     expires_at: datetime
     over: bool
+
+
+class SessionAd(NamedTuple):
+    """An ad for a session: its creative, unless it is an upstream's, and its campaign, if that has categories."""
+
+    session_id: UUID
+    creative_id: str | None
+    campaign_id: str | None
 
 
 def _to_session(row: Record, *, over: bool) -> SessionRow:
@@ -75,6 +90,7 @@ def _to_session(row: Record, *, over: bool) -> SessionRow:
         publisher_id=row["publisher_id"],
         correlator=row["correlator"],
         played=tuple(row["played"]),
+        last_campaigns=tuple(row["last_campaigns"]),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         over=over,
@@ -113,10 +129,9 @@ async def lock(connection: "Connection[Record]", session_ids: Sequence[UUID]) ->
     return {row["id"]: _to_session(row, over=row["is_over"]) for row in rows}
 
 
-async def mark_played(connection: "Connection[Record]", played: Sequence[tuple[UUID, str]]) -> None:
-    """Record each (session, creative) as played."""
-    session_ids, creative_ids = zip(*played, strict=True)
-    await connection.execute(MARK_CREATIVES_PLAYED, session_ids, creative_ids)
+async def record_answers(connection: "Connection[Record]", ads: Sequence[SessionAd]) -> None:
+    """Record all ads that one answer of each session has."""
+    await connection.execute(RECORD_ANSWERS, *zip(*ads, strict=True))
 
 
 async def delete_expired(connection: "Connection[Record]", limit: int) -> int:

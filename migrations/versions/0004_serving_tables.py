@@ -106,6 +106,12 @@ def create_sessions() -> None:
         required(
             "played", ARRAY(Identifier), "Ids of the creatives that were served in it", server_default=text("'{}'")
         ),
+        required(
+            "last_campaigns",
+            ARRAY(Identifier),
+            "Ids of the campaigns with categories that its last answer had ads of",
+            server_default=text("'{}'"),
+        ),
         required("created_at", Timestamp, "When the session was created"),
         required("expires_at", Timestamp, "When the session expires"),
         optional("ended_at", Timestamp, "When the session was ended; NULL while it is open"),

@@ -9,8 +9,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from app.domain import NoFillReason
 from app.launch.databases import command_store
 from app.maintenance.tasks import Maintenance
+from app.serving.explain import explain
+from app.serving.keys import hash_key
+from app.targeting.viewer import ViewerReader
+from app.web.query import ad_request
 from tests.acceptance.conftest import Databases
 from tests.campaigns import campaign, own_campaign, placement, set_up, upstream
 from tests.clock import set_clock
@@ -49,6 +54,10 @@ async def workers(of_module: Databases, network: UpstreamServer) -> AsyncIterato
         own_campaign("once-a-day", frequency_caps=ONE_A_DAY),
         own_campaign("one"),
         placement("preroll", "one", "three"),
+        own_campaign("cola", advertiser="Cola", categories=["drinks"]),
+        campaign("water", advertiser="Water", categories=["drinks"], upstreams=["network"]),
+        own_campaign("cars", advertiser="Cars", categories=["cars"]),
+        placement("drinks-first", "water", "cars"),
     )
     async with (
         serving(of_module.app, WORKERS="1") as one,
@@ -138,6 +147,46 @@ async def test_a_session_says_who_watches(workers: list[httpx.AsyncClient]) -> N
     assert await creatives(workers[1], campaign_id="once-a-day", session_id=session_id)
     assert not await creatives(workers[0], campaign_id="once-a-day", user_id="viewer")
     assert not await creatives(workers[0], campaign_id="once-a-day", session_id=session_id)
+
+
+async def test_no_competitor_follows_in_a_session(workers: list[httpx.AsyncClient], of_module: Databases) -> None:
+    first, second = workers
+    session_id = await begin(first)
+
+    async def watch(worker: httpx.AsyncClient, **asked: str) -> str:
+        """The ad, or else the reason why there is none."""
+        answered = await worker.get("/vast", params={"session_id": session_id} | asked)
+        ads = re.findall("from upstream|(?:cola|cars)-15s", answered.text)
+        return ads[0] if ads else answered.headers["x-no-fill-reason"]
+
+    assert await watch(first, campaign_id="cola") == "cola-15s"
+    assert await watch(second, campaign_id="water") == "no_candidate"
+    assert await watch(first, campaign_id="cola") == "cola-15s", "it may follow itself"
+    assert await watch(second, placement_id="drinks-first") == "cars-15s"
+    assert await watch(first, placement_id="drinks-first") == "from upstream", "another ad was between"
+    assert await watch(second, campaign_id="cola") == "no_candidate", "an upstream's ad counts too"
+    assert await watch(first, campaign_id="cola", pod_size="2") == "no_candidate"
+    assert await creatives(second, campaign_id="one", session_id=session_id)
+    assert await watch(first, campaign_id="cola") == "cola-15s", "an ad without a category was between"
+    assert await watch(second, campaign_id="water", competitors="together") == "from upstream"
+    session_id = await begin(first)
+    assert await watch(second, campaign_id="water") == "from upstream", "another session"
+    assert await disagreements(of_module.owner) == []
+
+
+async def test_explain_names_the_competitor_in_the_session(
+    workers: list[httpx.AsyncClient], of_module: Databases
+) -> None:
+    session_id = await begin(workers[0])
+    assert await creatives(workers[0], campaign_id="cola", session_id=session_id)
+    async with command_store(of_module.owner) as store, store.connection() as connection:
+        asked = ad_request({"placement_id": "drinks-first", "session_id": session_id})
+        explained = await explain(connection, asked, hash_key("secret"), ViewerReader())
+    water, cars = explained.verdicts
+    assert (water.reason, cars.reason) == (NoFillReason.NO_CANDIDATE, None)
+    told = "session: its last answer had an ad of cola, a competitor, which this campaign may not follow"
+    assert told in water.facts
+    assert not any("session" in fact for fact in cars.facts)
 
 
 async def test_a_session_that_is_over_is_gone_and_one_that_never_was_is_not_found(

@@ -40,6 +40,12 @@ sessions = Table(
     optional("publisher_id", Identifier, "Publisher"),
     required("correlator", Text, "Value of the macro [CORRELATOR], the same for all ads of the session"),
     required("played", ARRAY(Identifier), "Ids of the creatives that were served in it", server_default=text("'{}'")),
+    required(
+        "last_campaigns",
+        ARRAY(Identifier),
+        "Ids of the campaigns with categories that its last answer had ads of",
+        server_default=text("'{}'"),
+    ),
     required("created_at", Timestamp, "When the session was created"),
     required("expires_at", Timestamp, "When the session expires", index=True),
     optional("ended_at", Timestamp, "When the session was ended; NULL while it is open"),

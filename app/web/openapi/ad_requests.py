@@ -43,7 +43,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "pod_size": f"Maximum number of ads, at most {POD_SIZE_MAX}; 1 by default",
     "pod_duration_s": f"Maximum total duration of the ads, {_SECONDS}",
     "min_ads": "Minimum number of ads in a pod; with fewer, nothing is served and charged",
-    "competitors": f"Whether ads of one advertiser or category share a pod: {', '.join(Competitors)}; apart by default",
+    "competitors": "Whether ads of one advertiser or category share a pod, or follow each other in a viewing session: "
+    f"{', '.join(Competitors)}; apart by default",
     "unwrap": "1 to resolve wrappers on the server and get the InLine",
 }
 

@@ -14,6 +14,7 @@ from app.maintenance.erasure import ErasedCounts, erase_viewer
 from app.store import caps, partitions, sessions, spending
 from app.store.connections import Store
 from app.store.serves import store_documents
+from app.store.sessions import SessionAd
 from app.store.spending import Payment
 from tests.integration.accounting.world import campaign, connected, disagreements, payment, serve, set_clock, set_up
 from tests.invariants.world import somebody_waits
@@ -179,7 +180,7 @@ async def test_a_group_that_has_locked_the_session_goes_on(store: Store, viewer:
         async with viewer.being_forgotten():
             await viewer.takes(serving, "seen")
             await viewer.pays(serving, "seen")
-            await sessions.mark_played(serving, [(viewer.session_id, "seen-video")])
+            await sessions.record_answers(serving, [SessionAd(viewer.session_id, "seen-video", None)])
             await (group.commit() if commits else group.rollback())
     assert await viewer.traces() == (0, 0, 0)
     assert await disagreements(viewer.database) == []

@@ -1,4 +1,4 @@
-"""P1 and P2: a pod that is too short costs nothing, and every pod keeps its rules."""
+"""P1 to P3: a pod that is too short costs nothing, and every pod and viewing session keeps its rules."""
 
 from tests.invariants.guards.guard import TRANSACTION, Guard
 
@@ -68,6 +68,22 @@ PODS_GUARDS = [
         "        return self.slots > 0 and (not self.keys or self.keys.isdisjoint(competitor_keys(campaign)))\n",
         "        return self.slots > 0\n",
         f"{FILLING_TEST}::test_competitors_do_not_share_a_pod",
+    ),
+    Guard(
+        "P3",
+        "a competitor does not follow in a viewing session",
+        CHOOSER,
+        "        if competitor_before(self._catalog, pending, campaign):\n",
+        "        if not campaign:\n",
+        "tests/unit/serving/test_chooser.py::TestAfterACompetitor",
+    ),
+    Guard(
+        "P3",
+        "a viewing session knows its last answer",
+        "app/store/sessions.py",
+        "    last_campaigns = a.campaign_ids\n",
+        "    last_campaigns = s.last_campaigns\n",
+        "tests/acceptance/test_viewing_sessions.py::test_no_competitor_follows_in_a_session",
     ),
     Guard(
         "P2",
