@@ -75,7 +75,7 @@ PODS_GUARDS = [
         CHOOSER,
         "        if competitor_before(self._catalog, pending, campaign):\n",
         "        if not campaign:\n",
-        "tests/unit/serving/test_chooser.py::TestAfterACompetitor",
+        "tests/unit/serving/test_chooser.py::test_in_a_session_another_advertiser_of_a_common_category_does_not_follow",
     ),
     Guard(
         "P3",

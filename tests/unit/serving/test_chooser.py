@@ -275,44 +275,43 @@ def test_a_viewing_session_plays_creatives_in_their_sequence() -> None:
     assert played == ["c", "a", "b"]
 
 
-class TestAfterACompetitor:
-    """In a viewing session whose last answer had an ad of the campaign `cola`."""
+COMPETITORS = catalog(
+    campaign("cola", categories=("drinks",)),
+    campaign("same-advertiser", advertiser="cola", categories=("drinks",)),
+    campaign("lemonade", categories=("fruit", "drinks")),
+    campaign("fetched", upstreams=("u",), categories=("drinks",)),
+    campaign("cars", categories=("cars",)),
+    campaign("plain"),
+)
 
-    known = catalog(
-        campaign("cola", categories=("drinks",)),
-        campaign("same-advertiser", advertiser="cola", categories=("drinks",)),
-        campaign("lemonade", categories=("fruit", "drinks")),
-        campaign("fetched", upstreams=("u",), categories=("drinks",)),
-        campaign("cars", categories=("cars",)),
-        campaign("plain"),
-    )
 
-    @pytest.mark.parametrize(
-        ("candidate", "request_values", "is_served"),
-        [
-            ("cola", {}, True),
-            ("same-advertiser", {}, True),
-            ("lemonade", {}, False),
-            ("fetched", {}, False),
-            ("cars", {}, True),
-            ("plain", {}, True),
-            ("lemonade", {"competitors": Competitors.TOGETHER}, True),
-        ],
-    )
-    @pytest.mark.parametrize("pod_size", [1, 2])
-    def test_another_advertiser_of_a_common_category_does_not_follow(
-        self, candidate: str, request_values: dict[str, Any], pod_size: int, *, is_served: bool
-    ) -> None:
-        pending = pending_request(candidate, session_id=SESSION, pod_size=pod_size, **request_values)
-        pending.join_session(None, "", ("cola", "a campaign that is gone"))
-        assert bool(Chooser(self.known, NOW).choose(pending, ())) is is_served
-        assert pending.progress.refusals == ({} if is_served else {candidate: NoFillReason.NO_CANDIDATE})
+@pytest.mark.parametrize(
+    ("candidate", "request_values", "is_served"),
+    [
+        ("cola", {}, True),
+        ("same-advertiser", {}, True),
+        ("lemonade", {}, False),
+        ("fetched", {}, False),
+        ("cars", {}, True),
+        ("plain", {}, True),
+        ("lemonade", {"competitors": Competitors.TOGETHER}, True),
+    ],
+)
+@pytest.mark.parametrize("pod_size", [1, 2])
+def test_in_a_session_another_advertiser_of_a_common_category_does_not_follow(
+    candidate: str, request_values: dict[str, Any], pod_size: int, *, is_served: bool
+) -> None:
+    pending = pending_request(candidate, session_id=SESSION, pod_size=pod_size, **request_values)
+    pending.join_session(None, "", ("cola", "a campaign that is gone"))
+    assert bool(Chooser(COMPETITORS, NOW).choose(pending, ())) is is_served
+    assert pending.progress.refusals == ({} if is_served else {candidate: NoFillReason.NO_CANDIDATE})
 
-    def test_the_next_candidate_does(self) -> None:
-        pending = pending_request("lemonade", "cars", session_id=SESSION)
-        pending.join_session(None, "", ("cola",))
-        (choice,) = Chooser(self.known, NOW).choose(pending, ()) or []
-        assert choice.campaign.id == "cars"
+
+def test_the_next_candidate_is_served_instead_of_a_competitor() -> None:
+    pending = pending_request("lemonade", "cars", session_id=SESSION)
+    pending.join_session(None, "", ("cola",))
+    (choice,) = Chooser(COMPETITORS, NOW).choose(pending, ()) or []
+    assert choice.campaign.id == "cars"
 
 
 ADVERTISER_CAP = (FrequencyCap(3, CapWindow.DAY, level=CapLevel.ADVERTISER),)
