@@ -64,8 +64,9 @@ class _Search:
             # The most that the items from here on could add: none has more value for its length than this one.
             count = min(slots, room // self._shortest[index])
             value_max = value + min(count * self._dearest[index], room * item_value // item_length)
-            length_max = length + min(room, count * self._longest[index])
-            if self._steps_left == 0 or (value_max, length_max) <= self._best:
+            if self._steps_left == 0 or value_max < self._best[0]:
+                return
+            if value_max == self._best[0] and length + min(room, count * self._longest[index]) <= self._best[1]:
                 return
             self._steps_left -= 1
             if item_length > room or marks & blocked or self._left[group] == 0:

@@ -6,7 +6,7 @@ what the others leave.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
 from app.domain import Campaign, Competitors, Creative
@@ -24,7 +24,8 @@ PRICE_UNITS = 1_000_000
 Pick = Callable[[Sequence[Creative]], Creative]
 """Picks one of the creatives of a campaign, by weight."""
 
-Key = tuple[str, str]
+CATEGORY = " category "
+"""The beginning of the keys of categories; the id of an advertiser never begins with a space."""
 
 
 class Candidate(NamedTuple):
@@ -47,7 +48,7 @@ class PodRoom(NamedTuple):
     slots: int
     time_ms: int = UNLIMITED_MS
     competitors: Competitors = Competitors.APART
-    keys: frozenset[Key] = frozenset()
+    keys: frozenset[str] = frozenset()
     orders: frozenset[int] = frozenset()
 
     def less(self, ads: Iterable[PodAd]) -> "PodRoom":
@@ -79,9 +80,9 @@ def duration_ms(creative: Creative) -> int:
     return int(creative.duration_s * 1000)
 
 
-def competitor_keys(campaign: Campaign) -> list[Key]:
+def competitor_keys(campaign: Campaign) -> list[str]:
     """Return what competitors of the campaign have too: its advertiser, or one of its categories."""
-    return [("advertiser", campaign.advertiser), *(("category", category) for category in campaign.categories)]
+    return [campaign.advertiser, *[CATEGORY + category for category in campaign.categories]]
 
 
 def fill_pod(candidates: Iterable[Candidate], room: PodRoom, pick: Pick) -> list[PodAd]:
@@ -172,8 +173,7 @@ def _more_valuable(
     admitted = [candidate for candidate in candidates if candidate.creatives and room.admits(candidate.campaign)]
     options = _Options(admitted, room)
     for index, (campaign, creatives) in enumerate(admitted):
-        for creative in _alternatives(room.with_free_position(creatives), campaign.ads_per_pod, pick):
-            options.add(index, PodAd(campaign, creative))
+        options.add(index, _alternatives(room.with_free_position(creatives), campaign.ads_per_pod, pick))
     found = best_fit(
         options.items,
         [candidate.campaign.ads_per_pod for candidate in admitted],
@@ -184,8 +184,12 @@ def _more_valuable(
     return None if found is None else [options.ads[index] for index in found]
 
 
-def _alternatives(creatives: Sequence[Creative], ads_max: int, pick: Pick) -> Iterator[Creative]:
-    """Yield creatives that differ in duration or position, and of those that do not, as many as may be used."""
+def _alternatives(creatives: Sequence[Creative], ads_max: int, pick: Pick) -> Iterable[Creative]:
+    """Return creatives that differ in duration or position, and of those that do not, as many as may be used."""
+    return creatives if len(creatives) == 1 else _different(creatives, ads_max, pick)
+
+
+def _different(creatives: Sequence[Creative], ads_max: int, pick: Pick) -> Iterator[Creative]:
     alike: dict[tuple[int, int], list[Creative]] = {}
     for creative in creatives:
         alike.setdefault((duration_ms(creative), creative.pod_order), []).append(creative)
@@ -199,34 +203,38 @@ class _Options:
     """Ads as items of a best fit."""
 
     def __init__(self, candidates: Sequence[Candidate], room: PodRoom) -> None:
-        self._count = len(candidates)
+        self._candidates = candidates
+        self._keys = [competitor_keys(candidate.campaign) for candidate in candidates]
         # Prices in different currencies, or for different units, cannot be compared.
-        units = {(candidate.campaign.currency, candidate.campaign.price.model) for candidate in candidates}
-        self._is_priced = len(units) == 1
-        self._competitors: dict[Key, int] = {}
+        units = [(candidate.campaign.currency, candidate.campaign.price.model) for candidate in candidates]
+        self._is_priced = units[1:] == units[:-1]
+        self._competitors: dict[str, int] = {}
         """Bits of the candidates by what competitors have in common."""
         if room.competitors is Competitors.APART:
-            for index, candidate in enumerate(candidates):
-                for key in competitor_keys(candidate.campaign):
+            for index, keys in enumerate(self._keys):
+                for key in keys:
                     self._competitors[key] = self._competitors.get(key, 0) | 1 << index
         self.ads: list[PodAd] = []
         self.items: list[Item] = []
 
-    def add(self, candidate: int, ad: PodAd) -> None:
-        """Add an ad of a candidate, unless there are `SEARCHED_MAX`."""
-        if len(self.items) == SEARCHED_MAX or ad.creative is None:
-            return
-        own = 1 << candidate
-        position = 1 << self._count + ad.creative.pod_order if ad.creative.has_own_position else 0
-        excludes = position
-        for key in competitor_keys(ad.campaign):
-            excludes |= self._competitors.get(key, 0) & ~own
-        self.ads.append(ad)
-        self.items.append(Item(self._value(ad), duration_ms(ad.creative), candidate, own | position, excludes))
+    def add(self, index: int, creatives: Iterable[Creative]) -> None:
+        """Add an ad of a candidate for each of these creatives, up to `SEARCHED_MAX` ads in all."""
+        campaign, own = self._candidates[index].campaign, 1 << index
+        competitors = 0
+        for key in self._keys[index]:
+            competitors |= self._competitors.get(key, 0)
+        competitors &= ~own
+        value = self._value(campaign)
+        for creative in islice(creatives, SEARCHED_MAX - len(self.items)):
+            position = 1 << len(self._candidates) + creative.pod_order if creative.has_own_position else 0
+            self.ads.append(PodAd(campaign, creative))
+            self.items.append(Item(value, duration_ms(creative), index, own | position, competitors | position))
 
     def total(self, ads: Sequence[PodAd]) -> Total:
         """Return the value and the length of these ads."""
-        return sum(map(self._value, ads)), sum(duration_ms(ad.creative) for ad in ads if ad.creative is not None)
+        return sum(self._value(ad.campaign) for ad in ads), sum(
+            duration_ms(ad.creative) for ad in ads if ad.creative is not None
+        )
 
-    def _value(self, ad: PodAd) -> int:
-        return int(ad.campaign.price.amount * PRICE_UNITS) if self._is_priced else 0
+    def _value(self, campaign: Campaign) -> int:
+        return int(campaign.price.amount * PRICE_UNITS) if self._is_priced else 0
