@@ -171,15 +171,15 @@ async def test_a_late_impression_is_charged_without_reading_those_versions(
     late = [beacon(item) for item in await serve_many(store, "hot", 10)]
     await set_clock(database, "transaction_timestamp() + interval '2 hours'")
     await sweep(store)
-    requested = [[item.request_key for item in late], [item.slot for item in late], [item.served_on for item in late]]
+    requested = [*zip(*((item.request_key, item.slot, item.served_on, item.event) for item in late), strict=True)]
     async with (
         changed_often(database, finance_database),
         store.serving_connection() as connection,
         connection.transaction(),
     ):
-        money = await connection.fetchval(holds.LOCK_LATE_IMPRESSIONS, *requested)
+        money = await connection.fetchval(holds.LOCK_LATE_EVENTS, *requested)
         places = [row["row_ctid"] for row in await connection.fetch(holds.LOCK_BUDGETS_FOR_SETTLEMENT, money)]
-        plan = await explained(connection, holds.CHARGE_LATE_IMPRESSIONS, money, places)
+        plan = await explained(connection, holds.CHARGE_LATE_EVENTS, money, places)
     scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "budget_tracking" and "Plans" not in node]
     assert len(scans) == 2
     assert sum(pages_of(scan) for scan in scans) < PAGES_MAX
