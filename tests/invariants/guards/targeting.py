@@ -135,8 +135,8 @@ TARGETING_GUARDS = [
         "T5",
         "a retry tries the campaigns in the same order",
         TARGETED,
-        "        random = Random(seed)",
-        "        random = Random()",
+        "draws = Draws(seed)",
+        "draws = Draws(id(facts))",
         f"{TARGETED_TEST}::test_a_retry_tries_the_campaigns_in_the_same_order",
     ),
 ]
