@@ -48,6 +48,7 @@ from app.targeting.places import PlaceReader
 from app.targeting.reloading import PlaceReloader
 from app.targeting.user_agents import load_rules
 from app.targeting.viewer import ViewerReader
+from app.traffic.user_agents import load_bots
 from app.upstreams.client import no_wrapper
 from app.upstreams.service import UpstreamService
 from app.vast.document_cache import DocumentCache
@@ -219,6 +220,7 @@ class Worker:
 
     async def _open_viewers(self) -> ViewerReader:
         await asyncio.to_thread(load_rules)
+        await asyncio.to_thread(load_bots)
         if self._settings.geoip_file is None:
             return ViewerReader()
         places = await asyncio.to_thread(PlaceReader, self._settings.geoip_file)

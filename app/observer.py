@@ -52,6 +52,9 @@ class Observer:
     def parameters_ignored(self, names: Sequence[str]) -> None:
         """Handle parameters of an ad request whose values were placeholders, such as an unexpanded macro."""
 
+    def invalid_request_refused(self, reason: str) -> None:
+        """Handle an ad request that was refused as invalid traffic."""
+
     def token_refused(self) -> None:
         """Handle a request with a wrong bearer token."""
 

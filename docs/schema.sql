@@ -73,8 +73,10 @@ CREATE TABLE publishers (
     revenue_share numeric(5,4) NOT NULL DEFAULT 0,             -- Part of the price of each ad that the publisher earns, from 0 to 1
     requests_per_s integer,                                    -- Limit of ad requests per second; NULL for no limit
     burst integer,                                             -- Requests above the rate that are accepted together; NULL for one second's worth
+    invalid_traffic text NOT NULL DEFAULT 'serve'::text,       -- serve or refuse requests of no viewer
     CONSTRAINT publishers_pkey PRIMARY KEY (id),
     CONSTRAINT publisher_burst_is_positive CHECK (burst > 0),
+    CONSTRAINT publisher_invalid_traffic_is_known CHECK (invalid_traffic = ANY (ARRAY['serve'::text, 'refuse'::text])),
     CONSTRAINT publisher_rate_is_positive CHECK (requests_per_s > 0),
     CONSTRAINT revenue_share_is_a_part CHECK (revenue_share >= 0::numeric AND revenue_share <= 1::numeric)
 );

@@ -21,7 +21,7 @@ from app.campaign_file.table import LIST_LENGTH_MAX, Table, lax
 
 
 class PublisherTable(Table):
-    """A publisher: its part of the price of each ad, and its limit on requests."""
+    """A publisher: its part of the price of each ad, and the requests that it wants answered."""
 
     item_type: ClassVar = domain.Publisher
 
@@ -30,6 +30,7 @@ class PublisherTable(Table):
     revenue_share: fields.Share = Decimal(0)
     requests_per_s: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    invalid_traffic: Annotated[domain.InvalidTraffic, lax] = domain.InvalidTraffic.SERVE
 
     @field_validator("burst")
     @classmethod

@@ -16,6 +16,8 @@ class Client(NamedTuple):
     accept_language: str | None = None
     is_trusted: bool = False
     """Whether what the sender says about the viewer counts more than its address and user agent."""
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
+    """All headers as sent, by their names in lower case."""
 
 
 class AdRequest(NamedTuple):

@@ -15,6 +15,7 @@ from app.domain.terms import (
     BudgetPeriod,
     CampaignStatus,
     Competitors,
+    InvalidTraffic,
     LateImpressions,
     OutboxEvent,
     Pacing,
@@ -183,6 +184,7 @@ class Publisher:
     """The part of the price of each ad that the publisher earns, from 0 to 1."""
     requests_per_s: int | None = None
     burst: int | None = None
+    invalid_traffic: InvalidTraffic = InvalidTraffic.SERVE
 
 
 @dataclass(frozen=True, slots=True)

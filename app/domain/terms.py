@@ -91,6 +91,13 @@ class WithoutUser(StrEnum):
     SERVE = "serve"
 
 
+class InvalidTraffic(StrEnum):
+    """Treatment of a publisher's requests that come from no viewer: served as any other, or refused."""
+
+    SERVE = "serve"
+    REFUSE = "refuse"
+
+
 class LateImpressions(StrEnum):
     """Treatment of a beacon that would have settled a hold and comes after its release."""
 
@@ -139,6 +146,7 @@ class NoFillReason(StrEnum):
     CONSENT = "consent"
     NO_USER = "no_user"
     UPSTREAM = "upstream"
+    INVALID_TRAFFIC = "invalid_traffic"
     RATE_LIMIT = "rate_limit"
     BUSY = "busy"
     NO_CANDIDATE = "no_candidate"

@@ -53,6 +53,7 @@ class MetricDefinitions:
         self.parameters_ignored = self._counter(
             "parameters_ignored", "Ad request parameters ignored because their value was a placeholder", "parameter"
         )
+        self.invalid_requests = self._counter("invalid_requests", "Ad requests refused as invalid traffic", "reason")
         self.tokens_refused = self._counter("tokens_refused", "Requests with a wrong bearer token")
         self.beacons = self._counter("beacons", "Beacons by their outcome", "outcome")
         self.holds = self._counter("holds_ended", "Holds that beacons charged or released", "outcome")

@@ -125,6 +125,10 @@ class Metrics(Observer):
         for name in names:
             self._metrics.parameters_ignored.add((name,))
 
+    def invalid_request_refused(self, reason: str) -> None:
+        """Count the request."""
+        self._metrics.invalid_requests.add((reason,))
+
     def token_refused(self) -> None:
         """Count the request."""
         self._metrics.tokens_refused.add(())

@@ -42,6 +42,7 @@ class AdServer:
         tracer: RequestTracer = NO_TRACER,
     ) -> None:
         self.catalogs = catalogs
+        self._observer = observer
         self._resolver = resolver
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -143,6 +144,11 @@ class AdServer:
             on_done(error)
 
     def _enqueue(self, request: AdRequest, context: SessionContext, deadline: float, on_done: Completion) -> None:
+        invalidity = self._resolver.find_invalidity(request, context.client)
+        if invalidity is not None:
+            self._observer.invalid_request_refused(invalidity)
+            on_done(NoFill(NoFillReason.INVALID_TRAFFIC))
+            return
         if not self._resolver.is_within_limit(request):
             on_done(NoFill(NoFillReason.RATE_LIMIT))
             return

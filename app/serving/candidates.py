@@ -3,7 +3,7 @@
 from typing import Protocol
 from uuid import UUID
 
-from app.domain import TARGETED, AdRequest, CatalogSource, NoFillReason, Placement
+from app.domain import TARGETED, AdRequest, CatalogSource, Client, InvalidTraffic, NoFillReason, Placement, Publisher
 from app.errors import InvalidRequest
 from app.serving import keys
 from app.serving.context import SessionContext
@@ -17,6 +17,7 @@ from app.serving.targeted_candidates import TargetedCandidates
 from app.store.goals import GoalPace
 from app.targeting.matcher import TargetingMatcher
 from app.targeting.viewer import ViewerReader
+from app.traffic.verdict import InvalidReason, find_invalidity
 
 
 class PublisherLimits(Protocol):
@@ -69,17 +70,25 @@ class CandidateResolver:
         self.clock.observe(found.database_time)
         self._pace = Pace(found.behind)
 
-    def is_within_limit(self, request: AdRequest) -> bool:
-        """Count the request, and return whether the placement's publisher is within its rate limit.
+    def find_invalidity(self, request: AdRequest, client: Client) -> InvalidReason | None:
+        """Return why a request is invalid, if the placement's publisher refuses such requests."""
+        publisher = self._publisher(request)
+        if publisher is None or publisher.invalid_traffic is InvalidTraffic.SERVE:
+            return None
+        return find_invalidity(request.values, client)
 
-        The request's own `publisher_id` is a claim that any client can make, so it never uses up a publisher's limit.
-        """
-        catalog = self._catalogs.current
-        placement = catalog.placements.get(request.placement_id or "")
-        publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)
+    def is_within_limit(self, request: AdRequest) -> bool:
+        """Count the request, and return whether the placement's publisher is within its rate limit."""
+        publisher = self._publisher(request)
         if publisher is None or publisher.requests_per_s is None:
             return True
         return self._publisher_limits.allow(f"publisher:{publisher.id}", publisher.requests_per_s, publisher.burst)
+
+    def _publisher(self, request: AdRequest) -> Publisher | None:
+        """Return the placement's publisher: the request's own `publisher_id` is a claim that any client can make."""
+        catalog = self._catalogs.current
+        placement = catalog.placements.get(request.placement_id or "")
+        return None if placement is None else catalog.publishers.get(placement.publisher_id)
 
     def make_pending(
         self,

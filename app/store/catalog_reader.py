@@ -27,6 +27,7 @@ from app.domain import (
     Competitors,
     Creative,
     FrequencyCap,
+    InvalidTraffic,
     LateImpressions,
     Order,
     OutboxEvent,
@@ -159,7 +160,7 @@ async def read(
     creatives = [to_creative(row) async for row in _stream_rows(connection, READ_CREATIVES, change.creatives)]
     placements = await _read_placements(connection, change.placements)
     upstreams = [Upstream(**dict(row)) async for row in _stream_rows(connection, READ_UPSTREAMS, change.upstreams)]
-    publishers = [Publisher(**dict(row)) async for row in _stream_rows(connection, READ_PUBLISHERS, change.publishers)]
+    publishers = [_to_publisher(row) async for row in _stream_rows(connection, READ_PUBLISHERS, change.publishers)]
     advertisers = [
         Advertiser(**dict(row)) async for row in _stream_rows(connection, READ_ADVERTISERS, change.advertisers)
     ]
@@ -286,6 +287,10 @@ def _to_targeting(table: Mapping[str, Any]) -> Targeting:
     """Return the targeting with countries as alpha-2 codes, as in requests; the catalog may have alpha-3 codes."""
     countries = dict.fromkeys(to_alpha_2(code).lower() for code in table.get("countries", ()))
     return Targeting.from_table({**table, "countries": [*countries]})
+
+
+def _to_publisher(row: "Record") -> Publisher:
+    return Publisher(**dict(row) | {"invalid_traffic": InvalidTraffic(row["invalid_traffic"])})
 
 
 def _to_webhook(row: Record) -> Webhook:

@@ -48,10 +48,11 @@ FIND_TIMEZONES = "SELECT name FROM pg_timezone_names WHERE name = ANY ($1)"
 """Find the time zones that the database knows among these."""
 
 UPSERT_PUBLISHER = """
-INSERT INTO publishers (id, name, revenue_share, requests_per_s, burst) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO publishers (id, name, revenue_share, requests_per_s, burst, invalid_traffic)
+VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, revenue_share = excluded.revenue_share, requests_per_s = excluded.requests_per_s,
-    burst = excluded.burst
+    burst = excluded.burst, invalid_traffic = excluded.invalid_traffic
 """
 """Create or replace a publisher."""
 
@@ -258,7 +259,14 @@ async def upsert(connection: "Connection[Record]", items: Sequence[CatalogItem])
 
 
 def _publisher_values(publisher: Publisher) -> tuple[object, ...]:
-    return (publisher.id, publisher.name, publisher.revenue_share, publisher.requests_per_s, publisher.burst)
+    return (
+        publisher.id,
+        publisher.name,
+        publisher.revenue_share,
+        publisher.requests_per_s,
+        publisher.burst,
+        publisher.invalid_traffic,
+    )
 
 
 async def _upsert_orders(connection: "Connection[Record]", orders: Sequence[Order]) -> None:

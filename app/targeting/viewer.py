@@ -54,7 +54,7 @@ class ViewerReader:
 
     def read(self, values: Mapping[str, str], client: Client) -> Viewer:
         """Return the viewer of a request with these parameters."""
-        address, user_agent, accept_language, is_trusted = client
+        address, user_agent, accept_language, is_trusted, _ = client
         if is_trusted:
             address = values.get("ip") or address
             user_agent = values.get("ua") or user_agent

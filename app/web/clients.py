@@ -44,7 +44,7 @@ class ClientReader:
             device_ip = headers.get(b"x-device-ip")
             address = (device_ip and first_address(device_ip.decode("latin-1"))) or sender
             user_agent = headers.get(b"x-device-user-agent") or user_agent
-        return Client(address, _text(user_agent), _text(language), is_trusted)
+        return Client(address, _text(user_agent), _text(language), is_trusted, headers)
 
     def _forwarded(self, headers: Headers) -> str | None:
         """Return the last address of X-Forwarded-For that is not a trusted proxy's, or the first if all are."""

@@ -130,9 +130,11 @@ def create_publishers() -> None:
         ),
         optional("requests_per_s", Integer, "Limit of ad requests per second; NULL for no limit"),
         optional("burst", Integer, "Requests above the rate that are accepted together; NULL for one second's worth"),
+        required("invalid_traffic", Text, "serve or refuse requests of no viewer", server_default=text("'serve'")),
         CheckConstraint("revenue_share BETWEEN 0 AND 1", name="revenue_share_is_a_part"),
         CheckConstraint("requests_per_s > 0", name="publisher_rate_is_positive"),
         CheckConstraint("burst > 0", name="publisher_burst_is_positive"),
+        allowed_values("publisher_invalid_traffic_is_known", "invalid_traffic", "serve refuse"),
         comment="Owners of placements",
     )
 

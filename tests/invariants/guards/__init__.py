@@ -20,6 +20,7 @@ from tests.invariants.guards.repeats import REPEATS_GUARDS
 from tests.invariants.guards.serves import SERVES_GUARDS
 from tests.invariants.guards.setup_history import SETUP_HISTORY_GUARDS
 from tests.invariants.guards.targeting import TARGETING_GUARDS
+from tests.invariants.guards.traffic import TRAFFIC_GUARDS
 
 __all__ = ["GUARDS", "Guard"]
 
@@ -35,6 +36,7 @@ GUARDS = [
     *CONNECTIONS_GUARDS,
     *DEADLINES_GUARDS,
     *ABUSE_GUARDS,
+    *TRAFFIC_GUARDS,
     *ADDRESS_GUARDS,
     *EVENTS_GUARDS,
     *SETUP_HISTORY_GUARDS,

@@ -19,8 +19,8 @@ ABUSE_GUARDS = [
         "A2",
         "a claimed publisher_id uses up no limit",
         CANDIDATES,
-        "publisher = None if placement is None else catalog.publishers.get(placement.publisher_id)",
-        "publisher = catalog.publishers.get(placement.publisher_id if placement else request.publisher_id or '')",
+        "return None if placement is None else catalog.publishers.get(placement.publisher_id)",
+        "return catalog.publishers.get(placement.publisher_id if placement else request.publisher_id or '')",
         f"{ABUSE_TEST}::test_a_claimed_publisher_id_uses_up_nobodys_limit",
     ),
     Guard(

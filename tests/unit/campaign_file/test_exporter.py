@@ -7,7 +7,7 @@ import pytest
 
 from app.campaign_file.exporter import to_entry, to_toml
 from app.campaign_file.parser import read_draft
-from app.domain import Advertiser, Catalog, CatalogItem, Creative, MediaFile, Order, Publisher
+from app.domain import Advertiser, Catalog, CatalogItem, Creative, InvalidTraffic, MediaFile, Order, Publisher
 from tests.unit.campaign_file.examples import ordered
 
 MP3 = MediaFile("https://cdn.example/a.mp3", "audio/mpeg")
@@ -32,10 +32,16 @@ CREATIVE = {
             Advertiser("acme", "Acme Inc.", "Acme Inc.\n1 Main Street"),
             {"id": "acme", "name": "Acme Inc.", "billing_details": "Acme Inc.\n1 Main Street"},
         ),
-        (Publisher("tv", "tv"), {"id": "tv", "revenue_share": "0.00"}),
+        (Publisher("tv", "tv"), {"id": "tv", "revenue_share": "0.00", "invalid_traffic": "serve"}),
         (
-            Publisher("tv", "TV Ltd.", Decimal("0.7125"), 100),
-            {"id": "tv", "name": "TV Ltd.", "revenue_share": "0.7125", "requests_per_s": 100},
+            Publisher("tv", "TV Ltd.", Decimal("0.7125"), 100, None, InvalidTraffic.REFUSE),
+            {
+                "id": "tv",
+                "name": "TV Ltd.",
+                "revenue_share": "0.7125",
+                "requests_per_s": 100,
+                "invalid_traffic": "refuse",
+            },
         ),
         (Creative("c", "spring", "C", Decimal("15.000"), (MP3,)), {**CREATIVE, "duration_s": 15}),
         (Creative("c", "spring", "C", Decimal("29.970"), (MP3,)), {**CREATIVE, "duration_s": 29.97}),

@@ -12,7 +12,7 @@ from tests.integration.accounting.recomputation.spend_views import Row
 
 DEFAULTS: Mapping[str, Item] = {
     "advertisers": {},
-    "publishers": {"revenue_share": "0"},
+    "publishers": {"revenue_share": "0", "invalid_traffic": "serve"},
     "orders": {"prepaid": False},
     "upstreams": {
         "timeout_ms": 300,

@@ -1,0 +1,1 @@
+"""Invalid traffic: which requests come from no viewer, as their headers tell."""
