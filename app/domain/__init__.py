@@ -1,7 +1,15 @@
 """The domain model: frozen dataclasses and enums, without I/O and without imports from the rest of the app."""
 
 from app.domain.ad_request import AdRequest, Client
-from app.domain.caps import CAPS_MAX, SHARED_LEVELS, CapRules, FrequencyCap, cap_rules, counter, creative_counter
+from app.domain.caps import (
+    CAPS_MAX,
+    CapRules,
+    FrequencyCap,
+    cap_rules,
+    counter,
+    creative_counter,
+    is_creative_counter,
+)
 from app.domain.catalog import (
     TARGETED,
     AdBreak,
@@ -80,7 +88,6 @@ __all__ = [
     "KV_PREFIX",
     "NO_ELEMENTS",
     "POD_SIZE_MAX",
-    "SHARED_LEVELS",
     "TARGETED",
     "URL_BYTES_MAX",
     "AdBreak",
@@ -144,4 +151,5 @@ __all__ = [
     "counter",
     "creative_counter",
     "is_audio",
+    "is_creative_counter",
 ]

@@ -13,6 +13,8 @@ CAPS_MAX = 8
 SHARED_LEVELS = (CapLevel.ORDER, CapLevel.ADVERTISER)
 """Levels at which the ads of several campaigns are counted together, so that a cap applies to all of them."""
 
+_CREATIVE = " creative "
+
 
 @dataclass(frozen=True, slots=True)
 class FrequencyCap:
@@ -77,7 +79,12 @@ def counter(campaign: Capped, level: CapLevel) -> str:
 
 def creative_counter(creative_id: str) -> str:
     """Return the key under which the ads of a creative are counted."""
-    return f" creative {creative_id}"
+    return f"{_CREATIVE}{creative_id}"
+
+
+def is_creative_counter(key: str) -> bool:
+    """Return whether the key is that of a creative."""
+    return key.startswith(_CREATIVE)
 
 
 def cap_rules(campaigns: Iterable[Capped]) -> dict[str, CapRules]:

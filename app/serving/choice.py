@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.domain import ANY_ORDER, Campaign, Creative, NoFillReason, creative_counter
+from app.domain import ANY_ORDER, Campaign, Creative, NoFillReason, creative_counter, is_creative_counter
 from app.serving.outcomes import ServedAd
 from app.serving.pending import PendingRequest
 from app.upstreams.fetched_ad import FetchedAd
@@ -56,9 +56,8 @@ class Choice:
         """The number of its Ads that the caps have room for."""
         if not self.short_windows:
             return self.ads_max
-        by_creative = {creative_counter(creative.id) for creative in self.creatives}
         shared = min(
-            (ads for (key, _), ads in self.short_windows.items() if key not in by_creative), default=self.ads_max
+            (ads for (key, _), ads in self.short_windows.items() if not is_creative_counter(key)), default=self.ads_max
         )
         return min(shared, len(self.playable_creatives)) if self.creatives else shared
 

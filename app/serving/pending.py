@@ -46,7 +46,7 @@ class Progress:
     attempts: int = 0
     """Attempts whose group failed."""
     isolate: bool = False
-    """Whether to serve it in a group of its own: its last group failed, or nothing is paid for a part of its pod."""
+    """Whether to serve it in a group of its own, because its last group failed."""
 
 
 @dataclass(slots=True, eq=False)

@@ -23,7 +23,7 @@ from operator import attrgetter
 
 from asyncpg import Connection, Record
 
-from app.domain import Catalog, NoFillReason, creative_counter
+from app.domain import Catalog, NoFillReason, is_creative_counter
 from app.serving.answers import Answers
 from app.serving.choice import Choice, Selection
 from app.serving.chooser import Chooser
@@ -40,9 +40,6 @@ from app.serving.serve_records import write_serve_records
 from app.serving.spans import GroupSpan, RequestTracer
 from app.serving.upstream_ads import UpstreamAds
 from app.store import candidate_checks, caps, spending
-
-CREATIVE_COUNTERS = creative_counter("")
-"""The beginning of the keys of the counts of single creatives."""
 
 MISSING_PERIOD = "missing_period"
 """The database's refusal of a campaign that has no row for its current budget period."""
@@ -200,7 +197,7 @@ class GroupTransaction:
         for position, counter, window, ads in taken.shortfalls:
             choice = counted[position]
             choice.short_windows[counter, window] = ads
-            if not ads and counter.startswith(CREATIVE_COUNTERS):
+            if not ads and is_creative_counter(counter):
                 choice.pending.refuse(counter, NoFillReason.FREQUENCY_CAP)
             elif not ads:
                 self._refuse(choice.pending, choice.campaign.id, NoFillReason.FREQUENCY_CAP)

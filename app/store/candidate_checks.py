@@ -9,7 +9,7 @@ from asyncpg import Connection, Record
 
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
-    APPLIED_CAPS,
+    APPLIED_WINDOWS,
     BUDGET_PACING,
     CHARGED_BUDGETS,
     NEWEST_BUDGET_ROW,
@@ -29,7 +29,7 @@ FIND_CAP_REACHED = """SELECT FROM applied w
         JOIN frequency_caps f ON f.campaign_id = w.counter AND f."window" = w."window"
             AND f.user_key = CASE w."window" WHEN 'session' THEN a.session_id ELSE a.user_key END
             AND f.window_start = w.window_start
-        WHERE w.campaign_id = a.campaign_id AND f.count >= w.cap"""
+        WHERE w.campaign_id = a.campaign_id AND w.level <> 'creative' AND f.count >= w.cap"""
 """Find the caps of candidate `a` that its user has reached, except those on single creatives."""
 
 
@@ -80,13 +80,7 @@ CHECK_PLAIN_CANDIDATES = check_candidates_by(FIND_PLAIN_CAP_REACHED)
 Only refusals are returned, and every row has the catalog's revision and the database's clock. The reason
 `missing_period` means that a budget period has begun and has no row yet."""
 
-CHECK_CANDIDATES = check_candidates_by(
-    FIND_CAP_REACHED,
-    f"""applied AS MATERIALIZED (
-    SELECT a.*, cap_window_start(a."window", adserver_clock(), a.timezone) AS window_start
-    FROM {APPLIED_CAPS} AS a WHERE a.campaign_id = ANY ($1) AND a.level <> 'creative'
-), """,
-)
+CHECK_CANDIDATES = check_candidates_by(FIND_CAP_REACHED, f"{APPLIED_WINDOWS}, ")
 """Do the same for candidates of which any has caps of another level, or windows of any length."""
 
 

@@ -10,7 +10,7 @@ from asyncpg import Connection, Record
 
 from app.store.catalog_reader import READ_CATALOG_REVISION
 from app.store.connections import rows_affected
-from app.store.sql_fragments import APPLIED_CAPS
+from app.store.sql_fragments import APPLIED_WINDOWS
 
 COUNTED_ADS = """counted AS (
     INSERT INTO frequency_caps AS f (user_key, campaign_id, "window", window_start, count, cap, expires_at)
@@ -61,10 +61,7 @@ Every row has the catalog's revision and the database's clock.
 The windows are computed for each campaign, not for each ad. Without OFFSET 0, the planner would replace the column
 `window_start` by its expression, and `window_end` is not inlined with such a long argument: ten times slower."""
 
-APPLIED_WINDOWS = f"""applied AS MATERIALIZED (
-    SELECT a.*, cap_window_start(a."window", adserver_clock(), a.timezone) AS window_start
-    FROM {APPLIED_CAPS} AS a WHERE a.campaign_id = ANY ($1)
-), increment AS MATERIALIZED (
+APPLIED_INCREMENTS = f"""{APPLIED_WINDOWS}, increment AS MATERIALIZED (
     SELECT r.ordinal, CASE a."window" WHEN 'session' THEN r.session_id ELSE r.user_key END AS user_key,
            CASE a.level WHEN 'creative' THEN ' creative ' || k.creative_id ELSE a.counter END AS campaign_id,
            CASE a.level WHEN 'creative' THEN 1 ELSE r.ads END AS ads, a."window", a.cap, a.window_start, CASE a."window"
@@ -81,13 +78,13 @@ APPLIED_WINDOWS = f"""applied AS MATERIALIZED (
 """CTEs that find every count that ads change, at all levels and in windows of any length."""
 
 TAKE_CAPS = f"""
-WITH {APPLIED_WINDOWS}, {COUNTED_ADS}"""
+WITH {APPLIED_INCREMENTS}, {COUNTED_ADS}"""
 """Do the same for campaigns of which any has caps of another level, or windows of any length.
 
 This is a second statement because the steps for levels would cost every group a part of its time."""
 
 GIVE_BACK_CAPS = f"""
-WITH {APPLIED_WINDOWS}
+WITH {APPLIED_INCREMENTS}
 UPDATE frequency_caps f SET count = f.count - (coalesce(shortfall.ads, a.ads) - a.kept)
 FROM (
     SELECT i.*, CASE

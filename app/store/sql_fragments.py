@@ -15,6 +15,12 @@ APPLIED_CAPS = """(
 
 The campaigns of an order may have several timezones, so the days of its caps are those of UTC."""
 
+APPLIED_WINDOWS = f"""applied AS MATERIALIZED (
+    SELECT a.*, cap_window_start(a."window", adserver_clock(), a.timezone) AS window_start
+    FROM {APPLIED_CAPS} AS a WHERE a.campaign_id = ANY ($1)
+)"""
+"""A CTE of the caps that apply to the campaigns $1, with the beginning of the current window of each."""
+
 ORDER_LIMIT = """CASE WHEN o.prepaid THEN least(o.budget, (
     SELECT coalesce(sum(amount), 0) FROM order_credits WHERE order_id = o.id)) ELSE o.budget END"""
 """The amount that the campaigns of order `o` may spend: its budget, and if it is prepaid, at most what was credited."""
