@@ -7,11 +7,10 @@ from decimal import Decimal
 from asyncpg import Connection, Record
 
 from app.store.budget_periods import open_periods
+from app.store.spending import LOCK_SHARED_BUDGETS
 from app.store.sql_fragments import (
     ALLOWED_LIMITS,
     BOOKS_CALENDAR,
-    CHARGED_BUDGETS,
-    LOCK_BUDGET_PERIODS,
     NEW_ENTRY_ID,
     NEXT_GENERATION,
     TABLE_WRITE_LOCK,
@@ -42,16 +41,6 @@ WITH {TABLE_WRITE_LOCK}
 SELECT c.id FROM campaigns c WHERE c.id = $1 FOR NO KEY UPDATE
 """
 """Lock a campaign, so that one transaction at a time books its days and nobody changes its terms meanwhile."""
-
-LOCK_BUDGETS_OF_CAMPAIGN = f"""
-WITH budget_period AS MATERIALIZED (
-    SELECT b.budget_id, b.period, window_start(b.period, adserver_clock(), c.timezone) AS period_start
-    FROM campaigns c JOIN configured_budgets b ON {CHARGED_BUDGETS}
-    WHERE c.id = $1 ORDER BY b.budget_id, b.period
-)
-{LOCK_BUDGET_PERIODS}
-"""
-"""Lock the current budgets of a campaign and of its order, ordered by budget and period; return their ctids."""
 
 BOOK_DUE_DAY = f"""
 WITH due_day AS MATERIALIZED (
@@ -149,6 +138,6 @@ async def book_due_day(connection: "Connection[Record]", campaign_id: str) -> Fl
     async with connection.transaction():
         await open_periods(connection, [campaign_id])
         await connection.execute(LOCK_DUE_CAMPAIGN, campaign_id)
-        locked = await connection.fetch(LOCK_BUDGETS_OF_CAMPAIGN, campaign_id)
+        locked = await connection.fetch(LOCK_SHARED_BUDGETS, [campaign_id])
         row = await connection.fetchrow(BOOK_DUE_DAY, campaign_id, [budget["row_ctid"] for budget in locked])
     return None if row is None else FlatDay(campaign_id, **dict(row))
