@@ -1,6 +1,5 @@
 """Previews of creatives: `GET /preview` for those who have a signed link, and the admin API's endpoint for links."""
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +10,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.domain import CatalogSource, VastVersion
-from app.errors import InvalidRequest, StoreUnavailable
+from app.errors import InvalidRequest
 from app.serving.previews import PreviewLinks, Previews, find_creative
 from app.web.bearer_auth import BearerAuth
 from app.web.bodies import read_object
+from app.web.catalog_reload import reload_catalog
 from app.web.client_limits import ClientLimits
 from app.web.cors import CorsMiddleware
 from app.web.players import NO_STORE, TIMING, XML
@@ -48,18 +48,10 @@ class PreviewEndpoint:
     async def _preview(self, request: Request) -> Response:
         self._client_limits.check("preview", request.scope)
         ref = self._links.read(request.query_params.get("t", ""), datetime.now(UTC))
-        await self._reload_catalog()
+        await reload_catalog(self._catalogs, self._deadline_s)
         response = Response(self._previews.document(ref, self._catalogs.current))
         response.raw_headers += [XML, NO_STORE, TIMING]
         return response
-
-    async def _reload_catalog(self) -> None:
-        """Load changes of the catalog, so that a preview shows the creative as it is now."""
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._catalogs.reload(self._catalogs.current)
-        except TimeoutError:
-            raise StoreUnavailable("the catalog could not be read in time") from None
 
 
 class PreviewLinkEndpoint:

@@ -12,13 +12,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from app.domain import ID_LENGTH_MAX, AdBreak, Client, Competitors, NoFillReason, VastVersion
-from app.errors import AdServerError, InvalidRequest, StoreUnavailable
+from app.errors import AdServerError, InvalidRequest
 from app.fast_path import Headers, headers_of, peer_of
 from app.serving.catalogs import CatalogHolder
 from app.serving.keys import new_request_key
 from app.vast.own_ads import empty_document
 from app.vast.vmap import render_vmap
 from app.web.ad_requests import AdRequestHandler
+from app.web.catalog_reload import reload_catalog
 from app.web.client_limits import ClientLimits
 from app.web.clients import (
     ClientReader,
@@ -101,19 +102,11 @@ class VmapEndpoint:
             raise InvalidRequest("placement_id", "is required")
         placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
-            await self._reload_catalog()
+            await reload_catalog(self._catalogs, self._deadline_s)
             placement = self._catalogs.current.placements.get(placement_id)
         if placement is None:
             raise InvalidRequest("placement_id", "unknown placement_id")
         return placement.ad_breaks
-
-    async def _reload_catalog(self) -> None:
-        """Load changes of the catalog; raises StoreUnavailable if that takes longer than a request may."""
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await self._catalogs.reload(self._catalogs.current)
-        except TimeoutError:
-            raise StoreUnavailable("the catalog could not be read in time") from None
 
     async def _embedded(
         self, requests: Mapping[str, dict[str, str]], headers: Headers, peer: str | None, version: VastVersion
